@@ -1,0 +1,70 @@
+"""Pre-train each fold's encoder with the supervised contrastive loss, on that fold's training rows alone."""
+
+import time
+from collections.abc import Sequence
+
+from supcon.artifacts.stage import StageRun
+from supcon.config import parse
+from supcon.errors import run_stage
+from supcon.experiment import Experiment, load_experiment
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage for the folds asked for."""
+    call = parse(__doc__, argv, per_fold=True)
+    if call.settings.pretrain.epochs == 0:
+        print("pretrain: left out (pretrain.epochs is 0)", flush=True)
+        return
+    experiment = load_experiment(call)
+    for fold in experiment.folds:
+        stage = experiment.stage("pretrain", fold)
+        if stage.ready():
+            pretrain_fold(experiment, stage, fold)
+
+
+def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
+    """Train one encoder and its projection head: encoder.safetensors."""
+    from supcon.engine.device import set_up_device
+    from supcon.engine.fold import FoldData
+    from supcon.engine.log import EpochLog
+    from supcon.engine.loop import Plan, train
+    from supcon.engine.objectives import ContrastivePretraining
+    from supcon.engine.optimizer import adamw, encoder_groups, head_groups
+    from supcon.model.encoder import Encoder, nn, save_weights
+    from supcon.model.heads import projection_head
+    from supcon.randomness import seed_everything
+
+    started = time.time()
+    settings = experiment.call.settings
+    options, shared = settings.pretrain, settings.train
+    device = set_up_device(settings.machine)
+    data = FoldData(experiment, fold, device)
+    sampler = data.pk_sampler("pretrain")
+    loader = data.training_loader(sampler, options.views, options.strength, "pretrain")
+
+    seed_everything(shared.seed, "pretrain", fold)
+    encoder = Encoder(
+        settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last
+    )
+    projection = projection_head(encoder.width, options.projection_hidden, options.projection_dim)
+    model = nn.ModuleDict({"encoder": encoder, "projection": projection}).to(device)
+    optimizer = adamw(
+        encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
+        + head_groups([projection], options.lr, options.weight_decay)
+    )
+    objective = ContrastivePretraining(options, len(experiment.classes), data.held_out_features)
+    plan = Plan(
+        stage.label, options.epochs, options.warmup, options.clip, options.ema, shared.precision,
+        (shared.seed, "pretrain", fold), "lower --pretrain.lr or raise --pretrain.warmup",
+    )  # fmt: skip
+    checkpoint, log = stage.folder / "pretrain.checkpoint.pt", EpochLog(stage, options.epochs)
+    trained = train(model, objective, loader, sampler, optimizer, plan, device, checkpoint, log)
+
+    save_weights(stage.folder / "encoder.safetensors", encoder=trained["encoder"], projection=trained["projection"])
+    log.write_tensorboard()
+    stage.finish(started, epochs=log.rows[-1])
+    checkpoint.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    run_stage(main)

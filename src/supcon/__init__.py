@@ -1,0 +1,1 @@
+"""Supervised contrastive image classification with scores that can be trusted."""

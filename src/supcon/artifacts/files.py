@@ -1,0 +1,100 @@
+"""Atomic files: written to a temporary name, synced, renamed."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from supcon.errors import UserError
+
+
+def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let `write` fill a binary file that appears at `path` only when it is whole and on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 `text` atomically."""
+    write_atomic(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write readable JSON atomically."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object; `UserError` when the file is absent or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the stage that writes it first") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): delete it and run its stage again") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold a JSON object: delete it and run its stage again")
+    return content
+
+
+def write_csv(path: Path, table: pd.DataFrame, line_end: str = "\n") -> None:
+    """Write a table without its index, atomically."""
+    write_text(path, table.to_csv(index=False, lineterminator=line_end))
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a CSV whose cells all stay the strings they are (`001`, `NA` and empty cells too)."""
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a CSV file: {' '.join(str(error).split())}") from None
+
+
+def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Write arrays as npz without pickle; equal arrays give equal bytes."""
+    write_atomic(path, lambda file: np.savez(file, allow_pickle=False, **arrays))  # type: ignore[arg-type]
+
+
+def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """Read an npz file; `UserError` when it is absent or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the stage that writes it first") from None
+    except Exception as error:  # zipfile, zlib and numpy each have their own
+        raise UserError(f"{path} is damaged ({error}): run its stage again with --force") from None
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hex SHA-256 of a file's content."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def digest(content: object) -> str:
+    """Return the hex SHA-256 of anything JSON can hold, independent of key order."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

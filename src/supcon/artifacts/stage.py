@@ -1,0 +1,189 @@
+"""A stage that knows whether its work is done, and by which settings.
+
+Law 4: `STAGE.done.json` comes last and holds the fingerprint: the settings that matter to the stage, its inputs, and
+the fingerprints of the stages before it. Same fingerprint: skip. Different: stop, or set the old files aside.
+"""
+
+import dataclasses
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supcon.artifacts.files import digest, read_json, write_json, write_text
+from supcon.config import Call
+from supcon.errors import UserError
+
+Fingerprint = dict[str, Any]  # flat: setting or input -> value
+
+# The settings each stage's result depends on: whole sections, or single keys.
+_DEPENDS: dict[str, tuple[str, ...]] = {
+    "pretrain": ("data.image_size", "data.fit", "augment", "model", "train", "pretrain"),
+    "finetune": ("data.image_size", "data.fit", "augment", "model", "train", "finetune"),
+    "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict.views", "predict.batch_size"),
+    "tune": ("tune",),
+    "ensemble": ("tune.bootstrap", "tune.seed"),
+}
+_PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class")
+_CONTRAST_KEYS = ("pretrain.form", "pretrain.temperature", "pretrain.projection_hidden", "pretrain.projection_dim")
+
+
+def fingerprint(stage: str, call: Call, inputs: Mapping[str, str]) -> Fingerprint:
+    """Return what the result of `stage` depends on: settings by dotted key, inputs by name with their hash."""
+    sections = dataclasses.asdict(call.settings)
+    keys = list(_DEPENDS[stage])
+    if stage == "finetune" and call.settings.finetune.batches == "pk":
+        keys += _PK_KEYS
+    if stage == "finetune" and call.settings.finetune.contrastive_weight + call.settings.finetune.contrastive_weight_end:
+        keys += _CONTRAST_KEYS
+    result: Fingerprint = {}
+    for key in keys:
+        section, _, name = key.partition(".")
+        for setting, value in sections[section].items():
+            if not name or name == setting:
+                result[f"{section}.{setting}"] = value
+    return result | {f"input {name}": value for name, value in inputs.items()}
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage of one run (of one fold, where it is per fold): its files and its state."""
+
+    call: Call
+    name: str
+    fold: int | None
+    files: tuple[str, ...]  # what it writes, below its folder
+    inputs: Mapping[str, str]  # name -> hash
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.call.run_folder if self.fold is None else self.call.run_folder / f"fold{self.fold}"
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return self.name if self.fold is None else f"{self.name} fold {self.fold}"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What its result depends on."""
+        return fingerprint(self.name, self.call, self.inputs)
+
+    @property
+    def done_file(self) -> Path:
+        """Written last."""
+        return self.folder / f"{self.name}.done.json"
+
+    @property
+    def started_file(self) -> Path:
+        """Written first, so that unfinished work is not continued under other settings."""
+        return self.folder / f"{self.name}.started.json"
+
+    def ready(self) -> bool:
+        """Say whether there is work to do, and prepare for it.
+
+        Returns False, having said so, when the same work is already done. Raises `UserError` when other settings or
+        inputs made what is there; with `--force` that (and finished work too) is moved to runs/NAME/old/ instead.
+        """
+        if self.call.force:
+            self._set_aside()
+        elif self.done_file.exists():
+            self._refuse_difference(self.done_file)
+            if all((self.folder / file).exists() for file in self.files):
+                print(f"{self.label}: done already", flush=True)
+                return False
+        elif self.started_file.exists():
+            self._refuse_difference(self.started_file)
+        _write_resolved(self.call)
+        write_json(self.started_file, {"fingerprint": self.fingerprint})
+        return True
+
+    def finish(self, started: float, **facts: Any) -> None:
+        """Write done.json: the fingerprint, `facts` (such as a score), seconds since `started`, versions, commit."""
+        write_json(
+            self.done_file,
+            {
+                "fingerprint": self.fingerprint,
+                "hash": digest(self.fingerprint),
+                **facts,
+                "seconds": round(time.time() - started, 1),
+                "versions": _versions(),
+                "commit": _commit(),
+            },
+        )
+        self.started_file.unlink(missing_ok=True)
+
+    def require(self) -> str:
+        """Return the hash of this stage's finished work; `UserError` when it is not done, or done otherwise."""
+        command = f"python src/{self.name}.py" + ("" if self.fold is None else f" --fold {self.fold}")
+        if not self.done_file.exists():
+            raise UserError(f"{self.label} of run {self.call.run} is not done: run `{command}` first")
+        self._refuse_difference(self.done_file)
+        return str(read_json(self.done_file)["hash"])
+
+    def _refuse_difference(self, path: Path) -> None:
+        then, now = read_json(path).get("fingerprint", {}), self.fingerprint
+        changed = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+        if changed:
+            shown = ", ".join(_change(key, then.get(key), now.get(key)) for key in changed)
+            raise UserError(
+                f"{self.label} of run {self.call.run} was made otherwise: {shown};"
+                " use another --run, or --force to redo it (the old files are kept in old/)"
+            )
+
+    def _set_aside(self) -> None:
+        names = (*self.files, self.done_file.name, self.started_file.name, f"{self.name}.checkpoint.pt")
+        there = [self.folder / name for name in names if (self.folder / name).exists()]
+        if there:
+            where = self.call.run_folder / "old" / f"{self.label.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+            while where.exists():
+                where = where.with_name(where.name + "x")
+            where.mkdir(parents=True)
+            for path in sorted(there, key=lambda path: path != self.done_file):  # done.json first: no half-done state
+                shutil.move(path, where / path.name)
+            print(f"{self.label}: the old files are in {where}", flush=True)
+
+
+def _write_resolved(call: Call) -> None:
+    """Write every setting of the run to resolved.yaml, where later calls start from."""
+    content = {
+        "config": call.config,
+        "config_settings": call.config_settings,
+        "settings": dataclasses.asdict(call.settings),
+    }
+    write_text(call.run_folder / "resolved.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _change(key: str, then: object, now: object) -> str:
+    if key.startswith("input "):
+        return f"{key.removeprefix('input ')} changed"
+    return f"{key} {then} -> {now}"
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy", "optuna")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+@cache
+def _commit() -> str:
+    """Return the repository's commit, with '+' when files differ from it; empty outside git."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        try:
+            return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+    commit = git("rev-parse", "HEAD")
+    return commit + ("+" if commit and git("status", "--porcelain", "--untracked-files=no") else "")

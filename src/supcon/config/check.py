@@ -1,0 +1,85 @@
+"""Values that no run can use are refused before anything is written."""
+
+from supcon.config.settings import Settings
+from supcon.errors import UserError
+
+# key: (smallest, largest), both allowed
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "data.folds": (2, 1000),
+    "data.image_size": (8, 4096),
+    "data.test_size": (0, 4096),
+    "augment.shift": (0, 0.5),
+    "augment.scale": (0, 0.9),
+    "augment.rotate": (0, 180),
+    "augment.crop": (0.01, 1),
+    "augment.color": (0, 1),
+    "augment.gray": (0, 1),
+    "augment.blur": (0, 1),
+    "augment.erase": (0, 1),
+    "model.drop_path": (0, 0.9),
+    "model.dropout": (0, 0.9),
+    "pretrain.epochs": (0, 100_000),
+    "pretrain.views": (1, 64),
+    "pretrain.temperature": (1e-3, 100),
+    "pretrain.classes_per_batch": (1, 1_000_000),
+    "pretrain.images_per_class": (1, 1_000_000),
+    "pretrain.projection_hidden": (1, 65_536),
+    "pretrain.projection_dim": (1, 65_536),
+    "finetune.epochs": (1, 100_000),
+    "finetune.views": (1, 64),
+    "finetune.batch_size": (2, 1_000_000),
+    "finetune.label_smoothing": (0, 0.9),
+    "finetune.logit_adjustment": (0, 10),
+    "finetune.mixup": (0, 100),
+    "finetune.cutmix": (0, 100),
+    "finetune.contrastive_weight": (0, 1000),
+    "finetune.contrastive_weight_end": (0, 1000),
+    "finetune.lr": (0, 1000),
+    "finetune.encoder_lr": (0, 1000),
+    "pretrain.lr": (0, 1000),
+    **{
+        f"{stage}.{key}": bounds
+        for stage in ("pretrain", "finetune")
+        for key, bounds in {
+            "layer_decay": (0.01, 1),
+            "weight_decay": (0, 100),
+            "warmup": (0, 0.9),
+            "clip": (0, 1e6),
+            "ema": (0, 0.999999),
+            "strength": (0, 10),
+        }.items()
+    },
+    "predict.views": (1, 64),
+    "predict.batch_size": (1, 1_000_000),
+    "tune.trials": (1, 1_000_000),
+    "tune.shrinkage": (0, 100),
+    "tune.bootstrap": (10, 1_000_000),
+    "machine.workers": (-1, 1024),
+    "machine.threads": (0, 1024),
+}
+
+
+def check(settings: Settings) -> None:
+    """Raise `UserError` for a value out of bounds or for settings that exclude each other."""
+    for key, (smallest, largest) in _BOUNDS.items():
+        section, name = key.split(".")
+        value = getattr(getattr(settings, section), name)
+        if not smallest <= value <= largest:
+            raise UserError(f"--{key} {value} is out of bounds: {smallest:g} to {largest:g}")
+    finetune, pretrain = settings.finetune, settings.pretrain
+    contrastive = max(finetune.contrastive_weight, finetune.contrastive_weight_end) > 0
+    if contrastive and finetune.mode != "full":
+        raise UserError(
+            f"--finetune.contrastive_weight trains the encoder, which --finetune.mode {finetune.mode} freezes:"
+            " use --finetune.mode full or a weight of 0"
+        )
+    if contrastive and max(finetune.mixup, finetune.cutmix) > 0:
+        raise UserError("mixed images have no single label to contrast: set finetune.mixup and finetune.cutmix to 0")
+    if finetune.mode != "full" and max(finetune.mixup, finetune.cutmix) > 0:
+        raise UserError(
+            f"--finetune.mode {finetune.mode} sees features, not images: set finetune.mixup and finetune.cutmix to 0"
+        )
+    if pretrain.views == 1 and pretrain.images_per_class == 1 and pretrain.epochs > 0:
+        raise UserError(
+            "pretrain.views 1 with pretrain.images_per_class 1 leaves no positives: raise one of them to 2 or more"
+        )

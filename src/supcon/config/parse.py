@@ -1,0 +1,170 @@
+"""The command line: defaults < config file < the run's resolved.yaml < flags, all checked."""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jsonargparse
+import yaml
+
+from supcon.config.check import check
+from supcon.config.settings import Settings
+from supcon.errors import UserError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+BUILTIN_MARK = ".builtin"  # this file in input/ says that the competition there is the built-in one
+
+Flat = dict[str, Any]  # settings by dotted key
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one command was asked to do."""
+
+    root: Path
+    run: str
+    folds: list[int]  # empty: all
+    force: bool
+    settings: Settings
+    config: str  # the config's stem
+    config_settings: Flat  # what the config file says, by dotted key
+
+    @property
+    def run_folder(self) -> Path:
+        """runs/NAME of this call's root."""
+        return self.root / "runs" / self.run
+
+
+class _Parser(jsonargparse.ArgumentParser):
+    """Errors are one line and exit status 2."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        first = " ".join(line.strip() for line in message.splitlines() if line.strip())
+        raise UserError(f"{first} (--help lists every setting)")
+
+
+def parse(description: str, argv: Sequence[str] | None, *, per_fold: bool = False) -> Call:
+    """Parse a stage's command line.
+
+    `per_fold` adds `--fold K ...`. Raises `UserError` for anything that is not understood.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = _make_parser(description, per_fold)
+    if "-h" in argv or "--help" in argv:
+        parser.parse_args(argv)  # prints the help and exits
+    where = _where(argv)
+    root = Path(where.root).expanduser().resolve() if where.root else REPOSITORY
+    config = _find_config(where.config) if where.config else _default_config(root)
+    run = where.run or config.stem
+    if run in ("", ".", "..", "old") or "/" in run or "\\" in run:
+        raise UserError(f"--run {run!r} is not a folder name: use letters, digits, '-' and '_'")
+
+    config_settings = _flatten(_load_yaml(config))
+    _apply(parser, config_settings, config)
+    resolved = root / "runs" / run / "resolved.yaml"
+    if resolved.exists():
+        _apply(parser, _resolved_settings(resolved, config_settings), resolved)
+    namespace = parser.parse_args(argv)
+    settings = Settings(
+        **{part.name: getattr(parser.instantiate(namespace), part.name) for part in dataclasses.fields(Settings)}
+    )
+    check(settings)
+    folds = sorted(set(namespace.fold or [])) if per_fold else []
+    return Call(root, run, folds, bool(namespace.force), settings, config.stem, config_settings)
+
+
+def _make_parser(description: str, per_fold: bool) -> _Parser:
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = _Parser(description=description, allow_abbrev=False)
+    _add_where(parser)
+    if per_fold:
+        parser.add_argument("--fold", type=int, nargs="+", metavar="K", help="folds to work on (default: all)")
+    parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
+    for part in dataclasses.fields(Settings):
+        parser.add_argument(f"--{part.name}", type=part.type, default=part.default_factory())  # type: ignore[misc]
+    return parser
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--root", metavar="DIR", help="holds input/, folds/, runs/, ... (default: the repository)")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="settings of the experiment (default: demo for the built-in competition, else default)",
+    )
+    parser.add_argument("--run", metavar="NAME", help="folder below runs/ (default: the config's name)")
+
+
+def _where(argv: list[str]) -> argparse.Namespace:
+    """Read the three options that say where the other settings come from."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    _add_where(parser)
+    try:
+        return parser.parse_known_args(argv)[0]
+    except argparse.ArgumentError as error:
+        raise UserError(str(error)) from None
+
+
+def _default_config(root: Path) -> Path:
+    folder = root / "input"
+    empty = not folder.exists() or all(entry.name.startswith(".") for entry in folder.iterdir())
+    return REPOSITORY / "configs" / ("demo.yaml" if empty or (folder / BUILTIN_MARK).exists() else "default.yaml")
+
+
+def _find_config(name: str) -> Path:
+    for candidate in (Path(name), REPOSITORY / name):
+        if candidate.is_file():
+            return candidate
+    there = ", ".join(f"configs/{path.name}" for path in sorted((REPOSITORY / "configs").glob("*.yaml")))
+    raise UserError(f"--config {name}: no such file here or in the repository, which has {there}")
+
+
+def _load_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold sections such as 'data:' with settings below them")
+    return content
+
+
+def _flatten(nested: dict[str, Any]) -> Flat:
+    flat: Flat = {}
+    for section, values in nested.items():
+        if isinstance(values, dict):
+            flat.update({f"{section}.{key}": value for key, value in values.items()})
+        else:
+            flat[str(section)] = values
+    return flat
+
+
+def _resolved_settings(path: Path, config_now: Flat) -> Flat:
+    """Return the run's settings, with what the user has edited in the config since on top."""
+    content = _load_yaml(path)
+    try:
+        settings, config_then = _flatten(content["settings"]), content["config_settings"]
+    except (KeyError, AttributeError):
+        raise UserError(f"{path} is not a run's settings: restore it or use another --run") from None
+    defaults = _flatten(dataclasses.asdict(Settings()))
+    for key in config_then.keys() | config_now.keys():
+        if config_now.get(key, defaults.get(key)) != config_then.get(key, defaults.get(key)):
+            settings[key] = config_now.get(key, defaults.get(key))
+    return settings
+
+
+def _apply(parser: _Parser, flat: Flat, source: Path) -> None:
+    """Make `flat` the parser's defaults; an unknown key or a wrong type names `source`."""
+    known = _flatten(dataclasses.asdict(Settings()))
+    for key in flat:
+        if key not in known:
+            raise UserError(f"{source}: unknown setting {key!r} (--help lists every setting)")
+    try:
+        parser.parse_object({key: value for key, value in flat.items()})
+    except UserError as error:
+        raise UserError(f"{source}: {error}") from None
+    parser.set_defaults(flat)

@@ -1,0 +1,211 @@
+"""Every setting of a run: typed, documented, with its default. `--help` is made from this file."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How the host's files become rows and pixels."""
+
+    folds: int = 5
+    """Number of folds in folds/folds.csv."""
+    fold_seed: int = 0
+    """Seed of the split."""
+    label_column: str = ""
+    """Label column of train.csv; empty: the column of that name in sample_submission.csv."""
+    group_column: str = ""
+    """Column of train.csv whose equal values never cross folds (a patient, a track); empty: no groups."""
+    image_size: int = 224
+    """Side of the training images, pixels."""
+    test_size: int = 0
+    """Side of the images at prediction, pixels; 0: image_size."""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """How an image that is not square becomes square."""
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """The invariances of the images, declared once: training views and test-time views both follow."""
+
+    hflip: bool = True
+    """Mirrored left to right it is still the same class."""
+    vflip: bool = False
+    """Mirrored top to bottom it is still the same class."""
+    rotate90: bool = False
+    """Turned by 90 degrees it is still the same class."""
+    shift: float = 0.0
+    """Largest shift, as a part of the side."""
+    scale: float = 0.0
+    """Largest change of size, as a part of 1."""
+    rotate: float = 0.0
+    """Largest rotation, degrees."""
+    crop: float = 1.0
+    """Smallest area of a random resized crop, as a part of the image; 1: no such crop."""
+    color: float = 0.0
+    """Jitter of brightness, contrast and saturation; hue gets a quarter of it."""
+    gray: float = 0.0
+    """Probability of a grey image."""
+    blur: float = 0.0
+    """Probability of a Gaussian blur."""
+    erase: float = 0.0
+    """Probability that a rectangle is erased."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The encoder."""
+
+    encoder: str = "tf_efficientnet_lite0"
+    """Any timm model name."""
+    pretrained: bool = True
+    """Start from pretrained weights (the hub's, or `weights`)."""
+    weights: str = ""
+    """A local weights file in timm's names, instead of the hub."""
+    drop_path: float = 0.0
+    """Stochastic depth."""
+    dropout: float = 0.0
+    """Dropout before the classifier."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What both training stages share."""
+
+    seed: int = 0
+    """Seed of everything random."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the encoder; losses are always float32."""
+    channels_last: bool = True
+    """Memory format of the encoder: true is faster for most convolutional networks."""
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Supervised contrastive pre-training of the encoder."""
+
+    epochs: int = 10
+    """Epochs; 0 leaves the stage out."""
+    views: int = 1
+    """Augmented views of every image in a batch; with 1 the positives are the class's other images."""
+    form: Literal["out", "in"] = "out"
+    """Form of the loss: `out` (the paper's eq. 2) or `in` (eq. 3)."""
+    temperature: float = 0.1
+    """Temperature of the similarities."""
+    classes_per_batch: int = 16
+    """P of a PK batch; never more than there are classes."""
+    images_per_class: int = 8
+    """K of a PK batch."""
+    projection_hidden: int = 512
+    """Width of the projection head's hidden layer."""
+    projection_dim: int = 128
+    """Width of the embedding that the loss sees."""
+    lr: float = 1e-3
+    """Highest learning rate (AdamW)."""
+    layer_decay: float = 1.0
+    """Learning rate ratio from one layer group of the encoder to the one below."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay."""
+    warmup: float = 0.1
+    """Part of the steps spent warming up; cosine decay follows."""
+    clip: float = 1.0
+    """Largest gradient norm; 0: no clipping."""
+    ema: float = 0.999
+    """Decay of the averaged weights after its ramp; 0: no averaging."""
+    strength: float = 1.0
+    """Multiplies the magnitudes of `augment` in this stage."""
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """Training of the classifier on the encoder."""
+
+    mode: Literal["linear", "mlp", "full"] = "full"
+    """`linear` and `mlp` train a head on a frozen encoder's features; `full` trains the encoder too."""
+    epochs: int = 10
+    """Epochs."""
+    views: int = 1
+    """Augmented views of every image in a batch (mode full)."""
+    batches: Literal["natural", "pk"] = "natural"
+    """`natural`: every image once an epoch; `pk`: the pre-training stage's class-balanced batches (mode full)."""
+    batch_size: int = 128
+    """Images a natural batch."""
+    lr: float = 1e-3
+    """Highest learning rate of the heads (AdamW)."""
+    encoder_lr: float = 1e-3
+    """Highest learning rate of the encoder (mode full)."""
+    layer_decay: float = 1.0
+    """Learning rate ratio from one layer group of the encoder to the one below (mode full)."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay."""
+    warmup: float = 0.1
+    """Part of the steps spent warming up; cosine decay follows."""
+    clip: float = 1.0
+    """Largest gradient norm; 0: no clipping."""
+    ema: float = 0.999
+    """Decay of the averaged weights after its ramp; 0: no averaging."""
+    strength: float = 1.0
+    """Multiplies the magnitudes of `augment` in this stage."""
+    label_smoothing: float = 0.0
+    """Label smoothing of the cross-entropy."""
+    logit_adjustment: float = 0.0
+    """Strength of the log class prior added to the logits in training (Menon et al. 2021); 0: none."""
+    mixup: float = 0.0
+    """Alpha of mixup; 0: none. Not together with contrastive_weight."""
+    cutmix: float = 0.0
+    """Alpha of CutMix; 0: none. Not together with contrastive_weight."""
+    contrastive_weight: float = 0.0
+    """Weight of the contrastive loss beside cross-entropy at the start (mode full)."""
+    contrastive_weight_end: float = 0.0
+    """Weight of the contrastive loss at the end; in between it moves linearly."""
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Prediction of out-of-fold and test rows."""
+
+    views: int = 4
+    """Test-time views at most: the plain image first, then what `augment` declares."""
+    batch_size: int = 128
+    """Images a batch."""
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """The decision from logits to labels."""
+
+    trials: int = 100
+    """Optuna trials of one search."""
+    shrinkage: float = 0.02
+    """Cost in macro-F1 of a mean squared log-threshold of 1: draws the thresholds toward none."""
+    bootstrap: int = 1000
+    """Resamples behind intervals and standard errors."""
+    seed: int = 0
+    """Seed of the searches and resamples."""
+
+
+@dataclass(frozen=True)
+class MachineSettings:
+    """The machine at hand. Nothing here is part of a run's fingerprint."""
+
+    device: str = "auto"
+    """torch device; auto: the GPU when there is one."""
+    workers: int = -1
+    """Loader processes; -1: one less than the cores, 0: none."""
+    threads: int = 0
+    """Training threads; 0: all cores. Never depends on `workers`."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    pretrain: PretrainSettings = field(default_factory=PretrainSettings)
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    predict: PredictSettings = field(default_factory=PredictSettings)
+    tune: TuneSettings = field(default_factory=TuneSettings)
+    machine: MachineSettings = field(default_factory=MachineSettings)

@@ -1,0 +1,1 @@
+"""Training and evaluation: the loop (`loop`), its optimizer (`optimizer`), its log (`log`), prediction (`evaluate`)."""

@@ -1,0 +1,29 @@
+"""The machine: device, threads, precision."""
+
+import os
+from contextlib import AbstractContextManager
+
+import torch
+
+from supcon.config.settings import MachineSettings
+from supcon.errors import UserError
+
+
+def set_up_device(machine: MachineSettings) -> torch.device:
+    """Return the device to use, with threads and kernels set for results that repeat."""
+    torch.set_num_threads(machine.threads or os.cpu_count() or 1)
+    torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.allow_tf32 = True
+    if machine.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(machine.device)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--machine.device {machine.device} cannot be used: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the autocast context of `precision`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -1,0 +1,55 @@
+"""What a training stage tells: a bar on a terminal, one line an epoch, a CSV file, TensorBoard where installed."""
+
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+from tqdm import tqdm
+
+from supcon.artifacts.files import write_csv
+
+Row = dict[str, float]
+Item = TypeVar("Item")
+
+
+class EpochLog:
+    """The epochs of one stage: printed as they end, kept in `csv_file`."""
+
+    def __init__(self, label: str, epochs: int, csv_file: Path) -> None:
+        self._label, self._epochs, self._csv_file = label, epochs, csv_file
+        self.rows: list[Row] = []
+
+    def restore(self, rows: Sequence[Row]) -> None:
+        """Take over the epochs of an interrupted run."""
+        self.rows = list(rows)
+        print(f"{self._label}: goes on after epoch {len(rows)} of {self._epochs}", flush=True)
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Print one epoch and write the table."""
+        self.rows.append({"epoch": len(self.rows) + 1, **metrics})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        tqdm.write(f"{self._label}  epoch {len(self.rows)}/{self._epochs}  {shown}")
+        write_csv(self._csv_file, pd.DataFrame(self.rows))
+
+    def write_tensorboard(self) -> None:
+        """Write all epochs as TensorBoard scalars beside the table, where tensorboard is installed."""
+        if importlib.util.find_spec("tensorboard") is None:
+            return
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from torch.utils.tensorboard import SummaryWriter
+
+        folder = self._csv_file.parent / "tensorboard" / self._csv_file.stem
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()  # the rows hold every epoch: an interrupted run's events are among them
+        with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
+            for row in self.rows:
+                for name, value in row.items():
+                    writer.add_scalar(name, value, int(row["epoch"]))  # type: ignore[no-untyped-call]
+
+
+def bar(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Iterate with a progress bar and the time left; silent when stderr is no terminal."""
+    return iter(tqdm(items, label, total, leave=False, disable=None, dynamic_ncols=True))

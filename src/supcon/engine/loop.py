@@ -1,0 +1,129 @@
+"""The training loop: warm-up and cosine, EMA, clipping, checkpoints every epoch, and a stop on a non-finite loss."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from supcon.artifacts.files import write_atomic
+from supcon.engine.device import autocast
+from supcon.engine.log import EpochLog, Row, bar
+from supcon.engine.optimizer import set_lr
+from supcon.errors import UserError
+from supcon.model.zoo import timm
+from supcon.randomness import seed_everything
+from supcon.sampler import BatchSampler
+
+Metrics = dict[str, float]
+
+
+class Objective(Protocol):
+    """What a stage minimises."""
+
+    def loss(self, model: nn.Module, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
+        """Return the loss of a batch and what to log: `views` uint8 [B, V, side, side, 3], `progress` 0 .. 1."""
+        ...
+
+    def end_of_epoch(self, model: nn.Module) -> Metrics:
+        """Return what is measured once an epoch. Monitoring only: nothing may depend on it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how to train."""
+
+    label: str
+    epochs: int
+    warmup: float
+    clip: float
+    ema: float
+    precision: str
+    seed: tuple[int | str, ...]
+    advice: str  # the settings to change when the loss is not finite
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    loader: DataLoader[Any],
+    sampler: BatchSampler,
+    optimizer: torch.optim.Optimizer,
+    plan: Plan,
+    device: torch.device,
+    checkpoint: Path,
+    log: EpochLog,
+) -> nn.Module:
+    """Train `model` and return it with its averaged weights (its last ones where `plan.ema` is 0).
+
+    Goes on from `checkpoint` when there is one, to the same end: each epoch's random streams are seeded by its number,
+    so a checkpoint needs no random state. Raises `UserError` on a non-finite loss.
+    """
+    ema = timm.utils.ModelEmaV3(model, decay=plan.ema, use_warmup=True) if plan.ema else None
+    first = _restore(checkpoint, model, ema, optimizer, log)
+    steps = plan.epochs * len(sampler)
+    for epoch in range(first, plan.epochs):
+        started = time.time()
+        seed_everything(*plan.seed, epoch)
+        sampler.set_epoch(epoch)
+        model.train()
+        totals: Metrics = {}
+        images = 0
+        for number, (views, labels) in enumerate(bar(loader, f"{plan.label} epoch {epoch + 1}", len(sampler))):
+            step = epoch * len(sampler) + number
+            set_lr(optimizer, step, steps, plan.warmup)
+            with autocast(device, plan.precision):
+                loss, metrics = objective.loss(
+                    model, views.to(device, non_blocking=True), labels.to(device, non_blocking=True), step / steps
+                )
+            if not torch.isfinite(loss):
+                raise UserError(
+                    f"{plan.label}: the loss is {loss.item()} at epoch {epoch + 1}, step {number + 1}: {plan.advice}"
+                )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if plan.clip:
+                nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+            optimizer.step()
+            if ema is not None:
+                ema.update(model, step=step)
+            images += views.shape[0] * views.shape[1]
+            for name, value in {"loss": loss.item(), **metrics}.items():
+                totals[name] = totals.get(name, 0.0) + value / len(sampler)
+        evaluated = ema.module if ema is not None else model
+        totals |= objective.end_of_epoch(evaluated)
+        log.add({**totals, "passes": images, "seconds": round(time.time() - started, 1)})
+        if epoch + 1 < plan.epochs:
+            _save(checkpoint, model, ema, optimizer, log.rows)
+    return ema.module if ema is not None else model
+
+
+def _save(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer, rows: list[Row]) -> None:
+    state = {
+        "model": model.state_dict(),
+        "ema": ema.module.state_dict() if ema is not None else {},
+        "optimizer": optimizer.state_dict(),
+        "rows": rows,
+    }
+    write_atomic(path, lambda file: torch.save(state, file))
+
+
+def _restore(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer, log: EpochLog) -> int:
+    """Load the checkpoint, if there is one, and return the number of finished epochs."""
+    if not path.exists():
+        return 0
+    try:
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        if ema is not None:
+            ema.module.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+    except Exception as error:  # torch, pickle and zip each have their own
+        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it to start the stage anew") from None
+    log.restore(state["rows"])
+    return len(log.rows)
+

@@ -1,0 +1,20 @@
+"""One error, one line, one fix: how every command ends when something is wrong."""
+
+import sys
+from collections.abc import Callable, Sequence
+
+
+class UserError(Exception):
+    """Something the user can mend. The message names the file, row or setting, and the cure, in one line."""
+
+
+def run_stage(main: Callable[[Sequence[str] | None], None]) -> None:
+    """Run a stage's `main` as a command: a `UserError` becomes one line on stderr and exit status 2."""
+    try:
+        main(None)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on from the last finished epoch", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,46 @@
+"""Pixels in, a square out: `crop`, `pad` or `squash`."""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Image = npt.NDArray[np.uint8]  # [height, width, 3], RGB
+Fit = Literal["crop", "pad", "squash"]
+
+cv2.setNumThreads(0)  # loader processes and decoding threads would each take every core
+
+
+def resize(image: Image, height: int, width: int) -> Image:
+    """Resize; area averaging downwards, linear upwards."""
+    if image.shape[:2] == (height, width):
+        return image
+    smaller = height < image.shape[0] or width < image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def shrink(image: Image, side: int, fit: Fit) -> Image:
+    """Return the image as the cache keeps it: never enlarged, no larger than `side` needs."""
+    height, width = image.shape[:2]
+    if fit == "squash":
+        return resize(image, min(height, side), min(width, side))
+    ratio = side / (max(height, width) if fit == "pad" else min(height, width))
+    return image if ratio >= 1 else resize(image, max(1, round(height * ratio)), max(1, round(width * ratio)))
+
+
+def fit_square(image: Image, side: int, fit: Fit) -> Image:
+    """Return the whole image (`pad`, `squash`) or its centre (`crop`) as a square of `side` pixels."""
+    if fit == "squash":
+        return resize(image, side, side)
+    height, width = image.shape[:2]
+    ratio = side / (max(height, width) if fit == "pad" else min(height, width))
+    image = resize(image, max(1, round(height * ratio)), max(1, round(width * ratio)))
+    height, width = image.shape[:2]
+    if fit == "crop":
+        top, left = (height - side) // 2, (width - side) // 2
+        return image[top : top + side, left : left + side]
+    top, left = (side - height) // 2, (side - width) // 2
+    square = np.zeros((side, side, 3), np.uint8)
+    square[top : top + height, left : left + width] = image
+    return square

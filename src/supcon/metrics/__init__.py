@@ -1,0 +1,1 @@
+"""Scores: F1 with its bootstrap (`f1`) and nearest neighbours in embedding space (`knn`)."""

@@ -1,0 +1,1 @@
+"""The network: timm's encoders (`zoo`, `encoder`), heads (`heads`), a faster depthwise backward (`depthwise`)."""

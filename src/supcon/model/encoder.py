@@ -1,0 +1,91 @@
+"""A timm encoder with its weights, its input normalisation, and its files."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from supcon.artifacts.files import write_atomic
+from supcon.config.settings import ModelSettings
+from supcon.errors import UserError
+from supcon.model.depthwise import speed_up_depthwise
+from supcon.model.zoo import timm
+
+
+class Encoder(nn.Module):
+    """A timm backbone behind its own normalisation: uint8 views [N, side, side, 3] -> features [N, width]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: ModelSettings, side: int, *, load_weights: bool, channels_last: bool = True) -> None:
+        """Build the backbone; `load_weights` starts it from the pretrained weights that the settings name."""
+        super().__init__()
+        self.backbone = _create(settings, side, load_weights and settings.pretrained)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self.backbone.to(memory_format=self._format)
+        speed_up_depthwise(self.backbone)
+        data = timm.data.resolve_model_data_config(self.backbone)
+        self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
+        self.width = self._measure_width(side)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Return the pooled features."""
+        images = (views.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return cast(Tensor, self.backbone(images.contiguous(memory_format=self._format)))
+
+    def _measure_width(self, side: int) -> int:
+        # asked of the network itself: timm's num_features is not always what the pooled output has
+        training = self.training
+        with torch.no_grad():
+            width = self.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[-1]
+        self.train(training)
+        return int(width)
+
+
+def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
+    options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": settings.drop_path}
+    if settings.weights and not Path(settings.weights).is_file():
+        raise UserError(f"--model.weights {settings.weights}: no such file")
+    if settings.weights and pretrained:
+        options["pretrained_cfg_overlay"] = {"file": settings.weights}
+    if not timm.is_model(settings.encoder):
+        near = ", ".join(timm.list_models(f"*{settings.encoder.split('_')[0]}*")[:5])
+        raise UserError(f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {near}" if near else ""))
+    try:
+        try:
+            return cast(nn.Module, timm.create_model(settings.encoder, pretrained, img_size=side, **options))
+        except TypeError:  # only transformers take img_size
+            return cast(nn.Module, timm.create_model(settings.encoder, pretrained, **options))
+    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())[:300]
+        source = settings.weights or "the hub"
+        raise UserError(
+            f"--model.encoder {settings.encoder}: its weights could not be loaded from {source} ({reason}): give a local"
+            " file with --model.weights FILE, or --model.pretrained false"
+        ) from None
+
+
+def save_weights(path: Path, **parts: nn.Module) -> None:
+    """Write the state of `parts` to one safetensors file, names prefixed by the part's."""
+    tensors = {
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    write_atomic(path, lambda file: file.write(save(tensors)))
+
+
+def load_weights(path: Path, **parts: nn.Module) -> None:
+    """Load `parts` from a file of `save_weights`. `UserError` when it is damaged or holds another network."""
+    try:
+        tensors = load_file(path)
+        for part, module in parts.items():
+            prefix = f"{part}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    except Exception as error:  # safetensors, the file system and torch each have their own
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} could not be loaded ({reason}): run its stage again with --force") from None
