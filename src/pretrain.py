@@ -43,9 +43,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     loader = data.training_loader(sampler, options.views, options.strength, "pretrain")
 
     seed_everything(shared.seed, "pretrain", fold)
-    encoder = Encoder(
-        settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last
-    )
+    encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
     projection = projection_head(encoder.width, options.projection_hidden, options.projection_dim)
     model = nn.ModuleDict({"encoder": encoder, "projection": projection}).to(device)
     optimizer = adamw(

@@ -129,5 +129,3 @@ def _shifter(down: float, right: float) -> Callable[[Image], Image]:
         return result
 
     return shift
-
-

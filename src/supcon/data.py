@@ -79,12 +79,12 @@ class FixedViews(Dataset[Tensor]):
 
 def training_loader(dataset: TrainingViews, sampler: BatchSampler, workers: int) -> "DataLoader[Batch]":
     """Return a loader of the sampler's batches; its worker processes live as long as it does."""
-    return DataLoader(dataset, batch_sampler=sampler, **_loader_options(workers))
+    return DataLoader(dataset, batch_sampler=sampler, **loader_options(workers))
 
 
 def fixed_loader(dataset: FixedViews, batch_size: int, workers: int) -> "DataLoader[Tensor]":
     """Return a loader of all rows in order, in batches of views [B, V, side, side, 3]."""
-    return DataLoader(dataset, batch_size=batch_size, **_loader_options(workers))
+    return DataLoader(dataset, batch_size=batch_size, **loader_options(workers))
 
 
 def worker_count(setting: int) -> int:
@@ -92,8 +92,10 @@ def worker_count(setting: int) -> int:
     return max(1, (os.cpu_count() or 2) - 1) if setting < 0 else setting
 
 
-def _loader_options(workers: int) -> dict[str, Any]:
+def loader_options(workers: int) -> dict[str, Any]:
+    """Return the options that every loader shares."""
     return {
+        "generator": torch.Generator(),  # a loader draws from it at every start; the global stream is the model's
         "num_workers": workers,
         "collate_fn": _as_is,
         "persistent_workers": workers > 0,

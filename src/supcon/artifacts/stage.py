@@ -42,7 +42,10 @@ def fingerprint(stage: str, call: Call, inputs: Mapping[str, str]) -> Fingerprin
     keys = list(_DEPENDS[stage])
     if stage == "finetune" and call.settings.finetune.batches == "pk":
         keys += _PK_KEYS
-    if stage == "finetune" and call.settings.finetune.contrastive_weight + call.settings.finetune.contrastive_weight_end:
+    if (
+        stage == "finetune"
+        and call.settings.finetune.contrastive_weight + call.settings.finetune.contrastive_weight_end
+    ):
         keys += _CONTRAST_KEYS
     result: Fingerprint = {}
     for key in keys:

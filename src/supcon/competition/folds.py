@@ -149,4 +149,6 @@ def _check_every_class(labels: npt.NDArray[np.object_], fold: npt.NDArray[np.int
 def _check_groups(path: Path, table: pd.DataFrame) -> None:
     spread = table[table["group"] != ""].groupby("group")["fold"].nunique()
     if (spread > 1).any():
-        raise UserError(f"{path}: group {spread.idxmax()!r} is spread over {spread.max()} folds: delete it and split anew")
+        raise UserError(
+            f"{path}: group {spread.idxmax()!r} is spread over {spread.max()} folds: delete it and split anew"
+        )

@@ -145,5 +145,7 @@ class _ImageIndex:
         if len(found) == 1:
             return found[0]
         if found:
-            raise UserError(f"{table}: the id {name!r} fits {found[0]} and {found[1]}: give the id its folder or suffix")
+            raise UserError(
+                f"{table}: the id {name!r} fits {found[0]} and {found[1]}: give the id its folder or suffix"
+            )
         raise UserError(f"{table}: the id {name!r} has no image below {self._folder}: is the image folder complete?")

@@ -73,7 +73,7 @@ class Decider:
                 true, best, predicted, self._classes, self._settings.bootstrap, self._settings.seed
             )
             gain, error = self._score(true, predicted) - self._score(true, best), float(np.std(after - before))
-            better = gain > error
+            better = rung == RUNGS[0] or gain > error
             in_sample = self._score(true, self._fit(rung, folds).decide_logits(self._logits[rows]))
             ladder.append(RungScore(rung, in_sample, self._score(true, predicted), gain, error, better))
             if better:

@@ -3,23 +3,24 @@
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
 from tqdm import tqdm
 
 from supcon.artifacts.files import write_csv
+from supcon.artifacts.stage import StageRun
 
 Row = dict[str, float]
 Item = TypeVar("Item")
 
 
 class EpochLog:
-    """The epochs of one stage: printed as they end, kept in `csv_file`."""
+    """The epochs of one stage: printed as they end, kept in STAGE.csv of its folder."""
 
-    def __init__(self, label: str, epochs: int, csv_file: Path) -> None:
-        self._label, self._epochs, self._csv_file = label, epochs, csv_file
+    def __init__(self, stage: StageRun, epochs: int) -> None:
+        self._label, self._epochs = stage.label, epochs
+        self._csv_file = stage.folder / f"{stage.name}.csv"
         self.rows: list[Row] = []
 
     def restore(self, rows: Sequence[Row]) -> None:

@@ -123,7 +123,8 @@ def _restore(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Opti
             ema.module.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
     except Exception as error:  # torch, pickle and zip each have their own
-        raise UserError(f"{path} is damaged ({str(error).splitlines()[0]}): delete it to start the stage anew") from None
+        raise UserError(
+            f"{path} is damaged ({str(error).splitlines()[0]}): delete it to start the stage anew"
+        ) from None
     log.restore(state["rows"])
     return len(log.rows)
-

@@ -44,9 +44,7 @@ class ImageCache:
         return {**self.__dict__, "_pixels": None}
 
 
-def open_cache(
-    cache: Path, folder: Path, paths: Sequence[str], images_digest: str, side: int, fit: Fit
-) -> ImageCache:
+def open_cache(cache: Path, folder: Path, paths: Sequence[str], images_digest: str, side: int, fit: Fit) -> ImageCache:
     """Open the cache of `folder`'s images for training at `side` pixels, building it when it is not there.
 
     Images keep their order in `paths`. A build that is killed leaves nothing that a later one would take for whole.

@@ -20,8 +20,7 @@ def content_hashes(cache: Path, folder: Path, paths: Sequence[str]) -> list[str]
     if index.exists():
         table = read_csv(index)
         known = {
-            (path, size, modified): sha256
-            for path, size, modified, sha256 in table.itertuples(index=False, name=None)
+            (path, size, modified): sha256 for path, size, modified, sha256 in table.itertuples(index=False, name=None)
         }
     keys = [_key(folder, path) for path in paths]
     missing = [key for key in keys if key not in known]

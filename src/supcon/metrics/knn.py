@@ -7,7 +7,9 @@ from torch.nn import functional as F
 from supcon.metrics.f1 import macro_f1
 
 
-def knn_macro_f1(bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, classes: int, k: int = 20) -> float:
+def knn_macro_f1(
+    bank: Tensor, bank_labels: Tensor, queries: Tensor, labels: Tensor, classes: int, k: int = 20
+) -> float:
     """Return the macro-F1 of a cosine-weighted vote of the `k` nearest of `bank` [M, D] for `queries` [Q, D]."""
     bank, queries = F.normalize(bank.float(), dim=1), F.normalize(queries.float(), dim=1)
     predicted = []

@@ -8,9 +8,10 @@ from types import MethodType
 from typing import Any
 
 import torch
-from timm.layers.padding import pad_same
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from supcon.model.zoo import timm
 
 
 def speed_up_depthwise(model: nn.Module) -> None:
@@ -26,7 +27,7 @@ def _forward(self: nn.Conv2d, x: Tensor) -> Tensor:
     x = x.to(torch.get_autocast_dtype("cpu"))
     padding = self.padding
     if type(self) is not nn.Conv2d:  # timm's Conv2dSame pads by itself
-        x, padding = pad_same(x, self.kernel_size, self.stride, self.dilation), (0, 0)
+        x, padding = timm.layers.pad_same(x, self.kernel_size, self.stride, self.dilation), (0, 0)
     result: Tensor = _DepthwiseConv.apply(x, self.weight, self.stride, padding, self.dilation)
     return result
 

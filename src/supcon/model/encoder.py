@@ -54,7 +54,9 @@ def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
         options["pretrained_cfg_overlay"] = {"file": settings.weights}
     if not timm.is_model(settings.encoder):
         near = ", ".join(timm.list_models(f"*{settings.encoder.split('_')[0]}*")[:5])
-        raise UserError(f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {near}" if near else ""))
+        raise UserError(
+            f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {near}" if near else "")
+        )
     try:
         try:
             return cast(nn.Module, timm.create_model(settings.encoder, pretrained, img_size=side, **options))

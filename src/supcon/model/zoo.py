@@ -29,6 +29,7 @@ def _declare_missing_operators() -> None:
 _declare_missing_operators()
 import timm  # noqa: E402
 import timm.data  # noqa: E402
+import timm.layers  # noqa: E402
 import timm.optim  # noqa: E402
 import timm.utils  # noqa: E402
 

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# The pipeline, from the host's files to submission.csv. `./run.sh` alone lists the commands.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+python="${SUPCON_PYTHON:-$here/.venv/bin/python}"
+
+usage() {
+  cat <<'TEXT'
+usage: ./run.sh COMMAND [options]        every command takes --help
+
+  all        folds, pretrain, finetune, predict, tune, ensemble     ./run.sh all --config configs/demo.yaml
+  folds      split the training rows                                ./run.sh folds --data.folds 5
+  pretrain   contrastive pre-training, one encoder a fold           ./run.sh pretrain --fold 0 1
+  finetune   train the classifiers                                  ./run.sh finetune --fold 3
+  predict    out-of-fold and test logits                            ./run.sh predict --fold 3
+  tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
+  ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
+  setup      make .venv and install requirements.txt, nothing else  ./run.sh setup
+  test       lint, types and tests                                  ./run.sh test
+TEXT
+}
+
+fail() { printf 'error: %s\n' "$1" >&2; exit 2; }
+
+# setup FILE: make .venv once, install FILE when it has changed since
+setup() {
+  local wanted="$here/$1" stamp="$here/.venv/.installed-$1" log="$here/.venv/install.log"
+  if [ -n "${SUPCON_PYTHON:-}" ]; then
+    command -v "$SUPCON_PYTHON" >/dev/null || fail "SUPCON_PYTHON names $SUPCON_PYTHON, which is no interpreter"
+    return
+  fi
+  cat "$here/requirements.txt" "$wanted" 2>/dev/null | cmp -s - "$stamp" && return
+  if [ ! -x "$python" ]; then
+    local base
+    for base in python3.13 python3.12 python3.11 python3; do
+      command -v "$base" >/dev/null && "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' && break
+      base=""
+    done
+    [ -n "$base" ] || fail "Python 3.11 or newer is needed: install it, or name one with SUPCON_PYTHON"
+    "$base" -m venv "$here/.venv" || fail "$base could not make .venv: install its venv module (Debian: python3-venv)"
+  fi
+  echo "installing $1 into .venv (a few minutes the first time)" >&2
+  if ! "$python" -m pip install --disable-pip-version-check -r "$wanted" >"$log" 2>&1; then
+    local line
+    line="$(grep -m1 -E '^ERROR: (No matching distribution|Could not find|Cannot install|Failed)' "$log" || grep -m1 '^ERROR' "$log" || tail -n1 "$log")"
+    fail "install of $1 failed: ${line#ERROR: } -- check the network and that pin, then ./run.sh setup again (log: $log)"
+  fi
+  cat "$here/requirements.txt" "$wanted" >"$stamp"
+}
+
+stage() { local script="$1"; shift; "$python" "$here/src/$script.py" "$@"; }
+
+[ $# -gt 0 ] || { usage; exit 0; }
+command="$1"; shift
+case "$command" in
+  all)
+    setup requirements.txt
+    stage make_folds "$@"
+    stage pretrain "$@"
+    stage finetune "$@"
+    stage predict "$@"
+    stage tune "$@"
+    stage ensemble "$@" ;;
+  folds) setup requirements.txt; stage make_folds "$@" ;;
+  pretrain | finetune | predict | tune | ensemble) setup requirements.txt; stage "$command" "$@" ;;
+  setup) setup requirements.txt ;;
+  test)
+    setup requirements-dev.txt
+    cd "$here"
+    "$python" -m ruff check src tests benchmarks
+    "$python" -m ruff format --check src tests benchmarks
+    "$python" -m mypy
+    "$python" -m pytest "$@" ;;
+  -h | --help | help) usage ;;
+  *) usage >&2; fail "no command is called $command" ;;
+esac

@@ -1,0 +1,106 @@
+"""Merge folds and views, decide, and write submissions/submission.csv with a ledger row and the table of scores."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from supcon.artifacts.files import digest, read_json, read_npz, sha256_file, write_json
+from supcon.artifacts.stage import StageRun
+from supcon.competition.submission import add_to_ledger, read_solution, write_submission
+from supcon.config import parse
+from supcon.decision.merge import Logits, merge_members, merge_views
+from supcon.decision.predictions import join_rows
+from supcon.decision.rule import Rule
+from supcon.errors import run_stage
+from supcon.experiment import Experiment, load_experiment
+from supcon.metrics.f1 import Labels
+from supcon.scores import POOLED, ScoreTable, private_scores, score_table
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage."""
+    experiment = load_experiment(parse(__doc__, argv))
+    stage = experiment.stage("ensemble")
+    if stage.ready():
+        ensemble(experiment, stage)
+
+
+def ensemble(experiment: Experiment, stage: StageRun) -> None:
+    """Write the submission and what is known of its score."""
+    started = time.time()
+    competition, classes = experiment.competition, experiment.classes
+    decision = read_json(stage.folder / "decision.json")
+    rule = Rule.from_json(decision["rule"])
+    members = read_members(experiment, stage)
+    merged, exponent = merge_members([merge_views(logits, rule.temperature) for logits in members])
+    predicted = rule.decide(merged)
+
+    labels = dict(zip(competition.test["id"], np.array(classes)[predicted].tolist(), strict=True))
+    path = submission_path(experiment)
+    newest = path.with_name("submission.csv")
+    for file in (path, newest):
+        write_submission(file, competition, labels)
+    table = score_table(experiment, decision)
+    add_to_ledger(path.with_name("ledger.csv"), ledger_row(stage, path, table))
+
+    private = None
+    solution = read_solution(competition.folder, competition)
+    if solution is not None:
+        singles = [
+            Rule.from_json(decision["fold_rules"][str(fold)]).decide_logits(logits)
+            for fold, logits in enumerate(members)
+        ]
+        private = private_scores(solution, experiment, singles, predicted)
+    shares = class_shares(classes, merged.argmax(axis=1), predicted)
+    scores = {**table.as_json(), "private": private.as_json() if private else None}
+    write_json(stage.folder / "scores.json", {**scores, "exponent": exponent, "class_shares": shares})
+    stage.finish(started, submission=path.name, sha256=sha256_file(path))
+
+    print(f"ensemble: {len(members)} folds merged, sharpened by exponent {exponent:.3f}, decision {rule.rung}")
+    if rule.rung != "argmax":
+        print("class shares by argmax and by the decision: " + ", ".join(
+            f"{name} {before:.3f} {after:.3f}" for name, (before, after) in shares.items()
+        ))  # fmt: skip
+    print(table.text() + (private.text(table) if private else ""))
+    print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
+
+
+def read_members(experiment: Experiment, stage: StageRun) -> list[Logits]:
+    """Return each fold's test logits, rows in the sample's order."""
+    ids, classes = experiment.competition.test["id"], experiment.classes
+    files = [stage.folder / f"fold{fold}" / "test.npz" for fold in range(experiment.call.settings.data.folds)]
+    return [join_rows([read_npz(file)], ids, classes) for file in files]
+
+
+def submission_path(experiment: Experiment) -> Path:
+    """Return submissions/RUN-TIME.csv, a name that is not taken."""
+    folder, run = experiment.call.root / "submissions", experiment.call.run
+    path = folder / f"{run}-{time.strftime('%Y%m%d-%H%M%S')}.csv"
+    while path.exists():
+        path = path.with_stem(path.stem + "x")
+    return path
+
+
+def ledger_row(stage: StageRun, path: Path, table: ScoreTable) -> dict[str, str]:
+    """Return what the ledger keeps of one submission."""
+    return {
+        "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "run": stage.call.run,
+        "fingerprint": digest(stage.fingerprint)[:16],
+        "raw_macro_f1": f"{table.raw[POOLED].score:.5f}",
+        "cross_fitted_macro_f1": f"{table.cross_fitted[POOLED].score:.5f}",
+        "sha256": sha256_file(path),
+        "file": path.name,
+    }
+
+
+def class_shares(classes: list[str], before: Labels, after: Labels) -> dict[str, tuple[float, float]]:
+    """Return each class's share of the test rows by argmax and by the decision."""
+    counts = [np.bincount(labels, minlength=len(classes)) / len(labels) for labels in (before, after)]
+    return {name: (round(float(a), 4), round(float(b), 4)) for name, a, b in zip(classes, *counts, strict=True)}
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,136 @@
+"""One fold's rows, as the loaders, samplers and monitors that the training stages need.
+
+Law 1 lives here: everything that trains is made from `train_rows`; held-out rows are only watched.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from supcon.augment import RandomView, prediction_views
+from supcon.data import Batch, FixedViews, TrainingViews, loader_options, training_loader, worker_count
+from supcon.engine.evaluate import evaluate
+from supcon.experiment import Experiment
+from supcon.metrics.f1 import macro_f1
+from supcon.randomness import address
+from supcon.sampler import BatchSampler, Key, NaturalSampler, PKSampler
+
+MONITOR_ROWS = 400  # held-out rows watched after each epoch, at most: a glance, not a score
+
+
+class FoldData:
+    """The data of one fold of an experiment."""
+
+    def __init__(self, experiment: Experiment, fold: int, device: torch.device) -> None:
+        self._settings = experiment.call.settings
+        self._device = device
+        self._workers = worker_count(self._settings.machine.workers)
+        self._classes = len(experiment.classes)
+        self._cache = experiment.open_images(self._settings.data.image_size)
+        self.fold = fold
+        self.train_rows = np.flatnonzero(experiment.fold != fold)
+        self.train_labels = experiment.labels[self.train_rows]
+        held_out = np.flatnonzero(experiment.fold == fold)
+        shuffled = np.random.default_rng(0).permutation(held_out)
+        self._watched = np.sort(shuffled[:MONITOR_ROWS])
+        self._watched_labels = experiment.labels[self._watched]
+
+    @property
+    def natural_prior(self) -> Tensor:
+        """Class shares of the training rows, [classes]."""
+        counts = np.bincount(self.train_labels, minlength=self._classes)
+        return torch.tensor(counts / counts.sum(), dtype=torch.float32)
+
+    @property
+    def sampling_prior(self) -> Tensor:
+        """Class shares of the batches that the classifier trains on, [classes]."""
+        if self._settings.finetune.mode == "full" and self._settings.finetune.batches == "pk":
+            return torch.full((self._classes,), 1 / self._classes)
+        return self.natural_prior
+
+    @property
+    def log_odds_shift(self) -> Tensor:
+        """What turns the classifier's logits into natural-prior log-odds, [classes].
+
+        The head was trained on logits + strength x log of the sampling prior, so that sum is the log-odds under the
+        sampling prior; the rest moves them to the natural one. A class without training rows (never with our folds)
+        would be -inf: its share is kept above 0.
+        """
+        sampled, natural = self.sampling_prior.clamp(min=1e-6).log(), self.natural_prior.clamp(min=1e-6).log()
+        return self._settings.finetune.logit_adjustment * sampled + natural - sampled
+
+    def pk_sampler(self, stage: str) -> PKSampler:
+        """Return class-balanced batches of the training rows."""
+        options = self._settings.pretrain
+        return PKSampler(self.train_labels, options.classes_per_batch, options.images_per_class, self._seed(stage))
+
+    def classifier_sampler(self) -> BatchSampler:
+        """Return the batches that `finetune.batches` asks for."""
+        options = self._settings.finetune
+        if options.batches == "pk" and options.mode == "full":
+            return self.pk_sampler("finetune")
+        return NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune"))
+
+    def training_loader(self, sampler: BatchSampler, views: int, strength: float, stage: str) -> DataLoader[Batch]:
+        """Return random views of the training rows."""
+        data = self._settings.data
+        transform = RandomView(self._settings.augment, data.image_size, data.fit, strength)
+        dataset = TrainingViews(
+            self._cache, self.train_rows, self.train_labels, transform, views, self._seed(f"{stage} views")
+        )
+        return training_loader(dataset, sampler, self._workers)
+
+    def feature_loader(self, sampler: BatchSampler, encoder: nn.Module) -> DataLoader[Batch]:
+        """Return a frozen encoder's features of the training rows, computed once, as batches [B, 1, width]."""
+        features = self._features(encoder, self.train_rows, f"features fold {self.fold}")
+        dataset = _FeatureRows(features[:, 0], torch.from_numpy(self.train_labels))
+        return DataLoader(dataset, batch_sampler=sampler, **loader_options(0))
+
+    def held_out_features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
+        """Return features [Q, width] and labels [Q] of the watched held-out rows."""
+        features = self._features(encoder, self._watched, "held-out rows")
+        return features[:, 0], torch.from_numpy(self._watched_labels)
+
+    def held_out_score(self, model: nn.ModuleDict) -> float:
+        """Return the macro-F1 of a model's classifier on the watched held-out rows."""
+        features, _ = self.held_out_features(model["encoder"])
+        return self._score(model, features)
+
+    def held_out_feature_score(self, encoder: nn.Module) -> Callable[[nn.ModuleDict], float]:
+        """Return the same monitor for a frozen encoder, whose features are computed once."""
+        features, _ = self.held_out_features(encoder)
+        return lambda model: self._score(model, features)
+
+    def _score(self, model: nn.ModuleDict, features: Tensor) -> float:
+        model.eval()
+        with torch.inference_mode():
+            logits = model["classifier"](features.to(self._device)).float()
+        return macro_f1(self._watched_labels, logits.argmax(dim=1).cpu().numpy(), self._classes)
+
+    def _features(self, encoder: nn.Module, rows: "np.ndarray", label: str) -> Tensor:
+        data, options = self._settings.data, self._settings
+        plain = prediction_views(options.augment, 1)
+        dataset = FixedViews(self._cache, rows, plain, data.test_size or data.image_size, data.fit)
+        return evaluate(
+            encoder, dataset, options.predict.batch_size, self._device, options.train.precision, self._workers, label
+        )
+
+    def _seed(self, purpose: str) -> int:
+        return address(self._settings.train.seed, purpose, self.fold)
+
+
+class _FeatureRows(Dataset[Batch]):
+    """Features as batches of one view."""
+
+    def __init__(self, features: Tensor, labels: Tensor) -> None:
+        self._features, self._labels = features, labels
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        rows = torch.tensor([row for row, _, _ in keys])
+        return self._features[rows].unsqueeze(1), self._labels[rows]
+
+    def __getitem__(self, key: Key) -> Batch:
+        return self.__getitems__([key])
