@@ -43,8 +43,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         settings.model, settings.data.image_size, load_weights=not pretrained, channels_last=shared.channels_last
     )
     projection = projection_head(encoder.width, settings.pretrain.projection_hidden, settings.pretrain.projection_dim)
-    head = "mlp" if options.mode == "mlp" else "linear"
-    classifier = classifier_head(encoder.width, len(experiment.classes), head, settings.model.dropout)
+    classifier = classifier_head(encoder.width, len(experiment.classes), options.mode, settings.model.dropout)
     if pretrained:
         load_weights(stage.folder / "encoder.safetensors", encoder=encoder, projection=projection)
     encoder.to(device)

@@ -44,8 +44,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     encoder = Encoder(
         settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last
     )
-    head = "mlp" if settings.finetune.mode == "mlp" else "linear"
-    classifier = classifier_head(encoder.width, len(experiment.classes), head, settings.model.dropout)
+    classifier = classifier_head(encoder.width, len(experiment.classes), settings.finetune.mode, settings.model.dropout)
     load_weights(stage.folder / "classifier.safetensors", encoder=encoder, classifier=classifier)
     model = nn.Sequential(encoder, classifier).to(device)
 

@@ -9,8 +9,6 @@ import numpy as np
 from supcon.artifacts.files import read_npz, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
-from supcon.decision.calibration import calibration_temperature
-from supcon.decision.crossfit import Decider
 from supcon.decision.merge import merge_views
 from supcon.decision.predictions import join_rows
 from supcon.errors import run_stage
@@ -28,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def tune(experiment: Experiment, stage: StageRun) -> None:
     """Fit and judge the decision: decision.json."""
+    from supcon.decision.calibration import calibration_temperature
+    from supcon.decision.crossfit import Decider
+
     started = time.time()
     settings = experiment.call.settings
     folders = [stage.folder / f"fold{fold}" for fold in range(settings.data.folds)]

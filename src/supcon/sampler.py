@@ -86,7 +86,7 @@ class PKSampler(BatchSampler):
         order = _permutation(len(self._members), self.seed, "classes", turn)
         places = slot * self.classes + np.arange(self.classes)
         return np.concatenate(
-            [self._window(int(order[place % len(order)]), turn, extra=place >= len(order)) for place in places]
+            [self._window(int(order[place % len(order)]), turn, extra=bool(place >= len(order))) for place in places]
         )
 
     def _window(self, label: int, turn: int, extra: bool) -> Rows:

@@ -72,7 +72,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 
 def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays as npz without pickle; equal arrays give equal bytes."""
-    write_atomic(path, lambda file: np.savez(file, allow_pickle=False, **arrays))  # type: ignore[arg-type]
+    write_atomic(path, lambda file: np.savez(file, allow_pickle=False, **arrays))
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:

@@ -40,18 +40,16 @@ def fingerprint(stage: str, call: Call, inputs: Mapping[str, str]) -> Fingerprin
     """Return what the result of `stage` depends on: settings by dotted key, inputs by name with their hash."""
     sections = dataclasses.asdict(call.settings)
     keys = list(_DEPENDS[stage])
-    if stage == "finetune" and call.settings.finetune.batches == "pk":
+    finetune = call.settings.finetune
+    if stage == "finetune" and finetune.batches == "pk":
         keys += _PK_KEYS
-    if (
-        stage == "finetune"
-        and call.settings.finetune.contrastive_weight + call.settings.finetune.contrastive_weight_end
-    ):
+    if stage == "finetune" and finetune.contrastive_weight + finetune.contrastive_weight_end > 0:
         keys += _CONTRAST_KEYS
     result: Fingerprint = {}
     for key in keys:
         section, _, name = key.partition(".")
         for setting, value in sections[section].items():
-            if not name or name == setting:
+            if name in ("", setting) and setting != "weights":  # the weights' content is an input
                 result[f"{section}.{setting}"] = value
     return result | {f"input {name}": value for name, value in inputs.items()}
 

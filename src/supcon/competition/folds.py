@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from supcon.artifacts.files import read_csv, write_csv
 from supcon.competition.read import Competition
@@ -28,7 +27,7 @@ def make_folds(competition: Competition, hashes: list[str], settings: DataSettin
     groups = join_groups(train["group"].to_list(), hashes)
     labels = train["label"].to_numpy()
     if len(np.unique(groups)) == len(groups):
-        fold = _assign(StratifiedKFold(settings.folds, shuffle=True, random_state=settings.fold_seed), labels, groups)
+        fold = _assign(labels, None, settings.folds, settings.fold_seed)
     else:
         fold = _grouped(labels, groups, settings)
     shared = pd.Series(groups).duplicated(keep=False).to_numpy()
@@ -101,20 +100,22 @@ def _check_sizes(labels: pd.Series, folds: int) -> None:
     counts = labels.value_counts()
     if counts.min() < folds:
         raise UserError(
-            f"class {counts.idxmin()!r} has {counts.min()} training rows, fewer than the {folds} folds: every fold needs"
-            f" one, so set --data.folds {max(2, counts.min())} or fewer"
+            f"class {counts.idxmin()!r} has {counts.min()} training rows, fewer than the {folds} folds: every fold"
+            f" needs one, so set --data.folds {max(2, counts.min())} or fewer"
         )
 
 
 def _assign(
-    splitter: StratifiedKFold | StratifiedGroupKFold,
-    labels: npt.NDArray[np.object_],
-    groups: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.object_], groups: npt.NDArray[np.int64] | None, folds: int, seed: int
 ) -> npt.NDArray[np.int64]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second to import, once in a root
+
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     fold = np.full(len(labels), -1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes smaller than the folds are our own error above
-        for number, (_, held_out) in enumerate(splitter.split(labels, labels, groups)):
+        parts = kind(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
+        for number, (_, held_out) in enumerate(parts):
             fold[held_out] = number
     return fold
 
@@ -124,7 +125,7 @@ def _grouped(
 ) -> npt.NDArray[np.int64]:
     error: UserError | None = None
     for seed in range(settings.fold_seed, settings.fold_seed + _SEEDS_TRIED):
-        fold = _assign(StratifiedGroupKFold(settings.folds, shuffle=True, random_state=seed), labels, groups)
+        fold = _assign(labels, groups, settings.folds, seed)
         try:
             _check_every_class(labels, fold, settings.folds)
         except UserError as found:
@@ -149,6 +150,4 @@ def _check_every_class(labels: npt.NDArray[np.object_], fold: npt.NDArray[np.int
 def _check_groups(path: Path, table: pd.DataFrame) -> None:
     spread = table[table["group"] != ""].groupby("group")["fold"].nunique()
     if (spread > 1).any():
-        raise UserError(
-            f"{path}: group {spread.idxmax()!r} is spread over {spread.max()} folds: delete it and split anew"
-        )
+        raise UserError(f"{path}: group {spread.idxmax()!r} stands in {spread.max()} folds: delete it and split anew")

@@ -85,7 +85,7 @@ def _make_parser(description: str, per_fold: bool) -> _Parser:
         parser.add_argument("--fold", type=int, nargs="+", metavar="K", help="folds to work on (default: all)")
     parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
     for part in dataclasses.fields(Settings):
-        parser.add_argument(f"--{part.name}", type=part.type, default=part.default_factory())  # type: ignore[misc]
+        parser.add_argument(f"--{part.name}", type=part.type, default=getattr(Settings(), part.name))
     return parser
 
 
@@ -164,7 +164,7 @@ def _apply(parser: _Parser, flat: Flat, source: Path) -> None:
         if key not in known:
             raise UserError(f"{source}: unknown setting {key!r} (--help lists every setting)")
     try:
-        parser.parse_object({key: value for key, value in flat.items()})
+        parser.parse_object(dict(flat))
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     parser.set_defaults(flat)

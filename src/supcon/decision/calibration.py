@@ -2,7 +2,6 @@
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
 
 from supcon.decision.merge import Logits, merge_views
 
@@ -14,6 +13,8 @@ def negative_log_likelihood(log_probabilities: npt.NDArray[np.float64], true: np
 
 def calibration_temperature(logits: Logits, true: npt.NDArray[np.int64]) -> float:
     """Return the temperature in 0.05 .. 20 at which merged `logits` [rows, views, classes] have the smallest NLL."""
+    from scipy.optimize import minimize_scalar
+
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(merge_views(logits, float(np.exp(log_t))), true),
         bounds=(np.log(0.05), np.log(20)),

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
 
 Logits = npt.NDArray[np.float32]  # [rows, views, classes], natural-prior log-odds
 LogProbabilities = npt.NDArray[np.float64]  # [rows, classes]
@@ -28,6 +27,8 @@ def merge_members(members: Sequence[LogProbabilities]) -> tuple[LogProbabilities
     A mean of models is flatter than each of them, so offsets tuned on single models would act too strongly on it. The
     exponent gives the merged probabilities the mean entropy of their members; it needs no labels. One member: 1.
     """
+    from scipy.optimize import brentq
+
     merged = np.mean(members, axis=0)
     target = float(np.mean([mean_entropy(member) for member in members]))
 

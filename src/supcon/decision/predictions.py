@@ -20,11 +20,9 @@ def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str]) -> L
     """
     for part in parts:
         if list(part["classes"]) != classes:
-            raise UserError(
-                "a prediction file has other classes than the training rows: run predict again with --force"
-            )
+            raise UserError("a prediction file has other classes than the training rows: run predict with --force")
         if list(part["views"]) != list(parts[0]["views"]):
-            raise UserError("the folds were predicted with different views: run predict again with --force")
+            raise UserError("the folds were predicted with different views: run predict with --force")
     found = np.concatenate([part["ids"] for part in parts])
     place = pd.Series(np.arange(len(found)), index=found)
     if place.index.has_duplicates or set(place.index) != set(ids):

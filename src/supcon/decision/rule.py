@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from supcon.decision.merge import LogProbabilities, Logits, merge_views
+from supcon.decision.merge import Logits, LogProbabilities, merge_views
 
 RUNGS = ("argmax", "prior", "thresholds")  # how far a decision is tuned: nothing; + temperature and alpha; + offsets
 

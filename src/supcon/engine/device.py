@@ -1,6 +1,8 @@
 """The machine: device, threads, precision."""
 
+import ctypes
 import os
+import sys
 from contextlib import AbstractContextManager
 
 import torch
@@ -11,6 +13,7 @@ from supcon.errors import UserError
 
 def set_up_device(machine: MachineSettings) -> torch.device:
     """Return the device to use, with threads and kernels set for results that repeat."""
+    _keep_freed_memory()
     torch.set_num_threads(machine.threads or os.cpu_count() or 1)
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.allow_tf32 = True
@@ -27,3 +30,17 @@ def set_up_device(machine: MachineSettings) -> torch.device:
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Return the autocast context of `precision`."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc reuse freed blocks instead of returning them: activations of 100 MB otherwise cost a page fault a page.
+
+    Training steps of an EfficientNet on the CPU take a third less time (docs/LOG.md).
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, -1)

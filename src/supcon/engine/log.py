@@ -45,10 +45,10 @@ class EpochLog:
         folder = self._csv_file.parent / "tensorboard" / self._csv_file.stem
         for old in folder.glob("events.out.tfevents.*"):
             old.unlink()  # the rows hold every epoch: an interrupted run's events are among them
-        with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
+        with SummaryWriter(str(folder)) as writer:
             for row in self.rows:
                 for name, value in row.items():
-                    writer.add_scalar(name, value, int(row["epoch"]))  # type: ignore[no-untyped-call]
+                    writer.add_scalar(name, value, int(row["epoch"]))
 
 
 def bar(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,11 @@ Metrics = dict[str, float]
 class Objective(Protocol):
     """What a stage minimises."""
 
-    def loss(self, model: nn.Module, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
+    def loss(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
         """Return the loss of a batch and what to log: `views` uint8 [B, V, side, side, 3], `progress` 0 .. 1."""
         ...
 
-    def end_of_epoch(self, model: nn.Module) -> Metrics:
+    def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return what is measured once an epoch. Monitoring only: nothing may depend on it."""
         ...
 
@@ -48,7 +48,7 @@ class Plan:
 
 
 def train(
-    model: nn.Module,
+    model: nn.ModuleDict,
     objective: Objective,
     loader: DataLoader[Any],
     sampler: BatchSampler,
@@ -57,7 +57,7 @@ def train(
     device: torch.device,
     checkpoint: Path,
     log: EpochLog,
-) -> nn.Module:
+) -> nn.ModuleDict:
     """Train `model` and return it with its averaged weights (its last ones where `plan.ema` is 0).
 
     Goes on from `checkpoint` when there is one, to the same end: each epoch's random streams are seeded by its number,
@@ -85,7 +85,7 @@ def train(
                     f"{plan.label}: the loss is {loss.item()} at epoch {epoch + 1}, step {number + 1}: {plan.advice}"
                 )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if plan.clip:
                 nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
             optimizer.step()
@@ -94,12 +94,16 @@ def train(
             images += views.shape[0] * views.shape[1]
             for name, value in {"loss": loss.item(), **metrics}.items():
                 totals[name] = totals.get(name, 0.0) + value / len(sampler)
-        evaluated = ema.module if ema is not None else model
-        totals |= objective.end_of_epoch(evaluated)
+        totals |= objective.end_of_epoch(averaged(model, ema))
         log.add({**totals, "passes": images, "seconds": round(time.time() - started, 1)})
         if epoch + 1 < plan.epochs:
             _save(checkpoint, model, ema, optimizer, log.rows)
-    return ema.module if ema is not None else model
+    return averaged(model, ema)
+
+
+def averaged(model: nn.ModuleDict, ema: Any) -> nn.ModuleDict:
+    """Return the model with its averaged weights, or as it is without averaging."""
+    return model if ema is None else cast(nn.ModuleDict, ema.module)
 
 
 def _save(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer, rows: list[Row]) -> None:
@@ -123,8 +127,7 @@ def _restore(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Opti
             ema.module.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
     except Exception as error:  # torch, pickle and zip each have their own
-        raise UserError(
-            f"{path} is damaged ({str(error).splitlines()[0]}): delete it to start the stage anew"
-        ) from None
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} is damaged ({reason}): delete it to start the stage anew") from None
     log.restore(state["rows"])
     return len(log.rows)

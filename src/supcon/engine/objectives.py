@@ -1,7 +1,6 @@
 """What the two training stages minimise."""
 
 from collections.abc import Callable
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,26 +24,24 @@ class ContrastivePretraining:
         self._settings, self._classes, self._held_out = settings, classes, held_out
         self._bank: list[tuple[Tensor, Tensor]] = []  # the epoch's features: a free bank for the neighbours
 
-    def loss(self, model: nn.Module, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
+    def loss(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
         """Return the loss over all views of the batch."""
-        parts = cast(nn.ModuleDict, model)
         labels = labels.repeat_interleave(views.shape[1])
-        features = parts["encoder"](views.flatten(0, 1))
+        features = model["encoder"](views.flatten(0, 1))
         settings = self._settings
         loss = contrastive_loss(
-            parts["projection"](features), labels, form=settings.form, temperature=settings.temperature
+            model["projection"](features), labels, form=settings.form, temperature=settings.temperature
         )
         self._bank.append((features.detach(), labels))
         floor, collapse = contrastive_bounds(labels, settings.temperature)
         valid = (count_positives(labels) > 0).float().mean().item()
         return loss, {"floor": floor, "collapse": collapse, "valid": valid}
 
-    def end_of_epoch(self, model: nn.Module) -> Metrics:
+    def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return the kNN macro-F1 of the held-out rows among the epoch's training features."""
-        parts = cast(nn.ModuleDict, model)
         bank, bank_labels = (torch.cat(part) for part in zip(*self._bank, strict=True))
         self._bank.clear()
-        queries, labels = self._held_out(parts["encoder"])
+        queries, labels = self._held_out(model["encoder"])
         score = knn_macro_f1(bank, bank_labels, queries.to(bank.device), labels, self._classes)
         return {"knn_macro_f1": score}
 
@@ -57,31 +54,31 @@ class Classification:
         settings: FinetuneSettings,
         contrast: PretrainSettings,
         prior: Tensor,
-        accuracy: Callable[[nn.Module], float],
+        accuracy: Callable[[nn.ModuleDict], float],
     ) -> None:
         """Take the class shares `prior` [C] that batches are drawn with, and the monitor of held-out rows."""
         self._settings, self._contrast, self._accuracy = settings, contrast, accuracy
         self._adjustment = settings.logit_adjustment * prior.log()
         self._mixup = _make_mixup(settings, len(prior))
 
-    def loss(self, model: nn.Module, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
+    def loss(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
         """Return cross-entropy plus the weighted contrastive loss over all views of the batch."""
-        parts, settings = cast(nn.ModuleDict, model), self._settings
+        settings = self._settings
         labels = labels.repeat_interleave(views.shape[1])
         images, targets = self._mixed(views.flatten(0, 1), labels)
-        features = parts["encoder"](images)
-        logits = parts["classifier"](features).float() + self._adjustment
+        features = model["encoder"](images)
+        logits = model["classifier"](features).float() + self._adjustment
         smoothing = settings.label_smoothing if self._mixup is None else 0.0  # mixed targets are smoothed already
         loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
         weight = contrastive_weight(settings, progress)
         if weight == 0:
             return loss, {}
         contrast = contrastive_loss(
-            parts["projection"](features), labels, form=self._contrast.form, temperature=self._contrast.temperature
+            model["projection"](features), labels, form=self._contrast.form, temperature=self._contrast.temperature
         )
         return loss + weight * contrast, {"cross_entropy": loss.item(), "contrastive": contrast.item()}
 
-    def end_of_epoch(self, model: nn.Module) -> Metrics:
+    def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return the macro-F1 of held-out rows."""
         return {"held_out_macro_f1": self._accuracy(model)}
 

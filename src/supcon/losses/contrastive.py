@@ -17,7 +17,7 @@ _TILE_ROWS, _TILE_COLUMNS = 512, 2048  # 4 MB of float32 similarities at a time
 def contrastive_loss(embeddings: Tensor, labels: Tensor, *, form: Form = "out", temperature: float = 0.1) -> Tensor:
     """Return the mean loss of the anchors that have positives, a scalar.
 
-    `embeddings` [N, D] need not be normalised; `labels` [N] are integers. Forms, with LSE_X = log sum_{x in X} exp s_ix:
+    `embeddings` [N, D] need not be normalised; `labels` [N] are integers. With LSE_X = log sum_{x in X} exp s_ix:
 
     - `out` (eq. 2): -mean_{p in P(i)} (s_ip - LSE_A)
     - `in` (eq. 3): -(LSE_P - log|P| - LSE_A); never above `out` (Jensen)

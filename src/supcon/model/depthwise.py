@@ -27,7 +27,7 @@ def _forward(self: nn.Conv2d, x: Tensor) -> Tensor:
     x = x.to(torch.get_autocast_dtype("cpu"))
     padding = self.padding
     if type(self) is not nn.Conv2d:  # timm's Conv2dSame pads by itself
-        x, padding = timm.layers.pad_same(x, self.kernel_size, self.stride, self.dilation), (0, 0)
+        x, padding = timm.layers.pad_same(x, list(self.kernel_size), list(self.stride), list(self.dilation)), (0, 0)
     result: Tensor = _DepthwiseConv.apply(x, self.weight, self.stride, padding, self.dilation)
     return result
 

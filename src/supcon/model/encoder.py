@@ -25,7 +25,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.backbone = _create(settings, side, load_weights and settings.pretrained)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
-        self.backbone.to(memory_format=self._format)
+        self.backbone.to(memory_format=self._format)  # type: ignore[call-overload]  # torch's stubs lack it
         speed_up_depthwise(self.backbone)
         data = timm.data.resolve_model_data_config(self.backbone)
         self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
@@ -59,15 +59,15 @@ def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
         )
     try:
         try:
-            return cast(nn.Module, timm.create_model(settings.encoder, pretrained, img_size=side, **options))
+            return timm.create_model(settings.encoder, pretrained, img_size=side, **options)
         except TypeError:  # only transformers take img_size
-            return cast(nn.Module, timm.create_model(settings.encoder, pretrained, **options))
+            return timm.create_model(settings.encoder, pretrained, **options)
     except (RuntimeError, OSError, ValueError, KeyError) as error:
         reason = " ".join(str(error).split())[:300]
         source = settings.weights or "the hub"
         raise UserError(
-            f"--model.encoder {settings.encoder}: its weights could not be loaded from {source} ({reason}): give a local"
-            " file with --model.weights FILE, or --model.pretrained false"
+            f"--model.encoder {settings.encoder}: its weights could not be loaded from {source} ({reason}): give a"
+            " local file with --model.weights FILE, or --model.pretrained false"
         ) from None
 
 

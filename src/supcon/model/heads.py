@@ -4,15 +4,17 @@ from typing import Literal
 
 from torch import nn
 
+Mode = Literal["linear", "mlp", "full"]
+
 
 def projection_head(width: int, hidden: int, dim: int) -> nn.Module:
     """Return the MLP of Khosla et al. 2020, [N, width] -> [N, dim]; the loss normalises its output."""
     return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim))
 
 
-def classifier_head(width: int, classes: int, kind: Literal["linear", "mlp"], dropout: float) -> nn.Module:
-    """Return the classifier, [N, width] -> logits [N, classes]."""
-    if kind == "mlp":
+def classifier_head(width: int, classes: int, mode: Mode, dropout: float) -> nn.Module:
+    """Return the classifier, [N, width] -> logits [N, classes]: a hidden layer for `mlp`, else linear."""
+    if mode == "mlp":
         return nn.Sequential(
             nn.Linear(width, width), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(width, classes)
         )
