@@ -81,13 +81,13 @@ def fold_score(experiment: Experiment, fold: int) -> float:
 
 def write_tables(experiment: Experiment) -> None:
     """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted."""
-    stages = [experiment.stage("predict", fold) for fold in range(experiment.call.settings.data.folds)]
-    if not all(stage.done_file.exists() for stage in stages):
-        return
-    oof = [read_npz(stage.folder / "oof.npz") for stage in stages]
-    test = [read_npz(stage.folder / "test.npz") for stage in stages]
-    classes = experiment.classes
     folder = experiment.call.run_folder
+    folders = [folder / f"fold{fold}" for fold in range(experiment.call.settings.data.folds)]
+    if not all((one / "predict.done.json").exists() for one in folders):
+        return
+    oof = [read_npz(one / "oof.npz") for one in folders]
+    test = [read_npz(one / "test.npz") for one in folders]
+    classes = experiment.classes
     _write_probabilities(
         folder / "oof.csv",
         np.concatenate([part["ids"] for part in oof]),

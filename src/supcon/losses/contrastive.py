@@ -112,8 +112,9 @@ def _similarities(z: Tensor, labels: Tensor | None, temperature: float, rows: sl
     tile = (z[rows] @ z[columns].T).div_(temperature)
     if labels is not None:
         tile.masked_fill_(labels[rows, None] != labels[None, columns], -torch.inf)
-    same = torch.arange(max(rows.start, columns.start), min(rows.stop, columns.stop), device=z.device)
-    tile[same - rows.start, same - columns.start] = -torch.inf
+    itself = rows.start - columns.start  # the diagonal of the whole matrix, seen from this tile
+    if -tile.shape[0] < itself < tile.shape[1]:
+        tile.diagonal(itself).fill_(-torch.inf)
     return tile
 
 

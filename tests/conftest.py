@@ -1,0 +1,87 @@
+"""A small competition that trains in seconds, and stages run in this process."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+TINY = [
+    "--data.folds=3", "--data.image_size=16", "--data.fit=squash", "--augment.hflip=false", "--augment.shift=0.1",
+    "--model.encoder=test_resnet", "--model.pretrained=false", "--train.precision=float32",
+    "--pretrain.epochs=2", "--pretrain.classes_per_batch=3", "--pretrain.images_per_class=4",
+    "--finetune.epochs=3", "--finetune.batch_size=24", "--finetune.contrastive_weight=0.3",
+    "--predict.views=2", "--tune.trials=15", "--tune.bootstrap=100", "--machine.workers=0", "--machine.threads=1",
+]  # fmt: skip
+STAGES = ("make_folds", "pretrain", "finetune", "predict", "tune", "ensemble")
+
+Stage = Callable[..., None]
+
+
+def write_competition(folder: Path, labels: Sequence[str], test_rows: int = 12, seed: int = 0) -> None:
+    """Write a competition of coloured noise whose mean colour tells the class."""
+    draw = np.random.default_rng(seed)
+    for part in ("train", "test"):
+        (folder / part).mkdir(parents=True)
+    names = sorted(set(labels))
+    colour = {name: draw.integers(40, 215, size=3) for name in names}
+
+    def image(path: Path, label: str) -> None:
+        noise = draw.normal(0, 30, size=(18, 20, 3))
+        cv2.imwrite(str(path), np.clip(colour[label] + noise, 0, 255).astype(np.uint8))
+
+    train_lines, test_lines, solution = ["id,label"], ["id,label"], ["id,label"]
+    for number, label in enumerate(labels):
+        image(folder / "train" / f"a{number:03d}.png", label)
+        train_lines.append(f"a{number:03d},{label}")
+    for number in range(test_rows):
+        label = names[number % len(names)]
+        image(folder / "test" / f"b{number:03d}.png", label)
+        test_lines.append(f"b{number:03d},{names[0]}")
+        solution.append(f"b{number:03d},{label}")
+    for name, lines in (("train", train_lines), ("sample_submission", test_lines), ("solution", solution)):
+        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n")
+
+
+def run_stage(name: str, root: Path, *flags: str) -> None:
+    """Run a stage in this process with the tiny settings; later flags win."""
+    module = importlib.import_module(name)
+    module.main(["--root", str(root), "--config", str(REPOSITORY / "configs/default.yaml"), *TINY, *flags])
+
+
+def run_all(root: Path, *flags: str) -> None:
+    """Run the whole line."""
+    for name in STAGES:
+        run_stage(name, root, *flags)
+
+
+def run_command(script: str, root: Path, *flags: str, **kwargs: object) -> "subprocess.CompletedProcess[str]":
+    """Run a stage as a user does, in a process of its own, with the tiny settings."""
+    command = [sys.executable, str(REPOSITORY / f"src/{script}.py"), "--root", str(root)]
+    command += ["--config", str(REPOSITORY / "configs/default.yaml"), *TINY, *flags]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture()
+def root(tmp_path: Path) -> Path:
+    """A root whose input/ holds the small competition: 3 classes of 30, 20 and 10 rows."""
+    write_competition(tmp_path / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a finished run; tests must not change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_competition(folder / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
+    run_all(folder)
+    return folder
+
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

@@ -1,0 +1,34 @@
+"""Macro-F1 against scikit-learn, and its bootstrap against resampled rows."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import f1_score
+
+from supcon.metrics.f1 import bootstrap_macro_f1, bootstrap_pair, macro_f1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_macro_f1_is_scikit_learns_with_the_class_list_fixed(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    true, predicted = draw.integers(0, 6, 200), draw.integers(0, 5, 200)
+    expected = f1_score(true, predicted, labels=range(8), average="macro", zero_division=0)
+    assert macro_f1(true, predicted, 8) == pytest.approx(expected)
+
+
+def test_the_bootstrap_has_the_spread_of_resampled_rows() -> None:
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 4, 300)
+    predicted = np.where(draw.random(300) < 0.8, true, draw.integers(0, 4, 300))
+    rows = draw.integers(0, 300, (2000, 300))
+    by_rows = np.array([macro_f1(true[sample], predicted[sample], 4) for sample in rows])
+    by_cells = bootstrap_macro_f1(true, predicted, 4, 2000, seed=1)
+    assert by_cells.mean() == pytest.approx(by_rows.mean(), abs=0.003)
+    assert by_cells.std() == pytest.approx(by_rows.std(), rel=0.1)
+
+
+def test_paired_samples_are_the_same_samples() -> None:
+    draw = np.random.default_rng(2)
+    true = draw.integers(0, 3, 100)
+    first, second = bootstrap_pair(true, true, true, 3, 50, seed=0)
+    assert (first == second).all()
+    assert (first == 1).all()
