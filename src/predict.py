@@ -20,11 +20,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage for the folds asked for."""
     call = parse(__doc__, argv, per_fold=True)
     experiment = load_experiment(call)
+    tables = [call.run_folder / "oof.csv", call.run_folder / "test.csv"]
     for fold in experiment.folds:
         stage = experiment.stage("predict", fold)
         if stage.ready():
+            for table in tables:
+                table.unlink(missing_ok=True)  # of the predictions before
             predict_fold(experiment, stage, fold)
-    write_tables(experiment)
+    if not all(table.exists() for table in tables):
+        write_tables(experiment)
 
 
 def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:

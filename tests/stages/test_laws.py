@@ -130,8 +130,7 @@ def test_a_second_call_does_nothing_but_say_so(finished: Path, capsys: pytest.Ca
     output = capsys.readouterr().out
     assert output.count("done already") == 1 + 3 * 3 + 2
     after = {path: path.stat().st_mtime_ns for path in sorted(finished.rglob("*")) if path.is_file()}
-    changed = {path.name for path in after if after[path] != before.get(path)}
-    assert changed <= {"oof.csv", "test.csv"}
+    assert after == before
 
 
 def test_a_finished_stage_is_skipped_without_importing_torch(finished: Path) -> None:
@@ -195,7 +194,7 @@ def test_five_kills_do_not_change_the_submission(root: Path, finished: Path) -> 
         assert result.returncode == 0, result.stderr
     assert kills >= 3  # a quick stage may have ended first
     assert submission_bytes(root) == submission_bytes(finished)
-    assert len(pd.read_csv(root / "submissions" / "ledger.csv")) <= 2
+    assert len(pd.read_csv(root / "submissions" / "ledger.csv")) == 1
 
 
 def wait_for_work(root: Path, script: str, process: "subprocess.Popen[bytes]", longer: float) -> None:

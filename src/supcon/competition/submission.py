@@ -62,8 +62,10 @@ def read_solution(folder: Path, competition: Competition) -> pd.Series | None:
 
 
 def add_to_ledger(path: Path, row: Mapping[str, str]) -> None:
-    """Append one submission to ledger.csv."""
+    """Append one submission to ledger.csv, unless the newest row has its fingerprint and bytes already."""
     old = read_csv(path) if path.exists() else pd.DataFrame(columns=LEDGER_COLUMNS)
+    if len(old) and all(old.iloc[-1].get(key) == row[key] for key in ("fingerprint", "sha256")):
+        return
     write_csv(path, pd.concat([old, pd.DataFrame([row], columns=LEDGER_COLUMNS)], ignore_index=True))
 
 
