@@ -4,19 +4,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from supcon.artifacts.files import digest, read_json, read_npz, sha256_file, write_json
+from supcon.artifacts.files import digest, read_json, sha256_file, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.competition.submission import add_to_ledger, read_solution, write_submission
 from supcon.config import parse
-from supcon.decision.merge import Logits, merge_members, merge_views
-from supcon.decision.predictions import join_rows
+from supcon.decision.merge import merge_members, merge_views
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
-from supcon.metrics.f1 import Labels
-from supcon.scores import POOLED, ScoreTable, private_scores, score_table
+from supcon.predictions import read_test
+from supcon.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,11 +30,11 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     competition, classes = experiment.competition, experiment.classes
     decision = read_json(stage.folder / "decision.json")
     rule = Rule.from_json(decision["rule"])
-    members = read_members(experiment, stage)
+    members = read_test(experiment)
     merged, exponent = merge_members([merge_views(logits, rule.temperature) for logits in members])
     predicted = rule.decide(merged)
 
-    labels = dict(zip(competition.test["id"], np.array(classes)[predicted].tolist(), strict=True))
+    labels = {name: classes[label] for name, label in zip(competition.test["id"], predicted, strict=True)}
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     for file in (path, newest):
@@ -67,13 +64,6 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
 
 
-def read_members(experiment: Experiment, stage: StageRun) -> list[Logits]:
-    """Return each fold's test logits, rows in the sample's order."""
-    ids, classes = experiment.competition.test["id"], experiment.classes
-    files = [stage.folder / f"fold{fold}" / "test.npz" for fold in range(experiment.call.settings.data.folds)]
-    return [join_rows([read_npz(file)], ids, classes) for file in files]
-
-
 def submission_path(experiment: Experiment) -> Path:
     """Return submissions/RUN-TIME.csv, a name that is not taken."""
     folder, run = experiment.call.root / "submissions", experiment.call.run
@@ -94,12 +84,6 @@ def ledger_row(stage: StageRun, path: Path, table: ScoreTable) -> dict[str, str]
         "sha256": sha256_file(path),
         "file": path.name,
     }
-
-
-def class_shares(classes: list[str], before: Labels, after: Labels) -> dict[str, tuple[float, float]]:
-    """Return each class's share of the test rows by argmax and by the decision."""
-    counts = [np.bincount(labels, minlength=len(classes)) / len(labels) for labels in (before, after)]
-    return {name: (round(float(a), 4), round(float(b), 4)) for name, a, b in zip(classes, *counts, strict=True)}
 
 
 if __name__ == "__main__":

@@ -2,18 +2,14 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
-from supcon.artifacts.files import read_npz, write_csv, write_npz
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
-from supcon.decision.merge import LogProbabilities, merge_members, merge_views
+from supcon.decision.merge import Logits, merge_views
 from supcon.errors import run_stage
-from supcon.experiment import Experiment, load_experiment
+from supcon.experiment import Experiment, Rows, load_experiment
 from supcon.metrics.f1 import macro_f1
+from supcon.predictions import write_predictions, write_tables
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -55,59 +51,20 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     views = prediction_views(settings.augment, settings.predict.views)
     side = settings.data.test_size or settings.data.image_size
     images = experiment.open_images(settings.data.image_size)
-    held_out = np.flatnonzero(experiment.fold == fold)
-    ids = {"oof": experiment.split["id"].to_numpy()[held_out], "test": experiment.competition.test["id"].to_numpy()}
-    for part, positions in {"oof": held_out, "test": experiment.test_positions}.items():
+
+    def predict(part: str, positions: Rows) -> Logits:
         dataset = FixedViews(images, positions, views, side, settings.data.fit)
-        workers = worker_count(settings.machine.workers)
-        label = f"{stage.label} {part}"
+        label, workers = f"{stage.label} {part}", worker_count(settings.machine.workers)
         logits = evaluate(model, dataset, settings.predict.batch_size, device, settings.train.precision, workers, label)
-        write_npz(
-            stage.folder / f"{part}.npz",
-            {
-                "ids": ids[part].astype(str),
-                "logits": (logits + data.log_odds_shift).numpy(),
-                "classes": np.array(experiment.classes),
-                "views": np.array(list(views)),
-            },
-        )
-    score = fold_score(experiment, fold)
+        return (logits + data.log_odds_shift).numpy()
+
+    held_out, classes = experiment.rows_of(fold), experiment.classes
+    oof, test = predict("oof", held_out), predict("test", experiment.test_positions)
+    write_predictions(stage.folder / "oof.npz", experiment.split["id"][held_out], oof, classes, list(views))
+    write_predictions(stage.folder / "test.npz", experiment.competition.test["id"], test, classes, list(views))
+    score = macro_f1(experiment.labels[held_out], merge_views(oof, 1.0).argmax(axis=1), len(classes))
     stage.finish(started, raw_macro_f1=score)
     print(f"{stage.label}: out-of-fold macro-F1 {score:.4f} by plain argmax of {len(views)} views", flush=True)
-
-
-def fold_score(experiment: Experiment, fold: int) -> float:
-    """Return a fold's out-of-fold macro-F1 by plain argmax."""
-    content = read_npz(experiment.stage("predict", fold).folder / "oof.npz")
-    predicted = merge_views(content["logits"], 1.0).argmax(axis=1)
-    return macro_f1(experiment.labels[experiment.fold == fold], predicted, len(experiment.classes))
-
-
-def write_tables(experiment: Experiment) -> None:
-    """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted."""
-    folder = experiment.call.run_folder
-    folders = [folder / f"fold{fold}" for fold in range(experiment.call.settings.data.folds)]
-    if not all((one / "predict.done.json").exists() for one in folders):
-        return
-    oof = [read_npz(one / "oof.npz") for one in folders]
-    test = [read_npz(one / "test.npz") for one in folders]
-    classes = experiment.classes
-    _write_probabilities(
-        folder / "oof.csv",
-        np.concatenate([part["ids"] for part in oof]),
-        np.concatenate([merge_views(part["logits"], 1.0) for part in oof]),
-        classes,
-    )
-    merged, _ = merge_members([merge_views(part["logits"], 1.0) for part in test])
-    _write_probabilities(folder / "test.csv", test[0]["ids"], merged, classes)
-
-
-def _write_probabilities(
-    path: Path, ids: "np.ndarray", log_probabilities: LogProbabilities, classes: list[str]
-) -> None:
-    table = pd.DataFrame(np.exp(log_probabilities), columns=classes)
-    table.insert(0, "id", ids, allow_duplicates=True)
-    write_csv(path, table)
 
 
 if __name__ == "__main__":

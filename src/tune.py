@@ -4,16 +4,14 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
-from supcon.artifacts.files import read_npz, write_json
+from supcon.artifacts.files import write_json
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
 from supcon.decision.merge import merge_views
-from supcon.decision.predictions import join_rows
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
 from supcon.metrics.f1 import macro_f1
+from supcon.predictions import read_out_of_fold
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,8 +29,7 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
 
     started = time.time()
     settings = experiment.call.settings
-    folders = [stage.folder / f"fold{fold}" for fold in range(settings.data.folds)]
-    logits = join_rows([read_npz(folder / "oof.npz") for folder in folders], experiment.split["id"], experiment.classes)
+    logits = read_out_of_fold(experiment)
     true, count = experiment.labels, len(experiment.classes)
     decision = Decider(logits, true, experiment.fold, settings.tune).decide()
 
@@ -49,9 +46,9 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
             "rule": decision.rule.as_json(names),
             "fold_rules": {str(fold): rule.as_json(names) for fold, rule in decision.fold_rules.items()},
             "ladder": [dataclasses.asdict(rung) for rung in decision.ladder],
-            "cross_fitted_labels": dict(
-                zip(experiment.split["id"], np.array(names)[decision.predicted].tolist(), strict=True)
-            ),
+            "cross_fitted_labels": {
+                name: names[label] for name, label in zip(experiment.split["id"], decision.predicted, strict=True)
+            },
         },
     )
     stage.finish(started, **scores)

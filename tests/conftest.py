@@ -65,10 +65,10 @@ def run_command(script: str, root: Path, *flags: str, **kwargs: object) -> "subp
     """Run a stage as a user does, in a process of its own, with the tiny settings."""
     command = [sys.executable, str(REPOSITORY / f"src/{script}.py"), "--root", str(root)]
     command += ["--config", str(REPOSITORY / "configs/default.yaml"), *TINY, *flags]
-    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload,no-any-return]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A root whose input/ holds the small competition: 3 classes of 30, 20 and 10 rows."""
     write_competition(tmp_path / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)

@@ -17,7 +17,7 @@ def test_a_batch_holds_p_classes_and_k_distinct_images_of_each(classes: int, ima
         assert (labels == labels[:, :1]).all()
         assert len(set(labels[:, 0])) == classes
         for label, members in zip(labels[:, 0], rows, strict=True):
-            assert len(set(members)) == min(images, (LABELS == label).sum())
+            assert len(set(members)) == min(images, (label == LABELS).sum())
 
 
 def test_every_image_is_seen_within_the_stated_number_of_batches() -> None:

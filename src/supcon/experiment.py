@@ -17,6 +17,8 @@ from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache
 from supcon.images.hashes import content_hashes, images_digest
 
+Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
+
 STAGE_FILES = {
     "pretrain": ("encoder.safetensors",),
     "finetune": ("classifier.safetensors",),
@@ -59,8 +61,12 @@ class Experiment:
             raise UserError(f"--fold {beyond[0]}: the folds are 0 to {count - 1}")
         return self.call.folds or list(range(count))
 
+    def rows_of(self, fold: int) -> Rows:
+        """Return the row numbers of a fold's held-out rows."""
+        return np.flatnonzero(self.fold == fold)
+
     @property
-    def test_positions(self) -> npt.NDArray[np.int64]:
+    def test_positions(self) -> Rows:
         """Positions of the test rows in the image cache; those of the training rows are their row numbers."""
         return np.arange(len(self.split), len(self.split) + len(self.competition.test))
 

@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from supcon.artifacts.files import read_npz
 from supcon.decision.merge import merge_views
-from supcon.decision.predictions import join_rows
 from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels, bootstrap_macro_f1, macro_f1
+from supcon.predictions import read_out_of_fold
 
 POOLED = "pooled"
 
@@ -75,11 +74,9 @@ class PrivateScores:
 
 def score_table(experiment: Experiment, decision: Mapping[str, Any]) -> ScoreTable:
     """Return the scores of a run's out-of-fold rows under its decision.json."""
-    folders = [experiment.call.run_folder / f"fold{fold}" for fold in range(experiment.call.settings.data.folds)]
-    ids, classes = experiment.split["id"], experiment.classes
-    logits = join_rows([read_npz(folder / "oof.npz") for folder in folders], ids, classes)
-    number = {name: position for position, name in enumerate(classes)}
-    cross_fitted = np.array([number[decision["cross_fitted_labels"][name]] for name in ids])
+    logits = read_out_of_fold(experiment)
+    number = {name: position for position, name in enumerate(experiment.classes)}
+    cross_fitted = np.array([number[decision["cross_fitted_labels"][name]] for name in experiment.split["id"]])
     return ScoreTable(_by_fold(experiment, merge_views(logits, 1.0).argmax(axis=1)), _by_fold(experiment, cross_fitted))
 
 
@@ -94,6 +91,12 @@ def private_scores(
     # the folds' models err on the same images: one fold's error is also the error of their mean
     errors = [_score(experiment, true, labels).standard_error for labels in single_folds]
     return PrivateScores(singles, float(np.mean(singles)), float(np.mean(errors)), _score(experiment, true, ensemble))
+
+
+def class_shares(classes: list[str], before: Labels, after: Labels) -> dict[str, tuple[float, float]]:
+    """Return each class's share of the test rows by argmax and by the decision."""
+    counts = [np.bincount(labels, minlength=len(classes)) / len(labels) for labels in (before, after)]
+    return {name: (round(float(a), 4), round(float(b), 4)) for name, a, b in zip(classes, *counts, strict=True)}
 
 
 def _by_fold(experiment: Experiment, predicted: Labels) -> dict[str, Score]:

@@ -17,7 +17,5 @@ def simulate(
     true = draw.choice(len(PRIOR), rows, p=PRIOR)
     common = draw.normal(size=(rows, len(PRIOR)))
     signal = strength * np.eye(len(PRIOR))[true] + np.log(PRIOR)
-    noises = [
-        np.sqrt(shared) * common + np.sqrt(1 - shared) * draw.normal(size=common.shape) for _ in range(members)
-    ]
+    noises = [np.sqrt(shared) * common + np.sqrt(1 - shared) * draw.normal(size=common.shape) for _ in range(members)]
     return [(signal + noise)[:, None].astype(np.float32) for noise in noises], true

@@ -21,7 +21,7 @@ def by_loops(z: Tensor, labels: Tensor, form: str, temperature: float) -> Tensor
         s = {a: z[i] @ z[a] / temperature for a in others}
         log_all = torch.logsumexp(torch.stack([s[a] for a in others]), 0)
         if form == "out":
-            losses.append(-sum(s[p] - log_all for p in positives) / len(positives))
+            losses.append(-torch.stack([s[p] - log_all for p in positives]).mean())
         else:
             log_positive = torch.logsumexp(torch.stack([s[p] for p in positives]), 0)
             losses.append(-(log_positive - math.log(len(positives)) - log_all))

@@ -1,0 +1,74 @@
+"""A run's prediction files: logits of every view as npz, probabilities as CSV, rows joined by id (law 7)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from supcon.artifacts.files import read_npz, write_csv, write_npz
+from supcon.decision.merge import Logits, LogProbabilities, merge_members, merge_views
+from supcon.errors import UserError
+from supcon.experiment import Experiment
+
+Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], classes, views
+
+
+def write_predictions(path: Path, ids: pd.Series, logits: Logits, classes: list[str], views: list[str]) -> None:
+    """Write one npz file: `logits` [rows, views, classes] are natural-prior log-odds."""
+    names = {"ids": np.array(list(ids), dtype=str), "classes": np.array(classes), "views": np.array(views)}
+    write_npz(path, {"ids": names["ids"], "logits": logits.astype(np.float32), **names})
+
+
+def read_out_of_fold(experiment: Experiment) -> Logits:
+    """Return the logits of all training rows, each by the model that never saw it, [rows, views, classes]."""
+    parts = [read_npz(folder / "oof.npz") for folder in _fold_folders(experiment)]
+    return join_rows(parts, experiment.split["id"], experiment.classes)
+
+
+def read_test(experiment: Experiment) -> list[Logits]:
+    """Return each fold's logits of the test rows, in the order of sample_submission.csv."""
+    ids = experiment.competition.test["id"]
+    return [join_rows([read_npz(folder / "test.npz")], ids, experiment.classes) for folder in _fold_folders(experiment)]
+
+
+def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str]) -> Logits:
+    """Return the logits of `ids`, in their order, out of files that together hold each id once.
+
+    Raises `UserError` when an id is missing or stands twice, or when a file has other classes or views.
+    """
+    for part in parts:
+        if list(part["classes"]) != classes:
+            raise UserError("a prediction file has other classes than the training rows: run predict with --force")
+        if list(part["views"]) != list(parts[0]["views"]):
+            raise UserError("the folds were predicted with different views: run predict with --force")
+    found = np.concatenate([part["ids"] for part in parts])
+    place = pd.Series(np.arange(len(found)), index=found)
+    if place.index.has_duplicates or set(place.index) != set(ids):
+        odd = sorted(set(place.index) ^ set(ids)) or list(place.index[place.index.duplicated()])
+        raise UserError(f"the prediction files do not hold every row once, first {odd[0]!r}: run predict with --force")
+    logits: Logits = np.concatenate([part["logits"] for part in parts])[place.loc[list(ids)].to_numpy()]
+    return logits
+
+
+def write_tables(experiment: Experiment) -> None:
+    """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted."""
+    if not all((folder / "predict.done.json").exists() for folder in _fold_folders(experiment)):
+        return
+    folder, classes = experiment.call.run_folder, experiment.classes
+    oof = merge_views(read_out_of_fold(experiment), 1.0)
+    test, _ = merge_members([merge_views(logits, 1.0) for logits in read_test(experiment)])
+    _write_probabilities(folder / "oof.csv", experiment.split["id"], oof, classes)
+    _write_probabilities(folder / "test.csv", experiment.competition.test["id"], test, classes)
+
+
+def _fold_folders(experiment: Experiment) -> list[Path]:
+    return [experiment.call.run_folder / f"fold{fold}" for fold in range(experiment.call.settings.data.folds)]
+
+
+def _write_probabilities(path: Path, ids: pd.Series, log_probabilities: LogProbabilities, classes: list[str]) -> None:
+    table = pd.DataFrame(np.exp(log_probabilities), columns=classes)
+    table.insert(0, "id", ids.to_numpy(), allow_duplicates=True)
+    write_csv(path, table)

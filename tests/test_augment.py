@@ -1,0 +1,73 @@
+"""Views follow the declared invariances, and depend on their seed alone."""
+
+import numpy as np
+import pytest
+
+from supcon.augment import RandomView, prediction_views
+from supcon.config.settings import AugmentSettings
+
+DRAW = np.random.default_rng(0)
+IMAGE = DRAW.integers(0, 256, (40, 30, 3)).astype(np.uint8)
+SQUARE = DRAW.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+PLAIN = AugmentSettings(hflip=False)
+RICH = AugmentSettings(
+    hflip=True, vflip=True, rotate90=True, shift=0.1, scale=0.2, rotate=20, crop=0.4, color=0.4, gray=0.2, blur=0.2,
+    erase=0.3,
+)  # fmt: skip
+
+
+def test_a_view_is_a_function_of_image_and_seed() -> None:
+    first, second = (RandomView(RICH, 24, "crop", 1.0) for _ in range(2))
+    seeds = [11, 12, 11, 2**62]
+    views = [first(IMAGE, seed) for seed in seeds]
+    for view, seed in zip(views, seeds, strict=True):
+        assert view.shape == (24, 24, 3)
+        np.testing.assert_array_equal(view, second(IMAGE, seed))
+    np.testing.assert_array_equal(views[0], views[2])
+    assert (views[0] != views[1]).any()
+
+
+def test_without_declared_invariances_the_training_view_is_the_plain_image() -> None:
+    np.testing.assert_array_equal(RandomView(PLAIN, 32, "crop", 1.0)(SQUARE, 5), SQUARE)
+
+
+def test_images_that_may_not_flip_are_never_flipped() -> None:
+    views = prediction_views(AugmentSettings(hflip=False, shift=0.1, scale=0.2), 99)
+    assert not {"hflip", "vflip", "rotate90"} & set(views)
+    half = np.zeros((32, 32, 3), np.uint8)
+    half[:, :16] = 255
+    random_view = RandomView(AugmentSettings(hflip=False, shift=0.1, scale=0.1, rotate=10), 32, "crop", 1.0)
+    for seed in range(60):
+        view = random_view(half, seed)
+        assert view[8:24, :16].mean() > view[8:24, 16:].mean() + 50
+
+
+def test_strength_zero_leaves_only_flips_and_turns() -> None:
+    view = RandomView(RICH, 32, "crop", 0.0)
+    dihedral = [np.rot90(base, turn) for base in (SQUARE, SQUARE[:, ::-1]) for turn in range(4)]
+    for seed in range(30):
+        result = view(SQUARE, seed)
+        assert any((result == one).all() for one in dihedral)
+
+
+def test_the_flips_and_turns_at_test_time_are_the_eight_of_the_square() -> None:
+    views = prediction_views(AugmentSettings(hflip=True, vflip=True, rotate90=True), 99)
+    results = {view(SQUARE).tobytes() for view in views.values()}
+    dihedral = {np.ascontiguousarray(np.rot90(b, k)).tobytes() for b in (SQUARE, SQUARE[:, ::-1]) for k in range(4)}
+    assert results == dihedral
+    assert list(views)[0] == "plain"
+
+
+@pytest.mark.parametrize("limit", [1, 3, 5])
+def test_the_limit_keeps_the_first_views(limit: int) -> None:
+    everything = prediction_views(RICH, 99)
+    assert list(prediction_views(RICH, limit)) == list(everything)[:limit]
+
+
+def test_every_test_time_view_keeps_the_size_and_shifts_move_the_image() -> None:
+    views = prediction_views(AugmentSettings(hflip=False, shift=0.125, scale=0.2), 99)
+    for view in views.values():
+        assert view(SQUARE).shape == SQUARE.shape
+    np.testing.assert_array_equal(views["down"](SQUARE)[2:], SQUARE[:-2])
+    np.testing.assert_array_equal(views["left"](SQUARE)[:, :-2], SQUARE[:, 2:])
+    assert views["up"](SQUARE)[-1].max() == 0

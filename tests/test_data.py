@@ -1,0 +1,69 @@
+"""Two workers never share a stream; a row drawn twice looks different."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from supcon.augment import RandomView, prediction_views
+from supcon.config.settings import AugmentSettings
+from supcon.data import FixedViews, TrainingViews, fixed_loader, training_loader
+from supcon.images.cache import ImageCache, open_cache
+from supcon.sampler import PKSampler
+
+AUGMENT = AugmentSettings(hflip=False, shift=0.2, rotate=30)
+
+
+def cache_of(folder: Path, images: int = 12) -> ImageCache:
+    (folder / "in").mkdir()
+    for number in range(images):
+        pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3)).astype(np.uint8)
+        cv2.imwrite(str(folder / "in" / f"{number}.png"), pixels)
+    return open_cache(folder / "cache", folder / "in", [f"{n}.png" for n in range(images)], "digest", 20, "squash")
+
+
+def epoch_of(cache: ImageCache, workers: int, epoch: int, views: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+    labels = np.arange(12) % 3
+    sampler = PKSampler(labels, 3, 6, seed=0)  # 6 of 4 images: rows are drawn twice
+    dataset = TrainingViews(cache, np.arange(12), labels, RandomView(AUGMENT, 20, "squash", 1.0), views, seed=0)
+    sampler.set_epoch(epoch)
+    batches = list(training_loader(dataset, sampler, workers))
+    return torch.cat([batch for batch, _ in batches]), torch.cat([labels for _, labels in batches])
+
+
+def test_views_are_the_same_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path)
+    alone, labels = epoch_of(cache, 0, epoch=1)
+    for workers in (1, 3):
+        views, same = epoch_of(cache, workers, epoch=1)
+        assert torch.equal(views, alone)
+        assert torch.equal(same, labels)
+
+
+def test_no_two_views_of_an_epoch_and_no_two_epochs_are_alike(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path)
+    first, _ = epoch_of(cache, 2, epoch=0)
+    second, _ = epoch_of(cache, 2, epoch=1)
+    everything = torch.cat([first, second]).flatten(0, 1)
+    assert len({view.numpy().tobytes() for view in everything}) == len(everything)
+
+
+def test_fixed_views_come_in_order_with_every_view(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path)
+    views = prediction_views(AugmentSettings(hflip=True), 2)
+    dataset = FixedViews(cache, np.array([3, 5, 7]), views, 20, "squash")
+    result = torch.cat(list(fixed_loader(dataset, 2, 1)))
+    assert result.shape == (3, 2, 20, 20, 3)
+    np.testing.assert_array_equal(result[1, 0].numpy(), cache[5])
+    np.testing.assert_array_equal(result[2, 1].numpy(), cache[7][:, ::-1])
+
+
+def test_loaders_leave_the_global_random_stream_alone(tmp_path: Path) -> None:
+    cache = cache_of(tmp_path)
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    for workers in (0, 1):
+        torch.manual_seed(3)
+        epoch_of(cache, workers, epoch=0)
+        assert torch.equal(torch.rand(1), expected)
