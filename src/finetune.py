@@ -23,7 +23,6 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one classifier: classifier.safetensors, which holds its encoder too."""
     from supcon.engine.device import set_up_device
     from supcon.engine.fold import FoldData
-    from supcon.engine.log import EpochLog
     from supcon.engine.loop import Plan, train
     from supcon.engine.objectives import Classification
     from supcon.engine.optimizer import adamw, encoder_groups, head_groups
@@ -64,18 +63,14 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
     held_out = data.held_out_score if options.mode == "full" else data.held_out_feature_score(encoder)
     objective = Classification(options, settings.pretrain, data.sampling_prior.to(device), held_out)
-    plan = Plan(
-        stage.label, options.epochs, options.warmup, options.clip, options.ema, shared.precision,
-        (shared.seed, "finetune", fold), "lower --finetune.lr and --finetune.encoder_lr, or raise --finetune.warmup",
-    )  # fmt: skip
-    checkpoint, log = stage.folder / "finetune.checkpoint.pt", EpochLog(stage, options.epochs)
-    trained = train(model.to(device), objective, loader, sampler, optimizer, plan, device, checkpoint, log)
+    plan = Plan(stage, options, shared, device)
+    trained, log = train(model.to(device), objective, loader, sampler, optimizer, plan)
 
     trained_encoder = trained["encoder"] if options.mode == "full" else encoder
     save_weights(stage.folder / "classifier.safetensors", encoder=trained_encoder, classifier=trained["classifier"])
     log.write_tensorboard()
     stage.finish(started, epochs=log.rows[-1])
-    checkpoint.unlink(missing_ok=True)
+    plan.checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

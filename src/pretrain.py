@@ -26,7 +26,6 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one encoder and its projection head: encoder.safetensors."""
     from supcon.engine.device import set_up_device
     from supcon.engine.fold import FoldData
-    from supcon.engine.log import EpochLog
     from supcon.engine.loop import Plan, train
     from supcon.engine.objectives import ContrastivePretraining
     from supcon.engine.optimizer import adamw, encoder_groups, head_groups
@@ -51,17 +50,13 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         + head_groups([projection], options.lr, options.weight_decay)
     )
     objective = ContrastivePretraining(options, len(experiment.classes), data.held_out_features)
-    plan = Plan(
-        stage.label, options.epochs, options.warmup, options.clip, options.ema, shared.precision,
-        (shared.seed, "pretrain", fold), "lower --pretrain.lr or raise --pretrain.warmup",
-    )  # fmt: skip
-    checkpoint, log = stage.folder / "pretrain.checkpoint.pt", EpochLog(stage, options.epochs)
-    trained = train(model, objective, loader, sampler, optimizer, plan, device, checkpoint, log)
+    plan = Plan(stage, options, shared, device)
+    trained, log = train(model, objective, loader, sampler, optimizer, plan)
 
     save_weights(stage.folder / "encoder.safetensors", encoder=trained["encoder"], projection=trained["projection"])
     log.write_tensorboard()
     stage.finish(started, epochs=log.rows[-1])
-    checkpoint.unlink(missing_ok=True)
+    plan.checkpoint.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -27,8 +27,8 @@ def hashes(count: int) -> list[str]:
 def test_classes_are_spread_evenly_and_every_row_has_one_fold() -> None:
     table = make_folds(competition(["a"] * 50 + ["b"] * 23 + ["c"] * 5), hashes(78), SETTINGS)
     counts = pd.crosstab(table["label"], table["fold"])
-    assert (counts.max(axis=1) - counts.min(axis=1) <= 1).all()
-    assert counts.loc["c"].tolist() == [1] * 5
+    assert np.ptp(counts.to_numpy(), axis=1).max() <= 1
+    assert list(counts.loc["c"]) == [1] * 5
     assert list(table.columns) == ["id", "label", "group", "fold"]
 
 
@@ -37,7 +37,7 @@ def test_groups_never_cross_folds_and_every_fold_holds_every_class() -> None:
     groups = [f"g{number // 4}" for number in range(160)]
     table = make_folds(competition(labels, groups), hashes(160), SETTINGS)
     assert table.assign(given=groups).groupby("given")["fold"].nunique().max() == 1
-    assert (pd.crosstab(table["label"], table["fold"]) > 0).all(axis=None)
+    assert pd.crosstab(table["label"], table["fold"]).to_numpy().min() > 0
 
 
 def test_equal_images_share_a_fold() -> None:

@@ -102,5 +102,7 @@ def test_an_unknown_setting_in_a_config_names_the_file(root: Path) -> None:
 
 def test_a_non_finite_loss_stops_with_advice(root: Path) -> None:
     run_stage("make_folds", root)
-    with pytest.raises(UserError, match=r"pretrain fold 0: the loss is .* at epoch \d, step \d.*lower --pretrain\.lr"):
+    with pytest.raises(
+        UserError, match=r"pretrain fold 0: the loss is .* at epoch \d, step \d.*lower the learning rates"
+    ):
         run_stage("pretrain", root, "--fold=0", "--pretrain.lr=1000", "--pretrain.clip=0", "--pretrain.epochs=30")

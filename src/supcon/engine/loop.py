@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from supcon.artifacts.files import write_atomic
+from supcon.artifacts.stage import StageRun
+from supcon.config.settings import FinetuneSettings, PretrainSettings, TrainSettings
 from supcon.engine.device import autocast
 from supcon.engine.log import EpochLog, Row, bar
 from supcon.engine.optimizer import set_lr
@@ -35,16 +37,17 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how to train."""
+    """How long and how to train a stage, and where."""
 
-    label: str
-    epochs: int
-    warmup: float
-    clip: float
-    ema: float
-    precision: str
-    seed: tuple[int | str, ...]
-    advice: str  # the settings to change when the loss is not finite
+    stage: StageRun
+    options: PretrainSettings | FinetuneSettings
+    shared: TrainSettings
+    device: torch.device
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that an interrupted stage goes on from."""
+        return self.stage.folder / f"{self.stage.name}.checkpoint.pt"
 
 
 def train(
@@ -54,40 +57,43 @@ def train(
     sampler: BatchSampler,
     optimizer: torch.optim.Optimizer,
     plan: Plan,
-    device: torch.device,
-    checkpoint: Path,
-    log: EpochLog,
-) -> nn.ModuleDict:
-    """Train `model` and return it with its averaged weights (its last ones where `plan.ema` is 0).
+) -> tuple[nn.ModuleDict, EpochLog]:
+    """Train `model`; return it with its averaged weights (its last ones where `ema` is 0), and the log of its epochs.
 
-    Goes on from `checkpoint` when there is one, to the same end: each epoch's random streams are seeded by its number,
-    so a checkpoint needs no random state. Raises `UserError` on a non-finite loss.
+    Goes on from the checkpoint when there is one, to the same end: each epoch's random streams are seeded by its
+    number, so a checkpoint needs no random state. Raises `UserError` on a non-finite loss.
     """
-    ema = timm.utils.ModelEmaV3(model, decay=plan.ema, use_warmup=True) if plan.ema else None
-    first = _restore(checkpoint, model, ema, optimizer, log)
-    steps = plan.epochs * len(sampler)
-    for epoch in range(first, plan.epochs):
+    options, label = plan.options, plan.stage.label
+    log = EpochLog(plan.stage, options.epochs)
+    ema = timm.utils.ModelEmaV3(model, decay=options.ema, use_warmup=True) if options.ema else None
+    first = _restore(plan.checkpoint, model, ema, optimizer, log)
+    steps = options.epochs * len(sampler)
+    for epoch in range(first, options.epochs):
         started = time.time()
-        seed_everything(*plan.seed, epoch)
+        seed_everything(plan.shared.seed, label, epoch)
         sampler.set_epoch(epoch)
         model.train()
         totals: Metrics = {}
         images = 0
-        for number, (views, labels) in enumerate(bar(loader, f"{plan.label} epoch {epoch + 1}", len(sampler))):
+        for number, (views, labels) in enumerate(bar(loader, f"{label} epoch {epoch + 1}", len(sampler))):
             step = epoch * len(sampler) + number
-            set_lr(optimizer, step, steps, plan.warmup)
-            with autocast(device, plan.precision):
+            set_lr(optimizer, step, steps, options.warmup)
+            with autocast(plan.device, plan.shared.precision):
                 loss, metrics = objective.loss(
-                    model, views.to(device, non_blocking=True), labels.to(device, non_blocking=True), step / steps
+                    model,
+                    views.to(plan.device, non_blocking=True),
+                    labels.to(plan.device, non_blocking=True),
+                    step / steps,
                 )
             if not torch.isfinite(loss):
                 raise UserError(
-                    f"{plan.label}: the loss is {loss.item()} at epoch {epoch + 1}, step {number + 1}: {plan.advice}"
+                    f"{label}: the loss is {loss.item()} at epoch {epoch + 1}, step {number + 1}:"
+                    f" lower the learning rates of --{plan.stage.name}, or try --train.precision float32"
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            if plan.clip:
-                nn.utils.clip_grad_norm_(model.parameters(), plan.clip)
+            if options.clip:
+                nn.utils.clip_grad_norm_(model.parameters(), options.clip)
             optimizer.step()
             if ema is not None:
                 ema.update(model, step=step)
@@ -96,9 +102,9 @@ def train(
                 totals[name] = totals.get(name, 0.0) + value / len(sampler)
         totals |= objective.end_of_epoch(averaged(model, ema))
         log.add({**totals, "passes": images, "seconds": round(time.time() - started, 1)})
-        if epoch + 1 < plan.epochs:
-            _save(checkpoint, model, ema, optimizer, log.rows)
-    return averaged(model, ema)
+        if epoch + 1 < options.epochs:
+            _save(plan.checkpoint, model, ema, optimizer, log.rows)
+    return averaged(model, ema), log
 
 
 def averaged(model: nn.ModuleDict, ema: Any) -> nn.ModuleDict:

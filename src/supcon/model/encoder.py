@@ -58,17 +58,23 @@ def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
             f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {near}" if near else "")
         )
     try:
-        try:
-            return timm.create_model(settings.encoder, pretrained, img_size=side, **options)
-        except TypeError:  # only transformers take img_size
-            return timm.create_model(settings.encoder, pretrained, **options)
-    except (RuntimeError, OSError, ValueError, KeyError) as error:
+        return _call_timm(settings.encoder, pretrained, side, options)
+    except Exception as error:  # timm, the hub, safetensors and torch each have their own
         reason = " ".join(str(error).split())[:300]
-        source = settings.weights or "the hub"
+        source = f"its weights from {settings.weights or 'the hub'}" if pretrained else "it"
         raise UserError(
-            f"--model.encoder {settings.encoder}: its weights could not be loaded from {source} ({reason}): give a"
-            " local file with --model.weights FILE, or --model.pretrained false"
+            f"--model.encoder {settings.encoder}: timm could not load {source} ({reason}): give a local weights file"
+            " with --model.weights FILE, or --model.pretrained false"
         ) from None
+
+
+def _call_timm(encoder: str, pretrained: bool, side: int, options: dict[str, Any]) -> nn.Module:
+    try:
+        return timm.create_model(encoder, pretrained, img_size=side, **options)  # transformers need the size
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+    return timm.create_model(encoder, pretrained, **options)  # others don't take it
 
 
 def save_weights(path: Path, **parts: nn.Module) -> None:

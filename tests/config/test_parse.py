@@ -1,0 +1,120 @@
+"""Defaults < config < the run's own settings < flags; every setting is documented."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import yaml
+
+from supcon.artifacts.files import write_text
+from supcon.config import parse
+from supcon.config.check import _BOUNDS
+from supcon.config.settings import Settings
+from supcon.errors import UserError
+from tests.conftest import REPOSITORY
+
+
+def call_of(root: Path, *flags: str, config: str = "configs/default.yaml") -> Settings:
+    return parse("", ["--root", str(root), "--config", str(REPOSITORY / config), *flags]).settings
+
+
+def numbers() -> list[str]:
+    settings = dataclasses.asdict(Settings())
+    return [
+        f"{section}.{key}"
+        for section, values in settings.items()
+        for key, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and not key.endswith("seed")
+    ]
+
+
+def test_flags_win_over_the_config_and_the_config_over_defaults(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("finetune:\n  epochs: 7\n  lr: 0.5\n")
+    settings = parse("", ["--root", str(tmp_path), "--config", str(config), "--finetune.lr", "0.25"]).settings
+    assert (settings.finetune.epochs, settings.finetune.lr) == (7, 0.25)
+    assert settings.finetune.batch_size == Settings().finetune.batch_size
+
+
+def test_the_run_is_named_by_its_config_and_folds_are_sorted(tmp_path: Path) -> None:
+    argv = ["--root", str(tmp_path), "--config", str(REPOSITORY / "configs/smoke.yaml"), "--fold", "3", "1", "3"]
+    call = parse("", argv, per_fold=True)
+    assert (call.run, call.folds, call.run_folder) == ("smoke", [1, 3], tmp_path / "runs" / "smoke")
+
+
+def test_without_a_config_the_built_in_competition_gets_demo_and_any_other_default(tmp_path: Path) -> None:
+    assert parse("", ["--root", str(tmp_path)]).config == "demo"
+    (tmp_path / "input").mkdir()
+    (tmp_path / "input" / ".gitkeep").touch()
+    assert parse("", ["--root", str(tmp_path)]).config == "demo"
+    (tmp_path / "input" / "train.csv").touch()
+    assert parse("", ["--root", str(tmp_path)]).config == "default"
+    (tmp_path / "input" / ".builtin").touch()
+    assert parse("", ["--root", str(tmp_path)]).config == "demo"
+
+
+def test_a_config_is_found_in_the_repository_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse("", ["--root", ".", "--config", "configs/smoke.yaml"]).root == tmp_path
+    with pytest.raises(UserError, match=r"configs/nope\.yaml: no such file.*configs/demo\.yaml"):
+        parse("", ["--config", "configs/nope.yaml"])
+
+
+def test_what_the_user_edits_in_a_config_after_the_run_began_counts(tmp_path: Path) -> None:
+    config = tmp_path / "mine.yaml"
+    config.write_text("finetune:\n  lr: 0.5\n  epochs: 7\n")
+    argv = ["--root", str(tmp_path), "--config", str(config)]
+    began = parse("", [*argv, "--finetune.epochs=9"])
+    content = {
+        "config": began.config,
+        "config_settings": began.config_settings,
+        "settings": dataclasses.asdict(began.settings),
+    }
+    write_text(began.run_folder / "resolved.yaml", yaml.safe_dump(content))
+    assert parse("", argv).settings.finetune.epochs == 9  # as the run began
+    config.write_text("finetune:\n  lr: 0.1\n  epochs: 7\n")
+    edited = parse("", argv).settings.finetune
+    assert (edited.lr, edited.epochs) == (0.1, 9)
+
+
+def test_every_setting_is_documented_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse("What the stage does.", ["--help"], per_fold=True)
+    assert ended.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert "What the stage does." in text
+    for section, values in dataclasses.asdict(Settings()).items():
+        for key in values:
+            _, _, after = text.partition(f"--{section}.{key} ")[2].partition(" ")
+            assert f"--{section}.{key} " in text
+    undocumented = text.count("(type: ") - text.count(". (type: ")
+    assert undocumented <= 1  # --fold
+
+
+def test_every_number_has_bounds() -> None:
+    assert set(numbers()) == set(_BOUNDS)
+
+
+@pytest.mark.parametrize("config", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
+def test_shipped_configs_are_valid_and_hold_only_what_differs(config: str, tmp_path: Path) -> None:
+    call_of(tmp_path, config=f"configs/{config}")
+    defaults = dataclasses.asdict(Settings())
+    for section, values in yaml.safe_load((REPOSITORY / "configs" / config).read_text()).items():
+        for key, value in values.items():
+            assert value != defaults[section][key], f"{section}.{key} is the default"
+
+
+def test_the_baseline_sees_as_many_images_as_the_default_recipe(tmp_path: Path) -> None:
+    passes = []
+    for name in ("default", "cross_entropy"):
+        settings = call_of(tmp_path, config=f"configs/{name}.yaml")
+        finetune, pretrain = settings.finetune, settings.pretrain
+        passes.append(pretrain.epochs * pretrain.views + finetune.epochs * finetune.views)
+        assert (settings.data, settings.augment, settings.model, settings.train, settings.predict) == (
+            call_of(tmp_path).data, call_of(tmp_path).augment, call_of(tmp_path).model, call_of(tmp_path).train,
+            call_of(tmp_path).predict,
+        )  # fmt: skip
+    assert passes[0] == passes[1]
+    baseline = call_of(tmp_path, config="configs/cross_entropy.yaml")
+    assert baseline.pretrain.epochs == 0
+    assert baseline.finetune.contrastive_weight == baseline.finetune.contrastive_weight_end == 0

@@ -1,0 +1,51 @@
+"""A module imports only from floors below it; no file outgrows its room."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+LIBRARY = REPOSITORY / "src" / "supcon"
+FLOORS: list[set[str]] = [
+    {"errors", "randomness"},
+    {"config", "losses", "sampler", "metrics"},
+    {"artifacts"},
+    {"competition", "images", "augment", "model", "decision"},
+    {"experiment"},
+    {"data", "predictions"},
+    {"scores", "engine"},
+]
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# augment and model stand on images and artifacts; within a floor only these look at each other
+WITHIN = {("augment", "images"), ("competition", "images"), ("sampler", "randomness")}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(LIBRARY).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.rglob("*.py")), ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_imports_go_downwards(path: Path) -> None:
+    room = room_of(path)
+    if room == "__init__":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("supcon."):
+            other = (node.module or "").split(".")[1]
+            assert other == room or FLOOR_OF[other] < FLOOR_OF[room] or (room, other) in WITHIN, f"{room} -> {other}"
+
+
+def test_no_stage_calls_another() -> None:
+    stages = {path.stem for path in (REPOSITORY / "src").glob("*.py")}
+    for path in (REPOSITORY / "src").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not stages & set(names), path
+
+
+def test_no_room_outgrows_three_hundred_lines() -> None:
+    for path in (REPOSITORY / "src").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 300, path
