@@ -1,0 +1,128 @@
+"""The shell script: its commands, its set-up, and the smoke line as a new user types it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+SMOKE = ["all", "--config", "configs/smoke.yaml", "--root"]
+
+
+def run(
+    *words: str, cwd: Path = REPOSITORY, script: Path = REPOSITORY, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [str(script / "run.sh"), *words],
+        cwd=cwd,
+        env={**os.environ, "SUPCON_PYTHON": sys.executable, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def commands_of_the_script() -> set[str]:
+    cases = re.findall(r"^  ([a-z| ]+)\)", (REPOSITORY / "run.sh").read_text(), re.M)
+    return {name.strip() for case in cases for name in case.split("|")} - {"help", ""}
+
+
+def test_alone_it_lists_every_command_with_an_example() -> None:
+    result = run()
+    assert result.returncode == 0
+    for command in commands_of_the_script():
+        assert re.search(rf"^  {command} .*\./run\.sh {command}\b", result.stdout, re.M), command
+
+
+def test_every_stage_script_has_a_command_and_help() -> None:
+    scripts = {path.stem.removeprefix("make_") for path in (REPOSITORY / "src").glob("*.py")}
+    assert scripts <= commands_of_the_script()
+    for command in sorted(scripts):
+        result = run(command, "--help")
+        assert result.returncode == 0
+        assert "--finetune.contrastive_weight" in result.stdout
+        assert ("--fold " in result.stdout) == (command in ("pretrain", "finetune", "predict"))
+
+
+def test_an_unknown_command_and_a_wrong_interpreter_are_named() -> None:
+    result = run("fly")
+    assert result.returncode == 2
+    assert "no command is called fly" in result.stderr
+    result = run("setup", SUPCON_PYTHON="/nowhere/python")
+    assert result.returncode == 2
+    assert "SUPCON_PYTHON names /nowhere/python" in result.stderr
+
+
+def test_a_failed_install_names_the_package_and_what_to_do(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "run.sh", tmp_path / "run.sh")
+    (tmp_path / "requirements.txt").write_text("no-such-package-of-anyone==1.2.3\n")
+    result = run("setup", script=tmp_path, SUPCON_PYTHON="", PIP_NO_INDEX="1")
+    assert result.returncode == 2
+    last = result.stderr.strip().splitlines()[-1]
+    assert "no-such-package-of-anyone==1.2.3" in last
+    assert "./run.sh setup again" in last
+    assert not (tmp_path / ".venv" / ".installed-requirements.txt").exists()
+
+
+def test_set_up_installs_only_when_the_requirements_change(tmp_path: Path) -> None:
+    shutil.copy(REPOSITORY / "run.sh", tmp_path / "run.sh")
+    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    said = [run("setup", script=tmp_path, SUPCON_PYTHON="").stderr for _ in range(2)]
+    assert "installing requirements.txt" in said[0]
+    assert said[1] == ""
+    (tmp_path / "requirements.txt").write_text("# still nothing\n")
+    assert "installing requirements.txt" in run("setup", script=tmp_path, SUPCON_PYTHON="").stderr
+
+
+def test_a_stage_started_without_the_packages_says_so_in_one_line(tmp_path: Path) -> None:
+    shutil.copytree(REPOSITORY / "src", tmp_path / "src")
+    code = "import sys, runpy; sys.argv = ['src/tune.py']; runpy.run_path('src/tune.py', run_name='__main__')"
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, 'src'); {code}"]  # -S: no site-packages
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr == "error: the packages of requirements.txt are not installed: run ./run.sh setup\n"
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The smoke line, started from another folder."""
+    root = tmp_path_factory.mktemp("smoke")
+    result = run(*SMOKE, str(root), cwd=root)
+    assert result.returncode == 0, result.stderr
+    return root, result.stdout
+
+
+def test_the_smoke_line_goes_from_an_empty_folder_to_a_checked_submission(smoke: tuple[Path, str]) -> None:
+    root, output = smoke
+    assert "it now holds the built-in competition" in output
+    sample = (root / "input" / "sample_submission.csv").read_text().splitlines()
+    submission = (root / "submissions" / "submission.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in submission] == [line.split(",")[0] for line in sample]
+    assert len((root / "submissions" / "ledger.csv").read_text().splitlines()) == 2
+    assert "private macro-F1, ensemble" in output
+    assert not any("\r" in line for line in output.splitlines())  # no progress bars into a pipe
+
+
+def test_a_second_smoke_line_does_nothing_but_say_so(smoke: tuple[Path, str]) -> None:
+    root, _ = smoke
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    started = time.time()
+    result = run(*SMOKE, str(root))
+    assert result.returncode == 0
+    assert all(line.endswith("done already") for line in result.stdout.splitlines())
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
+    assert time.time() - started < 60  # generous: docs/RESULTS.md has the measured time
+
+
+def test_a_bad_call_stops_the_line_at_once(smoke: tuple[Path, str]) -> None:
+    root, _ = smoke
+    result = run(*SMOKE, str(root), "--finetune.epochs", "many")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
