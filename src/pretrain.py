@@ -54,7 +54,6 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     trained, log = train(model, objective, loader, sampler, optimizer, plan)
 
     save_weights(stage.folder / "encoder.safetensors", encoder=trained["encoder"], projection=trained["projection"])
-    log.write_tensorboard()
     stage.finish(started, epochs=log.rows[-1])
     plan.checkpoint.unlink(missing_ok=True)
 

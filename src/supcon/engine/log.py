@@ -3,7 +3,7 @@
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 from tqdm import tqdm
@@ -22,6 +22,7 @@ class EpochLog:
         self._label, self._epochs = stage.label, epochs
         self._csv_file = stage.folder / f"{stage.name}.csv"
         self.rows: list[Row] = []
+        self._tensorboard: Any = None
 
     def restore(self, rows: Sequence[Row]) -> None:
         """Take over the epochs of an interrupted run."""
@@ -35,20 +36,24 @@ class EpochLog:
         tqdm.write(f"{self._label}  epoch {len(self.rows)}/{self._epochs}  {shown}")
         write_csv(self._csv_file, pd.DataFrame(self.rows))
 
-    def write_tensorboard(self) -> None:
-        """Write all epochs as TensorBoard scalars beside the table, where tensorboard is installed."""
-        if importlib.util.find_spec("tensorboard") is None:
-            return
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        from torch.utils.tensorboard import SummaryWriter
+        if self._tensorboard is not None:
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(name, value, len(self.rows))
+            self._tensorboard.flush()
 
-        folder = self._csv_file.parent / "tensorboard" / self._csv_file.stem
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()  # the rows hold every epoch: an interrupted run's events are among them
-        with SummaryWriter(str(folder)) as writer:
-            for row in self.rows:
-                for name, value in row.items():
-                    writer.add_scalar(name, value, int(row["epoch"]))
+    def open(self) -> None:
+        """Begin, after `restore`: TensorBoard takes what an interrupted run wrote beyond its checkpoint as purged."""
+        if importlib.util.find_spec("tensorboard") is not None:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            from torch.utils.tensorboard import SummaryWriter
+
+            folder = self._csv_file.parent / "tensorboard" / self._csv_file.stem
+            self._tensorboard = SummaryWriter(str(folder), purge_step=len(self.rows) + 1)
+
+    def close(self) -> None:
+        """End: nothing is written any more."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
 
 
 def bar(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:

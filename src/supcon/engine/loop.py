@@ -67,6 +67,7 @@ def train(
     log = EpochLog(plan.stage, options.epochs)
     ema = timm.utils.ModelEmaV3(model, decay=options.ema, use_warmup=True) if options.ema else None
     first = _restore(plan.checkpoint, model, ema, optimizer, log)
+    log.open()
     steps = options.epochs * len(sampler)
     for epoch in range(first, options.epochs):
         started = time.time()
@@ -104,6 +105,7 @@ def train(
         log.add({**totals, "passes": images, "seconds": round(time.time() - started, 1)})
         if epoch + 1 < options.epochs:
             _save(plan.checkpoint, model, ema, optimizer, log.rows)
+    log.close()
     return averaged(model, ema), log
 
 
