@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Write oof.npz and test.npz: both by the same model, views, precision and code."""
     from supcon.augment import prediction_views
-    from supcon.data import FixedViews, worker_count
+    from supcon.data import FixedViews, fixed_loader, worker_count
     from supcon.engine.device import set_up_device
     from supcon.engine.evaluate import evaluate
     from supcon.engine.fold import FoldData
@@ -54,8 +54,9 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 
     def predict(part: str, positions: Rows) -> Logits:
         dataset = FixedViews(images, positions, views, side, settings.data.fit)
-        label, workers = f"{stage.label} {part}", worker_count(settings.machine.workers)
-        logits = evaluate(model, dataset, settings.predict.batch_size, device, settings.train.precision, workers, label)
+        loader = fixed_loader(dataset, settings.predict.batch_size, worker_count(settings.machine.workers))
+        label = f"{stage.label} {part}"
+        logits = evaluate(model, loader, len(loader), device, settings.train.precision, label)
         return (logits + data.log_odds_shift).numpy()
 
     held_out, classes = experiment.rows_of(fold), experiment.classes

@@ -4,6 +4,7 @@ Law 1 lives here: everything that trains is made from `train_rows`; held-out row
 """
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,9 +12,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from supcon.augment import RandomView, prediction_views
-from supcon.data import Batch, FixedViews, TrainingViews, loader_options, training_loader, worker_count
+from supcon.data import (
+    Batch,
+    FixedViews,
+    TrainingViews,
+    fixed_loader,
+    loader_options,
+    training_loader,
+    worker_count,
+)
 from supcon.engine.evaluate import evaluate
-from supcon.experiment import Experiment
+from supcon.experiment import Experiment, Rows
 from supcon.metrics.f1 import macro_f1
 from supcon.randomness import address
 from supcon.sampler import BatchSampler, Key, NaturalSampler, PKSampler
@@ -85,14 +94,23 @@ class FoldData:
 
     def feature_loader(self, sampler: BatchSampler, encoder: nn.Module) -> DataLoader[Batch]:
         """Return a frozen encoder's features of the training rows, computed once, as batches [B, 1, width]."""
-        features = self._features(encoder, self.train_rows, f"features fold {self.fold}")
+        loader = fixed_loader(self._plain(self.train_rows), self._settings.predict.batch_size, self._workers)
+        precision = self._settings.train.precision
+        features = evaluate(encoder, loader, len(loader), self._device, precision, f"features fold {self.fold}")
         dataset = _FeatureRows(features[:, 0], torch.from_numpy(self.train_labels))
         return DataLoader(dataset, batch_sampler=sampler, **loader_options(0))
 
     def held_out_features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
         """Return features [Q, width] and labels [Q] of the watched held-out rows."""
-        features = self._features(encoder, self._watched, "held-out rows")
+        batches = self._watched_views.split(self._settings.predict.batch_size)
+        precision = self._settings.train.precision
+        features = evaluate(encoder, batches, len(batches), self._device, precision, "held-out rows")
         return features[:, 0], torch.from_numpy(self._watched_labels)
+
+    @cached_property
+    def _watched_views(self) -> Tensor:
+        """The watched rows' plain views, kept: they are few, and asked for after every epoch."""
+        return self._plain(self._watched).__getitems__(range(len(self._watched)))
 
     def held_out_score(self, model: nn.ModuleDict) -> float:
         """Return the macro-F1 of a model's classifier on the watched held-out rows."""
@@ -110,13 +128,10 @@ class FoldData:
             logits = model["classifier"](features.to(self._device)).float()
         return macro_f1(self._watched_labels, logits.argmax(dim=1).cpu().numpy(), self._classes)
 
-    def _features(self, encoder: nn.Module, rows: "np.ndarray", label: str) -> Tensor:
-        data, options = self._settings.data, self._settings
-        plain = prediction_views(options.augment, 1)
-        dataset = FixedViews(self._cache, rows, plain, data.test_size or data.image_size, data.fit)
-        return evaluate(
-            encoder, dataset, options.predict.batch_size, self._device, options.train.precision, self._workers, label
-        )
+    def _plain(self, rows: Rows) -> FixedViews:
+        data = self._settings.data
+        plain = prediction_views(self._settings.augment, 1)
+        return FixedViews(self._cache, rows, plain, data.test_size or data.image_size, data.fit)
 
     def _seed(self, purpose: str) -> int:
         return address(self._settings.train.seed, purpose, self.fold)

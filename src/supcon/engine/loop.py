@@ -121,6 +121,7 @@ def _save(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimiz
         "optimizer": optimizer.state_dict(),
         "rows": rows,
     }
+    torch.serialization.set_crc32_options(False)  # half the time of a save; the rename already tells whole from half
     write_atomic(path, lambda file: torch.save(state, file))
 
 
