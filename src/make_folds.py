@@ -6,7 +6,7 @@ from supcon.competition.builtin import is_empty, write_builtin
 from supcon.competition.folds import make_folds, read_folds, write_folds
 from supcon.competition.read import read_competition
 from supcon.config import parse
-from supcon.errors import UserError, run_stage
+from supcon.errors import run_stage
 from supcon.images.hashes import content_hashes
 
 
@@ -21,10 +21,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     competition = read_competition(folder, settings)
     if path.exists():
-        if call.force:
-            raise UserError(f"{path} is made once, every run stands on it: use another --root for another split")
-        table = read_folds(path, competition, settings)
-        print("folds: done already", flush=True)
+        read_folds(path, competition, settings)
+        kept = f" ({path} stays: every run of this root stands on it)" if call.force else ""
+        print(f"folds: done already{kept}", flush=True)
         return
     hashes = content_hashes(call.root / "cache", folder, list(competition.train["path"]))
     table = make_folds(competition, hashes, settings)

@@ -49,11 +49,10 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     model = nn.Sequential(encoder, classifier).to(device)
 
     views = prediction_views(settings.augment, settings.predict.views)
-    side = settings.data.test_size or settings.data.image_size
-    images = experiment.open_images(settings.data.image_size)
+    images = experiment.open_prediction_images()
 
     def predict(part: str, positions: Rows) -> Logits:
-        dataset = FixedViews(images, positions, views, side, settings.data.fit)
+        dataset = FixedViews(images, positions, views, experiment.prediction_side, settings.data.fit)
         loader = fixed_loader(dataset, settings.predict.batch_size, worker_count(settings.machine.workers))
         label = f"{stage.label} {part}"
         logits = evaluate(model, loader, len(loader), device, settings.train.precision, label)

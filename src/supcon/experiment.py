@@ -76,8 +76,21 @@ class Experiment:
         paths = self.competition.paths
         return images_digest(paths, content_hashes(self.call.root / "cache", self.competition.folder, paths))
 
-    def open_images(self, side: int) -> ImageCache:
-        """Open (at first: decode) the images for work at `side` pixels: training rows first, then test rows."""
+    def open_training_images(self) -> ImageCache:
+        """Open (at first: decode) the images for training: training rows first, then test rows."""
+        return self._open_images(self.call.settings.data.image_size)
+
+    def open_prediction_images(self) -> ImageCache:
+        """Open the same images at the size of prediction."""
+        return self._open_images(self.prediction_side)
+
+    @property
+    def prediction_side(self) -> int:
+        """Side of the images at prediction, pixels."""
+        data = self.call.settings.data
+        return data.test_size or data.image_size
+
+    def _open_images(self, side: int) -> ImageCache:
         return open_cache(
             self.call.root / "cache",
             self.competition.folder,

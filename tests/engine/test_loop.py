@@ -96,11 +96,12 @@ def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
 @pytest.mark.parametrize(
     "flags",
     [
-        ("--finetune.mode=linear", "--finetune.contrastive_weight=0"),
+        ("--finetune.mode=linear", "--finetune.contrastive_weight=0", "--data.test_size=20"),
         ("--finetune.mode=mlp", "--finetune.contrastive_weight=0", "--model.dropout=0.2"),
         ("--finetune.batches=pk", "--finetune.views=2", "--finetune.ema=0"),
         ("--finetune.mixup=0.4", "--finetune.cutmix=1", "--finetune.contrastive_weight=0"),
         ("--pretrain.epochs=0", "--finetune.layer_decay=0.7", "--model.drop_path=0.1"),
+        ("--model.encoder=test_vit", "--pretrain.epochs=0", "--data.image_size=32", "--data.test_size=48"),
         ("--pretrain.form=in", "--pretrain.views=2", "--pretrain.ema=0", "--data.test_size=24", "--data.fit=pad"),
         (
             "--train.precision=bfloat16",

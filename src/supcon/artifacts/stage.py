@@ -32,6 +32,7 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "tune": ("tune",),
     "ensemble": ("tune.bootstrap", "tune.seed"),
 }
+_FROZEN_KEYS = ("data.test_size",)  # the size at which features are computed
 _PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class")
 _CONTRAST_KEYS = ("pretrain.form", "pretrain.temperature", "pretrain.projection_hidden", "pretrain.projection_dim")
 
@@ -41,6 +42,8 @@ def fingerprint(stage: str, call: Call, inputs: Mapping[str, str]) -> Fingerprin
     sections = dataclasses.asdict(call.settings)
     keys = list(_DEPENDS[stage])
     finetune = call.settings.finetune
+    if stage == "finetune" and finetune.mode != "full":
+        keys += _FROZEN_KEYS
     if stage == "finetune" and finetune.batches == "pk":
         keys += _PK_KEYS
     if stage == "finetune" and finetune.contrastive_weight + finetune.contrastive_weight_end > 0:

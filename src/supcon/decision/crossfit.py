@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from supcon.config.settings import TuneSettings
 from supcon.decision.merge import Logits
@@ -58,7 +59,7 @@ class Decider:
         rung, ladder = self._choose(everything)
         fold_rules = {}
         predicted = np.full(len(self._true), -1)
-        for fold in self._folds:
+        for fold in tqdm(self._folds, "tune", unit="fold", leave=False, disable=None):
             held_out = self._units([fold])
             others = everything - held_out
             fold_rules[fold] = self._fit(self._choose(others)[0], others)

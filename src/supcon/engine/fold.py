@@ -38,7 +38,9 @@ class FoldData:
         self._device = device
         self._workers = worker_count(self._settings.machine.workers)
         self._classes = len(experiment.classes)
-        self._cache = experiment.open_images(self._settings.data.image_size)
+        self._experiment = experiment
+        self._images = experiment.open_training_images()
+        self._plain_images = experiment.open_prediction_images()
         self.fold = fold
         self.train_rows = np.flatnonzero(experiment.fold != fold)
         self.train_labels = experiment.labels[self.train_rows]
@@ -88,7 +90,7 @@ class FoldData:
         data = self._settings.data
         transform = RandomView(self._settings.augment, data.image_size, data.fit, strength)
         dataset = TrainingViews(
-            self._cache, self.train_rows, self.train_labels, transform, views, self._seed(f"{stage} views")
+            self._images, self.train_rows, self.train_labels, transform, views, self._seed(f"{stage} views")
         )
         return training_loader(dataset, sampler, self._workers)
 
@@ -129,9 +131,9 @@ class FoldData:
         return macro_f1(self._watched_labels, logits.argmax(dim=1).cpu().numpy(), self._classes)
 
     def _plain(self, rows: Rows) -> FixedViews:
-        data = self._settings.data
         plain = prediction_views(self._settings.augment, 1)
-        return FixedViews(self._cache, rows, plain, data.test_size or data.image_size, data.fit)
+        side, fit = self._experiment.prediction_side, self._settings.data.fit
+        return FixedViews(self._plain_images, rows, plain, side, fit)
 
     def _seed(self, purpose: str) -> int:
         return address(self._settings.train.seed, purpose, self.fold)

@@ -69,12 +69,14 @@ def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
 
 
 def _call_timm(encoder: str, pretrained: bool, side: int, options: dict[str, Any]) -> nn.Module:
-    try:
-        return timm.create_model(encoder, pretrained, img_size=side, **options)  # transformers need the size
-    except TypeError as error:
-        if "img_size" not in str(error):
-            raise
-    return timm.create_model(encoder, pretrained, **options)  # others don't take it
+    """Create the model; transformers are told the size, and that another one may come at prediction."""
+    for more in ({"img_size": side, "dynamic_img_size": True}, {"img_size": side}):
+        try:
+            return timm.create_model(encoder, pretrained, **{**options, **more})
+        except TypeError as error:
+            if not any(name in str(error) for name in more):
+                raise
+    return timm.create_model(encoder, pretrained, **options)
 
 
 def save_weights(path: Path, **parts: nn.Module) -> None:
