@@ -68,7 +68,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 
     trained_encoder = trained["encoder"] if options.mode == "full" else encoder
     save_weights(stage.folder / "classifier.safetensors", encoder=trained_encoder, classifier=trained["classifier"])
-    stage.finish(started, epochs=log.rows[-1])
+    stage.finish(started, last_epoch=log.rows[-1])
     plan.checkpoint.unlink(missing_ok=True)
 
 

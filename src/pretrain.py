@@ -54,7 +54,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     trained, log = train(model, objective, loader, sampler, optimizer, plan)
 
     save_weights(stage.folder / "encoder.safetensors", encoder=trained["encoder"], projection=trained["projection"])
-    stage.finish(started, epochs=log.rows[-1])
+    stage.finish(started, last_epoch=log.rows[-1])
     plan.checkpoint.unlink(missing_ok=True)
 
 

@@ -101,7 +101,11 @@ def test_the_solution_is_read_by_id(root: Path) -> None:
     solution = read_solution(root / "input", competition)
     assert solution is not None
     assert list(solution.index) == list(competition.test["id"])
-    (root / "input" / "solution.csv").write_text("id,label\nb000,red\n")
+    path = root / "input" / "solution.csv"
+    path.write_text(path.read_text().replace("b001,NA", "b001,blue"))
+    with pytest.raises(UserError, match="the label 'blue' of 'b001' is no class"):
+        read_solution(root / "input", competition)
+    path.write_text("id,label\nb000,red\n")
     with pytest.raises(UserError, match="another competition"):
         read_solution(root / "input", competition)
 

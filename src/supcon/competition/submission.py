@@ -58,6 +58,9 @@ def read_solution(folder: Path, competition: Competition) -> pd.Series | None:
     solution = table.set_index(competition.id_column)[competition.target_column]
     if set(solution.index) != set(competition.test["id"]):
         raise UserError(f"{path} does not hold the ids of {SAMPLE}: it is another competition's")
+    unknown = solution[~solution.isin(competition.classes)]
+    if len(unknown):
+        raise UserError(f"{path}: the label {unknown.iloc[0]!r} of {unknown.index[0]!r} is no class of the training rows")
     return solution.loc[competition.test["id"]]
 
 

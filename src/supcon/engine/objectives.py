@@ -54,10 +54,10 @@ class Classification:
         settings: FinetuneSettings,
         contrast: PretrainSettings,
         prior: Tensor,
-        accuracy: Callable[[nn.ModuleDict], float],
+        held_out_score: Callable[[nn.ModuleDict], float],
     ) -> None:
         """Take the class shares `prior` [C] that batches are drawn with, and the monitor of held-out rows."""
-        self._settings, self._contrast, self._accuracy = settings, contrast, accuracy
+        self._settings, self._contrast, self._held_out_score = settings, contrast, held_out_score
         self._adjustment = settings.logit_adjustment * prior.log()
         self._mixup = _make_mixup(settings, len(prior))
 
@@ -80,7 +80,7 @@ class Classification:
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return the macro-F1 of held-out rows."""
-        return {"held_out_macro_f1": self._accuracy(model)}
+        return {"held_out_macro_f1": self._held_out_score(model)}
 
     def _mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         if self._mixup is None:
