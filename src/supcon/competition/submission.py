@@ -60,7 +60,8 @@ def read_solution(folder: Path, competition: Competition) -> pd.Series | None:
         raise UserError(f"{path} does not hold the ids of {SAMPLE}: it is another competition's")
     unknown = solution[~solution.isin(competition.classes)]
     if len(unknown):
-        raise UserError(f"{path}: the label {unknown.iloc[0]!r} of {unknown.index[0]!r} is no class of the training rows")
+        name, label = unknown.index[0], unknown.iloc[0]
+        raise UserError(f"{path}: the label {label!r} of {name!r} is no class of the training rows")
     return solution.loc[competition.test["id"]]
 
 
