@@ -1,0 +1,45 @@
+"""What the README tells a user to type is understood, and what it shows is there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from supcon.config import parse
+from tests.conftest import REPOSITORY
+from tests.test_run_sh import commands_of_the_script
+
+README = (REPOSITORY / "README.md").read_text()
+COMMANDS = sorted(set(re.findall(r"(?:\./run\.sh|python src/\w+\.py)[^\n`#;]*", README)))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
+    words = shlex.split(command)
+    if words[0] == "python":
+        assert (REPOSITORY / words[1]).exists()
+        name = Path(words[1]).stem
+    else:
+        name = words[1]
+        assert name in commands_of_the_script()
+    flags = [word for word in words[2:] if word != "--help"]
+    per_fold = name in ("pretrain", "finetune", "predict")
+    parse("", ["--root", str(tmp_path), *flags], per_fold=per_fold)
+
+
+def test_the_commands_were_found() -> None:
+    assert len(COMMANDS) >= 6
+
+
+def test_the_tree_shows_every_room_of_the_library() -> None:
+    tree = README.split("## The tree")[1]
+    names = set(re.findall(r"^ {4}(\w+(?:\.py|/))", tree, re.M))
+    library = REPOSITORY / "src" / "supcon"
+    rooms = {path.name + "/" if path.is_dir() else path.name for path in library.iterdir() if path.name[0] != "_"}
+    assert names == rooms
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (REPOSITORY / target).exists(), target
