@@ -6,7 +6,7 @@ python="${SUPCON_PYTHON:-$here/.venv/bin/python}"
 
 usage() {
   cat <<'TEXT'
-usage: ./run.sh COMMAND [options]        every command takes --help
+usage: ./run.sh COMMAND [options]        every stage takes --help
 
   all        folds, pretrain, finetune, predict, tune, ensemble     ./run.sh all --config configs/demo.yaml
   folds      split the training rows                                ./run.sh folds --data.folds 5

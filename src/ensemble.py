@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from supcon.artifacts.files import digest, read_json, sha256_file, write_json
+from supcon.artifacts.files import digest, read_json, sha256_file, write_atomic, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.competition.submission import add_to_ledger, read_solution, write_submission
 from supcon.config import parse
@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
     experiment = load_experiment(parse(__doc__, argv))
     stage = experiment.stage("ensemble")
+    restore_newest(stage)
     if stage.ready():
         ensemble(experiment, stage)
 
@@ -33,17 +34,17 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     members = read_test(experiment)
     merged, exponent = merge_members([merge_views(logits, rule.temperature) for logits in members])
     predicted = rule.decide(merged)
+    table = score_table(experiment, decision)
+    solution = read_solution(competition.folder, competition)
 
     labels = {name: classes[label] for name, label in zip(competition.test["id"], predicted, strict=True)}
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     for file in (path, newest):
         write_submission(file, competition, labels)
-    table = score_table(experiment, decision)
     add_to_ledger(path.with_name("ledger.csv"), ledger_row(stage, path, table))
 
     private = None
-    solution = read_solution(competition.folder, competition)
     if solution is not None:
         singles = [
             Rule.from_json(decision["fold_rules"][str(fold)]).decide_logits(logits)
@@ -62,6 +63,20 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
         ))  # fmt: skip
     print(table.text() + (private.text(table) if private else ""))
     print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
+
+
+def restore_newest(stage: StageRun) -> None:
+    """Where another run has written submission.csv since, put this run's kept file back; redo it when that is gone."""
+    if stage.call.force or not stage.done_file.exists():
+        return
+    done = read_json(stage.done_file)
+    kept = stage.call.root / "submissions" / done["submission"]
+    newest = kept.with_name("submission.csv")
+    if not kept.exists() or sha256_file(kept) != done["sha256"]:
+        stage.done_file.unlink()
+    elif not newest.exists() or sha256_file(newest) != done["sha256"]:
+        write_atomic(newest, lambda file: file.write(kept.read_bytes()))
+        print(f"ensemble: {newest} is {kept.name} again", flush=True)
 
 
 def submission_path(experiment: Experiment) -> Path:

@@ -53,7 +53,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         loader = data.training_loader(sampler, options.views, options.strength, "finetune")
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
         model = nn.ModuleDict({"encoder": encoder, "classifier": classifier})
-        if options.contrastive_weight + options.contrastive_weight_end > 0:
+        if options.contrasts:
             model["projection"] = projection
             heads.append(projection)
     else:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from supcon.competition.builtin import is_empty, write_builtin
+from supcon.competition.builtin import write_builtin
 from supcon.competition.folds import make_folds, read_folds, write_folds
 from supcon.competition.read import read_competition
 from supcon.config import parse
+from supcon.config.builtin_mark import is_empty
 from supcon.errors import run_stage
 from supcon.images.hashes import content_hashes
 

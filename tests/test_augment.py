@@ -1,5 +1,8 @@
 """Views follow the declared invariances, and depend on their seed alone."""
 
+import pickle
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -50,6 +53,33 @@ def test_strength_zero_leaves_only_flips_and_turns() -> None:
         assert any((result == one).all() for one in dihedral)
 
 
+def test_training_shows_all_eight_flips_and_turns_equally_often() -> None:
+    """Each step draws its own numbers: with one seed for all, both flips would happen together or not at all."""
+    view = RandomView(AugmentSettings(hflip=True, vflip=True, rotate90=True), 32, "crop", 1.0)
+    shown = Counter(view(SQUARE, seed).tobytes() for seed in range(800))
+    assert len(shown) == 8
+    assert min(shown.values()) > 60
+
+
+def test_crops_and_flips_are_independent() -> None:
+    ramp = np.repeat(np.linspace(0, 255, 64).astype(np.uint8)[None, :, None], 64, axis=0).repeat(3, axis=2)
+    view = RandomView(AugmentSettings(hflip=True, crop=0.2), 32, "crop", 1.0)
+    contrast = {False: [], True: []}  # type: dict[bool, list[float]]
+    for seed in range(400):
+        row = view(ramp, seed).astype(float)[16, :, 0]
+        contrast[bool(row[0] > row[-1])].append(abs(row[-1] - row[0]))  # grows with the crop's width
+    assert np.mean(contrast[True]) == pytest.approx(np.mean(contrast[False]), rel=0.08)
+
+
+def test_padding_comes_before_cropping_so_that_long_images_are_seen_whole() -> None:
+    long = np.full((20, 60, 3), 100, np.uint8)
+    long[:, :6] = 255
+    view = RandomView(AugmentSettings(hflip=False, crop=0.8), 32, "pad", 1.0)
+    views = [view(long, seed) for seed in range(40)]
+    assert any((one == 255).any() for one in views)
+    assert any((one == 0).any() for one in views)
+
+
 def test_the_flips_and_turns_at_test_time_are_the_eight_of_the_square() -> None:
     views = prediction_views(AugmentSettings(hflip=True, vflip=True, rotate90=True), 99)
     results = {view(SQUARE).tobytes() for view in views.values()}
@@ -66,8 +96,19 @@ def test_the_limit_keeps_the_first_views(limit: int) -> None:
 
 def test_every_test_time_view_keeps_the_size_and_shifts_move_the_image() -> None:
     views = prediction_views(AugmentSettings(hflip=False, shift=0.125, scale=0.2), 99)
-    for view in views.values():
+    for view in (*views.values(), *prediction_views(RICH, 99).values()):
         assert view(SQUARE).shape == SQUARE.shape
+        pickle.dumps(view)  # worker processes may be spawned
     np.testing.assert_array_equal(views["down"](SQUARE)[2:], SQUARE[:-2])
     np.testing.assert_array_equal(views["left"](SQUARE)[:, :-2], SQUARE[:, 2:])
     assert views["up"](SQUARE)[-1].max() == 0
+
+
+def test_turned_views_turn_both_ways_about_the_centre() -> None:
+    bar = np.zeros((33, 33, 3), np.uint8)
+    bar[:, 16] = 255
+    views = prediction_views(AugmentSettings(hflip=False, rotate=40), 99)
+    assert list(views) == ["plain", "left turn", "right turn"]
+    left, right = (views[name](bar)[..., 0] for name in ("left turn", "right turn"))
+    assert left[16, 16] == right[16, 16] == 255
+    assert left[3].argmax() < 16 < right[3].argmax()

@@ -5,15 +5,20 @@ nothing else (law 6): albumentations' own streams repeat themselves in worker pr
 """
 
 import os
+import random
 from collections.abc import Callable
+from functools import partial
 
+import cv2
 import numpy as np
 
 from supcon.config.settings import AugmentSettings
-from supcon.images.geometry import Fit, Image, fit_square, resize
+from supcon.images.geometry import Fit, Image, fit_square
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask a registry for news
 import albumentations as A  # noqa: E402
+
+View = Callable[[Image], Image]
 
 
 class RandomView:
@@ -29,9 +34,13 @@ class RandomView:
 
     def __call__(self, image: Image, seed: int) -> Image:
         """Return one view, [side, side, 3]."""
-        self._transform.set_random_seed(seed % 2**32)
+        # one stream for all steps: set_random_seed would give every step the same numbers, so that both flips, the
+        # crop and the jitter happen together or not at all
+        self._transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         if not self._crops:
             image = fit_square(image, self._side, self._fit)
+        elif self._fit != "crop":
+            image = fit_square(image, max(image.shape[:2]), self._fit)
         view: Image = self._transform(image=np.ascontiguousarray(image))["image"]
         return view
 
@@ -79,53 +88,48 @@ def _transforms(augment: AugmentSettings, side: int, strength: float) -> list[A.
     return steps
 
 
-def prediction_views(augment: AugmentSettings, limit: int) -> dict[str, Callable[[Image], Image]]:
+def prediction_views(augment: AugmentSettings, limit: int) -> dict[str, View]:
     """Return at most `limit` test-time views by name, the plain image first; each maps a square to a square."""
-    views: dict[str, Callable[[Image], Image]] = {"plain": lambda image: image}
+    views: dict[str, View] = {"plain": np.asarray}
     if augment.hflip:
-        views["hflip"] = lambda image: image[:, ::-1]
+        views["hflip"] = np.fliplr
     if augment.vflip:
-        views["vflip"] = lambda image: image[::-1]
+        views["vflip"] = np.flipud
     if augment.rotate90 or (augment.hflip and augment.vflip):
-        views["rotate180"] = lambda image: image[::-1, ::-1]
+        views["rotate180"] = partial(np.rot90, k=2)
     if augment.rotate90:
-        views["rotate90"] = lambda image: np.rot90(image, 1)
-        views["rotate270"] = lambda image: np.rot90(image, 3)
+        views["rotate90"] = partial(np.rot90, k=1)
+        views["rotate270"] = partial(np.rot90, k=3)
         if augment.hflip or augment.vflip:
-            views["transpose"] = lambda image: image.transpose(1, 0, 2)
-            views["antitranspose"] = lambda image: image[::-1, ::-1].transpose(1, 0, 2)
-    if augment.scale > 0:  # half the largest change: where most training views lie
-        views["larger"] = lambda image: _zoom(image, 1 + augment.scale / 2)
-        views["smaller"] = lambda image: _zoom(image, 1 - augment.scale / 2)
+            views["transpose"] = partial(np.transpose, axes=(1, 0, 2))
+            views["antitranspose"] = _antitranspose
+    # half the largest change: where most training views lie
+    if augment.scale > 0:
+        views["larger"] = partial(_affine, scale=1 + augment.scale / 2)
+        views["smaller"] = partial(_affine, scale=1 - augment.scale / 2)
+    if augment.rotate > 0:
+        views["left turn"] = partial(_affine, degrees=augment.rotate / 2)
+        views["right turn"] = partial(_affine, degrees=-augment.rotate / 2)
     if augment.shift > 0:
-        for name, down, right in (("up", -1, 0), ("down", 1, 0), ("left", 0, -1), ("right", 0, 1)):
-            views[name] = _shifter(down * augment.shift / 2, right * augment.shift / 2)
+        for name, down, right in (("up", -0.5, 0.0), ("down", 0.5, 0.0), ("left", 0.0, -0.5), ("right", 0.0, 0.5)):
+            views[name] = partial(_affine, down=down * augment.shift, right=right * augment.shift)
     if augment.crop < 1 and augment.scale == 0:  # trained on parts of the image: a larger centre is one of them
-        views["centre"] = lambda image: _zoom(image, 1.15)
+        views["centre"] = partial(_affine, scale=1.15)
     return dict(list(views.items())[:limit])
 
 
-def _zoom(image: Image, factor: float) -> Image:
-    """Enlarge or shrink about the centre, keeping the size; new borders are black."""
+def _antitranspose(image: Image) -> Image:
+    return image[::-1, ::-1].transpose(1, 0, 2)
+
+
+def _affine(image: Image, scale: float = 1.0, degrees: float = 0.0, down: float = 0.0, right: float = 0.0) -> Image:
+    """Scale and turn a square about its centre, then shift it by whole pixels; new borders are black."""
     side = len(image)
-    inner = max(1, round(side * factor))
-    scaled = resize(image, inner, inner)
-    if inner >= side:
-        start = (inner - side) // 2
-        return scaled[start : start + side, start : start + side]
-    result, start = np.zeros_like(image), (side - inner) // 2
-    result[start : start + inner, start : start + inner] = scaled
-    return result
+    matrix = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), degrees, scale)
+    matrix = matrix + np.array([[0, 0, _pixels(right * side)], [0, 0, _pixels(down * side)]])
+    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (side, side), flags=cv2.INTER_LINEAR)  # type: ignore[return-value]
 
 
-def _shifter(down: float, right: float) -> Callable[[Image], Image]:
-    def shift(image: Image) -> Image:
-        side = len(image)
-        rows, columns = (np.sign(part) * max(1, round(abs(part) * side)) if part else 0 for part in (down, right))
-        rows, columns = int(rows), int(columns)
-        result = np.zeros_like(image)
-        source = image[max(0, -rows) : side - max(0, rows), max(0, -columns) : side - max(0, columns)]
-        result[max(0, rows) : side + min(0, rows), max(0, columns) : side + min(0, columns)] = source
-        return result
-
-    return shift
+def _pixels(distance: float) -> float:
+    """Return whole pixels, at least one for a distance that is not 0."""
+    return float(np.sign(distance) * max(1, round(abs(distance)))) if distance else 0.0

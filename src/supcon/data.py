@@ -1,7 +1,7 @@
 """Datasets and loaders: uint8 views from the image cache, in batches, by worker processes."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.augment import RandomView
+from supcon.augment import RandomView, View
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, Image, fit_square
 from supcon.randomness import address
@@ -57,7 +57,7 @@ class FixedViews(Dataset[Tensor]):
         self,
         cache: ImageCache,
         positions: npt.NDArray[np.int64],
-        views: Mapping[str, Callable[[Image], Image]],
+        views: Mapping[str, View],
         side: int,
         fit: Fit,
     ) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from supcon.artifacts.files import digest, sha256_file
 from supcon.artifacts.stage import StageRun
 from supcon.competition.folds import read_folds
-from supcon.competition.read import Competition, read_competition
+from supcon.competition.read import SAMPLE, Competition, read_competition
 from supcon.config import Call
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache
@@ -73,8 +73,20 @@ class Experiment:
     @cached_property
     def images_digest(self) -> str:
         """One hash of every image."""
-        paths = self.competition.paths
-        return images_digest(paths, content_hashes(self.call.root / "cache", self.competition.folder, paths))
+        return images_digest(self.competition.paths, self._hashes)
+
+    @cached_property
+    def _training_digest(self) -> str:
+        rows = len(self.split)
+        return images_digest(self.competition.paths[:rows], self._hashes[:rows])
+
+    @cached_property
+    def _hashes(self) -> list[str]:
+        return content_hashes(self.call.root / "cache", self.competition.folder, self.competition.paths)
+
+    @cached_property
+    def _weights_digest(self) -> str:
+        return sha256_file(Path(self.call.settings.model.weights))
 
     def open_training_images(self) -> ImageCache:
         """Open (at first: decode) the images for training: training rows first, then test rows."""
@@ -102,10 +114,12 @@ class Experiment:
 
     def stage(self, name: str, fold: int | None = None) -> StageRun:
         """Return a stage of this run with its inputs; `UserError` when a stage before it is not done."""
-        inputs = {"images": self.images_digest, "folds/folds.csv": self._split_digest}
+        training = name in ("pretrain", "finetune")
+        inputs = {"folds/folds.csv": self._split_digest}
+        inputs |= {"training images": self._training_digest} if training else {"images": self.images_digest}
         settings = self.call.settings
-        if name in ("pretrain", "finetune") and settings.model.weights:
-            inputs["--model.weights"] = sha256_file(Path(settings.model.weights))
+        if training and settings.model.weights:
+            inputs["--model.weights"] = self._weights_digest
         if name == "finetune" and settings.pretrain.epochs:
             inputs["pretrain"] = self.stage("pretrain", fold).require()
         if name == "predict":
@@ -115,6 +129,7 @@ class Experiment:
                 inputs[f"predict fold {one}"] = self.stage("predict", one).require()
         if name == "ensemble":
             inputs["tune"] = self.stage("tune").require()
+            inputs[SAMPLE] = sha256_file(self.competition.folder / SAMPLE)
         return StageRun(self.call, name, fold, STAGE_FILES[name], inputs)
 
     @cached_property

@@ -62,6 +62,11 @@ def test_a_class_that_cannot_be_in_every_fold_is_named(groups: list[str] | None)
         make_folds(competition(labels, groups), hashes(60), SETTINGS)
 
 
+def test_a_class_of_one_row_gets_a_cure_that_works() -> None:
+    with pytest.raises(UserError, match="class 'rare' has 1 training row.*merge or drop"):
+        make_folds(competition(["rare"] + ["a"] * 59), hashes(60), SETTINGS)
+
+
 def test_the_split_is_read_back_by_id_and_a_users_own_is_honoured(tmp_path: Path) -> None:
     given = competition(["a"] * 20 + ["b"] * 20)
     path = tmp_path / "folds.csv"
@@ -71,6 +76,14 @@ def test_the_split_is_read_back_by_id_and_a_users_own_is_honoured(tmp_path: Path
     own = table.assign(fold=np.arange(40) % 5)
     write_folds(path, own)
     assert read_folds(path, given, SETTINGS)["fold"].tolist() == own["fold"].tolist()
+
+
+def test_a_group_column_named_after_the_split_was_made_is_not_ignored(tmp_path: Path) -> None:
+    labels = ["a"] * 20 + ["b"] * 20
+    write_folds(tmp_path / "folds.csv", make_folds(competition(labels), hashes(40), SETTINGS))
+    grouped = competition(labels, [f"patient {number // 4}" for number in range(40)])
+    with pytest.raises(UserError, match=r"group 'patient \d' stands in \d folds: use another --root"):
+        read_folds(tmp_path / "folds.csv", grouped, SETTINGS)
 
 
 def test_a_split_that_does_not_fit_is_refused(tmp_path: Path) -> None:

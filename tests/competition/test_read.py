@@ -14,6 +14,7 @@ from supcon.competition.submission import (
     verify_submission,
     write_submission,
 )
+from supcon.config.builtin_mark import holds_builtin
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
 
@@ -41,6 +42,19 @@ def test_one_folder_a_class_is_understood(tmp_path: Path) -> None:
     assert competition.train["id"].tolist()[0] == "Fat Hen/00.jpg"
     assert competition.test["path"].tolist() == ["test/t1.jpg", "test/t0.jpg"]  # the sample's order
     assert (competition.id_column, competition.target_column) == ("file", "species")
+
+
+def test_an_image_of_the_other_part_is_never_taken(tmp_path: Path) -> None:
+    for name in ("train/7.png", "test/7.png", "train/8.png"):
+        image(tmp_path / name)
+    (tmp_path / "train.csv").write_text("id,label\n7,a\n8,b\n")
+    (tmp_path / "sample_submission.csv").write_text("id,label\n7,a\n")
+    competition = read_competition(tmp_path, DataSettings())
+    assert competition.train["path"].tolist() == ["train/7.png", "train/8.png"]
+    assert competition.test["path"].tolist() == ["test/7.png"]
+    (tmp_path / "train" / "7.png").unlink()
+    with pytest.raises(UserError, match=r"train\.csv: the id '7' has no image"):
+        read_competition(tmp_path, DataSettings())
 
 
 def test_labels_that_look_like_something_else_stay_strings(tmp_path: Path) -> None:
@@ -133,3 +147,14 @@ def test_the_built_in_competition_is_long_tailed_and_split_by_thirds(tmp_path: P
     assert solution.nunique() == 10
     assert (folder / ".gitkeep").exists()
     assert not list(tmp_path.glob(".input*"))
+    assert holds_builtin(folder)
+    (folder / "train.csv").write_text("id,label\n")  # the user's own files, beside a mark that outlived the old ones
+    assert not holds_builtin(folder)
+
+
+def test_a_link_to_an_empty_folder_is_not_filled(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "input").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="is a link or a mount and empty"):
+        write_builtin(tmp_path / "input")
+    assert not list((tmp_path / "elsewhere").iterdir())

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from supcon.artifacts.files import write_text
+from supcon.artifacts.stage import write_resolved
 from supcon.config import parse
+from supcon.config.builtin_mark import mark_builtin
 from supcon.config.check import _BOUNDS
 from supcon.config.settings import Settings
 from supcon.errors import UserError
@@ -24,7 +25,7 @@ def numbers() -> list[str]:
         f"{section}.{key}"
         for section, values in settings.items()
         for key, value in values.items()
-        if isinstance(value, int | float) and not isinstance(value, bool) and not key.endswith("seed")
+        if isinstance(value, int | float) and not isinstance(value, bool)
     ]
 
 
@@ -49,7 +50,7 @@ def test_without_a_config_the_built_in_competition_gets_demo_and_any_other_defau
     assert parse("", ["--root", str(tmp_path)]).config == "demo"
     (tmp_path / "input" / "train.csv").touch()
     assert parse("", ["--root", str(tmp_path)]).config == "default"
-    (tmp_path / "input" / ".builtin").touch()
+    mark_builtin(tmp_path / "input")
     assert parse("", ["--root", str(tmp_path)]).config == "demo"
 
 
@@ -64,17 +65,20 @@ def test_what_the_user_edits_in_a_config_after_the_run_began_counts(tmp_path: Pa
     config = tmp_path / "mine.yaml"
     config.write_text("finetune:\n  lr: 0.5\n  epochs: 7\n")
     argv = ["--root", str(tmp_path), "--config", str(config)]
-    began = parse("", [*argv, "--finetune.epochs=9"])
-    content = {
-        "config": began.config,
-        "config_settings": began.config_settings,
-        "settings": dataclasses.asdict(began.settings),
-    }
-    write_text(began.run_folder / "resolved.yaml", yaml.safe_dump(content))
+    write_resolved(parse("", [*argv, "--finetune.epochs=9"]))
     assert parse("", argv).settings.finetune.epochs == 9  # as the run began
-    config.write_text("finetune:\n  lr: 0.1\n  epochs: 7\n")
+    config.write_text("finetune:\n  lr: 1e-1\n  epochs: 7\n")  # which YAML takes for a string
     edited = parse("", argv).settings.finetune
     assert (edited.lr, edited.epochs) == (0.1, 9)
+
+
+def test_a_run_called_by_its_name_alone_keeps_its_own_settings(tmp_path: Path) -> None:
+    config = str(REPOSITORY / "configs/cross_entropy.yaml")
+    began = parse("", ["--root", str(tmp_path), "--config", config, "--run", "ce", "--finetune.epochs=3"])
+    write_resolved(began)
+    later = parse("", ["--root", str(tmp_path), "--run", "ce"])
+    assert later.settings == began.settings
+    assert (later.config, later.config_settings) == ("cross_entropy", began.config_settings)
 
 
 def test_every_setting_is_documented_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,7 @@ def test_the_encoder_normalises_as_its_weights_expect() -> None:
     assert other.mean.flatten()[0].item() == pytest.approx(0.485 * 255)
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050", "test_vit", "test_efficientnet"])
+@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3_small_050", "test_vit", "test_efficientnet", "vgg11"])
 def test_the_width_is_what_the_encoder_gives(name: str) -> None:
     encoder = Encoder(ModelSettings(encoder=name, pretrained=False), 32, load_weights=False)
     assert encoder.eval()(views()).shape == (2, encoder.width)

@@ -34,7 +34,7 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
     ("test image gone", lambda f: (f / "test" / "b001.png").unlink(), "the id 'b001' has no image"),
     ("one class", lambda f: (f / "train.csv").write_text("id,label\na000,x\n"), "a single class"),
     ("three columns", lambda f: replace(f / "sample_submission.csv", "id,label", "id,a,b"), "needed are two"),
-    ("rare class", lambda f: replace(f / "train.csv", "a000,red", "a000,rare"), "class 'rare' has 1 training rows"),
+    ("rare class", lambda f: replace(f / "train.csv", "a000,red", "a000,rare"), "class 'rare' has 1 training row,"),
 ]
 
 
@@ -102,7 +102,5 @@ def test_an_unknown_setting_in_a_config_names_the_file(root: Path) -> None:
 
 def test_a_non_finite_loss_stops_with_advice(root: Path) -> None:
     run_stage("make_folds", root)
-    with pytest.raises(
-        UserError, match=r"pretrain fold 0: the loss is .* at epoch \d, step \d.*lower the learning rates"
-    ):
+    with pytest.raises(UserError, match=r"pretrain fold 0: the loss is .* at epoch \d, step \d.*lower --pretrain\.lr"):
         run_stage("pretrain", root, "--fold=0", "--pretrain.lr=1000", "--pretrain.clip=0", "--pretrain.epochs=30")

@@ -167,9 +167,35 @@ def test_force_redoes_a_stage_and_keeps_the_old_files(root: Path) -> None:
     run_stage("pretrain", root, "--fold=0", "--force", "--pretrain.temperature=0.5")
     kept = list((run_folder(root) / "old").glob("pretrain-fold-0-*/encoder.safetensors"))
     assert [path.read_bytes() for path in kept] == [old]
+    assert (kept[0].parent / "pretrain.csv").exists()
+    assert list(kept[0].parent.glob("tensorboard/pretrain/events*"))
     assert (run_folder(root) / "fold0" / "encoder.safetensors").read_bytes() != old
     with pytest.raises(UserError, match="made otherwise"):
         run_stage("pretrain", root, "--fold=0", "--pretrain.temperature=0.1")
+
+
+def test_a_submission_that_another_run_replaced_is_put_back(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_all(root)
+    newest = root / "submissions" / "submission.csv"
+    content = newest.read_bytes()
+    newest.write_bytes(b"another run's")
+    run_stage("ensemble", root)
+    assert newest.read_bytes() == content
+    assert "submission.csv is default-" in capsys.readouterr().out
+    for path in (root / "submissions").glob("*.csv"):
+        path.unlink()
+    run_stage("ensemble", root)
+    assert newest.read_bytes() == content
+
+
+def test_what_is_done_anew_upstream_is_noticed_downstream(root: Path) -> None:
+    run_stage("make_folds", root)
+    for stage in ("pretrain", "finetune"):
+        run_stage(stage, root, "--fold=0")
+    path = run_folder(root) / "fold0" / "pretrain.done.json"
+    path.write_text(path.read_text().replace('"hash": "', '"hash": "0'))  # other weights under the same settings
+    with pytest.raises(UserError, match="finetune fold 0 .* pretrain changed"):
+        run_stage("finetune", root, "--fold=0")
 
 
 def test_two_runs_and_other_worker_counts_give_the_same_submission(root: Path, finished: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from supcon.artifacts.files import digest, read_json, write_json, write_text
+from supcon.artifacts.files import digest, read_json, sha256_file, write_json, write_text
 from supcon.config import Call
 from supcon.errors import UserError
 
@@ -32,7 +32,7 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "tune": ("tune",),
     "ensemble": ("tune.bootstrap", "tune.seed"),
 }
-_FROZEN_KEYS = ("data.test_size",)  # the size at which features are computed
+_FROZEN_KEYS = ("data.test_size", "predict.batch_size")  # how features are computed
 _PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class")
 _CONTRAST_KEYS = ("pretrain.form", "pretrain.temperature", "pretrain.projection_hidden", "pretrain.projection_dim")
 
@@ -46,7 +46,7 @@ def fingerprint(stage: str, call: Call, inputs: Mapping[str, str]) -> Fingerprin
         keys += _FROZEN_KEYS
     if stage == "finetune" and finetune.batches == "pk":
         keys += _PK_KEYS
-    if stage == "finetune" and finetune.contrastive_weight + finetune.contrastive_weight_end > 0:
+    if stage == "finetune" and finetune.contrasts:
         keys += _CONTRAST_KEYS
     result: Fingerprint = {}
     for key in keys:
@@ -107,7 +107,7 @@ class StageRun:
                 return False
         elif self.started_file.exists():
             self._refuse_difference(self.started_file)
-        _write_resolved(self.call)
+        write_resolved(self.call)
         write_json(self.started_file, {"fingerprint": self.fingerprint})
         return True
 
@@ -117,7 +117,7 @@ class StageRun:
             self.done_file,
             {
                 "fingerprint": self.fingerprint,
-                "hash": digest(self.fingerprint),
+                "hash": digest([self.fingerprint, {file: sha256_file(self.folder / file) for file in self.files}]),
                 **facts,
                 "seconds": round(time.time() - started, 1),
                 "versions": _versions(),
@@ -145,19 +145,20 @@ class StageRun:
             )
 
     def _set_aside(self) -> None:
-        names = (*self.files, self.done_file.name, self.started_file.name, f"{self.name}.checkpoint.pt")
+        logs = (f"{self.name}.csv", f"tensorboard/{self.name}")
+        names = (*self.files, *logs, self.done_file.name, self.started_file.name, f"{self.name}.checkpoint.pt")
         there = [self.folder / name for name in names if (self.folder / name).exists()]
         if there:
             where = self.call.run_folder / "old" / f"{self.label.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
             while where.exists():
                 where = where.with_name(where.name + "x")
-            where.mkdir(parents=True)
+            (where / "tensorboard").mkdir(parents=True)
             for path in sorted(there, key=lambda path: path != self.done_file):  # done.json first: no half-done state
-                shutil.move(path, where / path.name)
+                shutil.move(path, where / path.relative_to(self.folder))
             print(f"{self.label}: the old files are in {where}", flush=True)
 
 
-def _write_resolved(call: Call) -> None:
+def write_resolved(call: Call) -> None:
     """Write every setting of the run to resolved.yaml, where later calls start from."""
     content = {
         "config": call.config,

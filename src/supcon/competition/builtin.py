@@ -6,23 +6,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from supcon.config.parse import BUILTIN_MARK
+from supcon.config.builtin_mark import mark_builtin
+from supcon.errors import UserError
 
 LARGEST, SMALLEST = 450, 90  # images of digit 0 and of digit 9; geometric in between
 TRAIN_SHARE = 2 / 3
-
-
-def is_empty(folder: Path) -> bool:
-    """Say whether `folder` is absent or holds nothing but dot-files."""
-    return not folder.exists() or all(entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def write_builtin(folder: Path) -> None:
     """Write the competition into the empty `folder`: all of it or nothing.
 
     train.csv and test.csv with their PNG images, sample_submission.csv, and solution.csv, which only the final score
-    of a run reads.
+    of a run reads. Raises `UserError` when the folder is a link or a mount: these are the user's to fill.
     """
+    if folder.is_symlink() or folder.is_mount():
+        raise UserError(f"{folder} is a link or a mount and empty: put the host's files there, or remove it")
     partial = folder.with_name(f".{folder.name}-partial")
     shutil.rmtree(partial, ignore_errors=True)
     _write(partial)
@@ -61,7 +59,7 @@ def _write(folder: Path) -> None:
             cv2.imwrite(str(folder / part / f"{name}.png"), images[source])
             lines.append((name, str(digit)))
         _write_tables(folder, part, lines)
-    (folder / BUILTIN_MARK).write_text("The built-in competition; delete this folder's content to use your own.\n")
+    mark_builtin(folder)
 
 
 def _write_tables(folder: Path, part: str, lines: list[tuple[str, str]]) -> None:

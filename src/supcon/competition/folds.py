@@ -86,7 +86,8 @@ def read_folds(path: Path, competition: Competition, settings: DataSettings) -> 
             f"{path} has the folds {sorted(table['fold'].unique())}, the settings ask for {settings.folds}: use another"
             f" --root for another split (or --data.folds {count})"
         )
-    _check_groups(path, table)
+    _check_groups(path, table["group"], table["fold"])
+    _check_groups(path, train["group"], table["fold"])
     _check_every_class(table["label"].to_numpy(), table["fold"].to_numpy(), settings.folds)
     return table
 
@@ -98,10 +99,12 @@ def write_folds(path: Path, table: pd.DataFrame) -> None:
 
 def _check_sizes(labels: pd.Series, folds: int) -> None:
     counts = labels.value_counts()
+    if counts.min() < 2:
+        raise UserError(f"class {counts.idxmin()!r} has 1 training row, every fold needs one: merge or drop that class")
     if counts.min() < folds:
         raise UserError(
             f"class {counts.idxmin()!r} has {counts.min()} training rows, fewer than the {folds} folds: every fold"
-            f" needs one, so set --data.folds {max(2, counts.min())} or fewer"
+            f" needs one, so set --data.folds {counts.min()} or fewer"
         )
 
 
@@ -147,7 +150,10 @@ def _check_every_class(labels: npt.NDArray[np.object_], fold: npt.NDArray[np.int
         )
 
 
-def _check_groups(path: Path, table: pd.DataFrame) -> None:
-    spread = table[table["group"] != ""].groupby("group")["fold"].nunique()
+def _check_groups(path: Path, groups: pd.Series, fold: pd.Series) -> None:
+    named = groups.to_numpy() != ""
+    spread = fold[named].groupby(groups.to_numpy()[named]).nunique()
     if (spread > 1).any():
-        raise UserError(f"{path}: group {spread.idxmax()!r} stands in {spread.max()} folds: delete it and split anew")
+        raise UserError(
+            f"{path}: group {spread.idxmax()!r} stands in {spread.max()} folds: use another --root for a grouped split"
+        )

@@ -1,5 +1,6 @@
 """The host's files as one validated table: train rows with labels, test rows, the sample submission."""
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def read_competition(folder: Path, settings: DataSettings) -> Competition:
     if (folder / TEST).exists():
         _check_same_ids(folder / TEST, read_csv(folder / TEST), id_column, test_ids)
     test = pd.DataFrame({"id": test_ids, "path": [images.find(name, "test", SAMPLE) for name in test_ids]})
-    _check_unique(train["id"], TRAIN)
+    _check_unique(train["id"], TRAIN if (folder / TRAIN).exists() else "the class folders")
     _check_unique(test["id"], SAMPLE)
     if train["label"].nunique() < 2:
         raise UserError(f"{folder}: the training rows have a single class; a classifier needs two or more")
@@ -96,7 +97,7 @@ def _train_from_folders(folder: Path, settings: DataSettings, images: "_ImageInd
     rows = []
     for path in images.paths:
         parts = path.split("/")
-        if len(parts) >= 3 and not _is_test(parts[0]):
+        if len(parts) >= 3 and _part_of(path) != "test":
             rows.append((f"{parts[-2]}/{parts[-1]}", path, parts[-2]))
     if not rows:
         raise UserError(f"{folder} has neither {TRAIN} nor one folder a class (such as train/CLASS/IMAGE)")
@@ -117,8 +118,10 @@ def _check_unique(ids: pd.Series, name: str) -> None:
         raise UserError(f"{name}: the id {twice.iloc[0]!r} stands in two rows; {len(twice)} rows repeat an id: mend it")
 
 
-def _is_test(folder_name: str) -> bool:
-    return "test" in folder_name.lower()
+def _part_of(path: str) -> str:
+    """Return "train" or "test" where the top folder's name has that word, else ""."""
+    words = re.split(r"[^a-z]+", path.rpartition("/")[0].split("/")[0].lower())
+    return next((part for part in ("train", "test") if part in words or f"{part}ing" in words), "")
 
 
 class _ImageIndex:
@@ -139,9 +142,9 @@ class _ImageIndex:
 
     def find(self, name: str, part: str, table: str) -> str:
         """Return the path of the image that `table` calls `name`; `part` ("train" or "test") settles ties."""
-        found = self._by_name.get(name, [])
+        found = [path for path in self._by_name.get(name, []) if _part_of(path) in ("", part)]
         if len(found) > 1:
-            found = [path for path in found if "/" in path and _is_test(path.split("/")[0]) == (part == "test")]
+            found = [path for path in found if _part_of(path) == part]
         if len(found) == 1:
             return found[0]
         if found:

@@ -55,6 +55,9 @@ def read_solution(folder: Path, competition: Competition) -> pd.Series | None:
     table = read_csv(path)
     if list(table.columns[:2]) != [competition.id_column, competition.target_column]:
         raise UserError(f"{path} must begin with the columns {competition.id_column}, {competition.target_column}")
+    twice = table[competition.id_column][table[competition.id_column].duplicated()]
+    if len(twice):
+        raise UserError(f"{path}: the id {twice.iloc[0]!r} stands in two rows: mend it")
     solution = table.set_index(competition.id_column)[competition.target_column]
     if set(solution.index) != set(competition.test["id"]):
         raise UserError(f"{path} does not hold the ids of {SAMPLE}: it is another competition's")

@@ -51,6 +51,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     },
     "predict.views": (1, 64),
     "predict.batch_size": (1, 1_000_000),
+    "data.fold_seed": (0, 2**32 - 100),
+    "train.seed": (0, 2**32 - 1),
+    "tune.seed": (0, 2**32 - 1),
     "tune.trials": (1, 1_000_000),
     "tune.shrinkage": (0, 100),
     "tune.bootstrap": (10, 1_000_000),
@@ -67,13 +70,12 @@ def check(settings: Settings) -> None:
         if not smallest <= value <= largest:
             raise UserError(f"--{key} {value} is out of bounds: {smallest:g} to {largest:g}")
     finetune, pretrain = settings.finetune, settings.pretrain
-    contrastive = max(finetune.contrastive_weight, finetune.contrastive_weight_end) > 0
-    if contrastive and finetune.mode != "full":
+    if finetune.contrasts and finetune.mode != "full":
         raise UserError(
             f"--finetune.contrastive_weight trains the encoder, which --finetune.mode {finetune.mode} freezes:"
             " use --finetune.mode full or a weight of 0"
         )
-    if contrastive and max(finetune.mixup, finetune.cutmix) > 0:
+    if finetune.contrasts and max(finetune.mixup, finetune.cutmix) > 0:
         raise UserError("mixed images have no single label to contrast: set finetune.mixup and finetune.cutmix to 0")
     if finetune.mode != "full" and max(finetune.mixup, finetune.cutmix) > 0:
         raise UserError(

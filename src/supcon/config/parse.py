@@ -11,14 +11,15 @@ from typing import Any, NoReturn
 import jsonargparse
 import yaml
 
+from supcon.config.builtin_mark import holds_builtin, is_empty
 from supcon.config.check import check
 from supcon.config.settings import Settings
 from supcon.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-BUILTIN_MARK = ".builtin"  # this file in input/ says that the competition there is the built-in one
 
 Flat = dict[str, Any]  # settings by dotted key
+_RESOLVED = {"config": str, "config_settings": dict, "settings": dict}  # what resolved.yaml holds
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def parse(description: str, argv: Sequence[str] | None, *, per_fold: bool = Fals
     where = _where(argv)
     root = Path(where.root).expanduser().resolve() if where.root else REPOSITORY
     config = _find_config(where.config) if where.config else _default_config(root)
-    run = where.run or config.stem
+    run, stem = where.run or config.stem, config.stem
     if run in ("", ".", "..", "old") or "/" in run or "\\" in run:
         raise UserError(f"--run {run!r} is not a folder name: use letters, digits, '-' and '_'")
 
@@ -67,14 +68,20 @@ def parse(description: str, argv: Sequence[str] | None, *, per_fold: bool = Fals
     _apply(parser, config_settings, config)
     resolved = root / "runs" / run / "resolved.yaml"
     if resolved.exists():
-        _apply(parser, _resolved_settings(resolved, config_settings), resolved)
+        content = _load_resolved(resolved)
+        if not where.config:  # the run knows its own config
+            stem, config_settings = content["config"], content["config_settings"]
+        _apply(parser, _resolved_settings(content, config_settings), resolved)
     namespace = parser.parse_args(argv)
     settings = Settings(
         **{part.name: getattr(parser.instantiate(namespace), part.name) for part in dataclasses.fields(Settings)}
     )
+    if settings.model.weights:  # a later stage may start from another folder
+        weights = str(Path(settings.model.weights).expanduser().resolve())
+        settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
     check(settings)
     folds = sorted(set(namespace.fold or [])) if per_fold else []
-    return Call(root, run, folds, bool(namespace.force), settings, config.stem, config_settings)
+    return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings)
 
 
 def _make_parser(description: str, per_fold: bool) -> _Parser:
@@ -111,8 +118,8 @@ def _where(argv: list[str]) -> argparse.Namespace:
 
 def _default_config(root: Path) -> Path:
     folder = root / "input"
-    empty = not folder.exists() or all(entry.name.startswith(".") for entry in folder.iterdir())
-    return REPOSITORY / "configs" / ("demo.yaml" if empty or (folder / BUILTIN_MARK).exists() else "default.yaml")
+    demo = is_empty(folder) or holds_builtin(folder)
+    return REPOSITORY / "configs" / ("demo.yaml" if demo else "default.yaml")
 
 
 def _find_config(name: str) -> Path:
@@ -143,13 +150,16 @@ def _flatten(nested: dict[str, Any]) -> Flat:
     return flat
 
 
-def _resolved_settings(path: Path, config_now: Flat) -> Flat:
-    """Return the run's settings, with what the user has edited in the config since on top."""
+def _load_resolved(path: Path) -> dict[str, Any]:
     content = _load_yaml(path)
-    try:
-        settings, config_then = _flatten(content["settings"]), content["config_settings"]
-    except (KeyError, AttributeError):
-        raise UserError(f"{path} is not a run's settings: restore it or use another --run") from None
+    if not all(isinstance(content.get(key), kind) for key, kind in _RESOLVED.items()):
+        raise UserError(f"{path} is not a run's settings: restore it or use another --run")
+    return content
+
+
+def _resolved_settings(content: dict[str, Any], config_now: Flat) -> Flat:
+    """Return the run's settings, with what the user has edited in the config since on top."""
+    settings, config_then = _flatten(content["settings"]), content["config_settings"]
     defaults = _flatten(dataclasses.asdict(Settings()))
     for key in config_then.keys() | config_now.keys():
         if config_now.get(key, defaults.get(key)) != config_then.get(key, defaults.get(key)):
@@ -164,7 +174,7 @@ def _apply(parser: _Parser, flat: Flat, source: Path) -> None:
         if key not in known:
             raise UserError(f"{source}: unknown setting {key!r} (--help lists every setting)")
     try:
-        parser.parse_object(dict(flat))
+        parsed = parser.parse_object(dict(flat))
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
-    parser.set_defaults(flat)
+    parser.set_defaults({key: parsed[key] for key in flat})  # as parsed: YAML takes 1e-3 for a string

@@ -11,7 +11,7 @@ class DataSettings:
     folds: int = 5
     """Number of folds in folds/folds.csv."""
     fold_seed: int = 0
-    """Seed of the split."""
+    """Seed of the split, when folds.csv is made."""
     label_column: str = ""
     """Label column of train.csv; empty: the column of that name in sample_submission.csv."""
     group_column: str = ""
@@ -73,7 +73,7 @@ class TrainSettings:
     """What both training stages share."""
 
     seed: int = 0
-    """Seed of everything random."""
+    """Seed of all that training draws (splits and searches have their own)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the encoder; losses are always float32."""
     channels_last: bool = True
@@ -158,6 +158,11 @@ class FinetuneSettings:
     """Weight of the contrastive loss beside cross-entropy at the start (mode full)."""
     contrastive_weight_end: float = 0.0
     """Weight of the contrastive loss at the end; in between it moves linearly."""
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether there is a contrastive term at all."""
+        return max(self.contrastive_weight, self.contrastive_weight_end) > 0
 
 
 @dataclass(frozen=True)

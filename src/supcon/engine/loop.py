@@ -86,15 +86,14 @@ def train(
                     labels.to(plan.device, non_blocking=True),
                     step / steps,
                 )
-            if not torch.isfinite(loss):
-                raise UserError(
-                    f"{label}: the loss is {loss.item()} at epoch {epoch + 1}, step {number + 1}:"
-                    f" lower the learning rates of --{plan.stage.name}, or try --train.precision float32"
-                )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            if options.clip:
-                nn.utils.clip_grad_norm_(model.parameters(), options.clip)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip or float("inf"))
+            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+                raise UserError(
+                    f"{label}: the loss is {loss.item()} with gradient norm {norm.item()} at epoch {epoch + 1}, step"
+                    f" {number + 1}: lower --{plan.stage.name}.lr, or try --train.precision float32"
+                )
             optimizer.step()
             if ema is not None:
                 ema.update(model, step=step)
@@ -130,7 +129,7 @@ def _restore(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Opti
     if not path.exists():
         return 0
     try:
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         if ema is not None:
             ema.module.load_state_dict(state["ema"])

@@ -60,6 +60,8 @@ def open_cache(cache: Path, folder: Path, paths: Sequence[str], images_digest: s
             _build(partial, folder, paths, side, fit)
             if not here.exists():
                 partial.rename(here)
+        except OSError as error:
+            raise UserError(f"{here} could not be written: {error.strerror or error}") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return ImageCache(here)

@@ -47,7 +47,7 @@ class Encoder(nn.Module):
 
 
 def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
-    options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": settings.drop_path}
+    options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": settings.drop_path or None}
     if settings.weights and not Path(settings.weights).is_file():
         raise UserError(f"--model.weights {settings.weights}: no such file")
     if settings.weights and pretrained:
