@@ -20,7 +20,7 @@ from supcon.decision.crossfit import Decider  # noqa: E402
 from supcon.decision.merge import log_softmax, merge_members, merge_views  # noqa: E402
 from supcon.metrics.f1 import macro_f1  # noqa: E402
 
-SEEDS = 10
+SEEDS = 5
 
 
 def main() -> None:
