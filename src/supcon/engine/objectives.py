@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from supcon.config.settings import FinetuneSettings, PretrainSettings
 from supcon.engine.loop import Metrics
 from supcon.losses import contrastive_bounds, contrastive_loss
-from supcon.losses.contrastive import count_positives
+from supcon.losses.batch import count_positives
 from supcon.metrics.knn import knn_macro_f1
 from supcon.model.zoo import timm
 

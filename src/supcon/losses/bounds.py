@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from supcon.losses.contrastive import count_positives
+from supcon.losses.batch import count_positives
 
 
 def contrastive_bounds(labels: Tensor, temperature: float) -> tuple[float, float]:

@@ -1,122 +1,137 @@
-"""Supervised contrastive losses in linear memory.
+"""The family of contrastive losses, exact and in linear memory.
 
-Khosla et al. 2020, "Supervised Contrastive Learning" (arXiv 2004.11362). Notation: z_i unit-length embeddings of the N
-items of a batch, s_ij = z_i . z_j / temperature, A(i) all items but i, P(i) the items of A(i) with i's label.
+Notation: z_i unit-length embeddings of the N items of a batch, s_ij = z_i . z_j / temperature, A(i) all items but i and
+the memory, P(i) those of A(i) with i's label, N(i) the rest of A(i), LSE_X = log sum_{x in X} exp s_ix.
 """
 
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-Form = Literal["out", "in"]
-_TILE_ROWS, _TILE_COLUMNS = 512, 2048  # 4 MB of float32 similarities at a time
+from supcon.losses.batch import SortedBatch, sort_batch
+from supcon.losses.logsumexp import Weights, row_logsumexp
+from supcon.losses.positives import mean_positive_softplus, positive_logsumexp
+
+Form = Literal["out", "in", "sincere", "eps_infonce", "eps_supcon", "balanced"]
 
 
-def contrastive_loss(embeddings: Tensor, labels: Tensor, *, form: Form = "out", temperature: float = 0.1) -> Tensor:
+def contrastive_loss(
+    embeddings: Tensor,
+    labels: Tensor,
+    *,
+    form: Form = "out",
+    temperature: float = 0.1,
+    epsilon: float = 0.0,
+    hardness: float = 0.0,
+    memory: Tensor | None = None,
+    memory_labels: Tensor | None = None,
+    scale_by_temperature: bool = False,
+) -> Tensor:
     """Return the mean loss of the anchors that have positives, a scalar.
 
-    `embeddings` [N, D] need not be normalised; `labels` [N] are integers. With LSE_X = log sum_{x in X} exp s_ix:
+    `embeddings` [N, D] need not be normalised; `labels` [N] are integers from 0. `memory` [M, D] with `memory_labels`
+    [M] joins A(i) and P(i) as columns without gradient (He et al. 2020). With H = LSE_N:
 
-    - `out` (eq. 2): -mean_{p in P(i)} (s_ip - LSE_A)
-    - `in` (eq. 3): -(LSE_P - log|P| - LSE_A); never above `out` (Jensen)
+    - `out`: -mean_p (s_ip - LSE_A) (Khosla et al. 2020, eq. 2)
+    - `in`: -(LSE_P - log|P| - LSE_A) (eq. 3); never above `out` (Jensen)
+    - `sincere`: -mean_p (s_ip - log(exp s_ip + exp H)): no repulsion within a class (Feeney & Hughes 2023)
+    - `eps_infonce`: -mean_p (s_ip - log(exp(s_ip - epsilon) + exp H)) (Barbano et al. 2023)
+    - `eps_supcon`: -mean_p (s_ip - log(sum_q exp(s_iq - epsilon) + exp H)) (Barbano et al. 2023)
+    - `balanced`: -mean_p (s_ip - log sum_c mean_{k in c} exp s_ik) (Zhu et al. 2022); `BalancedContrast` adds
+      prototypes
 
-    Without any positive the loss is 0 with gradient 0. Computed in float32 at least, whatever autocast says; memory
-    grows with N x D. Raises `ValueError` for arguments that do not fit.
+    `hardness` b > 0 weighs the negatives by w_n = |N| exp(b s_in) / sum_m exp(b s_im) (Robinson et al. 2021), in every
+    form but `balanced`; the weights carry gradient. `scale_by_temperature` multiplies the loss by the temperature, so
+    that a search over temperatures is not one over learning rates.
+
+    Without any positive the loss is 0 with gradient 0. Computed in float32 at least, whatever autocast says; no
+    N x N tensor is made. Raises `ValueError` for arguments that do not fit.
     """
-    _check(embeddings, labels, form, temperature)
+    check_items("embeddings", embeddings, "labels", labels)
+    check_options(form, temperature, epsilon, hardness)
+    if (memory is None) != (memory_labels is None):
+        raise ValueError("memory and memory_labels go together: give both or neither")
+    extra, extra_labels = embeddings[:0], labels[:0]
+    if memory is not None and memory_labels is not None:
+        check_items("memory", memory, "memory_labels", memory_labels)
+        if memory.shape[1] != embeddings.shape[1]:
+            raise ValueError(f"memory must be [M, {embeddings.shape[1]}] like the embeddings, got {list(memory.shape)}")
+        extra, extra_labels = memory.detach(), memory_labels
     with torch.autocast(embeddings.device.type, enabled=False):
-        wide = embeddings.dtype if embeddings.dtype == torch.float64 else torch.float32
-        z = F.normalize(embeddings.to(wide), dim=1)
-        positives = count_positives(labels).to(wide)  # |P(i)|
-        valid = positives > 0
-        log_all = _row_logsumexp(z, temperature)
-        if form == "out":
-            pull = _mean_positive_similarity(z, labels, positives) / temperature
-        else:
-            pull = _row_logsumexp(z, temperature, labels) - positives.log()
-        losses = torch.where(valid, log_all - pull, 0.0)
-        return losses.sum() / valid.sum().clamp(min=1)
+        batch = sort_batch(embeddings, labels, extra, extra_labels)
+        loss = mean_over_valid(batch, anchor_losses(batch, form, temperature, epsilon, hardness))
+        return loss * temperature if scale_by_temperature else loss
 
 
-def count_positives(labels: Tensor) -> Tensor:
-    """Return |P(i)|, the number of other items with i's label, [N]."""
-    _, inverse, counts = torch.unique(labels, return_inverse=True, return_counts=True)
-    return counts[inverse] - 1
+def anchor_losses(batch: SortedBatch, form: Form, temperature: float, epsilon: float, hardness: float) -> Tensor:
+    """Return each anchor's loss, [N]; finite but without meaning where there is no positive."""
+    if form == "balanced":
+        return _balanced(batch, temperature)
+    if form in ("sincere", "eps_infonce"):
+        shift = epsilon if form == "eps_infonce" else 0.0
+        threshold = _negatives(batch, temperature, hardness) + shift
+        return mean_positive_softplus(batch, temperature, threshold) - shift
+    if form == "in":
+        pull = positive_logsumexp(batch, temperature) - batch.positives.clamp(min=1).log()
+    else:
+        pull = batch.mean_positive_similarity() / temperature
+    shift = epsilon if form == "eps_supcon" else 0.0
+    if hardness == 0 and shift == 0:
+        return row_logsumexp(batch, 1 / temperature) - pull
+    own_class = positive_logsumexp(batch, temperature) - shift
+    return torch.logaddexp(own_class, _negatives(batch, temperature, hardness)) - pull
 
 
-def _check(embeddings: Tensor, labels: Tensor, form: str, temperature: float) -> None:
-    if embeddings.ndim != 2 or not embeddings.is_floating_point():
-        raise ValueError(f"embeddings must be floating point [N, D], got {embeddings.dtype} {list(embeddings.shape)}")
-    if labels.shape != embeddings.shape[:1] or labels.is_floating_point() or labels.is_complex():
+def mean_over_valid(batch: SortedBatch, losses: Tensor) -> Tensor:
+    """Return the mean over the anchors that have positives; 0 when there are none."""
+    valid = batch.positives > 0
+    return torch.where(valid, losses, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+def _negatives(batch: SortedBatch, temperature: float, hardness: float) -> Tensor:
+    """Return log sum_n w_n exp s_in, [N]: log|N| + LSE_N((1 + b) s) - LSE_N(b s), and LSE_N for b = 0; -inf if none."""
+    result = row_logsumexp(batch, (1 + hardness) / temperature, negatives_only=True)
+    if hardness > 0:
+        weights = row_logsumexp(batch, hardness / temperature, negatives_only=True)
+        result = result - weights + batch.negatives.clamp(min=1).log()
+    return torch.where(batch.negatives > 0, result, -torch.inf)
+
+
+def _balanced(batch: SortedBatch, temperature: float) -> Tensor:
+    """Return -mean_p (s_ip - log sum_c mean_{k in B_c} exp s_ik), B_c the members of class c in A(i)."""
+    share = batch.class_sizes().clamp(min=1).to(batch.z.dtype).reciprocal()
+    weights = Weights(share[batch.classes], share[batch.extra_classes])
+    others = row_logsumexp(batch, 1 / temperature, negatives_only=True, weights=weights)
+    others = torch.where(batch.negatives > 0, others, -torch.inf)
+    own_class = positive_logsumexp(batch, temperature) - batch.positives.clamp(min=1).log()
+    return torch.logaddexp(own_class, others) - batch.mean_positive_similarity() / temperature
+
+
+def check_items(name: str, items: Tensor, labels_name: str, labels: Tensor) -> None:
+    """Raise `ValueError` unless `items` are floating point [N, D] and `labels` integers [N] from 0."""
+    if items.ndim != 2 or not items.is_floating_point():
+        raise ValueError(f"{name} must be floating point [N, D], got {items.dtype} {list(items.shape)}")
+    if labels.shape != items.shape[:1] or labels.dtype.is_floating_point or labels.is_complex():
         raise ValueError(
-            f"labels must be integers [{len(embeddings)}], one an embedding, got {labels.dtype} {list(labels.shape)}"
+            f"{labels_name} must be integers [{len(items)}], one for each of {name}, got {labels.dtype}"
+            f" {list(labels.shape)}"
         )
-    if form not in ("out", "in"):
-        raise ValueError(f"form must be 'out' or 'in', got {form!r}")
+    if len(labels) and labels.min() < 0:
+        raise ValueError(f"{labels_name} must not be negative, got {labels.min().item()}")
+
+
+def check_options(form: str, temperature: float, epsilon: float, hardness: float) -> None:
+    """Raise `ValueError` for options that do not fit, alone or together."""
+    if form not in get_args(Form):
+        raise ValueError(f"form must be one of {', '.join(get_args(Form))}, got {form!r}")
     if not temperature > 0:
         raise ValueError(f"temperature must be above 0, got {temperature}")
-
-
-def _mean_positive_similarity(z: Tensor, labels: Tensor, positives: Tensor) -> Tensor:
-    """Return mean_{p in P(i)} z_i . z_p, [N], by way of class sums: z_i . (S_y - z_i) / |P|; no N x N matrix."""
-    _, inverse = torch.unique(labels, return_inverse=True)
-    sums = torch.zeros(int(inverse.max()) + 1 if len(z) else 0, z.shape[1], dtype=z.dtype, device=z.device)
-    sums = sums.index_add(0, inverse, z)
-    return (z * (sums[inverse] - z)).sum(dim=1) / positives.clamp(min=1)
-
-
-def _row_logsumexp(z: Tensor, temperature: float, labels: Tensor | None = None) -> Tensor:
-    """Return LSE_A(i), or LSE_P(i) when `labels` are given, [N]; rows without members get 0 and no gradient."""
-    result: Tensor = _RowLogSumExp.apply(z, labels, temperature)
-    return result
-
-
-class _RowLogSumExp(torch.autograd.Function):
-    """Log-sum-exp of each row's similarities, tile by tile; the backward pass recomputes the tiles.
-
-    The row maximum runs along (online log-sum-exp): a fixed shift of 1/temperature underflows at small temperatures.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor, labels: Tensor | None, temperature: float) -> Tensor:
-        result = z.new_zeros(len(z))
-        for rows in _slices(len(z), _TILE_ROWS):
-            running = z.new_full((rows.stop - rows.start,), -torch.inf)
-            for columns in _slices(len(z), _TILE_COLUMNS):
-                tile = _similarities(z, labels, temperature, rows, columns)
-                running = torch.logaddexp(running, tile.logsumexp(dim=1))
-            result[rows] = torch.where(running.isinf(), 0.0, running)
-        ctx.save_for_backward(z, labels, result)
-        ctx.temperature = temperature
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None]:
-        z, labels, logsumexp = ctx.saved_tensors
-        gradient = gradients[0]
-        result = torch.zeros_like(z)
-        for rows in _slices(len(z), _TILE_ROWS):
-            for columns in _slices(len(z), _TILE_COLUMNS):
-                tile = _similarities(z, labels, ctx.temperature, rows, columns)
-                # s is symmetric: item i is pulled by its own row's softmax and by its share in every other row's
-                weights = (tile - logsumexp[rows, None]).exp_().mul_(gradient[rows, None])
-                weights += (tile - logsumexp[None, columns]).exp_().mul_(gradient[None, columns])
-                result[rows].addmm_(weights, z[columns], alpha=1 / ctx.temperature)
-        return result, None, None
-
-
-def _similarities(z: Tensor, labels: Tensor | None, temperature: float, rows: slice, columns: slice) -> Tensor:
-    """Return one tile of s, -inf where the column is not a member of the row's set."""
-    tile = (z[rows] @ z[columns].T).div_(temperature)
-    if labels is not None:
-        tile.masked_fill_(labels[rows, None] != labels[None, columns], -torch.inf)
-    itself = rows.start - columns.start  # the diagonal of the whole matrix, seen from this tile
-    if -tile.shape[0] < itself < tile.shape[1]:
-        tile.diagonal(itself).fill_(-torch.inf)
-    return tile
-
-
-def _slices(length: int, step: int) -> list[slice]:
-    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+    if not epsilon >= 0:
+        raise ValueError(f"epsilon must be 0 or more, got {epsilon}")
+    if epsilon > 0 and not form.startswith("eps_"):
+        raise ValueError(f"epsilon belongs to the forms eps_infonce and eps_supcon: got {epsilon} with form {form!r}")
+    if not hardness >= 0:
+        raise ValueError(f"hardness must be 0 or more, got {hardness}")
+    if hardness > 0 and form == "balanced":
+        raise ValueError(f"form 'balanced' takes no hardness, got {hardness}: use 0 or another form")

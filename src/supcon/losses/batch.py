@@ -1,0 +1,95 @@
+"""A batch in the order that makes its losses cheap: sorted by class, so that positives lie side by side."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class SortedBatch:
+    """Unit embeddings and their classes, both ascending by class, and further columns that are never anchors."""
+
+    z: Tensor  # [N, D]
+    classes: Tensor  # [N], 0 .. C-1
+    extra: Tensor  # [M, D]: memory or prototypes
+    extra_classes: Tensor  # [M]
+    class_count: int
+
+    @cached_property
+    def positives(self) -> Tensor:
+        """|P(i)|, [N]."""
+        return (self._sizes + self._extra_sizes)[self.classes] - 1
+
+    @cached_property
+    def negatives(self) -> Tensor:
+        """|N(i)|, [N]."""
+        return len(self.z) + len(self.extra) - 1 - self.positives
+
+    def class_sizes(self) -> Tensor:
+        """Return the items and further columns of each class, [C]."""
+        return self._sizes + self._extra_sizes
+
+    def same_class(self, rows: slice) -> tuple[slice, slice]:
+        """Return the items, and the further columns, among which all positives of `rows` are."""
+        first, last = self._class_list[rows.start], self._class_list[rows.stop - 1]
+        return slice(self._starts[first], self._starts[last + 1]), slice(
+            self._extra_starts[first], self._extra_starts[last + 1]
+        )
+
+    def mean_positive_similarity(self) -> Tensor:
+        """Return mean_{p in P(i)} z_i . z_p, [N], by way of class sums: z_i . (S_c - z_i) / |P|; no N x N matrix."""
+        sums = self.z.new_zeros(self.class_count, self.z.shape[1])
+        sums = sums.index_add(0, self.classes, self.z).index_add(0, self.extra_classes, self.extra)
+        return (self.z * (sums[self.classes] - self.z)).sum(dim=1) / self.positives.clamp(min=1)
+
+    @cached_property
+    def _sizes(self) -> Tensor:
+        return torch.bincount(self.classes, minlength=self.class_count)
+
+    @cached_property
+    def _extra_sizes(self) -> Tensor:
+        return torch.bincount(self.extra_classes, minlength=self.class_count)
+
+    @cached_property
+    def _class_list(self) -> list[int]:  # the walk over tiles is steered from the CPU
+        return self.classes.tolist()
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        return [0, *self._sizes.cumsum(0).tolist()]
+
+    @cached_property
+    def _extra_starts(self) -> list[int]:
+        return [0, *self._extra_sizes.cumsum(0).tolist()]
+
+
+def sort_batch(embeddings: Tensor, labels: Tensor, extra: Tensor, extra_labels: Tensor) -> SortedBatch:
+    """Return the batch at unit length, in float32 at least, with classes numbered from 0."""
+    wide = embeddings.dtype if embeddings.dtype == torch.float64 else torch.float32
+    names, numbers = torch.unique(torch.cat([labels, extra_labels]), return_inverse=True)
+    classes, order = numbers[: len(labels)].sort(stable=True)
+    extra_classes, extra_order = numbers[len(labels) :].sort(stable=True)
+    return SortedBatch(
+        F.normalize(embeddings.to(wide), dim=1)[order],
+        classes,
+        F.normalize(extra.to(wide), dim=1)[extra_order],
+        extra_classes,
+        len(names),
+    )
+
+
+def count_positives(labels: Tensor, memory_labels: Tensor | None = None) -> Tensor:
+    """Return |P(i)|, the number of other items (and memory keys) with i's label, [N]."""
+    columns = labels if memory_labels is None else torch.cat([labels, memory_labels])
+    _, numbers, sizes = torch.unique(columns, return_inverse=True, return_counts=True)
+    return sizes[numbers[: len(labels)]] - 1
+
+
+def slices(start: int, stop: int, step: int) -> Iterator[slice]:
+    """Cut start .. stop into slices of `step`."""
+    for first in range(start, stop, step):
+        yield slice(first, min(first + step, stop))

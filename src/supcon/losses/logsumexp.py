@@ -1,0 +1,210 @@
+"""Row log-sum-exps of a similarity matrix that is never held: tiles forward, the same tiles again backward.
+
+The matrix of the items is symmetric, so one tile serves its rows and, transposed, its columns.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from supcon.losses.batch import SortedBatch, slices
+
+TILES = {"cpu": (512, 2048), "cuda": (4096, 8192)}  # rows, columns: 4 MB of float32 on the CPU, 128 MB on a GPU
+DIRECT_BOUND = 50.0  # |s| up to which sums of exp(s) and their inverses stay well inside float32
+
+
+def row_logsumexp(
+    batch: SortedBatch,
+    scale: float,
+    *,
+    negatives_only: bool = False,
+    weights: "Weights | None" = None,
+) -> Tensor:
+    """Return log sum_a w_a exp(scale z_i . z_a) over A(i), or over N(i) alone, [N]; 0 where there is no such a."""
+    result: Tensor = _RowLogSumExp.apply(batch.z, batch.extra, batch, scale, negatives_only, weights)
+    return result
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each column counts for; no gradient flows into it."""
+
+    own: Tensor  # [N], of the items
+    extra: Tensor  # [M], of the further columns
+
+
+class _RowLogSumExp(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        z: Tensor,
+        extra: Tensor,
+        batch: SortedBatch,
+        scale: float,
+        negatives_only: bool,
+        weights: Weights | None,
+    ) -> Tensor:
+        walk = ctx.walk = _Walk(batch, scale, negatives_only)
+        ctx.sums = (_DirectSums if scale <= DIRECT_BOUND else _RunningSums)(z, weights)
+        for tile in walk.tiles():
+            ctx.sums.add(tile)
+        result = ctx.sums.logarithm()
+        ctx.save_for_backward(result)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        walk, (logsumexp,) = ctx.walk, ctx.saved_tensors
+        pull = torch.zeros_like(walk.z)
+        extra_pull = torch.zeros_like(walk.extra) if ctx.needs_input_grad[1] else None
+        with torch.autocast(walk.z.device.type, enabled=False):
+            ctx.sums.prepare_backward(logsumexp, gradients[0])
+            for tile in walk.tiles():
+                # d loss / d s of the tile: through its rows' sums and, for tiles of items, its columns' sums
+                slope = ctx.sums.slope(tile)
+                columns = walk.extra if tile.extra else walk.z
+                pull[tile.rows].addmm_(slope, columns[tile.columns], alpha=walk.scale)
+                transposed = pull if tile.mirrored else extra_pull if tile.extra else None
+                if transposed is not None:
+                    transposed[tile.columns].addmm_(slope.T, walk.z[tile.rows], alpha=walk.scale)
+        return pull, extra_pull, None, None, None, None
+
+
+@dataclass(frozen=True)
+class _Tile:
+    rows: slice
+    columns: slice  # items, or further columns
+    extra: bool
+    s: Tensor  # [rows, columns] scaled similarities, -inf for what is no member; overwritten by the next tile
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether its transpose is a tile of the matrix too, one that the walk leaves out."""
+        return not self.extra and self.rows != self.columns
+
+
+class _Walk:
+    """The tiles of the upper triangle of the items' matrix, and all of the further columns'."""
+
+    def __init__(self, batch: SortedBatch, scale: float, negatives_only: bool) -> None:
+        self.z, self.extra, self.scale = batch.z.detach(), batch.extra.detach(), scale
+        self._batch, self._negatives_only = batch, negatives_only
+
+    def tiles(self) -> Iterator[_Tile]:
+        height, width = TILES.get(self.z.device.type, TILES["cuda"])
+        buffer = self.z.new_empty(height * max(height, width))
+        for rows in slices(0, len(self.z), height):
+            yield self._own(rows, rows, buffer)
+            for columns in slices(rows.stop, len(self.z), width):
+                yield self._own(rows, columns, buffer)
+            for columns in slices(0, len(self.extra), width):
+                yield self._further(rows, columns, buffer)
+
+    def _own(self, rows: slice, columns: slice, buffer: Tensor) -> _Tile:
+        s = self._multiply(self.z[rows], self.z[columns], buffer)
+        if self._negatives_only:
+            positives, _ = self._batch.same_class(rows)
+            self._hide(s, rows, columns, positives, self._batch.classes)
+        elif rows == columns:
+            s.diagonal().fill_(-torch.inf)
+        return _Tile(rows, columns, False, s)
+
+    def _further(self, rows: slice, columns: slice, buffer: Tensor) -> _Tile:
+        s = self._multiply(self.z[rows], self.extra[columns], buffer)
+        if self._negatives_only:
+            _, positives = self._batch.same_class(rows)
+            self._hide(s, rows, columns, positives, self._batch.extra_classes)
+        return _Tile(rows, columns, True, s)
+
+    def _multiply(self, left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
+        s = buffer[: len(left) * len(right)].view(len(left), len(right))
+        return torch.addmm(s, left, right.T, beta=0, alpha=self.scale, out=s)
+
+    def _hide(self, s: Tensor, rows: slice, columns: slice, positives: slice, classes: Tensor) -> None:
+        """Take the class's own columns out; only the strip that can hold any is looked at."""
+        first, last = max(columns.start, positives.start), min(columns.stop, positives.stop)
+        if first < last:
+            same = self._batch.classes[rows, None] == classes[None, first:last]
+            s[:, first - columns.start : last - columns.start].masked_fill_(same, -torch.inf)
+
+
+class _DirectSums:
+    """Sums of w exp(s) themselves: one exponential a pair serves its row and its column."""
+
+    def __init__(self, z: Tensor, weights: Weights | None) -> None:
+        self._totals, self._weights = z.new_zeros(len(z)), weights
+
+    def add(self, tile: _Tile) -> None:
+        exponentials = tile.s.exp_()
+        self._totals[tile.rows] += _sum(exponentials, self._weights, tile.extra, tile.columns)
+        if tile.mirrored:
+            self._totals[tile.columns] += _sum(exponentials.T, self._weights, False, tile.rows)
+
+    def logarithm(self) -> Tensor:
+        return torch.where(self._totals > 0, self._totals.log(), 0.0)
+
+    def prepare_backward(self, logsumexp: Tensor, gradient: Tensor) -> None:
+        self._share = torch.where(self._totals > 0, gradient / self._totals, 0.0)  # d loss / d total
+        self._buffer = gradient.new_empty(0)
+
+    def slope(self, tile: _Tile) -> Tensor:
+        exponentials, rows = tile.s.exp_(), self._share[tile.rows, None]
+        if tile.extra:
+            return exponentials.mul_(rows if self._weights is None else rows * self._weights.extra[tile.columns])
+        if self._buffer.numel() < exponentials.numel():
+            self._buffer = torch.empty_like(exponentials).view(-1)
+        factor = self._buffer[: exponentials.numel()].view_as(exponentials)
+        columns = self._share[None, tile.columns]
+        if self._weights is None:
+            torch.add(rows, columns, out=factor)
+        else:
+            torch.mul(rows, self._weights.own[None, tile.columns], out=factor)
+            factor.addcmul_(self._weights.own[tile.rows, None], columns)
+        return exponentials.mul_(factor)
+
+
+class _RunningSums:
+    """Log-sums with a running maximum, for temperatures whose exponentials would leave float32."""
+
+    def __init__(self, z: Tensor, weights: Weights | None) -> None:
+        self._totals = z.new_full((len(z),), -torch.inf)
+        self._logs = None if weights is None else Weights(weights.own.log(), weights.extra.log())
+
+    def add(self, tile: _Tile) -> None:
+        self._totals[tile.rows] = torch.logaddexp(self._totals[tile.rows], self._by_row(tile).logsumexp(dim=1))
+        if tile.mirrored:
+            by_column = self._by_column(tile).logsumexp(dim=0)
+            self._totals[tile.columns] = torch.logaddexp(self._totals[tile.columns], by_column)
+
+    def logarithm(self) -> Tensor:
+        return torch.where(self._totals.isinf(), 0.0, self._totals)
+
+    def prepare_backward(self, logsumexp: Tensor, gradient: Tensor) -> None:
+        self._logsumexp, self._gradient = logsumexp, gradient
+
+    def slope(self, tile: _Tile) -> Tensor:
+        rows, columns = tile.rows, tile.columns
+        slope = (self._by_row(tile) - self._logsumexp[rows, None]).exp_().mul_(self._gradient[rows, None])
+        if tile.extra:
+            return slope
+        mirrored = (self._by_column(tile) - self._logsumexp[None, columns]).exp_()
+        return slope.add_(mirrored.mul_(self._gradient[None, columns]))
+
+    def _by_row(self, tile: _Tile) -> Tensor:
+        if self._logs is None:
+            return tile.s
+        return tile.s + (self._logs.extra if tile.extra else self._logs.own)[None, tile.columns]
+
+    def _by_column(self, tile: _Tile) -> Tensor:
+        return tile.s if self._logs is None else tile.s + self._logs.own[tile.rows, None]
+
+
+def _sum(exponentials: Tensor, weights: Weights | None, extra: bool, columns: slice) -> Tensor:
+    if weights is None:
+        return exponentials.sum(dim=1)
+    return exponentials @ (weights.extra if extra else weights.own)[columns]

@@ -1,0 +1,35 @@
+"""Balanced contrast with a learnable prototype for each class."""
+
+import torch
+from torch import Tensor, nn
+
+from supcon.losses.batch import sort_batch
+from supcon.losses.contrastive import anchor_losses, check_items, check_options, mean_over_valid
+
+
+class BalancedContrast(nn.Module):
+    """The form `balanced` with class prototypes (Zhu et al. 2022, arXiv 2207.09052).
+
+    The prototype of class c joins B_c and, for the anchors of class c, P(i), so every anchor has a positive. The paper
+    learns with logit-adjusted cross-entropy + 0.35 x this at temperature 0.07.
+    """
+
+    def __init__(self, classes: int, dim: int, temperature: float = 0.1) -> None:
+        super().__init__()
+        check_options("balanced", temperature, 0.0, 0.0)
+        self.temperature = temperature
+        self.prototypes = nn.Parameter(nn.functional.normalize(torch.randn(classes, dim), dim=1))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean loss of `embeddings` [N, D] with `labels` [N] from 0 to classes - 1, a scalar."""
+        check_items("embeddings", embeddings, "labels", labels)
+        classes, dim = self.prototypes.shape
+        if embeddings.shape[1] != dim or (len(labels) and labels.max() >= classes):
+            raise ValueError(
+                f"the prototypes are {classes} classes x {dim}, got embeddings {list(embeddings.shape)} with labels up"
+                f" to {int(labels.max()) if len(labels) else 0}"
+            )
+        with torch.autocast(embeddings.device.type, enabled=False):
+            names = torch.arange(classes, device=labels.device)
+            batch = sort_batch(embeddings, labels, self.prototypes, names)
+            return mean_over_valid(batch, anchor_losses(batch, "balanced", self.temperature, 0.0, 0.0))
