@@ -5,8 +5,8 @@
     python benchmarks/losses.py --device cuda --sizes 1024 16384 65536
 
 D = 128, 100 classes, float32, temperature 0.1. Times are medians of interleaved repeats in one process; peak memory is
-that of a fresh process, beyond the inputs. `dense` holds the N x N similarities and masks; pytorch-metric-learning 2.9.0
-(SupConLoss) and lightly 1.6.0 (NTXentLoss on two views: N / 2 instances) are compared when they are installed:
+that of a fresh process, beyond the inputs. `dense` holds the N x N similarities and masks; pytorch-metric-learning
+2.9.0 (SupConLoss) and lightly 1.6.0 (NTXentLoss on two views: N / 2 instances) are compared when they are installed:
 
     pip install --no-deps pytorch-metric-learning==2.9.0 lightly==1.6.0 lightly-utils==0.0.2
 """
@@ -27,6 +27,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+import supcon.model.zoo  # noqa: E402, F401  # lightly's torchvision beside a CPU-only torch
 from supcon.losses import contrastive_loss  # noqa: E402
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -109,7 +110,6 @@ def libraries() -> dict[str, Loss]:
     except ImportError:
         pass
     try:
-        import supcon.model.zoo  # noqa: F401  # torchvision beside a CPU-only torch
         from lightly.loss import NTXentLoss  # type: ignore[import-not-found]
 
         ntxent = NTXentLoss(temperature=0.1)
