@@ -104,13 +104,13 @@ def libraries() -> dict[str, Loss]:
     """Return what is installed of the libraries that users would otherwise take."""
     found: dict[str, Loss] = {}
     try:
-        from pytorch_metric_learning.losses import SupConLoss  # type: ignore[import-not-found]
+        from pytorch_metric_learning.losses import SupConLoss
 
         found["pytorch-metric-learning"] = SupConLoss(temperature=0.1)
     except ImportError:
         pass
     try:
-        from lightly.loss import NTXentLoss  # type: ignore[import-not-found]
+        from lightly.loss import NTXentLoss
 
         ntxent = NTXentLoss(temperature=0.1)
         found["lightly NTXent"] = lambda z, labels: ntxent(*z.chunk(2))
