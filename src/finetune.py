@@ -41,21 +41,19 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     encoder = Encoder(
         settings.model, settings.data.image_size, load_weights=not pretrained, channels_last=shared.channels_last
     )
-    projection = projection_head(encoder.width, settings.pretrain.projection_hidden, settings.pretrain.projection_dim)
+    # built only where it is trained: elsewhere it would shift the classifier's random start, which no fingerprint tells
+    projection = {"projection": projection_head(encoder.width, settings.pretrain)} if options.contrasts else {}
     classifier = classifier_head(encoder.width, len(experiment.classes), options.mode, settings.model.dropout)
     if pretrained:
-        load_weights(stage.folder / "encoder.safetensors", encoder=encoder, projection=projection)
+        load_weights(stage.folder / "encoder.safetensors", encoder=encoder, **projection)
     encoder.to(device)
 
     sampler = data.classifier_sampler()
-    heads = [classifier]
+    heads = [classifier, *projection.values()]
     if options.mode == "full":
         loader = data.training_loader(sampler, options.views, options.strength, "finetune")
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
-        model = nn.ModuleDict({"encoder": encoder, "classifier": classifier})
-        if options.contrasts:
-            model["projection"] = projection
-            heads.append(projection)
+        model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **projection})
     else:
         loader = data.feature_loader(sampler, encoder)
         groups = []

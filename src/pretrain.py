@@ -43,7 +43,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 
     seed_everything(shared.seed, "pretrain", fold)
     encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
-    projection = projection_head(encoder.width, options.projection_hidden, options.projection_dim)
+    projection = projection_head(encoder.width, options)
     model = nn.ModuleDict({"encoder": encoder, "projection": projection}).to(device)
     optimizer = adamw(
         encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)

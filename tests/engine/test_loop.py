@@ -102,6 +102,8 @@ def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
         ("--finetune.mixup=0.4", "--finetune.cutmix=1", "--finetune.contrastive_weight=0"),
         ("--pretrain.epochs=0", "--finetune.layer_decay=0.7", "--model.drop_path=0.1"),
         ("--model.encoder=test_vit", "--pretrain.epochs=0", "--data.image_size=32", "--data.test_size=48"),
+        ("--pretrain.projection=linear", "--pretrain.epochs=2"),
+        ("--pretrain.projection_layers=3", "--pretrain.projection_norm=true", "--pretrain.projection_hidden=24"),
         ("--pretrain.form=in", "--pretrain.views=2", "--pretrain.ema=0", "--data.test_size=24", "--data.fit=pad"),
         (
             "--train.precision=bfloat16",

@@ -34,7 +34,8 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
 }
 _FROZEN_KEYS = ("data.test_size", "predict.batch_size")  # how features are computed
 _PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class")
-_CONTRAST_KEYS = ("pretrain.form", "pretrain.temperature", "pretrain.projection_hidden", "pretrain.projection_dim")
+_PROJECTION_KEYS = tuple(f"pretrain.projection{part}" for part in ("", "_layers", "_norm", "_hidden", "_dim"))
+_CONTRAST_KEYS = ("pretrain.form", "pretrain.temperature", *_PROJECTION_KEYS)
 
 
 def fingerprint(stage: str, call: Call, inputs: Mapping[str, str]) -> Fingerprint:

@@ -23,6 +23,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "pretrain.temperature": (1e-3, 100),
     "pretrain.classes_per_batch": (1, 1_000_000),
     "pretrain.images_per_class": (1, 1_000_000),
+    "pretrain.projection_layers": (2, 16),
     "pretrain.projection_hidden": (1, 65_536),
     "pretrain.projection_dim": (1, 65_536),
     "finetune.epochs": (1, 100_000),
@@ -80,6 +81,11 @@ def check(settings: Settings) -> None:
     if finetune.mode != "full" and max(finetune.mixup, finetune.cutmix) > 0:
         raise UserError(
             f"--finetune.mode {finetune.mode} sees features, not images: set finetune.mixup and finetune.cutmix to 0"
+        )
+    if pretrain.projection == "linear" and pretrain.projection_norm:
+        raise UserError(
+            "--pretrain.projection_norm true is for hidden layers, and --pretrain.projection linear has none: use"
+            " --pretrain.projection mlp or --pretrain.projection_norm false"
         )
     if pretrain.views == 1 and pretrain.images_per_class == 1 and pretrain.epochs > 0:
         raise UserError(

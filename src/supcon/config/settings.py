@@ -96,8 +96,14 @@ class PretrainSettings:
     """P of a PK batch; never more than there are classes."""
     images_per_class: int = 8
     """K of a PK batch."""
+    projection: Literal["mlp", "linear"] = "mlp"
+    """The projection head between the encoder's features and the loss."""
+    projection_layers: int = 2
+    """Linear layers of an mlp projection: one less of them are hidden."""
+    projection_norm: bool = False
+    """Batch norm after the hidden layers of an mlp projection."""
     projection_hidden: int = 512
-    """Width of the projection head's hidden layer."""
+    """Width of the hidden layers of an mlp projection."""
     projection_dim: int = 128
     """Width of the embedding that the loss sees."""
     lr: float = 1e-3

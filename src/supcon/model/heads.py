@@ -4,12 +4,27 @@ from typing import Literal
 
 from torch import nn
 
+from supcon.config.settings import PretrainSettings
+
 Mode = Literal["linear", "mlp", "full"]
 
 
-def projection_head(width: int, hidden: int, dim: int) -> nn.Module:
-    """Return the MLP of Khosla et al. 2020, [N, width] -> [N, dim]; the loss normalises its output."""
-    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(inplace=True), nn.Linear(hidden, dim))
+def projection_head(width: int, settings: PretrainSettings) -> nn.Module:
+    """Return the projection head that `settings` ask for, [N, width] -> [N, projection_dim].
+
+    Khosla et al. 2020 use an MLP of two layers; Chen et al. 2020 (arXiv 2006.10029) use three, with batch norm. The
+    loss normalises the output.
+    """
+    if settings.projection == "linear":
+        return nn.Linear(width, settings.projection_dim)
+    hidden, normalised = settings.projection_hidden, settings.projection_norm
+    layers: list[nn.Module] = []
+    for _ in range(settings.projection_layers - 1):
+        layers.append(nn.Linear(width, hidden, bias=not normalised))  # batch norm has a bias of its own
+        layers += [nn.BatchNorm1d(hidden)] * normalised
+        layers.append(nn.ReLU(inplace=True))
+        width = hidden
+    return nn.Sequential(*layers, nn.Linear(width, settings.projection_dim))
 
 
 def classifier_head(width: int, classes: int, mode: Mode, dropout: float) -> nn.Module:

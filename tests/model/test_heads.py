@@ -1,0 +1,73 @@
+"""Projection heads: what their settings build, and who can load whom."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from supcon.artifacts.stage import fingerprint
+from supcon.config import parse
+from supcon.config.settings import FinetuneSettings, PretrainSettings
+from supcon.errors import UserError
+from supcon.model.encoder import load_weights, save_weights
+from supcon.model.heads import projection_head
+
+PROJECTION_KEYS = {field.name for field in dataclasses.fields(PretrainSettings) if "projection" in field.name}
+
+
+def test_the_default_head_is_the_papers_two_layers_to_the_byte() -> None:
+    torch.manual_seed(0)
+    head = projection_head(20, PretrainSettings(projection_hidden=32, projection_dim=8))
+    torch.manual_seed(0)
+    paper = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 8))
+    assert list(head.state_dict()) == list(paper.state_dict())
+    for name, parameter in paper.state_dict().items():
+        assert torch.equal(head.state_dict()[name], parameter)
+
+
+@pytest.mark.parametrize("layers", [2, 3, 5])
+@pytest.mark.parametrize("norm", [False, True])
+def test_depth_counts_linear_layers_and_batch_norm_follows_the_hidden_ones(layers: int, norm: bool) -> None:
+    settings = PretrainSettings(projection_layers=layers, projection_norm=norm, projection_hidden=32, projection_dim=8)
+    head = projection_head(20, settings)
+    linear = [module for module in head.modules() if isinstance(module, nn.Linear)]
+    assert [module.out_features for module in linear] == [32] * (layers - 1) + [8]
+    assert [module.bias is not None for module in linear] == [not norm] * (layers - 1) + [True]
+    kinds = [type(module) for module in head.children()]
+    assert kinds == [nn.Linear, *([nn.BatchNorm1d] if norm else []), nn.ReLU] * (layers - 1) + [nn.Linear]
+    assert head(torch.randn(6, 20)).shape == (6, 8)
+
+
+def test_a_linear_projection_is_one_layer_and_refuses_batch_norm(tmp_path: Path) -> None:
+    head = projection_head(20, PretrainSettings(projection="linear", projection_dim=8))
+    assert [tuple(parameter.shape) for parameter in head.parameters()] == [(8, 20), (8,)]
+    with pytest.raises(UserError, match=r"--pretrain\.projection_norm true .*--pretrain\.projection mlp"):
+        parse("", ["--root", str(tmp_path), "--pretrain.projection=linear", "--pretrain.projection_norm=true"])
+
+
+def test_a_saved_head_is_loaded_by_the_same_settings_only(tmp_path: Path) -> None:
+    settings = PretrainSettings(projection_layers=3, projection_norm=True, projection_hidden=16, projection_dim=4)
+    first, second = projection_head(8, settings), projection_head(8, settings)
+    first(torch.randn(5, 8))  # moves the running statistics
+    save_weights(tmp_path / "encoder.safetensors", projection=first)
+    load_weights(tmp_path / "encoder.safetensors", projection=second)
+    features = torch.randn(5, 8)
+    torch.testing.assert_close(first.eval()(features), second.eval()(features))
+    for other in ({"projection": "linear"}, {"projection_layers": 2}, {"projection_norm": False}):
+        with pytest.raises(UserError, match=r"encoder\.safetensors could not be loaded"):
+            load_weights(
+                tmp_path / "encoder.safetensors",
+                projection=projection_head(8, dataclasses.replace(settings, **other)),
+            )
+
+
+def test_every_projection_setting_is_in_the_fingerprints_of_what_it_shapes(tmp_path: Path) -> None:
+    call = parse("", ["--root", str(tmp_path)])
+    keys = {f"pretrain.{name}" for name in PROJECTION_KEYS}
+    assert keys <= fingerprint("pretrain", call, {}).keys()
+    joint = dataclasses.replace(call.settings, finetune=FinetuneSettings(contrastive_weight=0.3))
+    plain = dataclasses.replace(call.settings, finetune=FinetuneSettings())
+    assert keys <= fingerprint("finetune", dataclasses.replace(call, settings=joint), {}).keys()
+    assert not keys & fingerprint("finetune", dataclasses.replace(call, settings=plain), {}).keys()
