@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from supcon.config.settings import FinetuneSettings, PretrainSettings
-from supcon.engine.objectives import Classification, contrastive_weight
+from supcon.engine.objectives import Classification, ContrastivePretraining, contrastive_weight
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups, set_lr
+from supcon.metrics.geometry import alignment, uniformity
 from supcon.model.zoo import timm
 from tests.conftest import run_stage
 
@@ -83,6 +84,21 @@ def test_the_contrastive_term_is_added_with_its_weight_and_trains_the_projection
     assert loss.item() == pytest.approx(metrics["cross_entropy"] + 0.5 * metrics["contrastive"], rel=1e-5)
     loss.backward()
     assert model["projection"].weight.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
+
+
+def test_the_geometry_that_is_watched_is_of_held_out_projections_as_at_prediction() -> None:
+    model, views, labels = _model(), torch.randint(0, 256, (6, 1, 2, 2, 3)), torch.tensor([0, 1, 2, 0, 1, 2])
+    model["projection"] = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
+    held_out, held_out_labels = torch.randn(20, 5), torch.arange(20) % 3
+    objective = ContrastivePretraining(PretrainSettings(), 3, lambda encoder: (held_out, held_out_labels))
+    objective.loss(model.train(), views, labels, 0.0)
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    metrics = objective.end_of_epoch(model)
+    with torch.no_grad():
+        embeddings = model["projection"].eval()(held_out)
+    assert metrics["alignment"] == pytest.approx(alignment(embeddings, held_out_labels))
+    assert metrics["uniformity"] == pytest.approx(uniformity(embeddings))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])

@@ -10,6 +10,7 @@ from supcon.config.settings import FinetuneSettings, PretrainSettings
 from supcon.engine.loop import Metrics
 from supcon.losses import contrastive_bounds, contrastive_loss
 from supcon.losses.batch import count_positives
+from supcon.metrics.geometry import alignment, uniformity
 from supcon.metrics.knn import knn_macro_f1
 from supcon.model.zoo import timm
 
@@ -38,12 +39,13 @@ class ContrastivePretraining:
         return loss, {"floor": floor, "collapse": collapse, "valid": valid}
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
-        """Return the kNN macro-F1 of the held-out rows among the epoch's training features."""
+        """Return the kNN macro-F1 of held-out rows among the epoch's training features, and their geometry."""
         bank, bank_labels = (torch.cat(part) for part in zip(*self._bank, strict=True))
         self._bank.clear()
         queries, labels = self._held_out(model["encoder"])
-        score = knn_macro_f1(bank, bank_labels, queries.to(bank.device), labels, self._classes)
-        return {"knn_macro_f1": score}
+        queries = queries.to(bank.device)
+        score = knn_macro_f1(bank, bank_labels, queries, labels, self._classes)
+        return {"knn_macro_f1": score, **_geometry(model["projection"], queries, labels.to(bank.device))}
 
 
 class Classification:
@@ -88,6 +90,17 @@ class Classification:
         even = len(images) // 2 * 2  # timm's mixup pairs images within the batch
         mixed, targets = self._mixup(images[:even].permute(0, 3, 1, 2).float(), labels[:even])
         return mixed.permute(0, 2, 3, 1), targets
+
+
+@torch.inference_mode()
+def _geometry(projection: nn.Module, features: Tensor, labels: Tensor) -> Metrics:
+    """Return alignment and uniformity of what the loss would see of these rows.
+
+    Of projections, not features: these spread over the whole sphere, while features behind a ReLU keep to one corner
+    of it. Of held-out rows, since the loss itself tells of the training rows.
+    """
+    embeddings = projection.eval()(features)
+    return {"alignment": alignment(embeddings, labels), "uniformity": uniformity(embeddings)}
 
 
 def contrastive_weight(settings: FinetuneSettings, progress: float) -> float:

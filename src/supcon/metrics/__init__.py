@@ -1,1 +1,1 @@
-"""Scores: F1 with its bootstrap (`f1`) and nearest neighbours in embedding space (`knn`)."""
+"""Scores: F1 with its bootstrap (`f1`); of embeddings: neighbours (`knn`), alignment and uniformity (`geometry`)."""

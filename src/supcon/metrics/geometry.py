@@ -1,0 +1,70 @@
+"""The geometry of embeddings on the unit sphere: how close positives are, and how evenly all of them spread.
+
+Wang & Isola 2020, "Understanding Contrastive Representation Learning through Alignment and Uniformity on the
+Hypersphere" (arXiv 2005.10242). Both are the better the lower. Embeddings are normalised inside.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def alignment(embeddings: Tensor, labels: Tensor, alpha: float = 2, *, chunk: int = 1024) -> float:
+    """Return the mean of ||z_i - z_p||^alpha over positive pairs: 0 where every class is one point, at most 2^alpha.
+
+    `embeddings` [N, D], `labels` [N]. Each item that has positives counts once, by the mean over them, as an anchor of
+    the contrastive losses does; if each pair counted once, a class would weigh the square of its size. `nan` without
+    any positive. Alpha 2 takes time N x D; any other compares all pairs of a class, `chunk` rows at a time.
+    """
+    _check(embeddings, labels)
+    z = F.normalize(_wide(embeddings), dim=1)
+    _, labels, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    positives = counts[labels] - 1
+    if alpha == 2:  # ||z_i - z_p||^2 = 2 - 2 z_i . z_p, and the sum of z_p is that of the class less z_i
+        sums = z.new_zeros(len(counts), z.shape[1]).index_add_(0, labels, z)
+        totals = 2 * positives - 2 * (z * (sums[labels] - z)).sum(dim=1)
+    else:
+        totals = torch.empty_like(z[:, 0])
+        for label in range(len(counts)):
+            members = labels == label
+            totals[members] = _distance_sums(z[members], alpha, chunk)
+    valid = positives > 0
+    return float((totals[valid] / positives[valid]).mean())
+
+
+def uniformity(embeddings: Tensor, t: float = 2, *, chunk: int = 1024) -> float:
+    """Return log mean_{i<j} exp(-t ||z_i - z_j||^2): 0 where all are one point, and near -2t where they spread evenly.
+
+    `embeddings` [N, D]. At least -2t N / (N - 1), which a regular simplex reaches. `nan` for fewer than two rows.
+    Compares all pairs, `chunk` rows at a time.
+    """
+    _check(embeddings)
+    z = F.normalize(_wide(embeddings), dim=1)
+    if len(z) < 2:
+        return math.nan
+    parts = []
+    for start in range(0, len(z), chunk):
+        exponents = (z[start : start + chunk] @ z[start:].T).sub_(1).mul_(2 * t)  # -t ||z_i - z_j||^2
+        exponents.masked_fill_(torch.ones_like(exponents, dtype=torch.bool).tril_(), -torch.inf)  # pairs i < j
+        parts.append(exponents.logsumexp(dim=(0, 1)))
+    return float(torch.stack(parts).logsumexp(dim=0)) - math.log(len(z) * (len(z) - 1) / 2)
+
+
+def _distance_sums(members: Tensor, alpha: float, chunk: int) -> Tensor:
+    """Return each member's sum of distances^alpha to all of them, [members]."""
+    exact = "donot_use_mm_for_euclid_dist"  # by products a distance of 0 comes out as 3e-4
+    rows = [torch.cdist(part, members, compute_mode=exact).pow(alpha).sum(dim=1) for part in members.split(chunk)]
+    return torch.cat(rows)
+
+
+def _wide(embeddings: Tensor) -> Tensor:
+    return embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+
+
+def _check(embeddings: Tensor, labels: Tensor | None = None) -> None:
+    if embeddings.ndim != 2:
+        raise ValueError(f"embeddings must be [N, D], not {list(embeddings.shape)}")
+    if labels is not None and labels.shape != embeddings.shape[:1]:
+        raise ValueError(f"labels must be [{len(embeddings)}] as the embeddings are, not {list(labels.shape)}")
