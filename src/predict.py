@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
-from supcon.decision.merge import Logits, merge_views
+from supcon.decision.merge import merge_views
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, Rows, load_experiment
 from supcon.metrics.f1 import macro_f1
-from supcon.predictions import write_predictions, write_tables
+from supcon.predictions import HEAD, PROTOTYPES, Predicted, write_predictions, write_tables
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,6 +36,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.engine.fold import FoldData
     from supcon.model.encoder import Encoder, load_weights, nn
     from supcon.model.heads import classifier_head
+    from supcon.model.prototypes import Classifiers
 
     started = time.time()
     settings = experiment.call.settings
@@ -46,25 +47,37 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     )
     classifier = classifier_head(encoder.width, len(experiment.classes), settings.finetune.mode, settings.model.dropout)
     load_weights(stage.folder / "classifier.safetensors", encoder=encoder, classifier=classifier)
-    model = nn.Sequential(encoder, classifier).to(device)
+    classifiers = nn.ModuleDict({HEAD: classifier})
+    if settings.predict.prototypes:
+        classifiers[PROTOTYPES] = data.class_means(encoder.to(device))
+    model = Classifiers(encoder, classifiers).to(device)
 
     views = prediction_views(settings.augment, settings.predict.views)
     images = experiment.open_prediction_images()
 
-    def predict(part: str, positions: Rows) -> Logits:
+    def predict(part: str, positions: Rows) -> Predicted:
         dataset = FixedViews(images, positions, views, experiment.prediction_side, settings.data.fit)
         loader = fixed_loader(dataset, settings.predict.batch_size, worker_count(settings.machine.workers))
         label = f"{stage.label} {part}"
-        logits = evaluate(model, loader, len(loader), device, settings.train.precision, label)
-        return (logits + data.log_odds_shift).numpy()
+        outputs = evaluate(model, loader, len(loader), device, settings.train.precision, label)
+        predicted = dict(zip(classifiers, outputs.unbind(dim=2), strict=True))
+        predicted[HEAD] = predicted[HEAD] + data.log_odds_shift
+        return {name: logits.numpy() for name, logits in predicted.items()}
 
     held_out, classes = experiment.rows_of(fold), experiment.classes
     oof, test = predict("oof", held_out), predict("test", experiment.test_positions)
     write_predictions(stage.folder / "oof.npz", experiment.split["id"][held_out], oof, classes, list(views))
     write_predictions(stage.folder / "test.npz", experiment.competition.test["id"], test, classes, list(views))
-    score = macro_f1(experiment.labels[held_out], merge_views(oof, 1.0).argmax(axis=1), len(classes))
-    stage.finish(started, raw_macro_f1=score)
-    print(f"{stage.label}: out-of-fold macro-F1 {score:.4f} by plain argmax of {len(views)} views", flush=True)
+    true = experiment.labels[held_out]
+    scores = {
+        name: macro_f1(true, merge_views(logits, 1.0).argmax(axis=1), len(classes)) for name, logits in oof.items()
+    }
+    stage.finish(started, raw_macro_f1=scores[HEAD], prototype_macro_f1=scores.get(PROTOTYPES))
+    by_means = f" (class means: {scores[PROTOTYPES]:.4f})" if PROTOTYPES in scores else ""
+    print(
+        f"{stage.label}: out-of-fold macro-F1 {scores[HEAD]:.4f} by plain argmax of {len(views)} views{by_means}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

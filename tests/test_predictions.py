@@ -1,13 +1,15 @@
 """Rows are joined by id, never by position."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from supcon.artifacts.files import read_npz
 from supcon.errors import UserError
-from supcon.predictions import join_rows
+from supcon.predictions import HEAD, PROTOTYPES, join_rows, write_predictions
 
 CLASSES = ["a", "b"]
 
@@ -34,3 +36,27 @@ def test_missing_double_and_foreign_rows_classes_and_views_are_refused() -> None
     for said, parts in cases.items():
         with pytest.raises(UserError, match=said):
             join_rows(parts, ids, CLASSES)
+
+
+def test_both_classifiers_logits_are_written_and_joined_each_by_its_name(tmp_path: Path) -> None:
+    parts = []
+    for name, names in (("one.npz", ["r3", "r1"]), ("two.npz", ["r2"])):
+        logits = np.arange(len(names) * 2.0).reshape(len(names), 1, 2)
+        predicted = {HEAD: logits.astype(np.float32), PROTOTYPES: (logits + 10).astype(np.float32)}
+        write_predictions(tmp_path / name, pd.Series(names), predicted, CLASSES, ["plain"])
+        parts.append(read_npz(tmp_path / name))
+    ids = pd.Series(["r1", "r2", "r3"])
+    np.testing.assert_array_equal(join_rows(parts, ids, CLASSES)[:, 0, 0], [2, 0, 0])
+    np.testing.assert_array_equal(join_rows(parts, ids, CLASSES, PROTOTYPES)[:, 0, 0], [12, 10, 10])
+
+
+def test_logits_that_are_absent_or_of_another_shape_are_refused(tmp_path: Path) -> None:
+    ids = pd.Series(["r1"])
+    with pytest.raises(UserError, match=r"no prototype_logits: .*--predict\.prototypes true and --force"):
+        join_rows([part(["r1"], 0)], ids, CLASSES, PROTOTYPES)
+    with pytest.raises(UserError, match="prototype_logits of another shape"):
+        join_rows([part(["r1"], 0) | {PROTOTYPES: np.zeros((1, 2, 2), np.float32)}], ids, CLASSES, PROTOTYPES)
+    predicted = {HEAD: np.zeros((1, 1, 2), np.float32), PROTOTYPES: np.zeros((1, 2), np.float32)}
+    with pytest.raises(ValueError, match=r"prototype_logits must be .* \[1, 1, 2\], not \[1, 2\]"):
+        write_predictions(tmp_path / "oof.npz", ids, predicted, CLASSES, ["plain"])
+    assert not list(tmp_path.iterdir())

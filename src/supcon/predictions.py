@@ -13,33 +13,45 @@ from supcon.decision.merge import Logits, LogProbabilities, merge_members, merge
 from supcon.errors import UserError
 from supcon.experiment import Experiment
 
-Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], classes, views
+HEAD, PROTOTYPES = "logits", "prototype_logits"  # who predicted: the classifier, or the class means of the features
+Predicted = Mapping[str, Logits]  # HEAD and, where asked for, PROTOTYPES
+Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
 
-def write_predictions(path: Path, ids: pd.Series, logits: Logits, classes: list[str], views: list[str]) -> None:
-    """Write one npz file: `logits` [rows, views, classes] are natural-prior log-odds."""
+def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes: list[str], views: list[str]) -> None:
+    """Write one npz file: `predicted` [rows, views, classes] are natural-prior log-odds."""
+    shape = (len(ids), len(views), len(classes))
+    for name, logits in predicted.items():
+        if logits.shape != shape:
+            raise ValueError(f"{name} must be [rows, views, classes] = {list(shape)}, not {list(logits.shape)}")
     names = {"ids": np.array(list(ids), dtype=str), "classes": np.array(classes), "views": np.array(views)}
-    write_npz(path, {"ids": names["ids"], "logits": logits.astype(np.float32), **names})
+    arrays = {name: np.ascontiguousarray(logits, dtype=np.float32) for name, logits in predicted.items()}
+    write_npz(path, {"ids": names["ids"], **arrays, **names})
 
 
-def read_out_of_fold(experiment: Experiment) -> Logits:
+def read_out_of_fold(experiment: Experiment, by: str = HEAD) -> Logits:
     """Return the logits of all training rows, each by the model that never saw it, [rows, views, classes]."""
     parts = [read_npz(folder / "oof.npz") for folder in _fold_folders(experiment)]
-    return join_rows(parts, experiment.split["id"], experiment.classes)
+    return join_rows(parts, experiment.split["id"], experiment.classes, by)
 
 
-def read_test(experiment: Experiment) -> list[Logits]:
+def read_test(experiment: Experiment, by: str = HEAD) -> list[Logits]:
     """Return each fold's logits of the test rows, in the order of sample_submission.csv."""
-    ids = experiment.competition.test["id"]
-    return [join_rows([read_npz(folder / "test.npz")], ids, experiment.classes) for folder in _fold_folders(experiment)]
+    ids, classes = experiment.competition.test["id"], experiment.classes
+    return [join_rows([read_npz(folder / "test.npz")], ids, classes, by) for folder in _fold_folders(experiment)]
 
 
-def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str]) -> Logits:
+def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> Logits:
     """Return the logits of `ids`, in their order, out of files that together hold each id once.
 
-    Raises `UserError` when an id is missing or stands twice, or when a file has other classes or views.
+    `by` says whose: HEAD or PROTOTYPES. Raises `UserError` when an id is missing or stands twice, or when a file has
+    other classes or views, or no logits of that kind.
     """
     for part in parts:
+        if by not in part:
+            raise UserError(f"a prediction file has no {by}: run predict with --predict.prototypes true and --force")
+        if part[by].shape != (len(part["ids"]), len(part["views"]), len(part["classes"])):
+            raise UserError(f"a prediction file has {by} of another shape than its ids: run predict with --force")
         if list(part["classes"]) != classes:
             raise UserError("a prediction file has other classes than the training rows: run predict with --force")
         if list(part["views"]) != list(parts[0]["views"]):
@@ -49,7 +61,7 @@ def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str]) -> L
     if place.index.has_duplicates or set(place.index) != set(ids):
         odd = sorted(set(place.index) ^ set(ids)) or list(place.index[place.index.duplicated()])
         raise UserError(f"the prediction files do not hold every row once, first {odd[0]!r}: run predict with --force")
-    logits: Logits = np.concatenate([part["logits"] for part in parts])[place.loc[list(ids)].to_numpy()]
+    logits: Logits = np.concatenate([part[by] for part in parts])[place.loc[list(ids)].to_numpy()]
     return logits
 
 

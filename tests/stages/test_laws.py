@@ -55,6 +55,8 @@ def test_the_labels_of_held_out_rows_change_no_byte_of_their_predictions(root: P
     for attempt in ("first", "second"):
         for stage in ("pretrain", "finetune", "predict"):
             run_stage(stage, root, *flags)
+        with np.load(run_folder(root) / "fold1" / "oof.npz") as content:
+            assert "prototype_logits" in content  # class means are made of labels, too
         results.append(prediction_bytes(root, fold=1))
         shutil.move(run_folder(root), root / attempt)
         permute_held_out_labels(root, fold=1)
@@ -95,8 +97,9 @@ def test_every_row_is_predicted_once_by_the_model_that_never_saw_it(finished: Pa
     for fold in range(3):
         with np.load(run_folder(finished) / f"fold{fold}" / "oof.npz") as content:
             assert set(content["ids"]) == set(folds["id"][folds["fold"] == str(fold)])
-            assert content["logits"].dtype == np.float32
-            assert content["logits"].shape == (len(content["ids"]), 2, 3)
+            for name in ("logits", "prototype_logits"):
+                assert content[name].dtype == np.float32
+                assert content[name].shape == (len(content["ids"]), 2, 3)
             assert list(content["classes"]) == ["001", "NA", "red"]
             assert content["views"][0] == "plain"
 

@@ -28,7 +28,7 @@ Fingerprint = dict[str, Any]  # flat: setting or input -> value
 _DEPENDS: dict[str, tuple[str, ...]] = {
     "pretrain": ("data.image_size", "data.fit", "augment", "model", "train", "pretrain"),
     "finetune": ("data.image_size", "data.fit", "augment", "model", "train", "finetune"),
-    "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict.views", "predict.batch_size"),
+    "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
     "tune": ("tune",),
     "ensemble": ("tune.bootstrap", "tune.seed"),
 }

@@ -52,6 +52,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     },
     "predict.views": (1, 64),
     "predict.batch_size": (1, 1_000_000),
+    "predict.prototype_temperature": (1e-3, 100),
     "data.fold_seed": (0, 2**32 - 100),
     "train.seed": (0, 2**32 - 1),
     "tune.seed": (0, 2**32 - 1),

@@ -179,6 +179,10 @@ class PredictSettings:
     """Test-time views at most: the plain image first, then what `augment` declares."""
     batch_size: int = 128
     """Images a batch."""
+    prototypes: bool = True
+    """Also predict by the class means of the training rows' features, at one more forward pass of these rows."""
+    prototype_temperature: float = 0.1
+    """What cosines to the class means are divided by."""
 
 
 @dataclass(frozen=True)

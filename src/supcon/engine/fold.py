@@ -24,6 +24,7 @@ from supcon.data import (
 from supcon.engine.evaluate import evaluate
 from supcon.experiment import Experiment, Rows
 from supcon.metrics.f1 import macro_f1
+from supcon.model.prototypes import ClassMeans
 from supcon.randomness import address
 from supcon.sampler import BatchSampler, Key, NaturalSampler, PKSampler
 
@@ -96,11 +97,19 @@ class FoldData:
 
     def feature_loader(self, sampler: BatchSampler, encoder: nn.Module) -> DataLoader[Batch]:
         """Return a frozen encoder's features of the training rows, computed once, as batches [B, 1, width]."""
+        dataset = _FeatureRows(self._training_features(encoder), torch.from_numpy(self.train_labels))
+        return DataLoader(dataset, batch_sampler=sampler, **loader_options(0))
+
+    def class_means(self, encoder: nn.Module) -> ClassMeans:
+        """Return the classifier that the training rows' features make."""
+        features, labels = self._training_features(encoder), torch.from_numpy(self.train_labels)
+        return ClassMeans(features, labels, self.natural_prior, self._settings.predict.prototype_temperature)
+
+    def _training_features(self, encoder: nn.Module) -> Tensor:
+        """Return the features of the training rows' plain views, [rows, width]."""
         loader = fixed_loader(self._plain(self.train_rows), self._settings.predict.batch_size, self._workers)
         precision = self._settings.train.precision
-        features = evaluate(encoder, loader, len(loader), self._device, precision, f"features fold {self.fold}")
-        dataset = _FeatureRows(features[:, 0], torch.from_numpy(self.train_labels))
-        return DataLoader(dataset, batch_sampler=sampler, **loader_options(0))
+        return evaluate(encoder, loader, len(loader), self._device, precision, f"features fold {self.fold}")[:, 0]
 
     def held_out_features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
         """Return features [Q, width] and labels [Q] of the watched held-out rows."""

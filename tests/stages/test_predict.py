@@ -1,0 +1,60 @@
+"""Prediction by the class means, beside the head's."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from supcon.artifacts.files import read_npz
+from tests.conftest import run_stage
+
+PART = "runs/default/fold1"
+
+
+@pytest.fixture
+def trained(root: Path) -> Path:
+    """A root whose fold 1 is trained, and whose first test image is a held-out row of that fold."""
+    run_stage("make_folds", root)
+    folds = pd.read_csv(root / "folds" / "folds.csv", dtype=str)
+    twin = folds["id"][folds["fold"] == "1"].iloc[0]
+    shutil.copy(root / "input" / "train" / f"{twin}.png", root / "input" / "test" / "b000.png")
+    for stage in ("pretrain", "finetune"):
+        run_stage(stage, root, "--fold=1")
+    return root
+
+
+def test_test_rows_are_predicted_as_out_of_fold_rows_are(trained: Path) -> None:
+    run_stage("predict", trained, "--fold=1")
+    oof, test = (read_npz(trained / PART / name) for name in ("oof.npz", "test.npz"))
+    assert test["ids"][0] == "b000"  # the image of the first out-of-fold row
+    for name in ("logits", "prototype_logits"):
+        assert oof[name].dtype == test[name].dtype == np.float32
+        np.testing.assert_allclose(test[name][0], oof[name][0], rtol=1e-4, atol=1e-4)
+        assert np.abs(oof[name] - oof[name][:1]).max() > 0.01  # other rows are predicted otherwise
+
+
+def test_the_class_means_are_an_option_that_leaves_the_heads_logits_alone(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    run_stage("predict", trained, "--fold=1")
+    both, said = read_npz(trained / PART / "oof.npz"), capsys.readouterr().out
+    score = json.loads((trained / PART / "predict.done.json").read_text())["prototype_macro_f1"]
+    assert f"(class means: {score:.4f})" in said
+    run_stage("predict", trained, "--fold=1", "--force", "--predict.prototypes=false")
+    alone, said = read_npz(trained / PART / "oof.npz"), capsys.readouterr().out
+    assert "class means" not in said
+    assert both.keys() - alone.keys() == {"prototype_logits"}
+    assert all(np.array_equal(both[name], content) for name, content in alone.items())
+
+
+def test_the_temperature_spreads_the_class_means_log_odds_around_the_prior(trained: Path) -> None:
+    logits = []
+    for temperature in ("0.1", "0.2"):
+        run_stage("predict", trained, "--fold=1", "--force", f"--predict.prototype_temperature={temperature}")
+        logits.append(read_npz(trained / PART / "oof.npz")["prototype_logits"])
+    prior = np.log([1 / 6, 1 / 3, 1 / 2])  # of the training rows: 20 of 30, and so on
+    np.testing.assert_allclose((logits[0] - prior), 2 * (logits[1] - prior), atol=0.05 * np.abs(logits[0]).max())
