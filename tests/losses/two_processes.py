@@ -1,0 +1,66 @@
+"""What each of the two processes of test_distributed.py does: its loss and gradient against those of one process.
+
+PYTHONPATH=src python -m torch.distributed.run --standalone --nproc-per-node 2 tests/losses/two_processes.py
+"""
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from supcon.losses.contrastive import contrastive_loss
+from supcon.losses.distributed import distributed_contrastive_loss, gather
+
+CASES: dict[str, tuple[list[int], list[int]]] = {  # the labels of each process
+    "equal shares": ([0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 2, 2]),
+    "unequal shares": ([0, 0, 1, 1, 2, 2, 0, 1], [2, 1, 0]),
+    "a process without items": ([0, 0, 1, 1, 2], []),
+    "unequal numbers of valid anchors": ([0, 0, 1, 1, 0, 1], [2, 2, 3, 4, 5, 6]),
+    "a process without valid anchors": ([0, 0, 1, 1, 0, 1], [7, 8, 9]),
+    "positives only in the other process": ([0, 1, 2, 3], [3, 2, 1, 0]),
+    "no valid anchor anywhere": ([0, 1, 2], [3, 4]),
+}
+
+
+def gradients(model: nn.Module, loss: Tensor) -> list[Tensor]:
+    loss.backward()
+    found = [parameter.grad for parameter in model.parameters()]
+    return [gradient.clone() for gradient in found if gradient is not None]
+
+
+def compare(name: str, form: str) -> None:
+    """Assert that loss and averaged parameter gradients are those of one process with the joint batch."""
+    rank = dist.get_rank()
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 4)).double()
+    shares = [torch.tensor(labels, dtype=torch.long) for labels in CASES[name]]
+    labels = torch.cat(shares)
+    images = torch.randn(len(labels), 5, dtype=torch.float64)
+    own = images.split([len(share) for share in shares])[rank]
+
+    expected = contrastive_loss(model(images), labels, form=form)  # type: ignore[arg-type]
+    wanted = gradients(model, expected)
+    model.zero_grad()
+    wrapped = DistributedDataParallel(model)  # averages gradients while it lives
+    embeddings = wrapped(own)
+    found = distributed_contrastive_loss(embeddings, shares[rank], form=form)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients(model, found), wanted)
+
+    everything, all_labels = gather(embeddings.detach(), shares[rank])
+    torch.testing.assert_close(everything, model(images).detach())
+    assert torch.equal(all_labels, labels)
+
+
+def main() -> None:
+    dist.init_process_group("gloo")
+    for name in CASES:
+        for form in ("out", "in"):
+            compare(name, form)
+            if dist.get_rank() == 0:
+                print(f"{name}, {form}: equal", flush=True)
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
