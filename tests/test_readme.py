@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from study import read_options
 from supcon.config import parse
+from supcon.study.read import read_study
 from tests.conftest import REPOSITORY
 from tests.test_run_sh import commands_of_the_script
 
@@ -24,6 +26,9 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         name = words[1]
         assert name in commands_of_the_script()
     flags = [word for word in words[2:] if word != "--help"]
+    if name == "study":
+        options, flags = read_options(flags)
+        read_study(options.file, options.run)
     per_fold = name in ("pretrain", "finetune", "predict")
     parse("", ["--root", str(tmp_path), *flags], per_fold=per_fold)
 

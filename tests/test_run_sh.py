@@ -43,11 +43,18 @@ def test_alone_it_lists_every_command_with_an_example() -> None:
 def test_every_stage_script_has_a_command_and_help() -> None:
     scripts = {path.stem.removeprefix("make_") for path in (REPOSITORY / "src").glob("*.py")}
     assert scripts <= commands_of_the_script()
-    for command in sorted(scripts):
+    for command in sorted(scripts - {"study"}):
         result = run(command, "--help")
         assert result.returncode == 0
         assert "--finetune.contrastive_weight" in result.stdout
         assert ("--fold " in result.stdout) == (command in ("pretrain", "finetune", "predict"))
+
+
+def test_the_study_command_explains_its_options() -> None:
+    result = run("study", "--help")
+    assert result.returncode == 0
+    for option in ("--root", "--run", "--list", "--table-only", "--force"):
+        assert option in result.stdout
 
 
 def test_an_unknown_command_and_a_wrong_interpreter_are_named() -> None:

@@ -101,16 +101,19 @@ class StageRun:
         """
         if self.call.force:
             self._set_aside()
-        elif self.done_file.exists():
-            self._refuse_difference(self.done_file)
-            if all((self.folder / file).exists() for file in self.files):
-                print(f"{self.label}: done already", flush=True)
-                return False
-        elif self.started_file.exists():
-            self._refuse_difference(self.started_file)
+        elif self.done():
+            print(f"{self.label}: done already", flush=True)
+            return False
         write_resolved(self.call)
         write_json(self.started_file, {"fingerprint": self.fingerprint})
         return True
+
+    def done(self) -> bool:
+        """Say whether the work is done. Raises `UserError` when other settings or inputs made what is there."""
+        path = self.done_file if self.done_file.exists() else self.started_file
+        if path.exists():
+            self._refuse_difference(path)
+        return self.done_file.exists() and all((self.folder / file).exists() for file in self.files)
 
     def finish(self, started: float, **facts: Any) -> None:
         """Write done.json: the fingerprint, `facts` (such as a score), seconds since `started`, versions, commit."""

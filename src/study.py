@@ -1,0 +1,77 @@
+"""Does it pay? Variants x seeds x folds beside a baseline: trained, or resumed, and put into a table and a plot."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import finetune
+import make_folds
+import predict
+import pretrain
+from supcon.config.parse import REPOSITORY
+from supcon.errors import UserError, run_stage
+from supcon.study.play import Play
+from supcon.study.plot import write_plot
+from supcon.study.read import read_study
+from supcon.study.report import write_report
+from supcon.study.runs import Runs
+
+STAGES = {"pretrain": pretrain.main, "finetune": finetune.main, "predict": predict.main}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one line and exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (--help lists every option)")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Play the study, or as much of it as is asked for."""
+    options, flags = read_options(argv)
+    study = read_study(options.file, options.run)
+    runs = Runs(study, Path(options.root).expanduser().resolve(), flags)
+    runs.write_configs()
+    make_folds.main(runs.arguments(study.baseline, 0))
+    play = Play(study, runs, STAGES, force=options.force)
+
+    while cells := play.recall():
+        if options.list or options.table_only:
+            break
+        for cell in cells:
+            play.train(cell)
+            write_report(runs.folder, study, play.rounds(), play.results)
+    if options.list:
+        print(play.text())
+        return
+    print("\n" + write_report(runs.folder, study, play.rounds(), play.results))
+    write_plot(runs.folder / "plot.png", play.rounds(), study.name, study.baseline)
+    print(f"study: table.md, table.csv and plot.png are in {runs.folder}", flush=True)
+
+
+def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Return the study's own options, and the settings beside them."""
+    parser = _Parser(
+        description=__doc__,
+        allow_abbrev=False,
+        epilog="Any setting, such as --model.weights FILE, holds for all variants: repeat it at each call.",
+    )
+    parser.add_argument("file", metavar="FILE", help="the study: config, flags, baseline, variants, rounds (YAML)")
+    parser.add_argument("--root", metavar="DIR", default=REPOSITORY, help="holds input/, runs/, ... (the repository)")
+    parser.add_argument("--run", metavar="NAME", default="", help="name of the study (default: the file's)")
+    parser.add_argument("--list", action="store_true", help="show the cells and their state; train nothing")
+    parser.add_argument("--table-only", action="store_true", help="write the tables of what is done; train nothing")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="redo cells that failed or whose settings have changed; old files are kept in runs/RUN/old/",
+    )
+    options, flags = parser.parse_known_args(argv)
+    if any(flag.partition("=")[0] == "--config" for flag in flags):
+        raise UserError(f"--config: {options.file} names the config of its variants: change it there")
+    return options, flags
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,127 @@
+"""The cells of a study: is one finished, did it fail, and what did it score."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from supcon.artifacts.files import digest, read_csv, read_json, read_npz, write_json
+from supcon.artifacts.stage import StageRun
+from supcon.config import Settings
+from supcon.decision.merge import merge_views
+from supcon.experiment import Experiment
+from supcon.metrics.f1 import Labels, macro_f1
+from supcon.predictions import join_rows
+from supcon.study.runs import Cell
+
+FAILURE = "study-failed.json"  # in the fold's folder: why the cell has no score, and with which settings
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one cell's held-out rows say: labels by argmax of the merged views."""
+
+    true: Labels  # class numbers, [rows]
+    predicted: Labels  # [rows]
+    log_loss: npt.NDArray[np.float64]  # of the merged probabilities as they are, in nats, [rows]
+    classes: int
+    passes: float  # images that training looked at
+    seconds: float  # of training and prediction
+
+    @property
+    def macro_f1(self) -> float:
+        """Macro-F1 of the cell's rows, over all classes of the competition."""
+        return macro_f1(self.true, self.predicted, self.classes)
+
+    @property
+    def nll(self) -> float:
+        """Mean log loss of the cell's rows, nats."""
+        return float(self.log_loss.mean())
+
+
+@dataclass
+class Results:
+    """What is known so far."""
+
+    scores: dict[Cell, Scores] = field(default_factory=dict)
+    failures: dict[Cell, str] = field(default_factory=dict)  # the reason, one line
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell in self.scores or cell in self.failures
+
+
+def stages_of(settings: Settings) -> tuple[str, ...]:
+    """Return the stages that make a cell, in order."""
+    return ("pretrain", "finetune", "predict") if settings.pretrain.epochs else ("finetune", "predict")
+
+
+def finished(experiment: Experiment, fold: int) -> bool:
+    """Say whether a cell is predicted. Raises `UserError` when other settings or inputs made what is there."""
+    for name in stages_of(experiment.call.settings):
+        stage = experiment.stage(name, fold)
+        done = stage.done()
+        if not stage.done_file.exists():
+            return False
+    return done  # weights may have been deleted since, predictions not
+
+
+def read_scores(experiment: Experiment, fold: int) -> Scores:
+    """Score a finished cell by its oof.npz."""
+    rows = experiment.rows_of(fold)
+    names = stages_of(experiment.call.settings)
+    stages = [experiment.stage(name, fold) for name in names]
+    oof = read_npz(stages[-1].folder / "oof.npz")
+    logits = join_rows([oof], experiment.split["id"].iloc[rows], experiment.classes)
+    log_probabilities = merge_views(logits, 1.0)
+    true = experiment.labels[rows]
+    epochs = [_epochs(stage) for stage in stages[:-1]]
+    return Scores(
+        true,
+        log_probabilities.argmax(axis=1),
+        -log_probabilities[np.arange(len(rows)), true],
+        len(experiment.classes),
+        sum(passes for passes, _ in epochs),
+        # done.json counts from the last resumption, the CSV all epochs but nothing beside them
+        sum(max(_seconds(stage), seconds) for stage, (_, seconds) in zip(stages, [*epochs, (0.0, 0.0)], strict=True)),
+    )
+
+
+def read_failure(experiment: Experiment, fold: int) -> str:
+    """Return why a cell failed with these settings; empty when it did not."""
+    path = _failure_file(experiment, fold)
+    if not path.exists():
+        return ""
+    content = read_json(path)
+    return str(content["reason"]) if content["settings"] == _settings_digest(experiment) else ""
+
+
+def write_failure(experiment: Experiment, fold: int, reason: str) -> None:
+    """Keep why a cell failed, so that the study, started again, does not fail it again."""
+    write_json(_failure_file(experiment, fold), {"reason": reason, "settings": _settings_digest(experiment)})
+
+
+def forget_failure(experiment: Experiment, fold: int) -> None:
+    """Let a cell be tried again."""
+    _failure_file(experiment, fold).unlink(missing_ok=True)
+
+
+def _failure_file(experiment: Experiment, fold: int) -> Path:
+    return experiment.call.run_folder / f"fold{fold}" / FAILURE
+
+
+def _settings_digest(experiment: Experiment) -> str:
+    settings = dataclasses.asdict(experiment.call.settings)
+    del settings["machine"]
+    return digest(settings)
+
+
+def _epochs(stage: StageRun) -> tuple[float, float]:
+    """Return the image passes and the seconds of a training stage's epochs."""
+    table = read_csv(stage.folder / f"{stage.name}.csv")
+    return float(table["passes"].astype(float).sum()), float(table["seconds"].astype(float).sum())
+
+
+def _seconds(stage: StageRun) -> float:
+    return float(read_json(stage.done_file)["seconds"])

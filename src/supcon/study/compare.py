@@ -1,0 +1,122 @@
+"""How a round's variants stand: means over cells, and differences to the baseline paired by seed and fold."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from supcon.metrics.f1 import bootstrap_pair, macro_f1
+from supcon.study.cells import Results, Scores
+from supcon.study.runs import Cell
+
+UNEQUAL = 0.02  # image passes may differ from the baseline's by this part before the variant is marked
+RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean paired difference and its standard error."""
+
+    value: float
+    error: float
+    cells: int  # with 1 the standard error is over the cell's rows
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one variant stands in a round. Means are over its scored cells, NaN where there is none."""
+
+    variant: str
+    planned: int  # cells
+    scored: int
+    failures: dict[Cell, str]
+    macro_f1: float
+    pooled: float  # all folds' rows of one seed pooled, mean over seeds: what the ranking goes by
+    nll: float
+    gain: Estimate | None  # macro-F1 over the baseline's on the same cells; None: no such cell, or the baseline itself
+    nll_gain: Estimate | None
+    passes: float
+    unequal: bool  # its passes are not the baseline's
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether every cell of the round has a score."""
+        return self.scored == self.planned
+
+
+def standings(
+    results: Results, variants: Sequence[str], pairs: Sequence[tuple[int, int]], baseline: str
+) -> list[Standing]:
+    """Return the standing of each variant over the (seed, fold) of a round, best pooled macro-F1 first.
+
+    Variants with a failed or missing cell come last: their means are over fewer cells.
+    """
+    lines = [_standing(results, variant, pairs, baseline) for variant in variants]
+    return sorted(lines, key=lambda line: (not line.complete, line.scored == 0, -line.pooled))
+
+
+def paired_gains(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Estimate, Estimate]:
+    """Return the mean differences in macro-F1 and NLL of (variant, baseline) cells, with standard errors over cells.
+
+    The standard error is sd / sqrt(cells). A single cell's is over its rows instead: bootstrap for macro-F1, exact for
+    the mean log loss.
+    """
+    gains = np.array([variant.macro_f1 - base.macro_f1 for variant, base in pairs])
+    nll_gains = np.array([variant.nll - base.nll for variant, base in pairs])
+    if len(pairs) > 1:
+        error, nll_error = _standard_error(gains), _standard_error(nll_gains)
+    else:
+        variant, base = pairs[0]
+        before, after = bootstrap_pair(base.true, base.predicted, variant.predicted, base.classes, RESAMPLES, seed=0)
+        error, nll_error = float(np.std(after - before)), _standard_error(variant.log_loss - base.log_loss)
+    return (
+        Estimate(float(gains.mean()), error, len(pairs)),
+        Estimate(float(nll_gains.mean()), nll_error, len(pairs)),
+    )
+
+
+def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], baseline: str) -> Standing:
+    scores = _scores(results, variant, pairs)
+    base = _scores(results, baseline, pairs)
+    both = [(scores[pair], base[pair]) for pair in pairs if pair in scores and pair in base]
+    gain, nll_gain = paired_gains(both) if both and variant != baseline else (None, None)
+    base_passes = sum(base.passes for _, base in both)
+    difference = sum(cell.passes - base.passes for cell, base in both)
+    cells = list(scores.values())
+    by_seed = [[cell for (seed, _), cell in scores.items() if seed == one] for one in {seed for seed, _ in scores}]
+    failed = [cell for cell in (Cell(variant, *pair) for pair in pairs) if cell in results.failures]
+    return Standing(
+        variant,
+        planned=len(pairs),
+        scored=len(cells),
+        failures={cell: results.failures[cell] for cell in failed},
+        macro_f1=_average([cell.macro_f1 for cell in cells]),
+        pooled=_average([_pooled(folds) for folds in by_seed]),
+        nll=_average([cell.nll for cell in cells]),
+        gain=gain,
+        nll_gain=nll_gain,
+        passes=_average([cell.passes for cell in cells]),
+        unequal=abs(difference) > UNEQUAL * base_passes,
+        seconds=_average([cell.seconds for cell in cells]),
+    )
+
+
+def _scores(results: Results, variant: str, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Scores]:
+    cells = {pair: Cell(variant, *pair) for pair in pairs}
+    return {pair: results.scores[cell] for pair, cell in cells.items() if cell in results.scores}
+
+
+def _pooled(cells: Sequence[Scores]) -> float:
+    true = np.concatenate([cell.true for cell in cells])
+    predicted = np.concatenate([cell.predicted for cell in cells])
+    return macro_f1(true, predicted, cells[0].classes)
+
+
+def _standard_error(differences: npt.NDArray[np.float64]) -> float:
+    return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
+
+
+def _average(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")

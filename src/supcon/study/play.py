@@ -1,0 +1,164 @@
+"""Plays a study round by round: what is finished is read, the rest is trained, a failed cell is noted."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from supcon.errors import UserError
+from supcon.study.cells import (
+    Results,
+    finished,
+    forget_failure,
+    read_failure,
+    read_scores,
+    stages_of,
+    write_failure,
+)
+from supcon.study.compare import Standing, standings
+from supcon.study.read import Round, Study
+from supcon.study.runs import Cell, Runs
+
+Stage = Callable[[Sequence[str]], None]  # a stage's main
+
+
+@dataclass(frozen=True)
+class Played:
+    """One round, as far as it is played."""
+
+    number: int  # from 1
+    plan: Round
+    cells: list[Cell]
+    standings: list[Standing]  # best first
+    missing: list[Cell]  # cells without a score or a failure yet
+    survivors: list[str]  # who goes on, in the study file's order; the baseline always
+
+
+class Play:
+    """A study in play."""
+
+    def __init__(self, study: Study, runs: Runs, stages: Mapping[str, Stage], *, force: bool = False) -> None:
+        """Take the mains of pretrain, finetune and predict; `force` redoes what failed or was made otherwise."""
+        self._study, self._runs, self._stages, self._force = study, runs, stages, force
+        self.results = Results()
+        self._trained = 0
+        self._seconds = 0.0
+
+    def rounds(self) -> list[Played]:
+        """Return the rounds up to the first that is not complete, by the results so far."""
+        rounds: list[Played] = []
+        variants = list(self._study.variants)
+        for number, plan in enumerate(self._study.rounds, 1):
+            rounds.append(self._judge(number, plan, variants))
+            if rounds[-1].missing:
+                break
+            variants = rounds[-1].survivors
+        return rounds
+
+    def recall(self) -> list[Cell]:
+        """Read what is finished, and return the cells that the first incomplete round lacks; none: the study is done.
+
+        Raises `UserError` when other settings made what is there, before the round trains anything.
+        """
+        while missing := self.rounds()[-1].missing:
+            lacking = [cell for cell in missing if not self._read(cell)]
+            if lacking:
+                return lacking
+        return []
+
+    def train(self, cell: Cell) -> None:
+        """Train and score one cell. Whatever stops it, but for the user, is noted, and the study goes on."""
+        number = len(self.results.scores) + len(self.results.failures) + 1
+        print(f"study: cell {number} of {self.planned()}: {cell}", flush=True)
+        experiment = self._runs.experiment(cell.variant, cell.seed)
+        forget_failure(experiment, cell.fold)
+        started = time.time()
+        try:
+            self._run_stages(cell)
+            scores = read_scores(experiment, cell.fold)
+        except Exception as error:  # a variant may run out of memory as well as out of numbers
+            reason = _one_line(error)
+            write_failure(experiment, cell.fold, reason)
+            self.results.failures[cell] = reason
+            said = f"failed: {reason}"
+        else:
+            self.results.scores[cell] = scores
+            said = f"macro-F1 {scores.macro_f1:.4f}, NLL {scores.nll:.4f}"
+        self._trained += 1
+        self._seconds += time.time() - started
+        left = (self.planned() - number) * self._seconds / self._trained
+        print(f"study: {cell}: {said}, {time.time() - started:.0f} s; about {_duration(left)} left", flush=True)
+
+    def planned(self) -> int:
+        """Return how many different cells the study has, as many going on as the rounds ask for."""
+        total, variants, seen = 0, len(self._study.variants), set[tuple[int, int]]()
+        for plan in self._study.rounds:
+            pairs = set(self._pairs(plan))
+            total += variants * len(pairs - seen)
+            seen |= pairs
+            variants = 1 + plan.kept(variants - 1) if variants > 1 else 1
+        return total
+
+    def text(self) -> str:
+        """Return every cell of the rounds so far with its state, and what the later rounds hold."""
+        rounds, lines = self.rounds(), []
+        for played in rounds:
+            lines.append(f"round {played.number}: {len(played.missing)} of {len(played.cells)} cells to do")
+            lines += [f"  {cell}: {self._state(cell)}" for cell in played.cells]
+        for number, plan in enumerate(self._study.rounds[len(rounds) :], len(rounds) + 1):
+            lines.append(f"round {number}: {len(self._pairs(plan))} cells for each variant that goes on")
+        return "\n".join(lines)
+
+    def _state(self, cell: Cell) -> str:
+        if scores := self.results.scores.get(cell):
+            return f"macro-F1 {scores.macro_f1:.4f}"
+        return f"failed: {self.results.failures[cell]}" if cell in self.results.failures else "to do"
+
+    def _judge(self, number: int, plan: Round, variants: list[str]) -> Played:
+        study, pairs = self._study, self._pairs(plan)
+        cells = [Cell(variant, seed, fold) for variant in variants for seed, fold in pairs]
+        ranked = standings(self.results, variants, pairs, study.baseline)
+        contenders = [one.variant for one in ranked if one.variant != study.baseline and one.complete]
+        kept = {study.baseline, *contenders[: plan.kept(len(variants) - 1)]}
+        missing = [cell for cell in cells if cell not in self.results]
+        return Played(number, plan, cells, ranked, missing, [name for name in variants if name in kept])
+
+    def _pairs(self, plan: Round) -> list[tuple[int, int]]:
+        """Return a round's (seed, fold)."""
+        folds = range(self._runs.fold_count) if plan.folds is None else plan.folds
+        return [(seed, fold) for seed in plan.seeds for fold in folds]
+
+    def _read(self, cell: Cell) -> bool:
+        """Take a cell's result from its files; say whether there is one."""
+        experiment = self._runs.experiment(cell.variant, cell.seed)
+        try:
+            if finished(experiment, cell.fold):
+                self.results.scores[cell] = read_scores(experiment, cell.fold)
+                return True
+        except UserError:
+            if not self._force:
+                raise
+        reason = read_failure(experiment, cell.fold)
+        if reason and not self._force:
+            self.results.failures[cell] = reason
+        return cell in self.results
+
+    def _run_stages(self, cell: Cell) -> None:
+        experiment = self._runs.experiment(cell.variant, cell.seed)
+        for name in stages_of(experiment.call.settings):
+            words = [*self._runs.arguments(cell.variant, cell.seed), "--fold", str(cell.fold)]
+            try:
+                experiment.stage(name, cell.fold).done()
+            except UserError:
+                if not self._force:
+                    raise
+                words.append("--force")
+            self._stages[name](words)
+
+
+def _one_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [""]
+    return lines[0] if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,93 @@
+"""What a study leaves behind: table.md and table.csv in runs/STUDY."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from supcon.artifacts.files import write_csv, write_text
+from supcon.study.cells import Results
+from supcon.study.compare import UNEQUAL, Estimate, Standing
+from supcon.study.play import Played
+from supcon.study.read import Study
+
+COLUMNS = ["round", "variant", "seed", "fold", "macro_f1", "nll", "passes", "seconds", "failed"]
+FOOTNOTES = f"""\
+Macro-F1 by argmax and NLL as predicted (lower is better), both out of fold; "over" is the mean difference to the
+baseline, paired by seed and fold, +- its standard error over these cells, or, where (rows) stands, over the rows of the
+only cell (macro-F1 by bootstrap). Pooled: all folds' rows of a seed together, mean over seeds. Passes and seconds are a cell's.
+"*": the passes differ from the baseline's by more than {UNEQUAL:.0%}, so this is no comparison of like with like.
+"""
+
+
+def write_report(folder: Path, study: Study, rounds: Sequence[Played], results: Results) -> str:
+    """Write table.md and table.csv; return the text of the former."""
+    sections = [f"# Study {study.name}", *(round_section(played, study.baseline) for played in rounds), FOOTNOTES]
+    text = "\n\n".join(sections)
+    write_text(folder / "table.md", text)
+    write_csv(folder / "table.csv", cell_table(rounds, results))
+    return text
+
+
+def cell_table(rounds: Sequence[Played], results: Results) -> pd.DataFrame:
+    """Return one row a round and cell: scores, passes and seconds, or the reason why it failed."""
+    rows = []
+    for played in rounds:
+        for cell in played.cells:
+            row = [played.number, cell.variant, cell.seed, cell.fold]
+            if scores := results.scores.get(cell):
+                numbers = [f"{scores.macro_f1:.6f}", f"{scores.nll:.6f}", f"{scores.passes:.0f}"]
+                rows.append([*row, *numbers, f"{scores.seconds:.1f}", ""])
+            elif cell in results.failures:
+                rows.append([*row, "", "", "", "", results.failures[cell]])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def round_section(played: Played, baseline: str) -> str:
+    """Return one round as Markdown: its variants best first, the baseline marked, then why cells failed."""
+    seeds, folds = (sorted({getattr(cell, name) for cell in played.cells}) for name in ("seed", "fold"))
+    over = f"over {baseline}"
+    header = ["variant", "macro-F1", over, "pooled", "NLL", over, "passes", "seconds"]
+    table = [header, *(_row(line, baseline) for line in played.standings)]
+    if len(folds) == 1:
+        table = [[*row[:3], *row[4:]] for row in table]
+    decided = f"{len(played.cells) - len(played.missing)} of {len(played.cells)} cells"
+    heading = f"## Round {played.number}: seed {_list(seeds)}, fold {_list(folds)} ({decided})"
+    failures = [f"- {cell} failed: {reason}" for line in played.standings for cell, reason in line.failures.items()]
+    return "\n\n".join([heading, _markdown(table), *(["\n".join(failures)] if failures else [])])
+
+
+def _row(line: Standing, baseline: str) -> list[str]:
+    name = f"{line.variant} (baseline)" if line.variant == baseline else line.variant
+    if not line.scored:
+        return [name, "failed" if line.failures else "to do", *[""] * 6]
+    part = "" if line.complete else f" ({line.scored} of {line.planned} cells)"
+    return [
+        name,
+        f"{line.macro_f1:.4f}{part}",
+        _estimate(line.gain),
+        f"{line.pooled:.4f}",
+        f"{line.nll:.4f}",
+        _estimate(line.nll_gain),
+        f"{line.passes:.0f}" + ("*" if line.unequal else ""),
+        f"{line.seconds:.0f}",
+    ]
+
+
+def _estimate(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return ""
+    return f"{estimate.value:+.4f} +- {estimate.error:.4f}" + (" (rows)" if estimate.cells == 1 else "")
+
+
+def _markdown(table: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as a Markdown table that reads well as plain text too."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in table
+    ]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return " ".join(map(str, numbers))

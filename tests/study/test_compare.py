@@ -1,0 +1,97 @@
+"""Means, paired differences and their standard errors, against sums done by hand."""
+
+import numpy as np
+import pytest
+
+from supcon.study.cells import Results, Scores
+from supcon.study.compare import paired_gains, standings
+from supcon.study.runs import Cell
+
+TRUE = np.array([0, 0, 1, 1])
+
+
+def cell(predicted: list[int], log_loss: float = 0.5, passes: float = 100) -> Scores:
+    return Scores(TRUE, np.array(predicted), np.full(4, log_loss), 2, passes, 10.0)
+
+
+RIGHT = [0, 0, 1, 1]  # macro-F1 1
+WORSE = [0, 0, 0, 1]  # (4/5 + 2/3) / 2 = 11/15
+BAD = [0, 1, 1, 0]  # 1/2
+
+
+def test_the_difference_is_the_mean_over_cells_with_its_standard_error() -> None:
+    gain, nll_gain = paired_gains([(cell(RIGHT, 0.2), cell(WORSE, 0.5)), (cell(BAD, 0.4), cell(BAD, 0.5))])
+    first = 1 - 11 / 15
+    assert gain.value == pytest.approx(first / 2)
+    assert gain.error == pytest.approx(first / 2)  # sd of (x, 0) is x / sqrt(2), over sqrt(2)
+    assert (nll_gain.value, nll_gain.error) == (pytest.approx(-0.2), pytest.approx(0.1))
+    assert gain.cells == 2
+
+
+def test_the_standard_error_of_three_cells_divides_by_the_root_of_three() -> None:
+    pairs = [(cell(RIGHT, 0.5 + shift), cell(RIGHT, 0.5)) for shift in (0.1, 0.2, 0.6)]
+    _, nll_gain = paired_gains(pairs)
+    assert nll_gain.value == pytest.approx(0.3)
+    assert nll_gain.error == pytest.approx(np.sqrt((0.04 + 0.01 + 0.09) / 2) / np.sqrt(3))
+
+
+def test_a_single_cell_takes_its_rows_for_the_standard_error() -> None:
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 2, 400)
+    base, better = (np.where(draw.random(400) < wrong, 1 - true, true) for wrong in (0.3, 0.1))
+    loss = draw.random(400)
+    first = Scores(true, better, loss, 2, 1, 1)
+    second = Scores(true, base, np.full(400, 0.5), 2, 1, 1)
+    gain, nll_gain = paired_gains([(first, second)])
+    assert gain.cells == 1
+    assert gain.error == pytest.approx(((better == true) * 1.0 - (base == true)).std() / 20, rel=0.1)
+    assert nll_gain.error == pytest.approx(loss.std(ddof=1) / 20)
+    assert paired_gains([(second, second)])[0].error == 0
+
+
+def results(**cells: dict[tuple[int, int], Scores]) -> Results:
+    return Results({Cell(name, *pair): one for name, scores in cells.items() for pair, one in scores.items()})
+
+
+def test_variants_are_paired_by_seed_and_fold_and_ranked_by_pooled_macro_f1() -> None:
+    found = results(
+        ce={(0, 0): cell(WORSE), (0, 1): cell(BAD)},
+        joint={(0, 1): cell(BAD), (0, 0): cell(RIGHT)},
+        poor={(0, 0): cell(BAD), (0, 1): cell(BAD)},
+    )
+    best, ce, poor = standings(found, ["ce", "poor", "joint"], [(0, 0), (0, 1)], "ce")
+    assert [one.variant for one in (best, ce, poor)] == ["joint", "ce", "poor"]
+    assert best.macro_f1 == pytest.approx(0.75)
+    assert best.pooled == pytest.approx(0.75)
+    assert ce.pooled == pytest.approx((2 * 3 / 9 + 2 * 2 / 7) / 2)  # hits 3 and 2 of 4 and 4, predicted 5 and 3
+    assert ce.gain is None
+    assert best.gain is not None
+    assert best.gain.value == pytest.approx((1 - 11 / 15) / 2)
+
+
+def test_a_variant_that_failed_anywhere_comes_after_all_complete_ones() -> None:
+    found = results(ce={(0, 0): cell(BAD), (1, 0): cell(BAD)}, hot={(0, 0): cell(RIGHT)})
+    found.failures[Cell("hot", 1, 0)] = "the loss is nan"
+    found.failures |= {Cell("gone", seed, 0): "no such file" for seed in (0, 1)}
+    ce, hot, gone = standings(found, ["gone", "hot", "ce"], [(0, 0), (1, 0)], "ce")
+    assert (ce.variant, hot.variant, gone.variant) == ("ce", "hot", "gone")
+    assert hot.failures == {Cell("hot", 1, 0): "the loss is nan"}
+    assert hot.gain is not None
+    assert (hot.gain.cells, hot.scored, hot.planned) == (1, 1, 2)
+    assert gone.gain is None
+
+
+@pytest.mark.parametrize(("passes", "unequal"), [(100, False), (102, False), (97.9, True), (103, True)])
+def test_passes_that_are_not_the_baselines_mark_the_variant(passes: float, unequal: bool) -> None:
+    found = results(ce={(0, 0): cell(BAD)}, other={(0, 0): cell(BAD, passes=passes)})
+    lines = {one.variant: one for one in standings(found, ["ce", "other"], [(0, 0)], "ce")}
+    assert lines["other"].unequal == unequal
+    assert not lines["ce"].unequal
+
+
+def test_a_round_without_its_baseline_has_no_differences_but_a_ranking() -> None:
+    found = results(a={(0, 0): cell(BAD)}, b={(0, 0): cell(RIGHT)})
+    found.failures[Cell("ce", 0, 0)] = "out of memory"
+    lines = standings(found, ["ce", "a", "b"], [(0, 0)], "ce")
+    assert [one.variant for one in lines] == ["b", "a", "ce"]
+    assert all(one.gain is None and not one.unequal for one in lines)

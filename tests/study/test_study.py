@@ -1,0 +1,212 @@
+"""A study on the small competition: trained once, resumed, refused where it has changed, and put into a table."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+import study
+from supcon.artifacts.files import read_csv
+from supcon.errors import UserError
+from tests.conftest import REPOSITORY, TINY, write_competition
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ce": {"pretrain.epochs": 0, "finetune.epochs": 12, "finetune.contrastive_weight": 0},
+    "two": {"pretrain.epochs": 2, "finetune.epochs": 10},
+    "short": {"pretrain.epochs": 0, "finetune.epochs": 8},
+    "hot": {"pretrain.epochs": 9, "pretrain.lr": 1000, "pretrain.clip": 0},
+}
+BRIEF: dict[str, dict[str, Any]] = {
+    "ce": {"pretrain.epochs": 0, "finetune.epochs": 2, "finetune.contrastive_weight": 0},
+    "two": {"pretrain.epochs": 1, "finetune.epochs": 1},
+}
+ROUNDS: list[dict[str, Any]] = [{"folds": [0], "seeds": [0], "keep": 1}, {"folds": "all", "seeds": [0]}]
+
+
+def write_study(root: Path, variants: dict[str, dict[str, Any]], rounds: list[dict[str, Any]]) -> Path:
+    flags = dict(word.removeprefix("--").split("=") for word in TINY)
+    content = {"config": "configs/default.yaml", "flags": flags, "baseline": "ce", "variants": variants}
+    path = root / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**content, "rounds": rounds}, sort_keys=False))
+    return path
+
+
+def play(root: Path, *flags: str) -> None:
+    study.main([str(root / "tiny.yaml"), "--root", str(root), *flags])
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a finished study; tests must not change its runs."""
+    root = tmp_path_factory.mktemp("study")
+    write_competition(root / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
+    (root / "input" / "solution.csv").write_text("not,for\nthe,study\n")  # read, it would end the study
+    write_study(root, VARIANTS, ROUNDS)
+    play(root)
+    return root
+
+
+def cells(root: Path) -> pd.DataFrame:
+    return read_csv(root / "runs" / "tiny" / "table.csv").astype({"round": int, "seed": int, "fold": int})
+
+
+def never(words: Sequence[str]) -> None:
+    raise AssertionError(f"a stage was called: {words}")
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "STAGES", dict.fromkeys(study.STAGES, never))
+
+
+def test_each_round_is_played_by_the_survivors_and_the_baseline(played: Path) -> None:
+    table = cells(played)
+    first, second = table[table["round"] == 1], table[table["round"] == 2]
+    assert list(first["variant"]) == ["ce", "two", "short", "hot"]
+    scored = first[first["failed"] == ""].astype({"macro_f1": float})
+    contenders = scored[scored["variant"] != "ce"].sort_values("macro_f1", ascending=False, kind="stable")
+    assert set(second["variant"]) == {"ce", contenders["variant"].iloc[0]}
+    assert sorted(second[second["variant"] == "ce"]["fold"]) == [0, 1, 2]
+
+
+def test_a_cells_score_is_what_its_prediction_stage_said(played: Path) -> None:
+    for row in cells(played).itertuples():
+        if not row.failed:
+            folder = played / "runs" / f"tiny-{row.variant}-s{row.seed}" / f"fold{row.fold}"
+            said = json.loads((folder / "predict.done.json").read_text())["raw_macro_f1"]
+            assert float(str(row.macro_f1)) == pytest.approx(said, abs=1e-6)
+
+
+def test_passes_are_those_of_both_training_stages(played: Path) -> None:
+    passes = cells(played).query("round == 1").set_index("variant")["passes"]
+    assert passes["ce"] == str(12 * 48)  # 40 training rows in natural batches of 24
+    assert passes["two"] == str(2 * 48 + 10 * 48)  # and in PK batches of 3 x 4
+    assert f"{8 * 48}*" in (played / "runs" / "tiny" / "table.md").read_text()  # short: unequal, marked
+
+
+def test_a_failed_variant_is_noted_with_its_reason(played: Path) -> None:
+    reason = cells(played).query("variant == 'hot'")["failed"].item()
+    assert reason.startswith("pretrain fold 0: the loss is")
+    assert f"- hot, seed 0, fold 0 failed: {reason}" in (played / "runs" / "tiny" / "table.md").read_text()
+
+
+def test_a_finished_study_trains_nothing_and_does_not_load_torch(played: Path) -> None:
+    outside = [path for path in played.rglob("*") if path.is_file() and path.parent.name != "tiny"]
+    before = {path: path.stat().st_mtime_ns for path in outside}
+    table = (played / "runs" / "tiny" / "table.md").read_bytes()
+    words = [str(played / "tiny.yaml"), "--root", str(played)]
+    code = (
+        f"import sys; sys.path.insert(0, 'src'); import study; study.main({words}); assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert {path: path.stat().st_mtime_ns for path in outside} == before
+    assert (played / "runs" / "tiny" / "table.md").read_bytes() == table
+    assert (played / "runs" / "tiny" / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert "## Round 2: seed 0, fold 0 1 2 (6 of 6 cells)" in result.stdout
+
+
+@pytest.mark.usefixtures("no_training")
+def test_the_list_shows_every_cell_with_its_state(played: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    play(played, "--list")
+    shown = capsys.readouterr().out
+    assert "  hot, seed 0, fold 0: failed: pretrain fold 0" in shown
+    assert "  ce, seed 0, fold 2: macro-F1 " in shown
+
+
+def interrupted(words: Sequence[str]) -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_study_goes_on_with_the_cells_it_lacks(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(root, BRIEF, [{"folds": [1], "seeds": [0, 3]}])
+    stages = dict(study.STAGES)
+    monkeypatch.setitem(study.STAGES, "pretrain", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        play(root)
+    assert list(cells(root)["variant"]) == ["ce", "ce"]
+
+    called: list[tuple[str, str]] = []
+
+    def watch(name: str) -> Callable[[Sequence[str]], None]:
+        def main(words: Sequence[str]) -> None:
+            called.append((name, words[words.index("--run") + 1]))
+            stages[name](words)
+
+        return main
+
+    monkeypatch.setattr(study, "STAGES", {name: watch(name) for name in stages})
+    capsys.readouterr()
+    play(root, "--table-only")
+    assert called == []
+    assert "| two           | to do    |" in capsys.readouterr().out
+    play(root)
+    assert called == [(name, f"tiny-two-s{seed}") for seed in (0, 3) for name in ("pretrain", "finetune", "predict")]
+    output = capsys.readouterr().out
+    assert "study: cell 3 of 4: two, seed 0, fold 1" in output
+    assert "study: cell 4 of 4: two, seed 3, fold 1" in output
+
+
+def test_a_changed_variant_is_refused_and_redone_by_force(root: Path) -> None:
+    variants = {name: dict(settings) for name, settings in BRIEF.items()}
+    rounds: list[dict[str, Any]] = [{"folds": [0], "seeds": [0]}]
+    write_study(root, variants, rounds)
+    play(root)
+    done = root / "runs" / "tiny-ce-s0" / "fold0" / "finetune.done.json"
+    before = done.read_bytes()
+    variants["two"]["finetune.lr"] = 0.01
+    write_study(root, variants, rounds)
+    with pytest.raises(
+        UserError, match=r"finetune fold 0 of run tiny-two-s0 .*finetune\.lr 0\.002 -> 0\.01; .*--force"
+    ):
+        play(root)
+    play(root, "--force")
+    assert done.read_bytes() == before
+    assert len(list((root / "runs" / "tiny-two-s0" / "old").glob("finetune-fold-0-*"))) == 1
+    assert not list((root / "runs" / "tiny-two-s0" / "old").glob("pretrain-*"))  # which has not changed
+
+    del variants["two"]["finetune.lr"]  # what a variant no longer says does not live on in its run
+    write_study(root, variants, rounds)
+    with pytest.raises(UserError, match=r"finetune\.lr 0\.01 -> 0\.002"):
+        play(root)
+
+
+def test_a_failed_cell_is_tried_again_by_force_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_memory(words: Sequence[str]) -> None:
+        raise RuntimeError("no memory left\nfor this")
+
+    write_study(root, {"ce": BRIEF["ce"]}, [{"folds": [0], "seeds": [0]}])
+    with monkeypatch.context() as context:
+        context.setitem(study.STAGES, "predict", out_of_memory)
+        play(root)
+    assert cells(root)["failed"].item() == "RuntimeError: no memory left"
+    assert not (root / "runs" / "tiny" / "plot.png").exists()
+    with monkeypatch.context() as context:
+        context.setattr(study, "STAGES", dict.fromkeys(study.STAGES, never))
+        play(root)
+    play(root, "--force")
+    assert cells(root)["failed"].item() == ""
+    play(root)
+    assert cells(root)["failed"].item() == ""
+
+
+def test_options_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    path = write_study(tmp_path, {"ce": {}}, ROUNDS)
+    for words, said in (
+        (["--root", str(tmp_path)], "FILE"),
+        ([str(path), "--config", "x.yaml"], "names the config"),
+        ([str(path), "--run", "a/b"], "'a/b' is not a folder name"),
+        ([str(path), "--fold", "0"], "--fold"),
+        ([str(path), "--finetune.lrr", "0.1"], r"finetune\.lrr"),
+    ):
+        with pytest.raises(UserError, match=said):
+            study.main(words)
+    assert not (tmp_path / "runs").exists()
