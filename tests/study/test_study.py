@@ -153,6 +153,8 @@ def test_an_interrupted_study_goes_on_with_the_cells_it_lacks(
     output = capsys.readouterr().out
     assert "study: cell 3 of 4: two, seed 0, fold 1" in output
     assert "study: cell 4 of 4: two, seed 3, fold 1" in output
+    resolved = yaml.safe_load((root / "runs" / "tiny-two-s3" / "resolved.yaml").read_text())
+    assert resolved["settings"]["train"]["seed"] == 3
 
 
 def test_a_changed_variant_is_refused_and_redone_by_force(root: Path) -> None:
@@ -192,6 +194,7 @@ def test_a_failed_cell_is_tried_again_by_force_alone(root: Path, monkeypatch: py
     with monkeypatch.context() as context:
         context.setattr(study, "STAGES", dict.fromkeys(study.STAGES, never))
         play(root)
+    assert cells(root)["failed"].item() == "RuntimeError: no memory left"
     play(root, "--force")
     assert cells(root)["failed"].item() == ""
     play(root)

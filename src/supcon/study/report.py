@@ -15,7 +15,8 @@ COLUMNS = ["round", "variant", "seed", "fold", "macro_f1", "nll", "passes", "sec
 FOOTNOTES = f"""\
 Macro-F1 by argmax and NLL as predicted (lower is better), both out of fold; "over" is the mean difference to the
 baseline, paired by seed and fold, +- its standard error over these cells, or, where (rows) stands, over the rows of the
-only cell (macro-F1 by bootstrap). Pooled: all folds' rows of a seed together, mean over seeds. Passes and seconds are a cell's.
+only cell (macro-F1 by bootstrap). Pooled: all folds' rows of a seed together, mean over seeds. Passes and seconds are
+those of a cell.
 "*": the passes differ from the baseline's by more than {UNEQUAL:.0%}, so this is no comparison of like with like.
 """
 
