@@ -26,8 +26,8 @@ Fingerprint = dict[str, Any]  # flat: setting or input -> value
 
 # The settings each stage's result depends on: whole sections, or single keys.
 _DEPENDS: dict[str, tuple[str, ...]] = {
-    "pretrain": ("data.image_size", "data.fit", "augment", "model", "train", "pretrain"),
-    "finetune": ("data.image_size", "data.fit", "augment", "model", "train", "finetune"),
+    "pretrain": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "pretrain"),
+    "finetune": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "finetune"),
     "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
     "tune": ("tune",),
     "ensemble": ("tune.bootstrap", "tune.seed"),

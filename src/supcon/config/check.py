@@ -8,6 +8,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "data.folds": (2, 1000),
     "data.image_size": (8, 4096),
     "data.test_size": (0, 4096),
+    "data.shots": (0, 1_000_000),
     "augment.shift": (0, 0.5),
     "augment.scale": (0, 0.9),
     "augment.rotate": (0, 180),

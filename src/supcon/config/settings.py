@@ -22,6 +22,8 @@ class DataSettings:
     """Side of the images at prediction, pixels; 0: image_size."""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """How an image that is not square becomes square."""
+    shots: int = 0
+    """Training rows kept of each class, drawn by train.seed; 0: all. To study what a recipe makes of little data."""
 
 
 @dataclass(frozen=True)

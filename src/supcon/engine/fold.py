@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -35,6 +36,7 @@ class FoldData:
     """The data of one fold of an experiment."""
 
     def __init__(self, experiment: Experiment, fold: int, device: torch.device) -> None:
+        self.fold = fold
         self._settings = experiment.call.settings
         self._device = device
         self._workers = worker_count(self._settings.machine.workers)
@@ -42,8 +44,8 @@ class FoldData:
         self._experiment = experiment
         self._images = experiment.open_training_images()
         self._plain_images = experiment.open_prediction_images()
-        self.fold = fold
-        self.train_rows = np.flatnonzero(experiment.fold != fold)
+        rows = np.flatnonzero(experiment.fold != fold)
+        self.train_rows = _few_of_each(rows, experiment.labels, self._settings.data.shots, self._seed("shots"))
         self.train_labels = experiment.labels[self.train_rows]
         held_out = np.flatnonzero(experiment.fold == fold)
         shuffled = np.random.default_rng(0).permutation(held_out)
@@ -146,6 +148,15 @@ class FoldData:
 
     def _seed(self, purpose: str) -> int:
         return address(self._settings.train.seed, purpose, self.fold)
+
+
+def _few_of_each(rows: Rows, labels: npt.NDArray[np.int64], shots: int, seed: int) -> Rows:
+    """Return `shots` random rows of each class, ascending; all rows for 0."""
+    if shots == 0:
+        return rows
+    shuffled = np.random.default_rng(seed).permutation(rows)
+    kept = [shuffled[labels[shuffled] == label][:shots] for label in np.unique(labels[rows])]
+    return np.sort(np.concatenate(kept))
 
 
 class _FeatureRows(Dataset[Batch]):
