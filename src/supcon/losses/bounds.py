@@ -1,23 +1,52 @@
 """What a contrastive loss can be at best, and what it is when every embedding is the same."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from supcon.losses.batch import count_positives
+from supcon.losses.contrastive import Form, check_options
 
 
-def contrastive_bounds(labels: Tensor, temperature: float) -> tuple[float, float]:
-    """Return the floor and the collapse value of a batch's loss, forms `out` and `in`.
+def contrastive_bounds(
+    labels: Tensor,
+    temperature: float,
+    *,
+    form: Form = "out",
+    epsilon: float = 0.0,
+    hardness: float = 0.0,
+    memory_labels: Tensor | None = None,
+) -> tuple[float, float]:
+    """Return the floor of a batch's loss, and its value when all embeddings are equal (collapse).
 
-    Similarities lie between -1/t and 1/t, so an anchor's loss is at least log(|P| + |N| exp(-2/t)): the floor is the
-    mean of that over the anchors with positives. A batch of equal embeddings gives log(N - 1).
+    Let p = |P(i)| and n = |N(i)|, memory included. An anchor's loss is least when its positives are all equally near
+    (convexity; Jensen for `in` and `balanced`), at s = 1/t, and its negatives at s = -1/t; with r = 2/t:
+
+    - `out`, `in`: log(p + n exp(-r)); collapse log(p + n) = log(N - 1)
+    - `eps_supcon`: log(p exp(-epsilon) + n exp(-r))
+    - `sincere`: log(1 + n exp(-r))
+    - `eps_infonce`: log(exp(-epsilon) + n exp(-r))
+    - `balanced` (without prototypes): log(1 + (C - 1) exp(-r)) with the C classes at hand; collapse log C
+
+    Collapse is the same with r = 0. Both are means over the anchors with positives; without any they are 0. The floor
+    is each anchor's exact minimum; a batch reaches it where its geometry lets every anchor (two classes do).
+    `hardness` changes neither: a weighted mean of exp s_in is at least exp(-1/t), and exp s when all are equal.
+    Raises `ValueError` for options that do not fit.
     """
-    positives = count_positives(labels).double()
-    negatives = len(labels) - 1 - positives
-    valid = positives > 0
-    if not valid.any():
+    check_options(form, temperature, epsilon, hardness)
+    columns = labels if memory_labels is None else torch.cat([labels, memory_labels])
+    positives = count_positives(labels, memory_labels)
+    p = positives[positives > 0].double()
+    if len(p) == 0:
         return 0.0, 0.0
-    floors = torch.log(positives[valid] + negatives[valid] * math.exp(-2 / temperature))
-    return float(floors.mean()), math.log(len(labels) - 1)
+    n = len(columns) - 1 - p
+    own = {  # log of the anchor's own class's share of the denominator, in units of exp s_ip
+        "out": p.log(),
+        "in": p.log(),
+        "eps_supcon": p.log() - epsilon,
+        "sincere": torch.zeros_like(p),
+        "eps_infonce": torch.full_like(p, -epsilon),
+        "balanced": torch.zeros_like(p),
+    }
+    others = torch.full_like(p, len(columns.unique()) - 1).log() if form == "balanced" else n.log()
+    floor, collapse = (torch.logaddexp(own[form], others - gap).mean() for gap in (2 / temperature, 0.0))
+    return float(floor), float(collapse)
