@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from supcon.sampler import NaturalSampler, PKSampler
+from supcon.sampler import NaturalSampler, PKSampler, WithUnlabelled
 
 LABELS = np.repeat(np.arange(7), [40, 25, 13, 9, 8, 4, 2])
 
@@ -68,3 +68,22 @@ def test_a_row_drawn_twice_in_an_epoch_has_two_occurrences() -> None:
     assert len(set(keys)) == len(keys)
     assert {epoch for _, _, epoch in keys} == {4}
     assert max(occurrence for _, occurrence, _ in keys) > 0
+
+
+@pytest.mark.parametrize("unlabelled", [1, 7, 100])
+def test_unlabelled_rows_join_once_an_epoch_spread_evenly(unlabelled: int) -> None:
+    plain = PKSampler(LABELS, 3, 4, seed=5)
+    sampler = WithUnlabelled(PKSampler(LABELS, 3, 4, seed=5), len(LABELS), unlabelled, seed=8)
+    assert len(sampler) == len(plain)
+    orders = []
+    for epoch in range(2):
+        batches = [sampler.rows_of(epoch, number) for number in range(len(sampler))]
+        for number, batch in enumerate(batches):
+            assert (batch[: plain.batch_size] == plain.rows_of(epoch, number)).all()
+        extra = [batch[plain.batch_size :] for batch in batches]
+        assert max(map(len, extra)) - min(map(len, extra)) <= 1
+        assert sorted(np.concatenate(extra)) == list(range(len(LABELS), len(LABELS) + unlabelled))
+        orders.append(np.concatenate(extra).tolist())
+    assert unlabelled == 1 or orders[0] != orders[1]
+    again = WithUnlabelled(PKSampler(LABELS, 3, 4, seed=5), len(LABELS), unlabelled, seed=8)
+    assert (again.rows_of(1, 2) == sampler.rows_of(1, 2)).all()

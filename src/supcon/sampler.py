@@ -98,6 +98,23 @@ class PKSampler(BatchSampler):
         return members[order[(window * self.images + np.arange(self.images)) % len(members)]]
 
 
+class WithUnlabelled(BatchSampler):
+    """Another sampler's batches, each followed by its share of further rows, which are shown once an epoch.
+
+    The further rows are numbered `first`, `first` + 1, ...; the shares of an epoch's batches differ by at most one row.
+    """
+
+    def __init__(self, sampler: BatchSampler, first: int, rows: int, seed: int) -> None:
+        super().__init__(sampler.batches * sampler.batch_size, sampler.batch_size, seed)
+        self._sampler, self._first, self._rows = sampler, first, rows
+
+    def rows_of(self, epoch: int, number: int) -> Rows:
+        """Return the rows of one batch, [batch_size + share]."""
+        order = _permutation(self._rows, self.seed, "unlabelled", epoch)
+        share = slice(number * self._rows // self.batches, (number + 1) * self._rows // self.batches)
+        return np.concatenate([self._sampler.rows_of(epoch, number), self._first + order[share]])
+
+
 @lru_cache(maxsize=4096)
 def _permutation(length: int, *where: int | str) -> Rows:
     return np.random.default_rng(address(*where)).permutation(length)
