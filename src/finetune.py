@@ -51,7 +51,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     sampler = data.classifier_sampler()
     heads = [classifier, *projection.values()]
     if options.mode == "full":
-        loader = data.training_loader(sampler, options.views, options.strength, "finetune")
+        loader = data.classifier_loader(sampler)
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
         model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **projection})
     else:

@@ -27,6 +27,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.engine.device import set_up_device
     from supcon.engine.fold import FoldData
     from supcon.engine.loop import Plan, train
+    from supcon.engine.memory import Memory
     from supcon.engine.objectives import ContrastivePretraining
     from supcon.engine.optimizer import adamw, encoder_groups, head_groups
     from supcon.model.encoder import Encoder, nn, save_weights
@@ -38,8 +39,8 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     options, shared = settings.pretrain, settings.train
     device = set_up_device(settings.machine)
     data = FoldData(experiment, fold, device)
-    sampler = data.pk_sampler("pretrain")
-    loader = data.training_loader(sampler, options.views, options.strength, "pretrain")
+    sampler = data.contrastive_sampler()
+    loader = data.contrastive_loader(sampler)
 
     seed_everything(shared.seed, "pretrain", fold)
     encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
@@ -49,7 +50,8 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
         + head_groups([projection], options.lr, options.weight_decay)
     )
-    objective = ContrastivePretraining(options, len(experiment.classes), data.held_out_features)
+    memory = Memory(model, options.memory, options.momentum) if options.memory else None
+    objective = ContrastivePretraining(options, len(experiment.classes), data.held_out_features, memory)
     plan = Plan(stage, options, shared, device)
     trained, log = train(model, objective, loader, sampler, optimizer, plan)
 

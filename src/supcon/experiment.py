@@ -81,6 +81,10 @@ class Experiment:
         return images_digest(self.competition.paths[:rows], self._hashes[:rows])
 
     @cached_property
+    def _test_digest(self) -> str:
+        return digest(self._hashes[len(self.split) :])  # in their order, by which views and batches are drawn
+
+    @cached_property
     def _hashes(self) -> list[str]:
         return content_hashes(self.call.root / "cache", self.competition.folder, self.competition.paths)
 
@@ -118,6 +122,8 @@ class Experiment:
         inputs = {"folds/folds.csv": self._split_digest}
         inputs |= {"training images": self._training_digest} if training else {"images": self.images_digest}
         settings = self.call.settings
+        if name == "pretrain" and settings.pretrain.use_test:
+            inputs["test images"] = self._test_digest
         if training and settings.model.weights:
             inputs["--model.weights"] = self._weights_digest
         if name == "finetune" and settings.pretrain.epochs:

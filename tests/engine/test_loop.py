@@ -1,6 +1,7 @@
 """The pieces of a training step."""
 
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from supcon.config.settings import FinetuneSettings, PretrainSettings
+from supcon.engine.loop import Step
 from supcon.engine.objectives import Classification, ContrastivePretraining, contrastive_weight
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups, set_lr
 from supcon.metrics.geometry import alignment, uniformity
@@ -69,8 +71,8 @@ def _objective(**settings: float) -> Classification:
 
 def test_logit_adjustment_adds_the_log_prior_in_training() -> None:
     model, views, labels = _model(), torch.randint(0, 256, (6, 2, 2, 2, 3)), torch.tensor([0, 1, 2, 0, 1, 2])
-    plain, _ = _objective().loss(model, views, labels, 0.0)
-    adjusted, _ = _objective(logit_adjustment=1.0).loss(model, views, labels, 0.0)
+    plain, _ = _objective().backward(model, views, labels, Step(0.0, 0, nullcontext))
+    adjusted, _ = _objective(logit_adjustment=1.0).backward(model, views, labels, Step(0.0, 0, nullcontext))
     logits = model["classifier"](model["encoder"](views.flatten(0, 1)))
     both = labels.repeat_interleave(2)
     torch.testing.assert_close(plain, nn.functional.cross_entropy(logits, both))
@@ -80,9 +82,10 @@ def test_logit_adjustment_adds_the_log_prior_in_training() -> None:
 
 def test_the_contrastive_term_is_added_with_its_weight_and_trains_the_projection() -> None:
     model, views, labels = _model(), torch.randint(0, 256, (6, 2, 2, 2, 3)), torch.tensor([0, 1, 2, 0, 1, 2])
-    loss, metrics = _objective(contrastive_weight=0.5, contrastive_weight_end=0.5).loss(model, views, labels, 0.3)
+    loss, metrics = _objective(contrastive_weight=0.5, contrastive_weight_end=0.5).backward(
+        model, views, labels, Step(0.3, 0, nullcontext)
+    )
     assert loss.item() == pytest.approx(metrics["cross_entropy"] + 0.5 * metrics["contrastive"], rel=1e-5)
-    loss.backward()
     assert model["projection"].weight.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
 
 
@@ -91,7 +94,7 @@ def test_the_geometry_that_is_watched_is_of_held_out_projections_as_at_predictio
     model["projection"] = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
     held_out, held_out_labels = torch.randn(20, 5), torch.arange(20) % 3
     objective = ContrastivePretraining(PretrainSettings(), 3, lambda encoder: (held_out, held_out_labels))
-    objective.loss(model.train(), views, labels, 0.0)
+    objective.backward(model.train(), views, labels, Step(0.0, 0, nullcontext))
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     metrics = objective.end_of_epoch(model)
     with torch.no_grad():
@@ -104,8 +107,7 @@ def test_the_geometry_that_is_watched_is_of_held_out_projections_as_at_predictio
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
     model, views, labels = _model(), torch.randint(0, 256, (7, 1, 2, 2, 3)), torch.arange(7) % 3
-    loss, _ = _objective(**{kind: 1.0}).loss(model, views, labels, 0.0)
-    loss.backward()
+    loss, _ = _objective(**{kind: 1.0}).backward(model, views, labels, Step(0.0, 0, nullcontext))
     assert math.isfinite(loss.item())
 
 
@@ -116,6 +118,9 @@ def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
         ("--finetune.mode=mlp", "--finetune.contrastive_weight=0", "--model.dropout=0.2"),
         ("--finetune.batches=pk", "--finetune.views=2", "--finetune.ema=0"),
         ("--finetune.mixup=0.4", "--finetune.cutmix=1", "--finetune.contrastive_weight=0"),
+        ("--finetune.cutmix=1", "--finetune.micro_batch=9", "--pretrain.mixup=0.5", "--pretrain.micro_batch=5"),
+        ("--pretrain.memory=30", "--pretrain.momentum=0.9", "--pretrain.use_test=true", "--pretrain.cutmix=1"),
+        ("--pretrain.use_test=true", "--pretrain.views=2", "--pretrain.micro_batch=7", "--pretrain.memory=20"),
         ("--pretrain.epochs=0", "--finetune.layer_decay=0.7", "--model.drop_path=0.1"),
         ("--model.encoder=test_vit", "--pretrain.epochs=0", "--data.image_size=32", "--data.test_size=48"),
         ("--pretrain.projection=linear", "--pretrain.epochs=2"),

@@ -67,7 +67,8 @@ def test_a_damaged_image_is_named_and_leaves_no_cache(root: Path) -> None:
         ("--data.folds=4", "use another --root"),
         ("--model.encoder=resnet_of_dreams", "no such model"),
         ("--model.weights=/nowhere.safetensors", "/nowhere.safetensors"),
-        ("--finetune.mixup=0.5", "no single label"),
+        ("--pretrain.micro_batch=1", "micro_batch of 1"),
+        ("--finetune.micro_batch=8 --finetune.mode=linear --finetune.contrastive_weight=0", "no encoder to train"),
         ("--run=../x", "not a folder name"),
         ("--machine.device=abacus", "--machine.device abacus"),
     ],
@@ -75,7 +76,7 @@ def test_a_damaged_image_is_named_and_leaves_no_cache(root: Path) -> None:
 def test_settings_that_do_not_fit_are_named(root: Path, flag: str, said: str) -> None:
     run_stage("make_folds", root)
     with pytest.raises(UserError, match=said):
-        run_stage("pretrain", root, flag)
+        run_stage("pretrain", root, *flag.split())
 
 
 def test_a_stage_without_its_forerunner_names_the_command(root: Path) -> None:

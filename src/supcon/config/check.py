@@ -25,6 +25,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "pretrain.classes_per_batch": (1, 1_000_000),
     "pretrain.images_per_class": (1, 1_000_000),
     "pretrain.projection_layers": (2, 16),
+    "pretrain.memory": (0, 10_000_000),
+    "pretrain.momentum": (0, 0.999999),
     "pretrain.projection_hidden": (1, 65_536),
     "pretrain.projection_dim": (1, 65_536),
     "finetune.epochs": (1, 100_000),
@@ -32,8 +34,6 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "finetune.batch_size": (2, 1_000_000),
     "finetune.label_smoothing": (0, 0.9),
     "finetune.logit_adjustment": (0, 10),
-    "finetune.mixup": (0, 100),
-    "finetune.cutmix": (0, 100),
     "finetune.contrastive_weight": (0, 1000),
     "finetune.contrastive_weight_end": (0, 1000),
     "finetune.lr": (0, 1000),
@@ -49,6 +49,9 @@ _BOUNDS: dict[str, tuple[float, float]] = {
             "clip": (0, 1e6),
             "ema": (0, 0.999999),
             "strength": (0, 10),
+            "micro_batch": (0, 1_000_000),
+            "mixup": (0, 100),
+            "cutmix": (0, 100),
         }.items()
     },
     "predict.views": (1, 64),
@@ -78,8 +81,6 @@ def check(settings: Settings) -> None:
             f"--finetune.contrastive_weight trains the encoder, which --finetune.mode {finetune.mode} freezes:"
             " use --finetune.mode full or a weight of 0"
         )
-    if finetune.contrasts and max(finetune.mixup, finetune.cutmix) > 0:
-        raise UserError("mixed images have no single label to contrast: set finetune.mixup and finetune.cutmix to 0")
     if finetune.mode != "full" and max(finetune.mixup, finetune.cutmix) > 0:
         raise UserError(
             f"--finetune.mode {finetune.mode} sees features, not images: set finetune.mixup and finetune.cutmix to 0"
@@ -89,7 +90,11 @@ def check(settings: Settings) -> None:
             "--pretrain.projection_norm true is for hidden layers, and --pretrain.projection linear has none: use"
             " --pretrain.projection mlp or --pretrain.projection_norm false"
         )
-    if pretrain.views == 1 and pretrain.images_per_class == 1 and pretrain.epochs > 0:
+    if finetune.mode != "full" and finetune.micro_batch > 0:
+        raise UserError(f"--finetune.mode {finetune.mode} has no encoder to train: set finetune.micro_batch to 0")
+    if 1 in (pretrain.micro_batch, finetune.micro_batch):
+        raise UserError("a micro_batch of 1 leaves batch norm no statistics: use 2 or more, or 0 for the batch at once")
+    if pretrain.views == 1 and pretrain.images_per_class == 1 and pretrain.memory == 0 and pretrain.epochs > 0:
         raise UserError(
             "pretrain.views 1 with pretrain.images_per_class 1 leaves no positives: raise one of them to 2 or more"
         )

@@ -122,6 +122,19 @@ class PretrainSettings:
     """Decay of the averaged weights after its ramp; 0: no averaging."""
     strength: float = 1.0
     """Multiplies the magnitudes of `augment` in this stage."""
+    micro_batch: int = 0
+    """GradCache: images (views included) in memory at once, gradient of the whole batch; 0: the batch at once."""
+    memory: int = 0
+    """MoCo: keys of a momentum encoder, from earlier batches, that join every batch's images; 0: none."""
+    momentum: float = 0.99
+    """Decay of the momentum encoder that makes the keys of `memory`."""
+    mixup: float = 0.0
+    """Alpha of mixup, its contrastive loss weighed between both labels; 0: none."""
+    cutmix: float = 0.0
+    """Alpha of CutMix, its contrastive loss weighed between both labels; 0: none."""
+    use_test: bool = False
+    """Unlabelled test images join, each once an epoch as a class of its own: with `views` 2 or more its other views are
+    its positives, with 1 it is but a negative of the others. Some hosts forbid it."""
 
 
 @dataclass(frozen=True)
@@ -138,6 +151,8 @@ class FinetuneSettings:
     """`natural`: every image once an epoch; `pk`: the pre-training stage's class-balanced batches (mode full)."""
     batch_size: int = 128
     """Images a natural batch."""
+    micro_batch: int = 0
+    """GradCache: images (views included) in memory at once (mode full); 0: the batch at once."""
     lr: float = 1e-3
     """Highest learning rate of the heads (AdamW)."""
     encoder_lr: float = 1e-3
@@ -159,9 +174,9 @@ class FinetuneSettings:
     logit_adjustment: float = 0.0
     """Strength of the log class prior added to the logits in training (Menon et al. 2021); 0: none."""
     mixup: float = 0.0
-    """Alpha of mixup; 0: none. Not together with contrastive_weight."""
+    """Alpha of mixup, every loss weighed between both labels; 0: none (mode full)."""
     cutmix: float = 0.0
-    """Alpha of CutMix; 0: none. Not together with contrastive_weight."""
+    """Alpha of CutMix, every loss weighed between both labels; 0: none (mode full)."""
     contrastive_weight: float = 0.0
     """Weight of the contrastive loss beside cross-entropy at the start (mode full)."""
     contrastive_weight_end: float = 0.0

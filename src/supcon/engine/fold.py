@@ -27,7 +27,7 @@ from supcon.experiment import Experiment, Rows
 from supcon.metrics.f1 import macro_f1
 from supcon.model.prototypes import ClassMeans
 from supcon.randomness import address
-from supcon.sampler import BatchSampler, Key, NaturalSampler, PKSampler
+from supcon.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled
 
 MONITOR_ROWS = 400  # held-out rows watched after each epoch, at most: a glance, not a score
 
@@ -81,6 +81,14 @@ class FoldData:
         options = self._settings.pretrain
         return PKSampler(self.train_labels, options.classes_per_batch, options.images_per_class, self._seed(stage))
 
+    def contrastive_sampler(self) -> BatchSampler:
+        """Return the pre-training stage's batches, with the test images where `pretrain.use_test` asks for them."""
+        sampler = self.pk_sampler("pretrain")
+        if not self._settings.pretrain.use_test:
+            return sampler
+        test_rows = len(self._experiment.test_positions)
+        return WithUnlabelled(sampler, len(self.train_rows), test_rows, self._seed("pretrain test images"))
+
     def classifier_sampler(self) -> BatchSampler:
         """Return the batches that `finetune.batches` asks for."""
         options = self._settings.finetune
@@ -88,13 +96,29 @@ class FoldData:
             return self.pk_sampler("finetune")
         return NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune"))
 
-    def training_loader(self, sampler: BatchSampler, views: int, strength: float, stage: str) -> DataLoader[Batch]:
+    def contrastive_loader(self, sampler: BatchSampler) -> DataLoader[Batch]:
+        """Return random views of the training rows, then of the test rows, whose labels are numbers above the classes'.
+
+        Only a `contrastive_sampler` draws the test rows.
+        """
+        options, test_positions = self._settings.pretrain, self._experiment.test_positions
+        rows = np.concatenate([self.train_rows, test_positions])
+        labels = np.concatenate([self.train_labels, self._classes + np.arange(len(test_positions))])
+        return self._random_views(rows, labels, sampler, options.views, options.strength, "pretrain")
+
+    def classifier_loader(self, sampler: BatchSampler) -> DataLoader[Batch]:
         """Return random views of the training rows."""
+        options = self._settings.finetune
+        return self._random_views(
+            self.train_rows, self.train_labels, sampler, options.views, options.strength, "finetune"
+        )
+
+    def _random_views(
+        self, positions: Rows, labels: Rows, sampler: BatchSampler, views: int, strength: float, stage: str
+    ) -> DataLoader[Batch]:
         data = self._settings.data
         transform = RandomView(self._settings.augment, data.image_size, data.fit, strength)
-        dataset = TrainingViews(
-            self._images, self.train_rows, self.train_labels, transform, views, self._seed(f"{stage} views")
-        )
+        dataset = TrainingViews(self._images, positions, labels, transform, views, self._seed(f"{stage} views"))
         return training_loader(dataset, sampler, self._workers)
 
     def feature_loader(self, sampler: BatchSampler, encoder: nn.Module) -> DataLoader[Batch]:

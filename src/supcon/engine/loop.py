@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -13,25 +14,51 @@ from supcon.artifacts.files import write_atomic
 from supcon.artifacts.stage import StageRun
 from supcon.config.settings import FinetuneSettings, PretrainSettings, TrainSettings
 from supcon.engine.device import autocast
+from supcon.engine.gradcache import Context
+from supcon.engine.health import Health
 from supcon.engine.log import EpochLog, Row, bar
 from supcon.engine.optimizer import set_lr
 from supcon.errors import UserError
 from supcon.model.zoo import timm
-from supcon.randomness import seed_everything
+from supcon.randomness import address, seed_everything
 from supcon.sampler import BatchSampler
 
 Metrics = dict[str, float]
 
 
+@dataclass(frozen=True)
+class Step:
+    """What an objective needs to know about a step."""
+
+    progress: float  # through the stage, 0 .. 1
+    seed: int  # the step's own, for what it draws
+    autocast: Context  # for forward passes
+
+
 class Objective(Protocol):
     """What a stage minimises."""
 
-    def loss(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
-        """Return the loss of a batch and what to log: `views` uint8 [B, V, side, side, 3], `progress` 0 .. 1."""
+    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Metrics]:
+        """Add a batch's gradient to the parameters; return its loss, detached, and what to log.
+
+        `views` are uint8 [B, V, side, side, 3], `labels` [B].
+        """
+        ...
+
+    def passes(self, images: int) -> float:
+        """Return what a batch of `images` views costs, in image passes: a forward pass is a third of one."""
         ...
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return what is measured once an epoch. Monitoring only: nothing may depend on it."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs of the objective itself, at the end of an epoch."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
         ...
 
 
@@ -66,8 +93,10 @@ def train(
     options, label = plan.options, plan.stage.label
     log = EpochLog(plan.stage, options.epochs)
     ema = timm.utils.ModelEmaV3(model, decay=options.ema, use_warmup=True) if options.ema else None
-    first = _restore(plan.checkpoint, model, ema, optimizer, log)
+    first = _restore(plan.checkpoint, model, ema, optimizer, objective, log)
     log.open()
+    health = Health(plan.stage.name, label)
+    precision = partial(autocast, plan.device, plan.shared.precision)
     steps = options.epochs * len(sampler)
     for epoch in range(first, options.epochs):
         started = time.time()
@@ -75,19 +104,17 @@ def train(
         sampler.set_epoch(epoch)
         model.train()
         totals: Metrics = {}
-        images = 0
+        passes = 0.0
         for number, (views, labels) in enumerate(bar(loader, f"{label} epoch {epoch + 1}", len(sampler))):
             step = epoch * len(sampler) + number
             set_lr(optimizer, step, steps, options.warmup)
-            with autocast(plan.device, plan.shared.precision):
-                loss, metrics = objective.loss(
-                    model,
-                    views.to(plan.device, non_blocking=True),
-                    labels.to(plan.device, non_blocking=True),
-                    step / steps,
-                )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss, metrics = objective.backward(
+                model,
+                views.to(plan.device, non_blocking=True),
+                labels.to(plan.device, non_blocking=True),
+                Step(step / steps, address(plan.shared.seed, label, epoch, number), precision),
+            )
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip or float("inf"))
             if not (torch.isfinite(loss) and torch.isfinite(norm)):
                 raise UserError(
@@ -97,13 +124,17 @@ def train(
             optimizer.step()
             if ema is not None:
                 ema.update(model, step=step)
-            images += views.shape[0] * views.shape[1]
-            for name, value in {"loss": loss.item(), **metrics}.items():
+            passes += objective.passes(views.shape[0] * views.shape[1])
+            metrics = {"loss": loss.item(), **metrics}
+            health.batch(metrics)
+            for name, value in metrics.items():
                 totals[name] = totals.get(name, 0.0) + value / len(sampler)
         totals |= objective.end_of_epoch(averaged(model, ema))
-        log.add({**totals, "passes": images, "seconds": round(time.time() - started, 1)})
+        log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
+        health.epoch(epoch)
         if epoch + 1 < options.epochs:
-            _save(plan.checkpoint, model, ema, optimizer, log.rows)
+            _save(plan.checkpoint, model, ema, optimizer, objective, log.rows)
+    health.end()
     log.close()
     return averaged(model, ema), log
 
@@ -113,18 +144,23 @@ def averaged(model: nn.ModuleDict, ema: Any) -> nn.ModuleDict:
     return model if ema is None else cast(nn.ModuleDict, ema.module)
 
 
-def _save(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer, rows: list[Row]) -> None:
+def _save(
+    path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer, objective: Objective, rows: list[Row]
+) -> None:
     state = {
         "model": model.state_dict(),
         "ema": ema.module.state_dict() if ema is not None else {},
         "optimizer": optimizer.state_dict(),
+        "objective": objective.state_dict(),
         "rows": rows,
     }
     torch.serialization.set_crc32_options(False)  # half the time of a save; the rename already tells whole from half
     write_atomic(path, lambda file: torch.save(state, file))
 
 
-def _restore(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer, log: EpochLog) -> int:
+def _restore(
+    path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer, objective: Objective, log: EpochLog
+) -> int:
     """Load the checkpoint, if there is one, and return the number of finished epochs."""
     if not path.exists():
         return 0
@@ -134,6 +170,7 @@ def _restore(path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Opti
         if ema is not None:
             ema.module.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
+        objective.load_state_dict(state["objective"])
     except Exception as error:  # torch, pickle and zip each have their own
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is damaged ({reason}): delete it to start the stage anew") from None

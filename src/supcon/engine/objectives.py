@@ -1,42 +1,62 @@
 """What the two training stages minimise."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supcon.config.settings import FinetuneSettings, PretrainSettings
-from supcon.engine.loop import Metrics
+from supcon.engine import gradcache
+from supcon.engine.loop import Metrics, Step
+from supcon.engine.memory import Memory
+from supcon.engine.mixing import Mixed, Mixer
 from supcon.losses import contrastive_bounds, contrastive_loss
 from supcon.losses.batch import count_positives
 from supcon.metrics.geometry import alignment, uniformity
 from supcon.metrics.knn import knn_macro_f1
-from supcon.model.zoo import timm
 
 HeldOut = Callable[[nn.Module], tuple[Tensor, Tensor]]  # encoder -> features [Q, D] and labels [Q] of held-out rows
 
 
 class ContrastivePretraining:
-    """The contrastive loss of a model with the parts `encoder` and `projection`."""
+    """The contrastive loss of a model with the parts `encoder` and `projection`.
 
-    def __init__(self, settings: PretrainSettings, classes: int, held_out: HeldOut) -> None:
+    Labels from `classes` on are those of unlabelled images, each its own: they contrast, but nothing else counts them.
+    """
+
+    def __init__(
+        self, settings: PretrainSettings, classes: int, held_out: HeldOut, memory: Memory | None = None
+    ) -> None:
         """Take `held_out` to watch the kNN score of rows that the fold never trains on."""
         self._settings, self._classes, self._held_out = settings, classes, held_out
+        self._memory = memory
+        self._mixer = Mixer(settings.mixup, settings.cutmix)
         self._bank: list[tuple[Tensor, Tensor]] = []  # the epoch's features: a free bank for the neighbours
 
-    def loss(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
-        """Return the loss over all views of the batch."""
-        labels = labels.repeat_interleave(views.shape[1])
-        features = model["encoder"](views.flatten(0, 1))
-        settings = self._settings
-        loss = contrastive_loss(
-            model["projection"](features), labels, form=settings.form, temperature=settings.temperature
-        )
-        self._bank.append((features.detach(), labels))
-        floor, collapse = contrastive_bounds(labels, settings.temperature)
-        valid = (count_positives(labels) > 0).float().mean().item()
-        return loss, {"floor": floor, "collapse": collapse, "valid": valid}
+    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Metrics]:
+        """Add the gradient of the loss over all views of the batch."""
+        chunks = self._chunks(views.shape[0] * views.shape[1])
+        images, labels = _flat_images(views, labels, chunks, step.seed)
+        mixed = self._mixer(images, labels)
+        metrics: Metrics = {}
+
+        def loss_of(features: Tensor) -> Tensor:
+            known = mixed.labels < self._classes
+            self._bank.append((features[known].detach(), mixed.labels[known]))
+            loss, found = _contrast(self._settings, model["projection"](features), mixed, known, self._memory)
+            metrics.update(found)
+            return loss
+
+        loss = gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast)
+        if self._memory is not None:
+            self._memory.enqueue(model, images, labels, chunks, step.autocast)
+        return loss, metrics
+
+    def passes(self, images: int) -> float:
+        """Return what a batch costs: GradCache and the momentum encoder each add a forward pass."""
+        return images * (3 + (self._chunks(images) > 1) + (self._memory is not None)) / 3
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return the kNN macro-F1 of held-out rows among the epoch's training features, and their geometry."""
@@ -46,6 +66,18 @@ class ContrastivePretraining:
         queries = queries.to(bank.device)
         score = knn_macro_f1(bank, bank_labels, queries, labels, self._classes)
         return {"knn_macro_f1": score, **_geometry(model["projection"], queries, labels.to(bank.device))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the memory's state."""
+        return {} if self._memory is None else {"memory": self._memory.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on with the memory of a checkpoint."""
+        if self._memory is not None:
+            self._memory.load_state_dict(state["memory"])
+
+    def _chunks(self, images: int) -> int:
+        return gradcache.chunk_count(images, self._settings.micro_batch)
 
 
 class Classification:
@@ -61,35 +93,45 @@ class Classification:
         """Take the class shares `prior` [C] that batches are drawn with, and the monitor of held-out rows."""
         self._settings, self._contrast, self._held_out_score = settings, contrast, held_out_score
         self._adjustment = settings.logit_adjustment * prior.log()
-        self._mixup = _make_mixup(settings, len(prior))
+        self._mixer = Mixer(settings.mixup, settings.cutmix)
 
-    def loss(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Metrics]:
-        """Return cross-entropy plus the weighted contrastive loss over all views of the batch."""
-        settings = self._settings
-        labels = labels.repeat_interleave(views.shape[1])
-        images, targets = self._mixed(views.flatten(0, 1), labels)
-        features = model["encoder"](images)
-        logits = model["classifier"](features).float() + self._adjustment
-        smoothing = settings.label_smoothing if self._mixup is None else 0.0  # mixed targets are smoothed already
-        loss = F.cross_entropy(logits, targets, label_smoothing=smoothing)
-        weight = contrastive_weight(settings, progress)
-        if weight == 0:
-            return loss, {}
-        contrast = contrastive_loss(
-            model["projection"](features), labels, form=self._contrast.form, temperature=self._contrast.temperature
-        )
-        return loss + weight * contrast, {"cross_entropy": loss.item(), "contrastive": contrast.item()}
+    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Metrics]:
+        """Add the gradient of cross-entropy plus the weighted contrastive loss over all views of the batch."""
+        chunks = self._chunks(views.shape[0] * views.shape[1])
+        mixed = self._mixer(*_flat_images(views, labels, chunks, step.seed))
+        weight = contrastive_weight(self._settings, step.progress)
+        metrics: Metrics = {}
+
+        def loss_of(features: Tensor) -> Tensor:
+            logits = model["classifier"](features).float() + self._adjustment
+            smoothing = self._settings.label_smoothing
+            loss = mixed.weigh(lambda labels: F.cross_entropy(logits, labels, label_smoothing=smoothing))
+            if weight == 0:
+                return loss
+            known = torch.ones_like(mixed.labels, dtype=torch.bool)
+            contrast, found = _contrast(self._contrast, model["projection"](features), mixed, known)
+            metrics.update(cross_entropy=loss.item(), contrastive=contrast.item(), **found)
+            return loss + weight * contrast
+
+        return gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast), metrics
+
+    def passes(self, images: int) -> float:
+        """Return what a batch costs: GradCache adds a forward pass."""
+        return images * (3 + (self._chunks(images) > 1)) / 3
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return the macro-F1 of held-out rows."""
         return {"held_out_macro_f1": self._held_out_score(model)}
 
-    def _mixed(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        if self._mixup is None:
-            return images, labels
-        even = len(images) // 2 * 2  # timm's mixup pairs images within the batch
-        mixed, targets = self._mixup(images[:even].permute(0, 3, 1, 2).float(), labels[:even])
-        return mixed.permute(0, 2, 3, 1), targets
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: all state is the model's."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Need nothing."""
+
+    def _chunks(self, images: int) -> int:
+        return gradcache.chunk_count(images, self._settings.micro_batch)
 
 
 @torch.inference_mode()
@@ -109,12 +151,30 @@ def contrastive_weight(settings: FinetuneSettings, progress: float) -> float:
     return start + (end - start) * progress
 
 
-def _make_mixup(settings: FinetuneSettings, classes: int) -> timm.data.Mixup | None:
-    if max(settings.mixup, settings.cutmix) == 0:
-        return None
-    return timm.data.Mixup(
-        mixup_alpha=settings.mixup,
-        cutmix_alpha=settings.cutmix,
-        label_smoothing=settings.label_smoothing,
-        num_classes=classes,
-    )
+def _flat_images(views: Tensor, labels: Tensor, chunks: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Return all views as images [N, side, side, 3] with their labels [N]: shuffled when they will be cut.
+
+    A PK batch is sorted by class: the batch statistics of a chunk of it would tell the label.
+    """
+    images, labels = views.flatten(0, 1), labels.repeat_interleave(views.shape[1])
+    if chunks == 1:
+        return images, labels
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
+    return images[order], labels[order]
+
+
+def _contrast(
+    settings: PretrainSettings, embeddings: Tensor, mixed: Mixed, known: Tensor, memory: Memory | None = None
+) -> tuple[Tensor, Metrics]:
+    """Return the contrastive loss of both stages with its bounds, and the share of valid anchors among `known` [N]."""
+    keys, key_labels = (None, None) if memory is None else (memory.keys, memory.labels)
+    options: dict[str, Any] = {
+        "form": settings.form,
+        "temperature": settings.temperature,
+        "memory_labels": key_labels,
+    }
+    loss = mixed.weigh(lambda labels: contrastive_loss(embeddings, labels, memory=keys, **options))
+    bounds = mixed.weigh(lambda labels: torch.tensor(contrastive_bounds(labels, **options)))
+    floor, collapse = bounds.tolist()
+    valid = (count_positives(mixed.labels, key_labels)[known] > 0).float().mean().item()
+    return loss, {"floor": floor, "collapse": collapse, "valid": valid}
