@@ -16,8 +16,8 @@ class Memory:
     The queue starts empty. It joins A(i) and P(i) of every anchor as columns without gradient, so an image's own
     earlier key is among its positives. After a batch's loss the momentum network's weights become `momentum` x
     themselves + (1 - `momentum`) x the model's, and its keys of the batch, before any mixing, enter the queue; the
-    oldest leave. As in the paper the momentum network is in training mode: batch norm uses the statistics of the batch
-    (with GradCache, of the chunk).
+    oldest leave. As in the paper the momentum network is in training mode: its encoder's batch norm uses the statistics
+    of the batch (with GradCache, of the chunk).
     """
 
     def __init__(self, model: nn.ModuleDict, size: int, momentum: float) -> None:
@@ -42,12 +42,10 @@ class Memory:
     def enqueue(self, model: nn.ModuleDict, images: Tensor, labels: Tensor, chunks: int, autocast: Context) -> None:
         """Let the momentum network follow the model, and take its keys of `images` [N, ...], made in `chunks` parts."""
         self._network.update(_network(model))
-        keys = []
-        for part in images.tensor_split(chunks):
-            with autocast():
-                embeddings = self._network.module(part)
-            keys.append(F.normalize(embeddings.float(), dim=1))
-        new_keys = torch.cat(keys)
+        encoder, projection = self._network.module
+        with autocast():
+            embeddings = projection(torch.cat([encoder(part) for part in images.tensor_split(chunks)]))
+        new_keys = F.normalize(embeddings.float(), dim=1)
         old_keys, old_labels = self._keys, self._labels
         self._keys = (new_keys if old_keys is None else torch.cat([old_keys, new_keys]))[-self._size :]
         self._labels = (labels if old_labels is None else torch.cat([old_labels, labels]))[-self._size :]
