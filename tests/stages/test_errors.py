@@ -68,6 +68,8 @@ def test_a_damaged_image_is_named_and_leaves_no_cache(root: Path) -> None:
         ("--model.encoder=resnet_of_dreams", "no such model"),
         ("--model.weights=/nowhere.safetensors", "/nowhere.safetensors"),
         ("--pretrain.micro_batch=1", "micro_batch of 1"),
+        ("--pretrain.form=out --pretrain.epsilon=0.5", "belongs to the forms eps_infonce and eps_supcon"),
+        ("--pretrain.form=balanced --pretrain.hardness=1", "balanced takes no hardness"),
         ("--finetune.micro_batch=8 --finetune.mode=linear --finetune.contrastive_weight=0", "no encoder to train"),
         ("--run=../x", "not a folder name"),
         ("--machine.device=abacus", "--machine.device abacus"),

@@ -22,6 +22,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "pretrain.epochs": (0, 100_000),
     "pretrain.views": (1, 64),
     "pretrain.temperature": (1e-3, 100),
+    "pretrain.epsilon": (0, 1000),
+    "pretrain.hardness": (0, 100),
     "pretrain.classes_per_batch": (1, 1_000_000),
     "pretrain.images_per_class": (1, 1_000_000),
     "pretrain.projection_layers": (2, 16),
@@ -94,6 +96,12 @@ def check(settings: Settings) -> None:
         raise UserError(f"--finetune.mode {finetune.mode} has no encoder to train: set finetune.micro_batch to 0")
     if 1 in (pretrain.micro_batch, finetune.micro_batch):
         raise UserError("a micro_batch of 1 leaves batch norm no statistics: use 2 or more, or 0 for the batch at once")
+    if pretrain.epsilon > 0 and not pretrain.form.startswith("eps_"):
+        raise UserError(
+            f"--pretrain.epsilon belongs to the forms eps_infonce and eps_supcon: set it to 0 with {pretrain.form}"
+        )
+    if pretrain.hardness > 0 and pretrain.form == "balanced":
+        raise UserError("--pretrain.form balanced takes no hardness: set --pretrain.hardness 0 or use another form")
     if pretrain.views == 1 and pretrain.images_per_class == 1 and pretrain.memory == 0 and pretrain.epochs > 0:
         raise UserError(
             "pretrain.views 1 with pretrain.images_per_class 1 leaves no positives: raise one of them to 2 or more"

@@ -90,10 +90,17 @@ class PretrainSettings:
     """Epochs; 0 leaves the stage out."""
     views: int = 1
     """Augmented views of every image in a batch; with 1 the positives are the class's other images."""
-    form: Literal["out", "in"] = "out"
-    """Form of the loss: `out` (the paper's eq. 2) or `in` (eq. 3)."""
+    form: Literal["out", "in", "sincere", "eps_infonce", "eps_supcon", "balanced"] = "out"
+    """Form of the loss, in both stages: `out` and `in` (Khosla et al. 2020, eq. 2 and 3), `sincere`, the `eps_` forms
+    with their margin `epsilon`, or `balanced`."""
     temperature: float = 0.1
     """Temperature of the similarities."""
+    epsilon: float = 0.0
+    """Margin of the forms eps_infonce and eps_supcon, in logits."""
+    hardness: float = 0.0
+    """How much more near negatives count than far ones (Robinson et al. 2021); 0: all alike. Not in form balanced."""
+    scale_by_temperature: bool = False
+    """Multiply the loss by the temperature, so that a search over temperatures is not one over learning rates."""
     classes_per_batch: int = 16
     """P of a PK batch; never more than there are classes."""
     images_per_class: int = 8
@@ -178,7 +185,8 @@ class FinetuneSettings:
     cutmix: float = 0.0
     """Alpha of CutMix, every loss weighed between both labels; 0: none (mode full)."""
     contrastive_weight: float = 0.0
-    """Weight of the contrastive loss beside cross-entropy at the start (mode full)."""
+    """Weight of the contrastive loss beside cross-entropy at the start (mode full). SCHaNe's lambda is lambda / (1 -
+    lambda) here, with pretrain.form in and pretrain.hardness 1."""
     contrastive_weight_end: float = 0.0
     """Weight of the contrastive loss at the end; in between it moves linearly."""
 

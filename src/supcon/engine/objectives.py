@@ -116,7 +116,9 @@ class Classification:
         return gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast), metrics
 
     def passes(self, images: int) -> float:
-        """Return what a batch costs: GradCache adds a forward pass."""
+        """Return what a batch costs: GradCache adds a forward pass; a frozen encoder's features cost nothing more."""
+        if self._settings.mode != "full":
+            return 0.0
         return images * (3 + (self._chunks(images) > 1)) / 3
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
@@ -171,10 +173,13 @@ def _contrast(
     options: dict[str, Any] = {
         "form": settings.form,
         "temperature": settings.temperature,
+        "epsilon": settings.epsilon,
+        "hardness": settings.hardness,
         "memory_labels": key_labels,
     }
     loss = mixed.weigh(lambda labels: contrastive_loss(embeddings, labels, memory=keys, **options))
     bounds = mixed.weigh(lambda labels: torch.tensor(contrastive_bounds(labels, **options)))
     floor, collapse = bounds.tolist()
     valid = (count_positives(mixed.labels, key_labels)[known] > 0).float().mean().item()
-    return loss, {"floor": floor, "collapse": collapse, "valid": valid}
+    scale = settings.temperature if settings.scale_by_temperature else 1.0
+    return loss * scale, {"floor": floor * scale, "collapse": collapse * scale, "valid": valid}

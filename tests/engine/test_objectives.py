@@ -1,0 +1,56 @@
+"""The loss that the settings ask for is the one that both stages minimise."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supcon.config.settings import FinetuneSettings, PretrainSettings
+from supcon.engine.loop import Step
+from supcon.engine.objectives import Classification, ContrastivePretraining
+from supcon.losses import contrastive_bounds, contrastive_loss
+
+LABELS = torch.arange(12) % 3
+LOSSES: list[dict[str, Any]] = [
+    {"form": "in", "temperature": 0.3},
+    {"form": "sincere", "hardness": 2.0},
+    {"form": "eps_infonce", "epsilon": 0.4},
+    {"form": "eps_supcon", "epsilon": 0.4, "hardness": 1.0},
+    {"form": "balanced", "temperature": 0.2},
+]
+
+
+class Float(nn.Module):
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1).float() / 255
+
+
+@pytest.mark.parametrize("options", LOSSES, ids=lambda options: options["form"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], scaled: bool) -> None:
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"encoder": Float(), "projection": nn.Linear(12, 4), "classifier": nn.Linear(12, 3)})
+    views = torch.randint(0, 256, (12, 1, 2, 2, 3))
+    settings = PretrainSettings(**options, scale_by_temperature=scaled)
+    joint = FinetuneSettings(contrastive_weight=1.0, contrastive_weight_end=1.0)
+    expected = contrastive_loss(
+        model["projection"](Float()(views[:, 0])), LABELS, **options, scale_by_temperature=scaled
+    ).item()
+    floor, collapse = contrastive_bounds(LABELS, **{"temperature": settings.temperature, **options})
+    factor = settings.temperature if scaled else 1.0
+
+    pretraining = ContrastivePretraining(settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1)))
+    loss, metrics = pretraining.backward(model, views, LABELS, Step(0.0, 0, nullcontext))
+    assert loss.item() == pytest.approx(expected)
+    assert (metrics["floor"], metrics["collapse"]) == pytest.approx((floor * factor, collapse * factor))
+
+    finetuning = Classification(joint, settings, torch.ones(3) / 3, lambda model: 0.0)
+    _, metrics = finetuning.backward(model, views, LABELS, Step(0.0, 0, nullcontext))
+    assert metrics["contrastive"] == pytest.approx(expected)
+
+
+def test_a_head_on_cached_features_costs_no_passes() -> None:
+    frozen = Classification(FinetuneSettings(mode="linear"), PretrainSettings(), torch.ones(3) / 3, lambda model: 0.0)
+    assert frozen.passes(100) == 0
