@@ -1,7 +1,7 @@
-"""Batches as pure functions of (seed, epoch, batch number): resuming needs no state.
+"""What every batch sampler shares, the natural batches, and unlabelled rows beside any.
 
 A batch is a list of keys (row, occurrence, epoch): `occurrence` counts how often the row was drawn before in the epoch,
-so that a row drawn twice is augmented differently, whatever process loads it.
+so that a row drawn twice is augmented differently, whatever process or rank loads it.
 """
 
 from collections import Counter
@@ -20,10 +20,12 @@ Rows = npt.NDArray[np.int64]
 class BatchSampler:
     """Common part: iterates over one epoch's batches; `set_epoch` chooses which. Subclasses define `rows_of`."""
 
-    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
-        self.batch_size = batch_size
+    def __init__(self, rows: int, batch_size: int, seed: int, share: slice = slice(None)) -> None:
+        """Take the `share` of every batch that this process trains on."""
+        self.batch_size = batch_size  # of all ranks together
         self.batches = max(1, -(-rows // batch_size))
         self.seed = seed
+        self._share = share
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -38,13 +40,13 @@ class BatchSampler:
         drawn: Counter[int] = Counter()
         for number in range(self.batches):
             batch = []
-            for row in self.rows_of(self._epoch, number).tolist():
+            for row in self.rows_of(self._epoch, number).tolist():  # all ranks' rows: they share the count
                 batch.append((row, drawn[row], self._epoch))
                 drawn[row] += 1
-            yield batch
+            yield batch[self._share]
 
     def rows_of(self, epoch: int, number: int) -> Rows:
-        """Return the rows of one batch, [batch_size]."""
+        """Return the rows of one batch, of all ranks together, [batch_size]."""
         raise NotImplementedError
 
 
@@ -64,40 +66,6 @@ class NaturalSampler(BatchSampler):
         return order[(number * self.batch_size + np.arange(self.batch_size)) % self._rows]
 
 
-class PKSampler(BatchSampler):
-    """P classes x K distinct images of each; repeats only in classes of fewer than K.
-
-    Classes come in rounds: a round is ceil(C / P) batches and visits every class. Visit v of a class shows the v-th
-    window of K images of a permutation of its images, so every image is seen within
-    `coverage` = max_c ceil(n_c / K) x ceil(C / P) batches. P is lowered to the number of classes when above it.
-    """
-
-    def __init__(self, labels: npt.NDArray[np.int64], classes: int, images: int, seed: int) -> None:
-        present = np.unique(labels)
-        self.classes, self.images = min(classes, len(present)), images
-        super().__init__(len(labels), self.classes * images, seed)
-        self._members = [np.flatnonzero(labels == label) for label in present]
-        self._round = -(-len(present) // self.classes)  # batches a round
-        self.coverage = self._round * max(-(-len(members) // images) for members in self._members)
-
-    def rows_of(self, epoch: int, number: int) -> Rows:
-        """Return the rows of one batch, [P * K], class by class."""
-        turn, slot = divmod(epoch * self.batches + number, self._round)
-        order = _permutation(len(self._members), self.seed, "classes", turn)
-        places = slot * self.classes + np.arange(self.classes)
-        return np.concatenate(
-            [self._window(int(order[place % len(order)]), turn, extra=bool(place >= len(order))) for place in places]
-        )
-
-    def _window(self, label: int, turn: int, extra: bool) -> Rows:
-        """Return K rows of a class. The round's last batch is filled with `extra` visits, which are counted apart."""
-        members = self._members[label]
-        windows = -(-len(members) // self.images)
-        cycle, window = divmod(turn, windows)
-        order = _permutation(len(members), self.seed, "extra" if extra else "images", label, cycle)
-        return members[order[(window * self.images + np.arange(self.images)) % len(members)]]
-
-
 class WithUnlabelled(BatchSampler):
     """Another sampler's batches, each followed by its share of further rows, which are shown once an epoch.
 
@@ -115,6 +83,6 @@ class WithUnlabelled(BatchSampler):
         return np.concatenate([self._sampler.rows_of(epoch, number), self._first + order[share]])
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=4)
 def _permutation(length: int, *where: int | str) -> Rows:
     return np.random.default_rng(address(*where)).permutation(length)
