@@ -29,6 +29,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "pretrain.projection_layers": (2, 16),
     "pretrain.memory": (0, 10_000_000),
     "pretrain.momentum": (0, 0.999999),
+    "pretrain.batch_size": (0, 1_000_000),
+    "pretrain.balance": (0, 1),
     "pretrain.projection_hidden": (1, 65_536),
     "pretrain.projection_dim": (1, 65_536),
     "finetune.epochs": (1, 100_000),
@@ -102,7 +104,12 @@ def check(settings: Settings) -> None:
         )
     if pretrain.hardness > 0 and pretrain.form == "balanced":
         raise UserError("--pretrain.form balanced takes no hardness: set --pretrain.hardness 0 or use another form")
-    if pretrain.views == 1 and pretrain.images_per_class == 1 and pretrain.memory == 0 and pretrain.epochs > 0:
+    lone = pretrain.images_per_class == 1 and pretrain.batch_size == 0
+    if lone and pretrain.views == 1 and pretrain.memory == 0 and pretrain.epochs > 0:
         raise UserError(
             "pretrain.views 1 with pretrain.images_per_class 1 leaves no positives: raise one of them to 2 or more"
+        )
+    if lone and finetune.views == 1 and finetune.batches == "pk" and finetune.contrasts:
+        raise UserError(
+            "finetune.views 1 with pretrain.images_per_class 1 leaves no positives: raise one of them to 2 or more"
         )

@@ -104,7 +104,11 @@ class PretrainSettings:
     classes_per_batch: int = 16
     """P of a PK batch; never more than there are classes."""
     images_per_class: int = 8
-    """K of a PK batch."""
+    """K of a PK batch; unused when batch_size is given."""
+    batch_size: int = 0
+    """Images a contrastive batch, K = batch_size / classes in it; 0: classes_per_batch x images_per_class."""
+    balance: float = 1.0
+    """How often a class comes in PK batches: 0 as often as its share of the images, 1 as often as any other."""
     projection: Literal["mlp", "linear"] = "mlp"
     """The projection head between the encoder's features and the loss."""
     projection_layers: int = 2

@@ -23,6 +23,7 @@ from supcon.data import (
     worker_count,
 )
 from supcon.engine.evaluate import evaluate
+from supcon.errors import UserError
 from supcon.experiment import Experiment, Rows
 from supcon.metrics.f1 import macro_f1
 from supcon.model.prototypes import ClassMeans
@@ -58,11 +59,12 @@ class FoldData:
         counts = np.bincount(self.train_labels, minlength=self._classes)
         return torch.tensor(counts / counts.sum(), dtype=torch.float32)
 
-    @property
+    @cached_property
     def sampling_prior(self) -> Tensor:
         """Class shares of the batches that the classifier trains on, [classes]."""
         if self._settings.finetune.mode == "full" and self._settings.finetune.batches == "pk":
-            return torch.full((self._classes,), 1 / self._classes)
+            shares = self.pk_sampler("finetune").class_shares
+            return torch.tensor(np.pad(shares, (0, self._classes - len(shares))), dtype=torch.float32)
         return self.natural_prior
 
     @property
@@ -77,9 +79,24 @@ class FoldData:
         return self._settings.finetune.logit_adjustment * sampled + natural - sampled
 
     def pk_sampler(self, stage: str) -> PKSampler:
-        """Return class-balanced batches of the training rows."""
+        """Return P x K batches of the training rows; raise `UserError` when K leaves an anchor without positives."""
         options = self._settings.pretrain
-        return PKSampler(self.train_labels, options.classes_per_batch, options.images_per_class, self._seed(stage))
+        classes = min(options.classes_per_batch, len(np.unique(self.train_labels)))
+        images = options.batch_size // classes if options.batch_size else options.images_per_class
+        needed = self._images_needed(stage)
+        if options.batch_size and images < needed:
+            raise UserError(
+                f"--pretrain.batch_size {options.batch_size} is less than {needed} images of each of the {classes}"
+                f" classes in a batch: raise it to {needed * classes} or lower --pretrain.classes_per_batch"
+            )
+        return PKSampler(self.train_labels, classes, images, self._seed(stage), balance=options.balance)
+
+    def _images_needed(self, stage: str) -> int:
+        """Return the smallest K that gives every anchor of a stage a positive."""
+        finetune = self._settings.finetune
+        contrasts = stage == "pretrain" or finetune.contrasts
+        views = self._settings.pretrain.views if stage == "pretrain" else finetune.views
+        return 2 if contrasts and views == 1 else 1
 
     def contrastive_sampler(self) -> BatchSampler:
         """Return the pre-training stage's batches, with the test images where `pretrain.use_test` asks for them."""
