@@ -159,7 +159,7 @@ class FinetuneSettings:
     views: int = 1
     """Augmented views of every image in a batch (mode full)."""
     batches: Literal["natural", "pk"] = "natural"
-    """`natural`: every image once an epoch; `pk`: the pre-training stage's class-balanced batches (mode full)."""
+    """`natural`: every image once an epoch; `pk`: the pre-training stage's PK batches (mode full)."""
     batch_size: int = 128
     """Images a natural batch."""
     micro_batch: int = 0
