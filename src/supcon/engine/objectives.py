@@ -1,5 +1,6 @@
 """What the two training stages minimise."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -144,7 +145,8 @@ def _geometry(projection: nn.Module, features: Tensor, labels: Tensor) -> Metric
     of it. Of held-out rows, since the loss itself tells of the training rows.
     """
     embeddings = projection.eval()(features)
-    return {"alignment": alignment(embeddings, labels), "uniformity": uniformity(embeddings)}
+    metrics = {"alignment": alignment(embeddings, labels), "uniformity": uniformity(embeddings)}
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}  # few rows may hold no positives
 
 
 def contrastive_weight(settings: FinetuneSettings, progress: float) -> float:
