@@ -27,7 +27,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.engine.objectives import Classification
     from supcon.engine.optimizer import adamw, encoder_groups, head_groups
     from supcon.model.encoder import Encoder, load_weights, nn, save_weights
-    from supcon.model.heads import classifier_head, projection_head
+    from supcon.model.heads import classifier_head, contrast_parts
     from supcon.randomness import seed_everything
 
     started = time.time()
@@ -42,18 +42,19 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         settings.model, settings.data.image_size, load_weights=not pretrained, channels_last=shared.channels_last
     )
     # built only where it is trained: elsewhere it would shift the classifier's random start, which no fingerprint tells
-    projection = {"projection": projection_head(encoder.width, settings.pretrain)} if options.contrasts else {}
-    classifier = classifier_head(encoder.width, len(experiment.classes), options.mode, settings.model.dropout)
+    classes = len(experiment.classes)
+    contrast = contrast_parts(encoder.width, classes, settings.pretrain) if options.contrasts else {}
+    classifier = classifier_head(encoder.width, classes, options.mode, settings.model.dropout)
     if pretrained:
-        load_weights(stage.folder / "encoder.safetensors", encoder=encoder, **projection)
+        load_weights(stage.folder / "encoder.safetensors", encoder=encoder, **contrast)
     encoder.to(device)
 
     sampler = data.classifier_sampler()
-    heads = [classifier, *projection.values()]
+    heads = [classifier, *contrast.values()]
     if options.mode == "full":
         loader = data.classifier_loader(sampler)
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
-        model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **projection})
+        model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})
     else:
         loader = data.feature_loader(sampler, encoder)
         groups = []

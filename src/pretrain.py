@@ -31,7 +31,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.engine.objectives import ContrastivePretraining
     from supcon.engine.optimizer import adamw, encoder_groups, head_groups
     from supcon.model.encoder import Encoder, nn, save_weights
-    from supcon.model.heads import projection_head
+    from supcon.model.heads import contrast_parts
     from supcon.randomness import seed_everything
 
     started = time.time()
@@ -44,18 +44,18 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 
     seed_everything(shared.seed, "pretrain", fold)
     encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
-    projection = projection_head(encoder.width, options)
-    model = nn.ModuleDict({"encoder": encoder, "projection": projection}).to(device)
+    contrast = contrast_parts(encoder.width, len(experiment.classes), options)
+    model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
     optimizer = adamw(
         encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
-        + head_groups([projection], options.lr, options.weight_decay)
+        + head_groups(contrast.values(), options.lr, options.weight_decay)
     )
     memory = Memory(model, options.memory, options.momentum) if options.memory else None
     objective = ContrastivePretraining(options, len(experiment.classes), data.held_out_features, memory)
     plan = Plan(stage, options, shared, device)
     trained, log = train(model, objective, loader, sampler, optimizer, plan)
 
-    save_weights(stage.folder / "encoder.safetensors", encoder=trained["encoder"], projection=trained["projection"])
+    save_weights(stage.folder / "encoder.safetensors", **trained)
     stage.finish(started, last_epoch=log.rows[-1])
     plan.checkpoint.unlink(missing_ok=True)
 

@@ -119,6 +119,7 @@ def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
         ("--finetune.batches=pk", "--finetune.views=2", "--finetune.ema=0"),
         ("--finetune.mixup=0.4", "--finetune.cutmix=1", "--finetune.contrastive_weight=0"),
         ("--finetune.cutmix=1", "--finetune.micro_batch=9", "--pretrain.mixup=0.5", "--pretrain.micro_batch=5"),
+        ("--pretrain.form=balanced", "--pretrain.prototypes=true", "--pretrain.mixup=0.3"),
         ("--pretrain.memory=30", "--pretrain.momentum=0.9", "--pretrain.use_test=true", "--pretrain.cutmix=1"),
         ("--pretrain.use_test=true", "--pretrain.views=2", "--pretrain.micro_batch=7", "--pretrain.memory=20"),
         ("--pretrain.epochs=0", "--finetune.layer_decay=0.7", "--model.drop_path=0.1"),

@@ -1,5 +1,6 @@
 """The loss that the settings ask for is the one that both stages minimise."""
 
+import math
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,6 +12,7 @@ from supcon.config.settings import FinetuneSettings, PretrainSettings
 from supcon.engine.loop import Step
 from supcon.engine.objectives import Classification, ContrastivePretraining
 from supcon.losses import contrastive_bounds, contrastive_loss
+from supcon.model.heads import contrast_parts
 
 LABELS = torch.arange(12) % 3
 LOSSES: list[dict[str, Any]] = [
@@ -54,3 +56,30 @@ def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], s
 def test_a_head_on_cached_features_costs_no_passes() -> None:
     frozen = Classification(FinetuneSettings(mode="linear"), PretrainSettings(), torch.ones(3) / 3, lambda model: 0.0)
     assert frozen.passes(100) == 0
+
+
+def test_prototypes_join_the_balanced_loss_of_both_stages_and_learn() -> None:
+    settings = PretrainSettings(form="balanced", prototypes=True, projection_dim=4, temperature=0.2)
+    torch.manual_seed(0)
+    model = nn.ModuleDict({"encoder": Float(), "classifier": nn.Linear(12, 3), **contrast_parts(12, 3, settings)})
+    views = torch.randint(0, 256, (12, 1, 2, 2, 3))
+    expected = model["prototypes"](model["projection"](Float()(views[:, 0])), LABELS).item()
+    pretraining = ContrastivePretraining(settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1)))
+    joint = FinetuneSettings(contrastive_weight=1.0, contrastive_weight_end=1.0)
+    finetuning = Classification(joint, settings, torch.ones(3) / 3, lambda model: 0.0)
+    for objective, name in ((pretraining, "loss"), (finetuning, "contrastive")):
+        model.zero_grad()
+        loss, metrics = objective.backward(model, views, LABELS, Step(0.0, 0, nullcontext))
+        assert {"loss": loss.item(), **metrics}[name] == pytest.approx(expected)
+        assert model["prototypes"].prototypes.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
+        assert metrics["collapse"] == pytest.approx(math.log(3))
+        assert metrics["valid"] == 1
+
+
+def test_with_prototypes_a_lone_image_of_a_class_is_a_valid_anchor() -> None:
+    settings = PretrainSettings(form="balanced", prototypes=True, projection_dim=4)
+    model = nn.ModuleDict({"encoder": Float(), **contrast_parts(12, 3, settings)})
+    pretraining = ContrastivePretraining(settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1)))
+    views, labels = torch.randint(0, 256, (3, 1, 2, 2, 3)), torch.tensor([0, 1, 2])
+    _, metrics = pretraining.backward(model, views, labels, Step(0.0, 0, nullcontext))
+    assert metrics["valid"] == 1

@@ -69,6 +69,8 @@ def test_a_damaged_image_is_named_and_leaves_no_cache(root: Path) -> None:
         ("--model.weights=/nowhere.safetensors", "/nowhere.safetensors"),
         ("--pretrain.micro_batch=1", "micro_batch of 1"),
         ("--pretrain.form=out --pretrain.epsilon=0.5", "belongs to the forms eps_infonce and eps_supcon"),
+        ("--pretrain.form=in --pretrain.prototypes=true", "belongs to the form balanced"),
+        ("--pretrain.form=balanced --pretrain.prototypes=true --pretrain.memory=9", "goes without --pretrain.memory"),
         ("--pretrain.form=balanced --pretrain.hardness=1", "balanced takes no hardness"),
         ("--finetune.micro_batch=8 --finetune.mode=linear --finetune.contrastive_weight=0", "no encoder to train"),
         ("--run=../x", "not a folder name"),

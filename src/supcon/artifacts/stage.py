@@ -35,7 +35,9 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
 _FROZEN_KEYS = ("data.test_size", "predict.batch_size")  # how features are computed
 _PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class", "pretrain.batch_size", "pretrain.balance")
 _PROJECTION_KEYS = tuple(f"pretrain.projection{part}" for part in ("", "_layers", "_norm", "_hidden", "_dim"))
-_LOSS_KEYS = tuple(f"pretrain.{key}" for key in ("form", "temperature", "epsilon", "hardness", "scale_by_temperature"))
+_LOSS_KEYS = tuple(
+    f"pretrain.{key}" for key in ("form", "temperature", "epsilon", "hardness", "prototypes", "scale_by_temperature")
+)
 _CONTRAST_KEYS = (*_LOSS_KEYS, *_PROJECTION_KEYS)
 
 

@@ -104,6 +104,10 @@ def check(settings: Settings) -> None:
         )
     if pretrain.hardness > 0 and pretrain.form == "balanced":
         raise UserError("--pretrain.form balanced takes no hardness: set --pretrain.hardness 0 or use another form")
+    if pretrain.prototypes and pretrain.form != "balanced":
+        raise UserError(f"--pretrain.prototypes belongs to the form balanced: set it to false with {pretrain.form}")
+    if pretrain.prototypes and (pretrain.memory > 0 or pretrain.use_test):
+        raise UserError("--pretrain.prototypes goes without --pretrain.memory and --pretrain.use_test: unset those")
     lone = pretrain.images_per_class == 1 and pretrain.batch_size == 0
     if lone and pretrain.views == 1 and pretrain.memory == 0 and pretrain.epochs > 0:
         raise UserError(

@@ -99,6 +99,8 @@ class PretrainSettings:
     """Margin of the forms eps_infonce and eps_supcon, in logits."""
     hardness: float = 0.0
     """How much more near negatives count than far ones (Robinson et al. 2021); 0: all alike. Not in form balanced."""
+    prototypes: bool = False
+    """Form balanced: a learnable prototype of each class joins it, so that no image is without a positive."""
     scale_by_temperature: bool = False
     """Multiply the loss by the temperature, so that a search over temperatures is not one over learning rates."""
     classes_per_batch: int = 16

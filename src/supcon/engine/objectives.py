@@ -46,7 +46,7 @@ class ContrastivePretraining:
         def loss_of(features: Tensor) -> Tensor:
             known = mixed.labels < self._classes
             self._bank.append((features[known].detach(), mixed.labels[known]))
-            loss, found = _contrast(self._settings, model["projection"](features), mixed, known, self._memory)
+            loss, found = _contrast(self._settings, model, features, mixed, known, self._memory)
             metrics.update(found)
             return loss
 
@@ -110,7 +110,7 @@ class Classification:
             if weight == 0:
                 return loss
             known = torch.ones_like(mixed.labels, dtype=torch.bool)
-            contrast, found = _contrast(self._contrast, model["projection"](features), mixed, known)
+            contrast, found = _contrast(self._contrast, model, features, mixed, known)
             metrics.update(cross_entropy=loss.item(), contrastive=contrast.item(), **found)
             return loss + weight * contrast
 
@@ -168,20 +168,32 @@ def _flat_images(views: Tensor, labels: Tensor, chunks: int, seed: int) -> tuple
 
 
 def _contrast(
-    settings: PretrainSettings, embeddings: Tensor, mixed: Mixed, known: Tensor, memory: Memory | None = None
+    settings: PretrainSettings,
+    model: nn.ModuleDict,
+    features: Tensor,
+    mixed: Mixed,
+    known: Tensor,
+    memory: Memory | None = None,
 ) -> tuple[Tensor, Metrics]:
     """Return the contrastive loss of both stages with its bounds, and the share of valid anchors among `known` [N]."""
-    keys, key_labels = (None, None) if memory is None else (memory.keys, memory.labels)
+    embeddings = model["projection"](features)
     options: dict[str, Any] = {
         "form": settings.form,
         "temperature": settings.temperature,
         "epsilon": settings.epsilon,
         "hardness": settings.hardness,
-        "memory_labels": key_labels,
     }
-    loss = mixed.weigh(lambda labels: contrastive_loss(embeddings, labels, memory=keys, **options))
-    bounds = mixed.weigh(lambda labels: torch.tensor(contrastive_bounds(labels, **options)))
-    floor, collapse = bounds.tolist()
-    valid = (count_positives(mixed.labels, key_labels)[known] > 0).float().mean().item()
+    further: Tensor | None
+    if "prototypes" in model:
+        loss = mixed.weigh(lambda labels: model["prototypes"](embeddings, labels))
+        further = torch.arange(len(model["prototypes"].prototypes), device=features.device)  # type: ignore[arg-type]
+    else:
+        keys, further = (None, None) if memory is None else (memory.keys, memory.labels)
+        loss = mixed.weigh(
+            lambda labels: contrastive_loss(embeddings, labels, memory=keys, memory_labels=further, **options)
+        )
+    bounds = mixed.weigh(lambda labels: torch.tensor(contrastive_bounds(labels, memory_labels=further, **options)))
     scale = settings.temperature if settings.scale_by_temperature else 1.0
-    return loss * scale, {"floor": floor * scale, "collapse": collapse * scale, "valid": valid}
+    floor, collapse = (bounds * scale).tolist()
+    valid = (count_positives(mixed.labels, further)[known] > 0).float().mean().item()
+    return loss * scale, {"floor": floor, "collapse": collapse, "valid": valid}

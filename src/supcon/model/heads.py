@@ -5,8 +5,17 @@ from typing import Literal
 from torch import nn
 
 from supcon.config.settings import PretrainSettings
+from supcon.losses import BalancedContrast
 
 Mode = Literal["linear", "mlp", "full"]
+
+
+def contrast_parts(width: int, classes: int, settings: PretrainSettings) -> dict[str, nn.Module]:
+    """Return what only the contrastive loss needs, by name: `projection`, and `prototypes` where asked for."""
+    parts: dict[str, nn.Module] = {"projection": projection_head(width, settings)}
+    if settings.prototypes:
+        parts["prototypes"] = BalancedContrast(classes, settings.projection_dim, settings.temperature)
+    return parts
 
 
 def projection_head(width: int, settings: PretrainSettings) -> nn.Module:
