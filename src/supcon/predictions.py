@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.artifacts.files import read_npz, write_csv, write_npz
-from supcon.decision.merge import Logits, LogProbabilities, merge_members, merge_views
+from supcon.decision.merge import Logits, LogProbabilities, log_softmax, merge_members, merge_views
 from supcon.errors import UserError
 from supcon.experiment import Experiment
 
@@ -29,16 +29,36 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
     write_npz(path, {"ids": names["ids"], **arrays, **names})
 
 
-def read_out_of_fold(experiment: Experiment, by: str = HEAD) -> Logits:
-    """Return the logits of all training rows, each by the model that never saw it, [rows, views, classes]."""
-    parts = [read_npz(folder / "oof.npz") for folder in _fold_folders(experiment)]
-    return join_rows(parts, experiment.split["id"], experiment.classes, by)
+def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None) -> Logits:
+    """Return the logits of all training rows, or of some folds', each by the model that never saw it.
+
+    [rows, views, classes], head and class means blended as `predict.prototype_weight` says.
+    """
+    folders = _fold_folders(experiment, folds)
+    rows = experiment.fold >= 0 if folds is None else np.isin(experiment.fold, folds)
+    ids = experiment.split["id"][rows]
+    return _join_blended([read_npz(folder / "oof.npz") for folder in folders], ids, experiment)
 
 
-def read_test(experiment: Experiment, by: str = HEAD) -> list[Logits]:
-    """Return each fold's logits of the test rows, in the order of sample_submission.csv."""
-    ids, classes = experiment.competition.test["id"], experiment.classes
-    return [join_rows([read_npz(folder / "test.npz")], ids, classes, by) for folder in _fold_folders(experiment)]
+def read_test(experiment: Experiment) -> list[Logits]:
+    """Return each fold's logits of the test rows, blended alike, in the order of sample_submission.csv."""
+    ids = experiment.competition.test["id"]
+    return [_join_blended([read_npz(folder / "test.npz")], ids, experiment) for folder in _fold_folders(experiment)]
+
+
+def _join_blended(parts: Sequence[Content], ids: pd.Series, experiment: Experiment) -> Logits:
+    weight = experiment.call.settings.predict.prototype_weight
+    names = (HEAD, PROTOTYPES) if weight > 0 else (HEAD,)
+    return blend({name: join_rows(parts, ids, experiment.classes, name) for name in names}, weight)
+
+
+def blend(predicted: Predicted, weight: float) -> Logits:
+    """Return (1 - weight) x the head's and weight x the class means' log-probabilities; the head's logits for 0."""
+    if weight == 0:
+        return predicted[HEAD]
+    head, means = (log_softmax(predicted[name].astype(np.float64)) for name in (HEAD, PROTOTYPES))
+    blended: Logits = ((1 - weight) * head + weight * means).astype(np.float32)
+    return blended
 
 
 def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> Logits:
@@ -76,8 +96,9 @@ def write_tables(experiment: Experiment) -> None:
     _write_probabilities(folder / "test.csv", experiment.competition.test["id"], test, classes)
 
 
-def _fold_folders(experiment: Experiment) -> list[Path]:
-    return [experiment.call.run_folder / f"fold{fold}" for fold in range(experiment.call.settings.data.folds)]
+def _fold_folders(experiment: Experiment, folds: Sequence[int] | None = None) -> list[Path]:
+    folds = range(experiment.call.settings.data.folds) if folds is None else folds
+    return [experiment.call.run_folder / f"fold{fold}" for fold in folds]
 
 
 def _write_probabilities(path: Path, ids: pd.Series, log_probabilities: LogProbabilities, classes: list[str]) -> None:

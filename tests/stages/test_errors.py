@@ -71,6 +71,7 @@ def test_a_damaged_image_is_named_and_leaves_no_cache(root: Path) -> None:
         ("--pretrain.form=out --pretrain.epsilon=0.5", "belongs to the forms eps_infonce and eps_supcon"),
         ("--pretrain.form=in --pretrain.prototypes=true", "belongs to the form balanced"),
         ("--pretrain.form=balanced --pretrain.prototypes=true --pretrain.memory=9", "goes without --pretrain.memory"),
+        ("--predict.prototypes=false --predict.prototype_weight=0.5", "needs the class means"),
         ("--pretrain.form=balanced --pretrain.hardness=1", "balanced takes no hardness"),
         ("--finetune.micro_batch=8 --finetune.mode=linear --finetune.contrastive_weight=0", "no encoder to train"),
         ("--run=../x", "not a folder name"),

@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 
 from supcon.artifacts.files import read_npz
-from tests.conftest import run_stage
+from supcon.config import parse
+from supcon.decision.merge import log_softmax, merge_views
+from supcon.experiment import load_experiment
+from supcon.metrics.f1 import macro_f1
+from supcon.predictions import read_out_of_fold
+from tests.conftest import REPOSITORY, TINY, run_stage
 
 PART = "runs/default/fold1"
 
@@ -43,7 +48,7 @@ def test_the_class_means_are_an_option_that_leaves_the_heads_logits_alone(
     run_stage("predict", trained, "--fold=1")
     both, said = read_npz(trained / PART / "oof.npz"), capsys.readouterr().out
     score = json.loads((trained / PART / "predict.done.json").read_text())["prototype_macro_f1"]
-    assert f"(class means: {score:.4f})" in said
+    assert f"class means {score:.4f})" in said
     run_stage("predict", trained, "--fold=1", "--force", "--predict.prototypes=false")
     alone, said = read_npz(trained / PART / "oof.npz"), capsys.readouterr().out
     assert "class means" not in said
@@ -58,3 +63,19 @@ def test_the_temperature_spreads_the_class_means_log_odds_around_the_prior(train
         logits.append(read_npz(trained / PART / "oof.npz")["prototype_logits"])
     prior = np.log([1 / 6, 1 / 3, 1 / 2])  # of the training rows: 20 of 30, and so on
     np.testing.assert_allclose((logits[0] - prior), 2 * (logits[1] - prior), atol=0.05 * np.abs(logits[0]).max())
+
+
+def test_the_weight_blends_head_and_class_means_for_every_reader_and_the_files_keep_them_apart(trained: Path) -> None:
+    run_stage("predict", trained, "--fold=1")
+    apart = read_npz(trained / PART / "oof.npz")
+    run_stage("predict", trained, "--fold=1", "--force", "--predict.prototype_weight=0.3")
+    content = read_npz(trained / PART / "oof.npz")
+    assert all(np.array_equal(apart[name], content[name]) for name in apart)
+    argv = ["--root", str(trained), "--config", str(REPOSITORY / "configs/default.yaml"), *TINY]
+    experiment = load_experiment(parse("", [*argv, "--predict.prototype_weight=0.3"]))
+    found = merge_views(read_out_of_fold(experiment, [1]), 1.0)
+    head, means = (merge_views(content[name], 1.0) for name in ("logits", "prototype_logits"))
+    np.testing.assert_allclose(found, log_softmax(0.7 * head + 0.3 * means), atol=1e-5)
+    labels = experiment.labels[experiment.fold == 1]
+    score = json.loads((trained / PART / "predict.done.json").read_text())["raw_macro_f1"]
+    assert score == macro_f1(labels, found.argmax(axis=1), 3)

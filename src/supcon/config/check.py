@@ -60,6 +60,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     },
     "predict.views": (1, 64),
     "predict.batch_size": (1, 1_000_000),
+    "predict.prototype_weight": (0, 1),
     "predict.prototype_temperature": (1e-3, 100),
     "data.fold_seed": (0, 2**32 - 100),
     "train.seed": (0, 2**32 - 1),
@@ -108,6 +109,8 @@ def check(settings: Settings) -> None:
         raise UserError(f"--pretrain.prototypes belongs to the form balanced: set it to false with {pretrain.form}")
     if pretrain.prototypes and (pretrain.memory > 0 or pretrain.use_test):
         raise UserError("--pretrain.prototypes goes without --pretrain.memory and --pretrain.use_test: unset those")
+    if settings.predict.prototype_weight > 0 and not settings.predict.prototypes:
+        raise UserError("--predict.prototype_weight needs the class means: set --predict.prototypes true")
     lone = pretrain.images_per_class == 1 and pretrain.batch_size == 0
     if lone and pretrain.views == 1 and pretrain.memory == 0 and pretrain.epochs > 0:
         raise UserError(

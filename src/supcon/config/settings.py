@@ -212,6 +212,8 @@ class PredictSettings:
     """Images a batch."""
     prototypes: bool = True
     """Also predict by the class means of the training rows' features, at one more forward pass of these rows."""
+    prototype_weight: float = 0.0
+    """Weight of the class means' log-probabilities beside the head's, from 0 (the head alone) to 1."""
     prototype_temperature: float = 0.1
     """What cosines to the class means are divided by."""
 

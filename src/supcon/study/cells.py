@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from supcon.artifacts.files import digest, read_csv, read_json, read_npz, write_json
+from supcon.artifacts.files import digest, read_csv, read_json, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.config import Settings
 from supcon.decision.merge import merge_views
 from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels, macro_f1
-from supcon.predictions import join_rows
+from supcon.predictions import read_out_of_fold
 from supcon.study.runs import Cell
 
 FAILURE = "study-failed.json"  # in the fold's folder: why the cell has no score, and with which settings
@@ -72,9 +72,7 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
     rows = experiment.rows_of(fold)
     names = stages_of(experiment.call.settings)
     stages = [experiment.stage(name, fold) for name in names]
-    oof = read_npz(stages[-1].folder / "oof.npz")
-    logits = join_rows([oof], experiment.split["id"].iloc[rows], experiment.classes)
-    log_probabilities = merge_views(logits, 1.0)
+    log_probabilities = merge_views(read_out_of_fold(experiment, [fold]), 1.0)
     true = experiment.labels[rows]
     epochs = [_epochs(stage) for stage in stages[:-1]]
     return Scores(
