@@ -9,8 +9,10 @@ import finetune
 import make_folds
 import predict
 import pretrain
+import tune
 from supcon.config.parse import REPOSITORY
 from supcon.errors import UserError, run_stage
+from supcon.study.decided import read_decided, whole_runs
 from supcon.study.play import Play
 from supcon.study.plot import write_plot
 from supcon.study.read import read_study
@@ -45,7 +47,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     if options.list:
         print(play.text())
         return
-    print("\n" + write_report(runs.folder, study, play.rounds(), play.results))
+    whole = whole_runs(play.rounds())
+    for variant, seed in whole:  # recipes are judged by their cross-fitted decisions in the end
+        tune.main([*runs.arguments(variant, seed), *(["--force"] if options.force else [])])
+    decided = read_decided(runs, whole, study.baseline)
+    print("\n" + write_report(runs.folder, study, play.rounds(), play.results, decided))
     write_plot(runs.folder / "plot.png", play.rounds(), study.name, study.baseline)
     print(f"study: table.md, table.csv and plot.png are in {runs.folder}", flush=True)
 

@@ -75,6 +75,15 @@ def test_each_round_is_played_by_the_survivors_and_the_baseline(played: Path) ->
     assert sorted(second[second["variant"] == "ce"]["fold"]) == [0, 1, 2]
 
 
+def test_whole_runs_are_compared_by_their_cross_fitted_decisions(played: Path) -> None:
+    survivors = set(cells(played).query("round == 2")["variant"])
+    table = (played / "runs" / "tiny" / "table.md").read_text().split("## Whole runs")[1]
+    for variant in survivors:
+        decision = json.loads((played / "runs" / f"tiny-{variant}-s0" / "decision.json").read_text())
+        row = next(line for line in table.splitlines() if line.startswith(f"| {variant} "))
+        assert f"{decision['cross_fitted_macro_f1']:.4f}" in row
+
+
 def test_a_cells_score_is_what_its_prediction_stage_said(played: Path) -> None:
     for row in cells(played).itertuples():
         if not row.failed:

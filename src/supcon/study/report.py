@@ -8,6 +8,7 @@ import pandas as pd
 from supcon.artifacts.files import write_csv, write_text
 from supcon.study.cells import Results
 from supcon.study.compare import UNEQUAL, Estimate, Standing
+from supcon.study.decided import Decided
 from supcon.study.play import Played
 from supcon.study.read import Study
 
@@ -21,10 +22,14 @@ those of a cell.
 """
 
 
-def write_report(folder: Path, study: Study, rounds: Sequence[Played], results: Results) -> str:
+def write_report(
+    folder: Path, study: Study, rounds: Sequence[Played], results: Results, decided: Sequence[Decided] = ()
+) -> str:
     """Write table.md and table.csv; return the text of the former."""
-    sections = [f"# Study {study.name}", *(round_section(played, study.baseline) for played in rounds), FOOTNOTES]
-    text = "\n\n".join(sections)
+    sections = [f"# Study {study.name}", *(round_section(played, study.baseline) for played in rounds)]
+    if decided:
+        sections.append(decided_section(decided, study.baseline))
+    text = "\n\n".join([*sections, FOOTNOTES])
     write_text(folder / "table.md", text)
     write_csv(folder / "table.csv", cell_table(rounds, results))
     return text
@@ -58,8 +63,21 @@ def round_section(played: Played, baseline: str) -> str:
     return "\n\n".join([heading, _markdown(table), *(["\n".join(failures)] if failures else [])])
 
 
+def decided_section(decided: Sequence[Decided], baseline: str) -> str:
+    """Return the whole runs by their cross-fitted decisions as Markdown, best first."""
+    table = [["variant", "cross-fitted macro-F1", f"over {baseline}"]]
+    for line in decided:
+        gain = "" if line.variant == baseline else f"{line.gain:+.4f} +- {line.error:.4f} (rows)"
+        table.append([_name(line.variant, baseline), f"{line.macro_f1:.4f}", gain])
+    return f"## Whole runs, each with its own cross-fitted decision\n\n{_markdown(table)}"
+
+
+def _name(variant: str, baseline: str) -> str:
+    return f"{variant} (baseline)" if variant == baseline else variant
+
+
 def _row(line: Standing, baseline: str) -> list[str]:
-    name = f"{line.variant} (baseline)" if line.variant == baseline else line.variant
+    name = _name(line.variant, baseline)
     if not line.scored:
         return [name, "failed" if line.failures else "to do", *[""] * 6]
     part = "" if line.complete else f" ({line.scored} of {line.planned} cells)"

@@ -1,0 +1,68 @@
+"""Whole runs beside each other by what counts in the end: the labels of their cross-fitted decisions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from supcon.artifacts.files import read_json
+from supcon.experiment import Experiment
+from supcon.metrics.f1 import Labels, bootstrap_pair, macro_f1
+from supcon.study.compare import RESAMPLES
+from supcon.study.play import Played
+from supcon.study.runs import Runs
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A variant's cross-fitted macro-F1, mean over seeds, and its paired difference to the baseline's."""
+
+    variant: str
+    macro_f1: float
+    gain: float
+    error: float  # standard error of the difference, over rows
+
+
+def whole_runs(rounds: Sequence[Played]) -> list[tuple[str, int]]:
+    """Return the (variant, seed) of which every fold is scored, in the last round that is over all folds."""
+    for played in reversed(rounds):
+        if played.plan.folds is None:
+            complete = {line.variant for line in played.standings if line.complete}
+            return [(variant, seed) for variant in sorted(complete) for seed in played.plan.seeds]
+    return []
+
+
+def read_decided(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) -> list[Decided]:
+    """Return how the whole runs stand by their decision.json, best first; none unless the baseline is whole too."""
+    experiments = {one: runs.experiment(*one) for one in whole}
+    labels: dict[str, list[Labels]] = {}
+    for (variant, _), experiment in experiments.items():
+        labels.setdefault(variant, []).append(cross_fitted_labels(experiment))
+    if baseline not in labels:
+        return []
+    first = next(iter(experiments.values()))
+    return compare_decided(first.labels, labels, baseline, len(first.classes))
+
+
+def cross_fitted_labels(experiment: Experiment) -> Labels:
+    """Return the class numbers that fold k's decision, made on the other folds, gave to fold k's rows, [rows]."""
+    given = read_json(experiment.call.run_folder / "decision.json")["cross_fitted_labels"]
+    number = {name: place for place, name in enumerate(experiment.classes)}
+    return np.array([number[given[row]] for row in experiment.split["id"]], dtype=np.int64)
+
+
+def compare_decided(true: Labels, labels: Mapping[str, Sequence[Labels]], baseline: str, classes: int) -> list[Decided]:
+    """Return every variant beside the baseline, given each one's labels by seed, best first.
+
+    The standard error is that of a paired bootstrap over rows, the mean over seeds: seeds share their rows, so it does
+    not fall with their number.
+    """
+    lines = []
+    for variant, by_seed in labels.items():
+        pairs = list(zip(labels[baseline], by_seed, strict=True))
+        scores = [(macro_f1(true, base, classes), macro_f1(true, own, classes)) for base, own in pairs]
+        draws = [bootstrap_pair(true, base, own, classes, RESAMPLES, seed=0) for base, own in pairs]
+        gain = float(np.mean([own - base for base, own in scores]))
+        error = float(np.mean([np.std(own - base) for base, own in draws]))
+        lines.append(Decided(variant, float(np.mean([own for _, own in scores])), gain, error))
+    return sorted(lines, key=lambda line: -line.macro_f1)
