@@ -34,9 +34,8 @@ def main() -> None:
     if len(sys.argv) > 1:
         print(*measure(*map(int, sys.argv[1:])))
         return
-    print(
-        "| batch | micro_batch | memory | s a step | images/s | peak MB | passes an image |\n|---|---|---|---|---|---|---|"
-    )
+    columns = ["batch", "micro_batch", "memory", "s a step", "images/s", "peak MB", "passes an image"]
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
     for case in CASES:
         own = [sys.executable, __file__, *map(str, case)]
         seconds, peak, passes = subprocess.run(own, capture_output=True, text=True, check=True).stdout.split()
