@@ -47,4 +47,7 @@ def test_the_tree_shows_every_room_of_the_library() -> None:
 
 def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (REPOSITORY / target).exists(), target
+        path, _, heading = target.partition("#")
+        text = (REPOSITORY / path).read_text()
+        slugs = [title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)]
+        assert not heading or heading in slugs, target
