@@ -49,5 +49,6 @@ def test_links_lead_somewhere() -> None:
     for target in re.findall(r"\]\(([^)]+)\)", README):
         path, _, heading = target.partition("#")
         text = (REPOSITORY / path).read_text()
-        slugs = [title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.M)]
+        titles = re.findall(r"^#+ (.+)$", text, re.M)
+        slugs = [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
         assert not heading or heading in slugs, target
