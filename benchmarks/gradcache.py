@@ -27,7 +27,7 @@ from supcon.model.encoder import Encoder  # noqa: E402
 from supcon.model.heads import contrast_parts  # noqa: E402
 
 CLASSES, SIDE = 10, 32
-CASES = [(256, 0, 0), (256, 0, 8192), (2048, 0, 0), (2048, 128, 0), (2048, 0, 8192), (2048, 128, 8192), (16384, 128, 0)]
+CASES = [(256, 0, 0), (256, 0, 8192), (2048, 0, 0), (2048, 128, 0), (2048, 0, 8192), (2048, 128, 8192)]
 
 
 def main() -> None:
