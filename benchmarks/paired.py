@@ -13,7 +13,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.artifacts.files import read_csv, read_json  # noqa: E402
-from supcon.metrics.f1 import Labels, bootstrap_pair, macro_f1  # noqa: E402
+from supcon.metrics.f1 import Labels, macro_f1, paired_bootstrap  # noqa: E402
 
 RESAMPLES = 2000
 
@@ -25,7 +25,7 @@ def main() -> None:
     true = np.array([number[label] for label in folds["label"]])
     for kind, read in (("raw", raw_labels), ("cross-fitted", cross_fitted_labels)):
         a, b = (read(root / "runs" / run, list(folds["id"]), number) for run in (first, second))
-        before, after = bootstrap_pair(true, a, b, len(number), RESAMPLES, seed=0)
+        before, after = paired_bootstrap(true, [a, b], len(number), RESAMPLES, seed=0)
         scores = macro_f1(true, a, len(number)), macro_f1(true, b, len(number))
         print(
             f"{kind:<12}  {first} {scores[0]:.4f}  {second} {scores[1]:.4f}"

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.artifacts.files import read_csv, read_npz  # noqa: E402
 from supcon.decision.merge import merge_views  # noqa: E402
-from supcon.metrics.f1 import Labels, bootstrap_pair, macro_f1  # noqa: E402
+from supcon.metrics.f1 import Labels, macro_f1, paired_bootstrap  # noqa: E402
 from supcon.predictions import HEAD, PROTOTYPES, join_rows  # noqa: E402
 
 WEIGHTS = np.arange(0, 1.01, 0.05)
@@ -35,7 +35,7 @@ def main() -> None:
     for weight, labels in zip(WEIGHTS, blends, strict=True):
         print(f"weight {weight:.2f}  {macro_f1(true, labels, len(classes)):.4f}")
     chosen, cross_fitted = cross_fit(blends, true, fold)
-    before, after = bootstrap_pair(true, blends[0], cross_fitted, len(classes), RESAMPLES, seed=0)
+    before, after = paired_bootstrap(true, [blends[0], cross_fitted], len(classes), RESAMPLES, seed=0)
     scores = [macro_f1(true, labels, len(classes)) for labels in (blends[0], blends[-1], cross_fitted)]
     print(
         f"head {scores[0]:.4f}  class means {scores[1]:.4f}  cross-fitted blend {scores[2]:.4f}"

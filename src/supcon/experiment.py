@@ -52,6 +52,16 @@ class Experiment:
         """Fold numbers of the training rows."""
         return np.array(self.split["fold"], dtype=np.int64)
 
+    @cached_property
+    def groups(self) -> npt.NDArray[np.int64] | None:
+        """Group numbers of the training rows, a lone row's its own; None where all rows are alone."""
+        given = self.split["group"].to_numpy(dtype=str)
+        alone = given == ""
+        if alone.all():
+            return None
+        names = np.where(alone, np.char.add("row ", np.arange(len(given)).astype(str)), given)
+        return np.unique(names, return_inverse=True)[1]
+
     @property
     def folds(self) -> list[int]:
         """The folds this call works on."""

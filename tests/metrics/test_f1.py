@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from supcon.metrics.f1 import bootstrap_macro_f1, bootstrap_pair, macro_f1
+from supcon.metrics.f1 import bootstrap_macro_f1, macro_f1, paired_bootstrap
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -29,6 +29,18 @@ def test_the_bootstrap_has_the_spread_of_resampled_rows() -> None:
 def test_paired_samples_are_the_same_samples() -> None:
     draw = np.random.default_rng(2)
     true = draw.integers(0, 3, 100)
-    first, second = bootstrap_pair(true, true, true, 3, 50, seed=0)
+    first, second = paired_bootstrap(true, [true, true], 3, 50, seed=0)
     assert (first == second).all()
     assert (first == 1).all()
+
+
+def test_samples_of_groups_spread_as_resampled_groups_do() -> None:
+    draw = np.random.default_rng(3)
+    groups = np.repeat(np.arange(40), 5)
+    true = np.repeat(draw.integers(0, 3, 40), 5)
+    predicted = np.where(np.repeat(draw.random(40) < 0.3, 5), (true + 1) % 3, true)  # a group is right or wrong as one
+    (by_group,) = paired_bootstrap(true, [predicted], 3, 2000, seed=0, groups=groups)
+    picks = draw.integers(0, 40, (2000, 40))
+    expected = [macro_f1(np.repeat(true[::5][p], 5), np.repeat(predicted[::5][p], 5), 3) for p in picks]
+    assert by_group.std() == pytest.approx(np.std(expected), rel=0.1)
+    assert by_group.std() > 1.5 * bootstrap_macro_f1(true, predicted, 3, 2000, seed=0).std()

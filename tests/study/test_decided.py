@@ -1,25 +1,52 @@
 """Paired differences of cross-fitted labels."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from supcon.metrics.f1 import bootstrap_pair, macro_f1
-from supcon.study.compare import RESAMPLES
+from supcon.experiment import Experiment
+from supcon.metrics.f1 import macro_f1
 from supcon.study.decided import compare_decided
 
 
-def test_the_gain_is_the_mean_over_seeds_and_its_error_does_not_fall_with_them() -> None:
+def test_the_gain_is_the_mean_over_seeds_and_its_error_that_of_the_mean_on_shared_rows() -> None:
     draw = np.random.default_rng(0)
     true = draw.integers(0, 3, size=200)
     noisy = [np.where(draw.random(200) < part, draw.integers(0, 3, size=200), true) for part in (0.4, 0.3, 0.2, 0.1)]
-    labels = {"ce": noisy[:2], "joint": noisy[2:]}
-    best, base = compare_decided(true, labels, "ce", 3)
+    best, base = compare_decided(true, {"ce": noisy[:2], "joint": noisy[2:]}, "ce", 3)
     assert (best.variant, base.variant) == ("joint", "ce")
     assert best.macro_f1 == pytest.approx(np.mean([macro_f1(true, own, 3) for own in noisy[2:]]))
     assert best.gain == pytest.approx(best.macro_f1 - base.macro_f1)
-    errors = []
-    for before, after in zip(noisy[:2], noisy[2:], strict=True):
-        first, second = bootstrap_pair(true, before, after, 3, RESAMPLES, seed=0)
-        errors.append(np.std(second - first))
-    assert best.error == pytest.approx(np.mean(errors))
+    rows = draw.integers(0, 200, size=(1000, 200))
+    by_rows = [np.mean([macro_f1(true[i], own[i], 3) for own in noisy[2:]]) for i in rows]
+    over = [np.mean([macro_f1(true[i], own[i], 3) for own in noisy[:2]]) for i in rows]
+    assert best.error == pytest.approx(np.std(np.subtract(by_rows, over)), rel=0.1)
     assert (base.gain, base.error) == (0, 0)
+
+
+def test_a_seed_more_of_the_same_labels_does_not_shrink_the_error() -> None:
+    draw = np.random.default_rng(1)
+    true = draw.integers(0, 3, size=200)
+    first, second = (np.where(draw.random(200) < part, 0, true) for part in (0.4, 0.1))
+    one, two = (compare_decided(true, {"ce": [first] * n, "joint": [second] * n}, "ce", 3)[0].error for n in (1, 4))
+    assert two == pytest.approx(one, rel=0.1)
+
+
+def test_the_error_is_over_groups_where_rows_have_them() -> None:
+    draw = np.random.default_rng(2)
+    groups = np.repeat(np.arange(60), 5)
+    true = np.repeat(draw.integers(0, 3, 60), 5)
+    wrong = np.where(np.repeat(draw.random(60) < 0.3, 5), (true + 1) % 3, true)
+    labels = {"ce": [wrong], "joint": [true]}
+    by_row, by_group = (compare_decided(true, labels, "ce", 3, units)[0] for units in (None, groups))
+    assert (by_row.units, by_group.units) == ("rows", "groups")
+    assert by_group.gain == by_row.gain
+    assert by_group.error > 1.5 * by_row.error
+
+
+@pytest.mark.parametrize(("given", "expected"), [(["", "", ""], None), (["7", "", "7", ""], [0, 1, 0, 2])])
+def test_rows_without_a_group_are_their_own(given: list[str], expected: list[int] | None) -> None:
+    groups = Experiment(None, None, pd.DataFrame({"group": given})).groups  # type: ignore[arg-type]
+    assert (groups is None) == (expected is None)
+    if groups is not None:
+        assert groups.tolist() == expected

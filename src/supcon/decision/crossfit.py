@@ -10,7 +10,7 @@ from supcon.config.settings import TuneSettings
 from supcon.decision.merge import Logits
 from supcon.decision.rule import RUNGS, Rule
 from supcon.decision.tune import fit_rule
-from supcon.metrics.f1 import bootstrap_pair, macro_f1
+from supcon.metrics.f1 import macro_f1, paired_bootstrap
 
 Labels = npt.NDArray[np.int64]
 Units = frozenset[int]
@@ -75,8 +75,8 @@ class Decider:
         ladder = []
         for rung in RUNGS:
             predicted = self._cross_fitted(rung, units)[rows]
-            before, after = bootstrap_pair(
-                true, best, predicted, self._classes, self._settings.bootstrap, self._settings.seed
+            before, after = paired_bootstrap(
+                true, [best, predicted], self._classes, self._settings.bootstrap, self._settings.seed
             )
             gain, error = self._score(true, predicted) - self._score(true, best), float(np.std(after - before))
             better = rung == RUNGS[0] or gain > error

@@ -1,5 +1,7 @@
 """Macro-F1 by counting, and its bootstrap by resampling the cells of the confusion matrix."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,28 +18,37 @@ def macro_f1(true: Labels, predicted: Labels, classes: int) -> float:
 
 def bootstrap_macro_f1(true: Labels, predicted: Labels, classes: int, resamples: int, seed: int) -> Scores:
     """Return the macro-F1 of `resamples` bootstrap samples of the rows, [resamples]."""
-    return bootstrap_pair(true, predicted, predicted, classes, resamples, seed)[0]
+    return paired_bootstrap(true, [predicted], classes, resamples, seed)[0]
 
 
-def bootstrap_pair(
-    true: Labels, first: Labels, second: Labels, classes: int, resamples: int, seed: int
-) -> tuple[Scores, Scores]:
-    """Return the macro-F1 of two predictions of the same rows on the same bootstrap samples, [resamples] each.
+def paired_bootstrap(
+    true: Labels,
+    predictions: Sequence[Labels],
+    classes: int,
+    resamples: int,
+    seed: int,
+    groups: Labels | None = None,
+) -> list[Scores]:
+    """Return the macro-F1 of several predictions of the same rows on the same bootstrap samples, [resamples] each.
 
-    A sample of rows with replacement is a multinomial draw of the cells (true, first, second): equal in distribution
-    to resampling rows, at the cost of the distinct cells.
+    With the rows' `groups` [rows], samples are of whole groups (Field and Welsh 2007): rows of a patient or a track are
+    right or wrong together, and tell less than as many strangers. Without, a sample of rows is a multinomial draw of
+    the cells (true, first, second, ...): equal in distribution to resampling rows, at the cost of the distinct cells.
     """
-    cells, counts = np.unique(np.stack([true, first, second]), axis=1, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(true), counts / counts.sum(), size=resamples)
-    return _scores_of_draws(draws, cells[0], cells[1], classes), _scores_of_draws(draws, cells[0], cells[2], classes)
+    cells = np.stack([true, *predictions]) if groups is None else groups[None]
+    _, unit, rows = np.unique(cells, axis=1, return_inverse=True, return_counts=True)
+    copies = rows if groups is None else np.ones_like(rows)
+    draws = np.random.default_rng(seed).multinomial(copies.sum(), copies / copies.sum(), size=resamples)
 
+    def drawn(kept: npt.NDArray[np.bool_], labels: Labels) -> Scores:
+        """Return how many of the kept rows each sample has of each label, [resamples, classes]."""
+        of_unit = np.bincount(unit[kept] * classes + labels[kept], minlength=len(copies) * classes)
+        return draws @ (of_unit.reshape(-1, classes) / copies[:, None])
 
-def _scores_of_draws(draws: npt.NDArray[np.int64], true: Labels, predicted: Labels, classes: int) -> Scores:
-    cells = np.arange(len(true))
-    in_true = np.zeros((len(true), classes))
-    in_predicted = np.zeros((len(true), classes))
-    in_true[cells, true] = 1
-    in_predicted[cells, predicted] = 1
-    total = draws @ (in_true + in_predicted)
-    hits = draws @ (in_true * in_predicted)
-    return (2 * hits / np.maximum(total, 1)).mean(axis=1)
+    every = np.ones(len(true), bool)
+    in_true = drawn(every, true)
+    scores = []
+    for predicted in predictions:
+        hits, total = drawn(predicted == true, true), in_true + drawn(every, predicted)
+        scores.append((2 * hits / np.maximum(total, 1)).mean(axis=1))
+    return scores

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from supcon.metrics.f1 import bootstrap_pair, macro_f1
+from supcon.metrics.f1 import macro_f1, paired_bootstrap
 from supcon.study.cells import Results, Scores
 from supcon.study.runs import Cell
 
@@ -69,7 +69,9 @@ def paired_gains(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Estimate, Esti
         error, nll_error = _standard_error(gains), _standard_error(nll_gains)
     else:
         variant, base = pairs[0]
-        before, after = bootstrap_pair(base.true, base.predicted, variant.predicted, base.classes, RESAMPLES, seed=0)
+        before, after = paired_bootstrap(
+            base.true, [base.predicted, variant.predicted], base.classes, RESAMPLES, seed=0
+        )
         error, nll_error = float(np.std(after - before)), _standard_error(variant.log_loss - base.log_loss)
     return (
         Estimate(float(gains.mean()), error, len(pairs)),

@@ -7,7 +7,7 @@ import numpy as np
 
 from supcon.artifacts.files import read_json
 from supcon.experiment import Experiment
-from supcon.metrics.f1 import Labels, bootstrap_pair, macro_f1
+from supcon.metrics.f1 import Labels, Scores, macro_f1, paired_bootstrap
 from supcon.study.compare import RESAMPLES
 from supcon.study.play import Played
 from supcon.study.runs import Runs
@@ -20,7 +20,8 @@ class Decided:
     variant: str
     macro_f1: float
     gain: float
-    error: float  # standard error of the difference, over rows
+    error: float  # standard error of the difference, over `units`
+    units: str  # rows, or groups of them
 
 
 def whole_runs(rounds: Sequence[Played]) -> list[tuple[str, int]]:
@@ -41,7 +42,7 @@ def read_decided(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) ->
     if baseline not in labels:
         return []
     first = next(iter(experiments.values()))
-    return compare_decided(first.labels, labels, baseline, len(first.classes))
+    return compare_decided(first.labels, labels, baseline, len(first.classes), first.groups)
 
 
 def cross_fitted_labels(experiment: Experiment) -> Labels:
@@ -51,18 +52,29 @@ def cross_fitted_labels(experiment: Experiment) -> Labels:
     return np.array([number[given[row]] for row in experiment.split["id"]], dtype=np.int64)
 
 
-def compare_decided(true: Labels, labels: Mapping[str, Sequence[Labels]], baseline: str, classes: int) -> list[Decided]:
+def compare_decided(
+    true: Labels,
+    labels: Mapping[str, Sequence[Labels]],
+    baseline: str,
+    classes: int,
+    groups: Labels | None = None,
+) -> list[Decided]:
     """Return every variant beside the baseline, given each one's labels by seed, best first.
 
-    The standard error is that of a paired bootstrap over rows, the mean over seeds: seeds share their rows, so it does
-    not fall with their number.
+    The standard error is that of the mean over seeds, by a paired bootstrap over rows, or over `groups` [rows] of them
+    where there are any: every seed is scored on the same samples, since seeds share their rows.
     """
+    given = [(variant, own) for variant, seeds in labels.items() for own in seeds]
+    drawn = paired_bootstrap(true, [own for _, own in given], classes, RESAMPLES, seed=0, groups=groups)
+    scores: dict[str, list[float]] = {}
+    samples: dict[str, list[Scores]] = {}
+    for (variant, own), sample in zip(given, drawn, strict=True):
+        scores.setdefault(variant, []).append(macro_f1(true, own, classes))
+        samples.setdefault(variant, []).append(sample)
+    units = "rows" if groups is None else "groups"
     lines = []
-    for variant, by_seed in labels.items():
-        pairs = list(zip(labels[baseline], by_seed, strict=True))
-        scores = [(macro_f1(true, base, classes), macro_f1(true, own, classes)) for base, own in pairs]
-        draws = [bootstrap_pair(true, base, own, classes, RESAMPLES, seed=0) for base, own in pairs]
-        gain = float(np.mean([own - base for base, own in scores]))
-        error = float(np.mean([np.std(own - base) for base, own in draws]))
-        lines.append(Decided(variant, float(np.mean([own for _, own in scores])), gain, error))
+    for variant in labels:
+        gain = float(np.mean(scores[variant]) - np.mean(scores[baseline]))
+        error = float(np.std(np.mean(samples[variant], axis=0) - np.mean(samples[baseline], axis=0)))
+        lines.append(Decided(variant, float(np.mean(scores[variant])), gain, error, units))
     return sorted(lines, key=lambda line: -line.macro_f1)

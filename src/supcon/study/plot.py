@@ -23,12 +23,20 @@ def write_plot(path: Path, rounds: Sequence[Played], name: str, baseline: str) -
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axis, (played, lines) in zip(axes, panels, strict=True):
         _draw(axis, lines)
-        cells = max(one.gain.cells for one in lines if one.gain)
-        over = "rows of 1 cell" if cells == 1 else f"{cells} cells"
-        axis.set_title(f"round {played.number}, standard errors over {over}", loc="left", fontsize=9, color=_INK)
+        axis.set_title(
+            f"round {played.number}, standard errors over {_cells(lines)}", loc="left", fontsize=9, color=_INK
+        )
     axes[-1].set_xlabel(f"macro-F1 over {baseline}, out of fold, paired; bars: 2 standard errors; *: unequal passes")
     figure.suptitle(f"study {name}", fontsize=11)
     write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def _cells(lines: Sequence[Standing]) -> str:
+    """Return what the standard errors are over, where variants may have fewer cells than others."""
+    counts = {one.gain.cells for one in lines if one.gain}
+    if counts == {1}:
+        return "rows of 1 cell"
+    return f"{max(counts)} cells" if len(counts) == 1 else f"{min(counts)} to {max(counts)} cells"
 
 
 def _draw(axis: Any, lines: Sequence[Standing]) -> None:

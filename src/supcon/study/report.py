@@ -15,9 +15,9 @@ from supcon.study.read import Study
 COLUMNS = ["round", "variant", "seed", "fold", "macro_f1", "nll", "passes", "seconds", "failed"]
 FOOTNOTES = f"""\
 Macro-F1 by argmax and NLL as predicted (lower is better), both out of fold; "over" is the mean difference to the
-baseline, paired by seed and fold, +- its standard error over these cells, or, where (rows) stands, over the rows of the
-only cell (macro-F1 by bootstrap). Pooled: all folds' rows of a seed together, mean over seeds. Passes and seconds are
-those of a cell.
+baseline, paired by seed and fold, +- its standard error over these cells, or, where (rows) or (groups) stands, over
+rows or groups of them (macro-F1 by bootstrap). Pooled: all folds' rows of a seed together, mean over seeds. Passes and
+seconds are those of a cell.
 "*": the passes differ from the baseline's by more than {UNEQUAL:.0%}, so this is no comparison of like with like.
 """
 
@@ -67,7 +67,7 @@ def decided_section(decided: Sequence[Decided], baseline: str) -> str:
     """Return the whole runs by their cross-fitted decisions as Markdown, best first."""
     table = [["variant", "cross-fitted macro-F1", f"over {baseline}"]]
     for line in decided:
-        gain = "" if line.variant == baseline else f"{line.gain:+.4f} +- {line.error:.4f} (rows)"
+        gain = "" if line.variant == baseline else f"{line.gain:+.4f} +- {line.error:.4f} ({line.units})"
         table.append([_name(line.variant, baseline), f"{line.macro_f1:.4f}", gain])
     return f"## Whole runs, each with its own cross-fitted decision\n\n{_markdown(table)}"
 
