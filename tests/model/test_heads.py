@@ -12,7 +12,7 @@ from supcon.config import parse
 from supcon.config.settings import FinetuneSettings, PretrainSettings
 from supcon.errors import UserError
 from supcon.model.encoder import load_weights, save_weights
-from supcon.model.heads import projection_head
+from supcon.model.heads import contrast_parts, projection_head
 
 PROJECTION_KEYS = {field.name for field in dataclasses.fields(PretrainSettings) if "projection" in field.name}
 
@@ -40,11 +40,24 @@ def test_depth_counts_linear_layers_and_batch_norm_follows_the_hidden_ones(layer
     assert head(torch.randn(6, 20)).shape == (6, 8)
 
 
-def test_a_linear_projection_is_one_layer_and_refuses_batch_norm(tmp_path: Path) -> None:
+def test_a_linear_projection_is_one_layer() -> None:
     head = projection_head(20, PretrainSettings(projection="linear", projection_dim=8))
     assert [tuple(parameter.shape) for parameter in head.parameters()] == [(8, 20), (8,)]
-    with pytest.raises(UserError, match=r"--pretrain\.projection_norm true .*--pretrain\.projection mlp"):
-        parse("", ["--root", str(tmp_path), "--pretrain.projection=linear", "--pretrain.projection_norm=true"])
+
+
+def test_without_a_projection_the_loss_and_its_prototypes_see_the_features() -> None:
+    settings = PretrainSettings(projection="none", projection_dim=8, form="balanced", prototypes=True)
+    parts = contrast_parts(20, 3, settings)
+    features = torch.randn(6, 20)
+    assert parts["projection"](features) is features
+    assert [tuple(parameter.shape) for part in parts.values() for parameter in part.parameters()] == [(3, 20)]
+    assert parts["prototypes"](features, torch.tensor([0, 0, 1, 1, 2, 2])).isfinite()
+
+
+@pytest.mark.parametrize("projection", ["linear", "none"])
+def test_batch_norm_is_refused_where_there_are_no_hidden_layers(projection: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"{projection} lacks: use --pretrain\.projection mlp"):
+        parse("", ["--root", str(tmp_path), f"--pretrain.projection={projection}", "--pretrain.projection_norm=true"])
 
 
 def test_a_saved_head_is_loaded_by_the_same_settings_only(tmp_path: Path) -> None:
@@ -55,7 +68,12 @@ def test_a_saved_head_is_loaded_by_the_same_settings_only(tmp_path: Path) -> Non
     load_weights(tmp_path / "encoder.safetensors", projection=second)
     features = torch.randn(5, 8)
     torch.testing.assert_close(first.eval()(features), second.eval()(features))
-    for other in ({"projection": "linear"}, {"projection_layers": 2}, {"projection_norm": False}):
+    for other in (
+        {"projection": "linear"},
+        {"projection": "none"},
+        {"projection_layers": 2},
+        {"projection_norm": False},
+    ):
         with pytest.raises(UserError, match=r"encoder\.safetensors could not be loaded"):
             load_weights(
                 tmp_path / "encoder.safetensors",

@@ -90,10 +90,10 @@ def check(settings: Settings) -> None:
         raise UserError(
             f"--finetune.mode {finetune.mode} sees features, not images: set finetune.mixup and finetune.cutmix to 0"
         )
-    if pretrain.projection == "linear" and pretrain.projection_norm:
+    if pretrain.projection != "mlp" and pretrain.projection_norm:
         raise UserError(
-            "--pretrain.projection_norm true is for hidden layers, and --pretrain.projection linear has none: use"
-            " --pretrain.projection mlp or --pretrain.projection_norm false"
+            f"--pretrain.projection_norm true is for hidden layers, which --pretrain.projection {pretrain.projection}"
+            " lacks: use --pretrain.projection mlp or --pretrain.projection_norm false"
         )
     if finetune.mode != "full" and finetune.micro_batch > 0:
         raise UserError(f"--finetune.mode {finetune.mode} has no encoder to train: set finetune.micro_batch to 0")

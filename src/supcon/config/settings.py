@@ -111,8 +111,8 @@ class PretrainSettings:
     """Images a contrastive batch, K = batch_size / classes in it; 0: classes_per_batch x images_per_class."""
     balance: float = 1.0
     """How often a class comes in PK batches: 0 as often as its share of the images, 1 as often as any other."""
-    projection: Literal["mlp", "linear"] = "mlp"
-    """The projection head between the encoder's features and the loss."""
+    projection: Literal["mlp", "linear", "none"] = "mlp"
+    """The projection head between the encoder's features and the loss; `none`: the loss sees the features."""
     projection_layers: int = 2
     """Linear layers of an mlp projection: one less of them are hidden."""
     projection_norm: bool = False
@@ -120,7 +120,7 @@ class PretrainSettings:
     projection_hidden: int = 512
     """Width of the hidden layers of an mlp projection."""
     projection_dim: int = 128
-    """Width of the embedding that the loss sees."""
+    """Width of the embedding that a projection head makes."""
     lr: float = 1e-3
     """Highest learning rate (AdamW)."""
     layer_decay: float = 1.0

@@ -14,16 +14,19 @@ def contrast_parts(width: int, classes: int, settings: PretrainSettings) -> dict
     """Return what only the contrastive loss needs, by name: `projection`, and `prototypes` where asked for."""
     parts: dict[str, nn.Module] = {"projection": projection_head(width, settings)}
     if settings.prototypes:
-        parts["prototypes"] = BalancedContrast(classes, settings.projection_dim, settings.temperature)
+        dim = width if settings.projection == "none" else settings.projection_dim
+        parts["prototypes"] = BalancedContrast(classes, dim, settings.temperature)
     return parts
 
 
 def projection_head(width: int, settings: PretrainSettings) -> nn.Module:
-    """Return the projection head that `settings` ask for, [N, width] -> [N, projection_dim].
+    """Return the projection head that `settings` ask for, [N, width] -> [N, projection_dim] ([N, width] for `none`).
 
     Khosla et al. 2020 use an MLP of two layers; Chen et al. 2020 (arXiv 2006.10029) use three, with batch norm. The
     loss normalises the output.
     """
+    if settings.projection == "none":
+        return nn.Identity()
     if settings.projection == "linear":
         return nn.Linear(width, settings.projection_dim)
     hidden, normalised = settings.projection_hidden, settings.projection_norm
