@@ -52,7 +52,7 @@ def write_competition(folder: Path, labels: Sequence[str], test_rows: int = 12, 
 def run_stage(name: str, root: Path, *flags: str) -> None:
     """Run a stage in this process with the tiny settings; later flags win."""
     module = importlib.import_module(name)
-    module.main(["--root", str(root), "--config", str(REPOSITORY / "configs/default.yaml"), *TINY, *flags])
+    module.main(["--root", str(root), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY, *flags])
 
 
 def run_all(root: Path, *flags: str) -> None:
@@ -64,7 +64,7 @@ def run_all(root: Path, *flags: str) -> None:
 def run_command(script: str, root: Path, *flags: str, **kwargs: object) -> "subprocess.CompletedProcess[str]":
     """Run a stage as a user does, in a process of its own, with the tiny settings."""
     command = [sys.executable, str(REPOSITORY / f"src/{script}.py"), "--root", str(root)]
-    command += ["--config", str(REPOSITORY / "configs/default.yaml"), *TINY, *flags]
+    command += ["--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY, *flags]
     return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
 
 

@@ -12,7 +12,7 @@ from tests.conftest import REPOSITORY, TINY, run_stage
 
 
 def fold_data(root: Path, *flags: str) -> FoldData:
-    argv = ["--root", str(root), "--config", str(REPOSITORY / "configs/default.yaml"), *TINY, *flags]
+    argv = ["--root", str(root), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY, *flags]
     return FoldData(load_experiment(parse("", argv, per_fold=True)), 1, torch.device("cpu"))
 
 

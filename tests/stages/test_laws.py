@@ -139,7 +139,7 @@ def test_a_second_call_does_nothing_but_say_so(finished: Path, capsys: pytest.Ca
 def test_a_finished_stage_is_skipped_without_importing_torch(finished: Path) -> None:
     code = (
         "import sys; sys.path.insert(0, 'src'); import finetune;"
-        f"finetune.main({['--root', str(finished), '--config', 'configs/default.yaml', *TINY]!r});"
+        f"finetune.main({['--root', str(finished), '--config', 'configs/cross_entropy.yaml', *TINY]!r});"
         "sys.exit('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
@@ -159,7 +159,7 @@ def test_other_settings_stop_with_their_names_and_change_nothing(finished: Path)
 def test_later_calls_start_from_the_runs_own_settings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import finetune
 
-    finetune.main(["--root", str(finished), "--config", str(REPOSITORY / "configs/default.yaml"), "--fold", "1"])
+    finetune.main(["--root", str(finished), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), "--fold", "1"])
     assert capsys.readouterr().out == "finetune fold 1: done already\n"
 
 
@@ -214,7 +214,7 @@ def test_five_kills_do_not_change_the_submission(root: Path, finished: Path) -> 
     kills = 0
     for script in ("pretrain", "finetune", "predict", "tune", "ensemble"):
         command = [sys.executable, str(REPOSITORY / f"src/{script}.py"), "--root", str(root)]
-        command += ["--config", str(REPOSITORY / "configs/default.yaml"), *TINY]
+        command += ["--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for_work(root, script, process, draw.uniform(0.0, 0.4))
         process.send_signal(signal.SIGKILL)

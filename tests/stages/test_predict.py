@@ -71,7 +71,7 @@ def test_the_weight_blends_head_and_class_means_for_every_reader_and_the_files_k
     run_stage("predict", trained, "--fold=1", "--force", "--predict.prototype_weight=0.3")
     content = read_npz(trained / PART / "oof.npz")
     assert all(np.array_equal(apart[name], content[name]) for name in apart)
-    argv = ["--root", str(trained), "--config", str(REPOSITORY / "configs/default.yaml"), *TINY]
+    argv = ["--root", str(trained), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY]
     experiment = load_experiment(parse("", [*argv, "--predict.prototype_weight=0.3"]))
     found = merge_views(read_out_of_fold(experiment, [1]), 1.0)
     head, means = (merge_views(content[name], 1.0) for name in ("logits", "prototype_logits"))

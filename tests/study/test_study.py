@@ -31,7 +31,7 @@ ROUNDS: list[dict[str, Any]] = [{"folds": [0], "seeds": [0], "keep": 1}, {"folds
 
 def write_study(root: Path, variants: dict[str, dict[str, Any]], rounds: list[dict[str, Any]]) -> Path:
     flags = dict(word.removeprefix("--").split("=") for word in TINY)
-    content = {"config": "configs/default.yaml", "flags": flags, "baseline": "ce", "variants": variants}
+    content = {"config": "configs/cross_entropy.yaml", "flags": flags, "baseline": "ce", "variants": variants}
     path = root / "tiny.yaml"
     path.write_text(yaml.safe_dump({**content, "rounds": rounds}, sort_keys=False))
     return path
