@@ -10,7 +10,7 @@ from supcon.scores import class_shares
 
 
 def test_the_table_holds_folds_and_pooled_with_intervals_around_the_score(finished: Path) -> None:
-    scores = json.loads((finished / "runs" / "default" / "scores.json").read_text())
+    scores = json.loads((finished / "runs" / "cross_entropy" / "scores.json").read_text())
     for kind in ("raw", "cross_fitted"):
         assert list(scores[kind]) == ["fold 0", "fold 1", "fold 2", "pooled"]
         for score in scores[kind].values():
@@ -29,9 +29,9 @@ def test_the_ledger_holds_the_scores_and_the_hash_of_the_file(finished: Path) ->
     content = (finished / "submissions" / row["file"]).read_bytes()
     assert row["sha256"] == hashlib.sha256(content).hexdigest()
     assert content == (finished / "submissions" / "submission.csv").read_bytes()
-    decision = json.loads((finished / "runs" / "default" / "decision.json").read_text())
+    decision = json.loads((finished / "runs" / "cross_entropy" / "decision.json").read_text())
     assert float(row["cross_fitted_macro_f1"]) == pytest.approx(decision["cross_fitted_macro_f1"], abs=1e-5)
-    assert row["run"] == "default"
+    assert row["run"] == "cross_entropy"
 
 
 def test_class_shares_show_what_the_decision_moved() -> None:

@@ -140,7 +140,7 @@ def test_every_way_of_training_runs_through(root: Path, flags: tuple[str, ...]) 
     run_stage("make_folds", root)
     for stage in ("pretrain", "finetune", "predict"):
         run_stage(stage, root, "--fold=0", *flags)
-    folder = root / "runs" / "default" / "fold0"
+    folder = root / "runs" / "cross_entropy" / "fold0"
     assert (folder / "oof.npz").exists()
     assert (folder / "finetune.csv").read_text().count("\n") == 1 + 16
     assert not list(folder.glob("*.checkpoint.pt"))

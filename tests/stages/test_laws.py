@@ -22,7 +22,7 @@ PREDICTIONS = ("oof.npz", "test.npz")
 
 
 def run_folder(root: Path) -> Path:
-    return root / "runs" / "default"
+    return root / "runs" / "cross_entropy"
 
 
 def prediction_bytes(root: Path, fold: int) -> list[bytes]:
@@ -184,7 +184,7 @@ def test_a_submission_that_another_run_replaced_is_put_back(root: Path, capsys: 
     newest.write_bytes(b"another run's")
     run_stage("ensemble", root)
     assert newest.read_bytes() == content
-    assert "submission.csv is default-" in capsys.readouterr().out
+    assert "submission.csv is cross_entropy-" in capsys.readouterr().out
     for path in (root / "submissions").glob("*.csv"):
         path.unlink()
     run_stage("ensemble", root)

@@ -16,7 +16,7 @@ from supcon.metrics.f1 import macro_f1
 from supcon.predictions import read_out_of_fold
 from tests.conftest import REPOSITORY, TINY, run_stage
 
-PART = "runs/default/fold1"
+PART = "runs/cross_entropy/fold1"
 
 
 @pytest.fixture
