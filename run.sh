@@ -34,7 +34,7 @@ setup() {
   if [ ! -x "$python" ]; then
     local base
     for base in python3.13 python3.12 python3.11 python3; do
-      command -v "$base" >/dev/null && "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' && break
+      command -v "$base" >/dev/null && "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break
       base=""
     done
     [ -n "$base" ] || fail "Python 3.11 or newer is needed: install it, or name one with SUPCON_PYTHON"
