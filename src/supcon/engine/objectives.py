@@ -141,8 +141,8 @@ class Classification:
 def _geometry(projection: nn.Module, features: Tensor, labels: Tensor) -> Metrics:
     """Return alignment and uniformity of what the loss would see of these rows.
 
-    Of projections, not features: these spread over the whole sphere, while features behind a ReLU keep to one corner
-    of it. Of held-out rows, since the loss itself tells of the training rows.
+    Of what the projection head makes of the features (with `none`: of the features themselves, which behind a ReLU keep
+    to one corner of the sphere). Of held-out rows, since the loss itself tells of the training rows.
     """
     embeddings = projection.eval()(features)
     metrics = {"alignment": alignment(embeddings, labels), "uniformity": uniformity(embeddings)}

@@ -1,4 +1,4 @@
-"""Macro-F1 by counting, and its bootstrap by resampling the cells of the confusion matrix."""
+"""Macro-F1 by counting, and its bootstrap by resampling the cells of the confusion matrix, or whole groups."""
 
 from collections.abc import Sequence
 
@@ -37,18 +37,20 @@ def paired_bootstrap(
     """
     cells = np.stack([true, *predictions]) if groups is None else groups[None]
     _, unit, rows = np.unique(cells, axis=1, return_inverse=True, return_counts=True)
-    copies = rows if groups is None else np.ones_like(rows)
-    draws = np.random.default_rng(seed).multinomial(copies.sum(), copies / copies.sum(), size=resamples)
+    copies = (
+        rows if groups is None else np.ones_like(rows)
+    )  # a cell stands for that many equal rows, a group for itself
+    draws = np.random.default_rng(seed).multinomial(copies.sum(), copies / copies.sum(), size=resamples).astype(float)
 
-    def drawn(kept: npt.NDArray[np.bool_], labels: Labels) -> Scores:
-        """Return how many of the kept rows each sample has of each label, [resamples, classes]."""
-        of_unit = np.bincount(unit[kept] * classes + labels[kept], minlength=len(copies) * classes)
+    def drawn(unit: Labels, labels: Labels) -> Scores:
+        """Return how many rows of each label every sample has, [resamples, classes]."""
+        of_unit = np.bincount(unit * classes + labels, minlength=len(copies) * classes)
         return draws @ (of_unit.reshape(-1, classes) / copies[:, None])
 
-    every = np.ones(len(true), bool)
-    in_true = drawn(every, true)
+    in_true = drawn(unit, true)
     scores = []
     for predicted in predictions:
-        hits, total = drawn(predicted == true, true), in_true + drawn(every, predicted)
+        right = predicted == true
+        hits, total = drawn(unit[right], true[right]), in_true + drawn(unit, predicted)
         scores.append((2 * hits / np.maximum(total, 1)).mean(axis=1))
     return scores
