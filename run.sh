@@ -15,6 +15,7 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   predict    out-of-fold and test logits                            ./run.sh predict --fold 3
   tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
   ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
+  check      does a file fit sample_submission.csv?                 ./run.sh check submissions/mine.csv
   study      compare variants at the same image passes              ./run.sh study studies/digits.yaml
   setup      make .venv and install requirements.txt, nothing else  ./run.sh setup
   test       lint, types and tests                                  ./run.sh test
@@ -63,7 +64,7 @@ case "$command" in
     stage tune "$@"
     stage ensemble "$@" ;;
   folds) setup requirements.txt; stage make_folds "$@" ;;
-  pretrain | finetune | predict | tune | ensemble | study) setup requirements.txt; stage "$command" "$@" ;;
+  pretrain | finetune | predict | tune | ensemble | check | study) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test)
     setup requirements-dev.txt

@@ -4,11 +4,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from supcon.artifacts.files import digest, read_json, sha256_file, write_atomic, write_json
 from supcon.artifacts.stage import StageRun
-from supcon.competition.submission import add_to_ledger, read_solution, write_submission
+from supcon.competition.submission import add_to_ledger, label_rows, probability_rows, read_solution, write_submission
 from supcon.config import parse
-from supcon.decision.merge import merge_members, merge_views
+from supcon.decision.merge import LogProbabilities, merge_members, merge_views
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
@@ -33,36 +36,44 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     rule = Rule.from_json(decision["rule"])
     members = read_test(experiment)
     merged, exponent = merge_members([merge_views(logits, rule.temperature) for logits in members])
-    predicted = rule.decide(merged)
+    predicted = rule.predict(merged, experiment.metric)
     table = score_table(experiment, decision)
     solution = read_solution(competition.folder, competition)
 
-    labels = {name: classes[label] for name, label in zip(competition.test["id"], predicted, strict=True)}
+    rows = submission_rows(experiment, rule, merged)
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     for file in (path, newest):
-        write_submission(file, competition, labels)
+        write_submission(file, competition, rows)
     add_to_ledger(path.with_name("ledger.csv"), ledger_row(stage, path, table))
 
     private = None
     if solution is not None:
         singles = [
-            Rule.from_json(decision["fold_rules"][str(fold)]).decide_logits(logits)
+            Rule.from_json(decision["fold_rules"][str(fold)]).predict_logits(logits, experiment.metric)
             for fold, logits in enumerate(members)
         ]
         private = private_scores(solution, experiment, singles, predicted)
-    shares = class_shares(classes, merged.argmax(axis=1), predicted)
+    shares = class_shares(classes, merged.argmax(axis=1), rule.decide(merged))
     scores = {**table.as_json(), "private": private.as_json() if private else None}
     write_json(stage.folder / "scores.json", {**scores, "exponent": exponent, "class_shares": shares})
     stage.finish(started, submission=path.name, sha256=sha256_file(path))
 
     print(f"ensemble: {len(members)} folds merged, sharpened by exponent {exponent:.3f}, decision {rule.rung}")
-    if rule.rung != "argmax":
+    if not experiment.metric.of_probabilities and rule.rung != "argmax":
         print("class shares by argmax and by the decision: " + ", ".join(
             f"{name} {before:.3f} {after:.3f}" for name, (before, after) in shares.items()
         ))  # fmt: skip
     print(table.text() + (private.text(table) if private else ""))
     print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
+
+
+def submission_rows(experiment: Experiment, rule: Rule, merged: LogProbabilities) -> pd.DataFrame:
+    """Return what the sample asks for: the decided labels, or probabilities whose largest is the decided class."""
+    sample, ids, classes = experiment.competition.sample, experiment.competition.test["id"], experiment.classes
+    if sample.one_hot:
+        return probability_rows(sample, ids.to_list(), np.exp(rule.probabilities(merged)), classes)
+    return label_rows(sample, {name: classes[label] for name, label in zip(ids, rule.decide(merged), strict=True)})
 
 
 def restore_newest(stage: StageRun) -> None:
@@ -94,8 +105,9 @@ def ledger_row(stage: StageRun, path: Path, table: ScoreTable) -> dict[str, str]
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
         "run": stage.call.run,
         "fingerprint": digest(stage.fingerprint)[:16],
-        "raw_macro_f1": f"{table.raw[POOLED].score:.5f}",
-        "cross_fitted_macro_f1": f"{table.cross_fitted[POOLED].score:.5f}",
+        "metric": stage.call.settings.tune.metric,
+        "raw": f"{table.raw[POOLED].score:.5f}",
+        "cross_fitted": f"{table.cross_fitted[POOLED].score:.5f}",
         "sha256": sha256_file(path),
         "file": path.name,
     }

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
 from supcon.decision.merge import merge_views
@@ -62,8 +64,15 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         outputs = evaluate(model, loader, len(loader), device, settings.train.precision, label)
         predicted = dict(zip(classifiers, outputs.unbind(dim=2), strict=True))
         predicted[HEAD] = predicted[HEAD] + data.log_odds_shift
-        return {name: logits.numpy() for name, logits in predicted.items()}
+        readable = ~np.isin(positions, list(images.problems))[:, None, None]
+        prior = data.natural_prior.log().clamp(min=-20).numpy()  # all that is known of an unreadable image
+        return {name: np.where(readable, logits.numpy(), prior) for name, logits in predicted.items()}
 
+    for position in sorted(images.problems):
+        if position >= len(experiment.split):
+            print(
+                f"{stage.label}: {experiment.competition.paths[position]} is unreadable: its row gets the class shares"
+            )
     held_out, classes = experiment.rows_of(fold), experiment.classes
     oof, test = predict("oof", held_out), predict("test", experiment.test_positions)
     write_predictions(stage.folder / "oof.npz", experiment.split["id"][held_out], oof, classes, list(views))

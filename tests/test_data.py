@@ -10,6 +10,7 @@ from supcon.augment import RandomView, prediction_views
 from supcon.config.settings import AugmentSettings
 from supcon.data import FixedViews, TrainingViews, fixed_loader, training_loader
 from supcon.images.cache import ImageCache, open_cache
+from supcon.images.hashes import content_hashes
 from supcon.sampler import PKSampler
 
 AUGMENT = AugmentSettings(hflip=False, shift=0.2, rotate=30)
@@ -20,7 +21,8 @@ def cache_of(folder: Path, images: int = 12) -> ImageCache:
     for number in range(images):
         pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3)).astype(np.uint8)
         cv2.imwrite(str(folder / "in" / f"{number}.png"), pixels)
-    return open_cache(folder / "cache", folder / "in", [f"{n}.png" for n in range(images)], "digest", 20, "squash")
+    files = [folder / "in" / f"{number}.png" for number in range(images)]
+    return open_cache(folder / "cache", files, content_hashes(folder / "cache", files), 20, "squash")
 
 
 def epoch_of(cache: ImageCache, workers: int, epoch: int, views: int = 2) -> tuple[torch.Tensor, torch.Tensor]:

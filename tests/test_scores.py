@@ -30,7 +30,7 @@ def test_the_ledger_holds_the_scores_and_the_hash_of_the_file(finished: Path) ->
     assert row["sha256"] == hashlib.sha256(content).hexdigest()
     assert content == (finished / "submissions" / "submission.csv").read_bytes()
     decision = json.loads((finished / "runs" / "cross_entropy" / "decision.json").read_text())
-    assert float(row["cross_fitted_macro_f1"]) == pytest.approx(decision["cross_fitted_macro_f1"], abs=1e-5)
+    assert float(row["cross_fitted"]) == pytest.approx(decision["cross_fitted"], abs=1e-5)
     assert row["run"] == "cross_entropy"
 
 

@@ -10,12 +10,13 @@ import pandas as pd
 
 from supcon.artifacts.files import digest, sha256_file
 from supcon.artifacts.stage import StageRun
-from supcon.competition.folds import read_folds
+from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
 from supcon.config import Call
 from supcon.errors import UserError
-from supcon.images.cache import ImageCache, open_cache
+from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
+from supcon.metrics.metric import Metric, make_metric
 
 Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
 
@@ -36,20 +37,20 @@ class Experiment:
     competition: Competition
     split: pd.DataFrame  # id, label, group, fold; in the order of the training table
 
-    @property
+    @cached_property
     def classes(self) -> list[str]:
-        """Class names, sorted by code point; a class number is a place in this list."""
-        return self.competition.classes
+        """Class names of the rows that are not left out, sorted by code point; a class number is a place in it."""
+        return sorted(self.split["label"][self.fold > LEFT_OUT].unique())
 
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
-        """Class numbers of the training rows."""
+        """Class numbers of the training rows; -1 where a row is left out with its whole class."""
         number = {name: position for position, name in enumerate(self.classes)}
-        return np.array([number[label] for label in self.split["label"]], dtype=np.int64)
+        return np.array([number.get(label, -1) for label in self.split["label"]], dtype=np.int64)
 
     @cached_property
     def fold(self) -> npt.NDArray[np.int64]:
-        """Fold numbers of the training rows."""
+        """Fold numbers of the training rows; TRAIN_ONLY and LEFT_OUT are below 0."""
         return np.array(self.split["fold"], dtype=np.int64)
 
     @cached_property
@@ -75,10 +76,34 @@ class Experiment:
         """Return the row numbers of a fold's held-out rows."""
         return np.flatnonzero(self.fold == fold)
 
+    def training_rows_of(self, fold: int) -> Rows:
+        """Return the row numbers that a fold's models are trained on."""
+        return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
+
+    @cached_property
+    def unscored(self) -> Rows:
+        """How many rows of each class are always trained on and never scored, [classes]."""
+        return np.bincount(self.labels[self.fold == TRAIN_ONLY], minlength=len(self.classes))
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The host's metric over the classes that have rows to score."""
+        scored = np.unique(self.labels[self.scored_rows])
+        return make_metric(self.call.settings.tune.metric, len(self.classes), scored)
+
+    @cached_property
+    def scored_rows(self) -> Rows:
+        """Row numbers of the training rows that some fold holds out, in their order."""
+        return np.flatnonzero(self.fold >= 0)
+
     @property
     def test_positions(self) -> Rows:
         """Positions of the test rows in the image cache; those of the training rows are their row numbers."""
         return np.arange(len(self.split), len(self.split) + len(self.competition.test))
+
+    def readable_test_positions(self, images: ImageCache) -> Rows:
+        """Return `test_positions` without those of unreadable images."""
+        return np.setdiff1d(self.test_positions, list(images.problems))
 
     @cached_property
     def images_digest(self) -> str:
@@ -96,7 +121,7 @@ class Experiment:
 
     @cached_property
     def _hashes(self) -> list[str]:
-        return content_hashes(self.call.root / "cache", self.competition.folder, self.competition.paths)
+        return content_hashes(self.call.root / "cache", self.competition.files)
 
     @cached_property
     def _weights_digest(self) -> str:
@@ -117,14 +142,18 @@ class Experiment:
         return data.test_size or data.image_size
 
     def _open_images(self, side: int) -> ImageCache:
-        return open_cache(
-            self.call.root / "cache",
-            self.competition.folder,
-            self.competition.paths,
-            self.images_digest,
-            side,
-            self.call.settings.data.fit,
-        )
+        cache, files, data = self.call.root / "cache", self.competition.files, self.call.settings.data
+        images = open_cache(cache, files, self._hashes, side, data.fit)
+        left_out = set(np.flatnonzero(self.fold == LEFT_OUT).tolist())
+        if data.bad_images == "error":
+            require_readable(images, files, left_out)
+        later = [position for position in images.problems if position < len(self.split) and position not in left_out]
+        if later:
+            raise UserError(
+                f"{files[later[0]]} cannot be read ({images.problems[later[0]]}), but had a fold: empty its fold in"
+                " folds/folds.csv to leave it out, or delete folds.csv to split anew"
+            )
+        return images
 
     def stage(self, name: str, fold: int | None = None) -> StageRun:
         """Return a stage of this run with its inputs; `UserError` when a stage before it is not done."""
@@ -145,7 +174,7 @@ class Experiment:
                 inputs[f"predict fold {one}"] = self.stage("predict", one).require()
         if name == "ensemble":
             inputs["tune"] = self.stage("tune").require()
-            inputs[SAMPLE] = sha256_file(self.competition.folder / SAMPLE)
+            inputs[SAMPLE] = sha256_file(self.competition.sample.path)
         return StageRun(self.call, name, fold, STAGE_FILES[name], inputs)
 
     @cached_property
@@ -155,6 +184,6 @@ class Experiment:
 
 def load_experiment(call: Call) -> Experiment:
     """Read the host's files and the split. Raises `UserError` where they do not fit."""
-    competition = read_competition(call.root / "input", call.settings.data)
-    split = read_folds(call.root / "folds" / "folds.csv", competition, call.settings.data)
+    competition = read_competition(call.root / "input", call.root / "cache", call.settings.data)
+    split = read_folds(call.root / "folds" / "folds.csv", competition.train, call.settings.data)
     return Experiment(call, competition, split)

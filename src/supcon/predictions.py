@@ -30,7 +30,7 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
 
 
 def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None) -> Logits:
-    """Return the logits of all training rows, or of some folds', each by the model that never saw it.
+    """Return the logits of all scored training rows, or of some folds', each by the model that never saw it.
 
     [rows, views, classes], head and class means blended as `predict.prototype_weight` says.
     """
@@ -92,7 +92,7 @@ def write_tables(experiment: Experiment) -> None:
     folder, classes = experiment.call.run_folder, experiment.classes
     oof = merge_views(read_out_of_fold(experiment), 1.0)
     test, _ = merge_members([merge_views(logits, 1.0) for logits in read_test(experiment)])
-    _write_probabilities(folder / "oof.csv", experiment.split["id"], oof, classes)
+    _write_probabilities(folder / "oof.csv", experiment.split["id"].iloc[experiment.scored_rows], oof, classes)
     _write_probabilities(folder / "test.csv", experiment.competition.test["id"], test, classes)
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from supcon.decision.merge import merge_views
+from supcon.decision.rule import Rule
 from supcon.experiment import Experiment
-from supcon.metrics.f1 import Labels, bootstrap_macro_f1, macro_f1
+from supcon.metrics.f1 import Labels
+from supcon.metrics.metric import Metric, Prediction, make_metric
 from supcon.predictions import read_out_of_fold
 
 POOLED = "pooled"
@@ -17,7 +19,7 @@ POOLED = "pooled"
 
 @dataclass(frozen=True)
 class Score:
-    """A macro-F1 with its bootstrap: 95 % interval and standard error."""
+    """A score with its bootstrap: 95 % interval and standard error."""
 
     score: float
     low: float
@@ -30,8 +32,9 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Out-of-fold macro-F1 by fold and pooled: raw (argmax) and cross-fitted (the decision made elsewhere)."""
+    """Out-of-fold scores by fold and pooled: raw (nothing tuned) and cross-fitted (the decision made elsewhere)."""
 
+    metric: str  # as tables call it
     raw: dict[str, Score]
     cross_fitted: dict[str, Score]
 
@@ -41,14 +44,15 @@ class ScoreTable:
 
     def text(self) -> str:
         """Return the table, the cross-fitted score first."""
-        lines = [f"{'out-of-fold macro-F1':<22}{'cross-fitted [95 %]':<28}raw [95 %]"]
-        lines += [f"{name:<22}{self.cross_fitted[name]!s:<28}{self.raw[name]}" for name in self.raw]
+        width = max(22, len(self.metric) + 14)
+        lines = [f"{f'out-of-fold {self.metric}':<{width}}{'cross-fitted [95 %]':<28}raw [95 %]"]
+        lines += [f"{name:<{width}}{self.cross_fitted[name]!s:<28}{self.raw[name]}" for name in self.raw]
         return "\n".join(lines)
 
 
 @dataclass(frozen=True)
 class PrivateScores:
-    """Macro-F1 on the private leaderboard's labels."""
+    """The metric on the private leaderboard's labels."""
 
     single_folds: list[float]
     single_mean: float  # what the cross-fitted score estimates
@@ -65,32 +69,39 @@ class PrivateScores:
         error = float(np.hypot(estimate.standard_error, self.standard_error))
         difference = self.single_mean - estimate.score
         return (
-            f"\nprivate macro-F1, mean of single folds: {self.single_mean:.4f}, {difference:+.4f} from the cross-fitted"
-            f" score ({abs(difference) / max(error, 1e-9):.1f} standard errors of {error:.4f})"
-            f"\nprivate macro-F1, ensemble:             {self.ensemble}"
+            f"\nprivate {table.metric}, mean of single folds: {self.single_mean:.4f}, {difference:+.4f} from the"
+            f" cross-fitted score ({abs(difference) / max(error, 1e-9):.1f} standard errors of {error:.4f})"
+            f"\nprivate {table.metric}, ensemble:             {self.ensemble}"
             f"\ngain of the ensemble over single folds: {self.ensemble.score - self.single_mean:+.4f}"
         )
 
 
 def score_table(experiment: Experiment, decision: Mapping[str, Any]) -> ScoreTable:
     """Return the scores of a run's out-of-fold rows under its decision.json."""
-    logits = read_out_of_fold(experiment)
-    number = {name: position for position, name in enumerate(experiment.classes)}
-    cross_fitted = np.array([number[decision["cross_fitted_labels"][name]] for name in experiment.split["id"]])
-    return ScoreTable(_by_fold(experiment, merge_views(logits, 1.0).argmax(axis=1)), _by_fold(experiment, cross_fitted))
+    logits, metric = read_out_of_fold(experiment), experiment.metric
+    fold = experiment.fold[experiment.scored_rows]
+    raw = merge_views(logits, 1.0)
+    cross_fitted = np.empty_like(raw) if metric.of_probabilities else np.empty(len(raw), np.int64)
+    for number, rule in decision["fold_rules"].items():
+        rows = fold == int(number)
+        cross_fitted[rows] = Rule.from_json(rule).predict_logits(logits[rows], metric)
+    untuned = raw if metric.of_probabilities else raw.argmax(axis=1)
+    return ScoreTable(metric.title, _by_fold(experiment, untuned), _by_fold(experiment, cross_fitted))
 
 
 def private_scores(
-    solution: pd.Series, experiment: Experiment, single_folds: Sequence[Labels], ensemble: Labels
+    solution: pd.Series, experiment: Experiment, single_folds: Sequence[Prediction], ensemble: Prediction
 ) -> PrivateScores:
-    """Score each single fold's test labels and the ensemble's against the solution."""
+    """Score each single fold's predictions of the test rows and the ensemble's against the solution."""
     number = {name: position for position, name in enumerate(experiment.classes)}
     true = np.array([number[name] for name in solution])
-    count = len(experiment.classes)
-    singles = [macro_f1(true, labels, count) for labels in single_folds]
+    # the host scores every class that its rows have, those too small for our folds too
+    metric = make_metric(experiment.metric.name, len(experiment.classes), np.unique(true))
+    singles = [_score(experiment, metric, true, predicted) for predicted in single_folds]
     # the folds' models err on the same images: one fold's error is also the error of their mean
-    errors = [_score(experiment, true, labels).standard_error for labels in single_folds]
-    return PrivateScores(singles, float(np.mean(singles)), float(np.mean(errors)), _score(experiment, true, ensemble))
+    error = float(np.mean([single.standard_error for single in singles]))
+    scores = [single.score for single in singles]
+    return PrivateScores(scores, float(np.mean(scores)), error, _score(experiment, metric, true, ensemble))
 
 
 def class_shares(classes: list[str], before: Labels, after: Labels) -> dict[str, tuple[float, float]]:
@@ -99,15 +110,16 @@ def class_shares(classes: list[str], before: Labels, after: Labels) -> dict[str,
     return {name: (round(float(a), 4), round(float(b), 4)) for name, a, b in zip(classes, *counts, strict=True)}
 
 
-def _by_fold(experiment: Experiment, predicted: Labels) -> dict[str, Score]:
-    rows = {f"fold {fold}": experiment.fold == fold for fold in range(experiment.call.settings.data.folds)}
+def _by_fold(experiment: Experiment, predicted: Prediction) -> dict[str, Score]:
+    scored, metric = experiment.scored_rows, experiment.metric
+    fold, true = experiment.fold[scored], experiment.labels[scored]
+    rows = {f"fold {number}": fold == number for number in range(experiment.call.settings.data.folds)}
     rows[POOLED] = np.ones(len(predicted), bool)
-    return {name: _score(experiment, experiment.labels[mask], predicted[mask]) for name, mask in rows.items()}
+    return {name: _score(experiment, metric, true[mask], predicted[mask]) for name, mask in rows.items()}
 
 
-def _score(experiment: Experiment, true: Labels, predicted: Labels) -> Score:
+def _score(experiment: Experiment, metric: Metric, true: Labels, predicted: Prediction) -> Score:
     tune = experiment.call.settings.tune
-    draws = bootstrap_macro_f1(true, predicted, len(experiment.classes), tune.bootstrap, tune.seed)
+    (draws,) = metric.bootstrap(true, [predicted], tune.bootstrap, tune.seed)
     low, high = np.percentile(draws, [2.5, 97.5])
-    score = macro_f1(true, predicted, len(experiment.classes))
-    return Score(score, float(low), float(high), float(draws.std()))
+    return Score(metric.score(true, predicted), float(low), float(high), float(draws.std()))

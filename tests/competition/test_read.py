@@ -1,160 +1,138 @@
-"""The host's layouts; every label comes out as it went in."""
+"""The host's layouts are understood without being told; what is ambiguous is asked for by name."""
 
 from pathlib import Path
 
-import cv2
-import numpy as np
+import pandas as pd
 import pytest
 
-from supcon.competition.builtin import class_sizes, write_builtin
-from supcon.competition.read import read_competition
-from supcon.competition.submission import (
-    add_to_ledger,
-    read_solution,
-    verify_submission,
-    write_submission,
-)
-from supcon.config.builtin_mark import holds_builtin
-from supcon.config.settings import DataSettings
 from supcon.errors import UserError
-
-ODD = ["00014", "NA", "None", "1.0", "yes", "crème brûlée", "🦊", 'a "quoted", one', "null"]
-
-
-def image(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.zeros((4, 4, 3), np.uint8))
+from tests.competition.conftest import Read, write_images
 
 
-def folder_layout(folder: Path) -> Path:
-    for number, name in enumerate(["Fat Hen", "Sugar beet"]):
-        for row in range(3):
-            image(folder / "train" / name / f"{number}{row}.jpg")
-    for row in range(2):
-        image(folder / "test" / f"t{row}.jpg")
-    (folder / "sample_submission.csv").write_text("file,species\nt1.jpg,Fat Hen\nt0.jpg,Fat Hen\n")
-    return folder
+def write(folder: Path, **tables: str) -> None:
+    for name, text in tables.items():
+        (folder / f"{name}.csv").write_text(text)
 
 
-def test_one_folder_a_class_is_understood(tmp_path: Path) -> None:
-    competition = read_competition(folder_layout(tmp_path), DataSettings())
-    assert competition.classes == ["Fat Hen", "Sugar beet"]
-    assert competition.train["id"].tolist()[0] == "Fat Hen/00.jpg"
+def test_one_folder_a_class_is_understood(folder: Path, read: Read) -> None:
+    write_images(folder, [f"train/{name}/{row}.jpg" for name in ("Fat Hen", "test tube") for row in range(3)])
+    write_images(folder, ["test/t0.jpg", "test/t1.jpg"])
+    write(folder, sample_submission="file,species\nt1.jpg,Fat Hen\nt0.jpg,Fat Hen\n")
+    competition = read()
+    assert competition.classes == ["Fat Hen", "test tube"]
+    assert competition.train["id"].tolist()[0] == "Fat Hen/0.jpg"
     assert competition.test["path"].tolist() == ["test/t1.jpg", "test/t0.jpg"]  # the sample's order
-    assert (competition.id_column, competition.target_column) == ("file", "species")
+    assert (competition.sample.id_column, competition.sample.targets) == ("file", ["species"])
 
 
-def test_an_image_of_the_other_part_is_never_taken(tmp_path: Path) -> None:
-    for name in ("train/7.png", "test/7.png", "train/8.png"):
-        image(tmp_path / name)
-    (tmp_path / "train.csv").write_text("id,label\n7,a\n8,b\n")
-    (tmp_path / "sample_submission.csv").write_text("id,label\n7,a\n")
-    competition = read_competition(tmp_path, DataSettings())
-    assert competition.train["path"].tolist() == ["train/7.png", "train/8.png"]
-    assert competition.test["path"].tolist() == ["test/7.png"]
-    (tmp_path / "train" / "7.png").unlink()
+def test_class_folders_may_lie_at_the_top_or_in_a_wrapper(folder: Path, read: Read) -> None:
+    write_images(folder, ["pack/cat/1.png", "pack/dog/1.png", "test/9.png"])
+    write(folder, sample_submission="id,label\n9,cat\n")
+    assert read().train["label"].tolist() == ["cat", "dog"]
+
+
+def test_an_image_of_the_other_part_is_never_taken(folder: Path, read: Read) -> None:
+    write_images(folder, ["train/7.png", "test/7.png", "train/8.png"])
+    write(folder, train="id,label\n7,a\n8,b\n", sample_submission="id,label\n7,a\n")
+    assert read().train["path"].tolist() == ["train/7.png", "train/8.png"]
+    assert read().test["path"].tolist() == ["test/7.png"]
+    (folder / "train" / "7.png").unlink()
     with pytest.raises(UserError, match=r"train\.csv: the id '7' has no image"):
-        read_competition(tmp_path, DataSettings())
+        read()
 
 
-def test_labels_that_look_like_something_else_stay_strings(tmp_path: Path) -> None:
-    import pandas as pd
+@pytest.mark.parametrize("name", ["b1", "b1.png", "deep/b1.png", "test/deep/b1", "elsewhere/test/deep/b1.png"])
+def test_ids_may_have_suffixes_and_folders_or_not(folder: Path, read: Read, name: str) -> None:
+    write_images(folder, ["train/x/a1.png", "train/y/a2.png", "test/deep/b1.png"])
+    write(folder, train="id,label\na1,x\na2,y\n", sample_submission=f"id,label\n{name},x\n")
+    assert read().test["path"].tolist() == ["test/deep/b1.png"]
 
-    for row in range(len(ODD)):
-        image(tmp_path / "images" / f"{row:03d}.png")
-    image(tmp_path / "test" / "000.png")
-    ids = [f"{row:03d}" for row in range(len(ODD))]
-    pd.DataFrame({"id": ids, "label": ODD}).to_csv(tmp_path / "train.csv", index=False)
-    pd.DataFrame({"id": ["000"], "label": ["NA"]}).to_csv(
-        tmp_path / "sample_submission.csv", index=False, lineterminator="\r\n"
+
+def test_a_column_of_image_names_beside_the_ids_is_found(folder: Path, read: Read) -> None:
+    write_images(folder, ["images/one.png", "images/two.png", "images/three.png"])
+    write(
+        folder,
+        train="id,width,picture,label\n1,4,one.png,x\n2,4,two.png,y\n",
+        test="id,picture\n3,three.png\n",
+        sample_submission="id,label\n3,x\n",
     )
-    competition = read_competition(tmp_path, DataSettings())
-    assert competition.train["label"].tolist() == ODD
-    assert competition.train["path"][0] == "images/000.png"
-    assert competition.test["path"][0] == "test/000.png"
-    for label in ODD:
-        path = tmp_path / "out.csv"
-        write_submission(path, competition, {"000": label})
-        assert pd.read_csv(path, dtype=str, keep_default_na=False)["label"].tolist() == [label]
-        assert path.read_bytes().count(b"\r\n") == 2  # the sample's line ends
+    assert read().train["path"].tolist() == ["images/one.png", "images/two.png"]
+    assert read().test["path"].tolist() == ["images/three.png"]
+    write(folder, train="id,picture,also,label\n1,one,one,x\n2,two,two,y\n")
+    with pytest.raises(UserError, match=r"\['picture', 'also'\] all name images: choose one with --data\.image_column"):
+        read()
+    assert len(read(image_column="picture").train) == 2
 
 
-def test_group_and_label_columns_are_chosen_by_name(root: Path) -> None:
-    train = root / "input" / "train.csv"
-    lines = train.read_text().splitlines()
-    text = "\n".join(["id,kind,patient"] + [f"{line},p{number // 2}" for number, line in enumerate(lines[1:])])
-    train.write_text(text + "\n")
-    settings = DataSettings(label_column="kind", group_column="patient")
-    assert read_competition(root / "input", settings).train["group"].nunique() == 30
-    with pytest.raises(UserError, match=r"'doctor', only \['id', 'kind', 'patient'\].*--data\.group_column"):
-        read_competition(root / "input", DataSettings(label_column="kind", group_column="doctor"))
+def test_a_label_column_of_another_name_is_taken_only_when_it_is_the_only_one(folder: Path, read: Read) -> None:
+    write_images(folder, ["train/1.png", "train/2.png", "test/3.png"])
+    write(folder, train="id,kind\n1,x\n2,y\n", sample_submission="id,label\n3,x\n")
+    assert read().train["label"].tolist() == ["x", "y"]
+    write(folder, train="id,kind,age\n1,x,4\n2,y,5\n")
+    with pytest.raises(UserError, match=r"name one of \['kind', 'age'\] with --data\.label_column"):
+        read()
+    assert read(label_column="kind").train["label"].tolist() == ["x", "y"]
 
 
-def test_a_submission_is_verified_line_by_line(root: Path) -> None:
-    competition = read_competition(root / "input", DataSettings())
-    path = root / "out.csv"
-    labels = dict.fromkeys(competition.test["id"], "NA")
-    write_submission(path, competition, labels)
-    good = path.read_text()
-    cases = {
-        "line 1": good.replace("id,label", "id,kind"),
-        "line 3: the id is 'b999'": good.replace("b001", "b999"),
-        "line 4: 'nonsense' is no class": good.replace("b002,NA", "b002,nonsense"),
-        "has 11 rows": good.replace("b004,NA\n", ""),
-    }
-    for said, text in cases.items():
-        path.write_text(text)
-        with pytest.raises(UserError, match=said):
-            verify_submission(path, competition)
-    with pytest.raises(UserError, match="1 test rows have no prediction, first 'b003'"):
-        write_submission(path, competition, {name: "NA" for name in labels if name != "b003"})
+def test_a_sample_with_a_column_a_class_finds_the_labels(folder: Path, read: Read) -> None:
+    write_images(folder, ["train/1.png", "train/2.png", "test/3.png"])
+    write(folder, sample_submission="id,y,x\n3,0.5,0.5\n", train="id,when,kind\n1,x,x\n2,z,y\n")
+    assert read().train["label"].tolist() == ["x", "y"]
+    assert read().sample.one_hot
+    write(folder, train="id,x,y\n1,1,0\n2,0.0,1.0\n")
+    assert read().train["label"].tolist() == ["x", "y"]
+    write(folder, train="id,x,y\n1,1,0\n2,1,1\n")
+    with pytest.raises(UserError, match=r"row 3 marks .*one class must be 1"):
+        read()
+    write(folder, train="id,kind\n1,x\n2,y\n", sample_submission="id,y,x,z\n3,1,0,0\n")
+    with pytest.raises(UserError, match=r"no single column holds the classes"):
+        read()
+    with pytest.raises(UserError, match=r"has the column 'z', which is no class of train\.csv"):
+        read(label_column="kind")
+    write(folder, train="id,kind\n1,x\n2,y\n3,w\n", sample_submission="id,y,x\n3,1,0\n")
+    write_images(folder, ["train/3.png"])
+    with pytest.raises(UserError, match="has the class 'w', for which .* has no column"):
+        read(label_column="kind")
 
 
-def test_the_solution_is_read_by_id(root: Path) -> None:
-    competition = read_competition(root / "input", DataSettings())
-    solution = read_solution(root / "input", competition)
-    assert solution is not None
-    assert list(solution.index) == list(competition.test["id"])
-    path = root / "input" / "solution.csv"
-    path.write_text(path.read_text().replace("b001,NA", "b001,blue"))
-    with pytest.raises(UserError, match="the label 'blue' of 'b001' is no class"):
-        read_solution(root / "input", competition)
-    path.write_text("id,label\nb000,red\n")
-    with pytest.raises(UserError, match="another competition"):
-        read_solution(root / "input", competition)
+def test_group_and_id_columns_are_chosen_by_name(folder: Path, read: Read) -> None:
+    write_images(folder, ["train/1.png", "train/2.png", "test/3.png"])
+    write(folder, train="image,label,patient\n1,x,p\n2,y,p\n", sample_submission="id,label\n3,x\n")
+    with pytest.raises(UserError, match=r"no column 'id', only \['image', .*--data\.id_column"):
+        read()
+    assert read(id_column="image", group_column="patient").train["group"].tolist() == ["p", "p"]
+    with pytest.raises(UserError, match=r"'doctor', only \['image', 'label', 'patient'\].*--data\.group_column"):
+        read(id_column="image", group_column="doctor")
 
 
-def test_the_ledger_keeps_one_row_a_submission(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.csv"
-    row = dict.fromkeys(("time", "run", "raw_macro_f1", "cross_fitted_macro_f1", "file"), "x")
-    for sha256 in ("1", "1", "2"):
-        add_to_ledger(path, {**row, "fingerprint": "f", "sha256": sha256})
-    assert len(path.read_text().splitlines()) == 3
+def test_labels_that_look_like_something_else_stay_strings(folder: Path, read: Read) -> None:
+    odd = ["00014", "NA", "None", "1.0", "yes", "crème brûlée", "🦊", 'a "quoted", one', "null", " spaced "]
+    ids = [f"{row:03d}" for row in range(len(odd))]
+    write_images(folder, [f"images/{name}.png" for name in ids] + ["test/000.png"])
+    pd.DataFrame({"id": ids, "label": odd}).to_csv(folder / "train.csv", index=False)
+    write(folder, sample_submission="id,label\n000,NA\n")
+    assert read().train["label"].tolist() == odd
+    assert read().train["path"][0] == "images/000.png"
+    assert read().test["path"][0] == "test/000.png"
 
 
-def test_the_built_in_competition_is_long_tailed_and_split_by_thirds(tmp_path: Path) -> None:
-    folder = tmp_path / "input"
-    folder.mkdir()
-    (folder / ".gitkeep").touch()
-    write_builtin(folder)
-    competition = read_competition(folder, DataSettings())
-    sizes = class_sizes()
-    assert (sizes[0], sizes[9]) == (450, 90)
-    assert competition.train["label"].value_counts().sort_index().tolist() == [round(n * 2 / 3) for n in sizes]
-    assert len(competition.train) + len(competition.test) == sizes.sum()
-    solution = read_solution(folder, competition)
-    assert solution is not None
-    assert solution.nunique() == 10
-    assert (folder / ".gitkeep").exists()
-    assert not list(tmp_path.glob(".input*"))
-    assert holds_builtin(folder)
-    (folder / "train.csv").write_text("id,label\n")  # the user's own files, beside a mark that outlived the old ones
-    assert not holds_builtin(folder)
+def test_test_rows_without_a_test_table_must_cover_the_test_folder(folder: Path, read: Read) -> None:
+    write_images(folder, ["train/1.png", "train/2.png", "test/3.png", "test/4.png"])
+    write(folder, train="id,label\n1,x\n2,y\n", sample_submission="id,label\n3,x\n")
+    with pytest.raises(UserError, match=r"has no row for test/4\.png \(1 such test images\)"):
+        read()
+    write(folder, test="id\n3\n4\n")
+    with pytest.raises(UserError, match=r"test\.csv has the id '4', which sample_submission\.csv lacks"):
+        read()
+    write(folder, test="id\n3\n3\n")
+    with pytest.raises(UserError, match=r"test\.csv: the id '3' stands in two rows"):
+        read()
 
 
-def test_a_link_to_an_empty_folder_is_not_filled(tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "input").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="is a link or a mount and empty"):
-        write_builtin(tmp_path / "input")
-    assert not list((tmp_path / "elsewhere").iterdir())
+def test_a_linked_folder_is_entered_once(folder: Path, read: Read, tmp_path: Path) -> None:
+    write_images(tmp_path / "disk", ["1.png", "2.png"])
+    (folder / "train").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "loop").symlink_to(tmp_path / "disk")
+    write_images(folder, ["test/3.png"])
+    write(folder, train="id,label\n1,x\n2,y\n", sample_submission="id,label\n3,x\n")
+    assert read().train["path"].tolist() == ["train/1.png", "train/2.png"]

@@ -6,18 +6,24 @@ import pytest
 from supcon.config.settings import TuneSettings
 from supcon.decision.crossfit import Decider
 from supcon.decision.merge import merge_members, merge_views
-from supcon.decision.rule import Rule
+from supcon.decision.rule import Rule, class_prior
+from supcon.decision.tune import Goal
 from supcon.metrics.f1 import macro_f1
+from supcon.metrics.metric import LogLoss, MetricName, make_metric
 from tests.decision.simulate import PRIOR, simulate
 
-FAST = TuneSettings(trials=40, bootstrap=200)
 CLASSES = len(PRIOR)
+
+
+def goal(classes: int = CLASSES, name: MetricName = "macro_f1") -> Goal:
+    metric = make_metric(name, classes, np.arange(classes))
+    return Goal(metric, TuneSettings(trials=40, bootstrap=200), np.zeros(classes, np.int64))
 
 
 def decide(rows: int, strength: float, seed: int, folds: int = 4) -> tuple[Decider, np.ndarray, np.ndarray, np.ndarray]:
     (logits,), true = simulate(rows, strength, seed)
     fold = np.arange(rows) % folds
-    return Decider(logits, true, fold, FAST), logits, true, fold
+    return Decider(logits, true, fold, goal()), logits, true, fold
 
 
 def test_a_folds_rule_does_not_depend_on_its_own_labels() -> None:
@@ -25,8 +31,8 @@ def test_a_folds_rule_does_not_depend_on_its_own_labels() -> None:
     shuffled = true.copy()
     held_out = np.flatnonzero(fold == 2)
     shuffled[held_out] = np.random.default_rng(0).permutation(shuffled[held_out])
-    before = Decider(logits, true, fold, FAST).decide()
-    after = Decider(logits, shuffled, fold, FAST).decide()
+    before = Decider(logits, true, fold, goal()).decide()
+    after = Decider(logits, shuffled, fold, goal()).decide()
     assert before.fold_rules[2] == after.fold_rules[2]
     np.testing.assert_array_equal(before.predicted[held_out], after.predicted[held_out])
     assert before.fold_rules[1] != after.fold_rules[1]
@@ -36,7 +42,7 @@ def test_with_random_labels_the_cross_fitted_score_is_chance_while_in_sample_is_
     draw = np.random.default_rng(1)
     true = draw.integers(0, 4, 800)
     logits = draw.normal(size=(800, 1, 4)).astype(np.float32)
-    decision = Decider(logits, true, np.arange(800) % 4, FAST).decide()
+    decision = Decider(logits, true, np.arange(800) % 4, goal(4)).decide()
     assert abs(macro_f1(true, decision.predicted, 4) - 0.25) < 0.045
     assert decision.ladder[-1].in_sample >= decision.ladder[0].in_sample
 
@@ -82,3 +88,41 @@ def test_a_rule_survives_its_json() -> None:
     plain = Rule(tuple(PRIOR.tolist()))
     assert Rule.from_json(plain.as_json(names)) == plain
     assert set(plain.as_json(names)["thresholds"].values()) == {1.0}
+
+
+def test_the_ladder_climbs_for_the_hosts_metric() -> None:
+    (logits,), true = simulate(1200, 1.0, seed=4)
+    fold = np.arange(1200) % 4
+    accuracy = Decider(logits, true, fold, goal(name="accuracy")).decide()
+    balanced = Decider(logits, true, fold, goal(name="balanced_accuracy")).decide()
+    hits = accuracy.predicted == true
+    assert (
+        hits.mean() > (balanced.predicted == true).mean()
+    )  # argmax is best for one, the prior taken off for the other
+    assert balanced.rule.alpha > 0.3
+    assert balanced.ladder[1].chosen
+
+
+def test_log_loss_gets_a_temperature_and_a_clip_fitted_on_other_rows() -> None:
+    (logits,), true = simulate(1200, 2.0, seed=7)
+    sharp = (4 * logits).astype(np.float32)
+    decision = Decider(sharp, true, np.arange(1200) % 4, goal(name="log_loss")).decide()
+    assert [step.rung for step in decision.ladder] == ["raw", "temperature", "clipping"]
+    assert decision.ladder[1].chosen
+    assert decision.ladder[1].gain > 0.1
+    assert 2 < decision.rule.temperature < 6
+    np.testing.assert_allclose(np.exp(decision.predicted).sum(axis=1), 1)
+    assert LogLoss().score(true, decision.predicted) == pytest.approx(decision.ladder[-1].cross_fitted, abs=0.02)
+
+
+def test_a_clip_saves_a_model_that_is_surely_wrong() -> None:
+    (logits,), true = simulate(1200, 6.0, seed=8)
+    logits[:12] = -30
+    logits[np.arange(12), :, (true[:12] + 1) % CLASSES] = 30
+    decision = Decider(logits, true, np.arange(1200) % 4, goal(name="log_loss")).decide()
+    assert decision.rule.rung == "clipping"
+    assert np.exp(decision.predicted).min() > 1e-5
+
+
+def test_rows_that_are_never_scored_count_in_the_prior() -> None:
+    assert class_prior(np.array([0, 0, 1]), np.array([0, 0, 6])) == (3 / 12, 2 / 12, 7 / 12)

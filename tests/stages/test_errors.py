@@ -1,12 +1,15 @@
 """One error, one line, one fix, exit status 2 (law 8)."""
 
+import fcntl
+import resource
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from supcon.errors import UserError
-from tests.conftest import run_command, run_stage
+from tests.conftest import run_all, run_command, run_stage
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -25,16 +28,53 @@ def test_a_bad_input_is_one_line_on_stderr_and_exit_status_two(root: Path) -> No
     assert not (root / "folds").exists()
 
 
+def no_images(folder: Path) -> None:
+    for path in folder.rglob("*.png"):
+        path.unlink()
+
+
+def write(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / f"{name}.csv").write_bytes(content)
+
+
+def change(name: str, old: str, new: str) -> Callable[[Path], object]:
+    return lambda folder: replace(folder / f"{name}.csv", old, new)
+
+
+SAMPLE, TRAIN = "sample_submission", "train"
 BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
-    ("no sample", lambda f: (f / "sample_submission.csv").unlink(), "sample_submission.csv is missing"),
-    ("empty label", lambda f: replace(f / "train.csv", "a003,red", "a003,"), r"row 5 \(a003\) has no label"),
-    ("no label column", lambda f: replace(f / "train.csv", "id,label", "id,kind"), "name one with --data.label_column"),
-    ("no id column", lambda f: replace(f / "train.csv", "id,label", "image,label"), "has no column 'id'"),
-    ("row twice", lambda f: replace(f / "train.csv", "a003,", "a004,"), "the id 'a004' stands in two rows"),
+    ("no sample", lambda f: (f / "sample_submission.csv").unlink(), "sample_submission.csv is missing: put the host's"),
+    ("no images", no_images, "has no images: put the host's image folders"),
+    ("no tables", lambda f: (f / "train.csv").unlink(), "has neither train.csv nor one folder a class"),
+    ("empty label", change(TRAIN, "a003,red", "a003,"), r"row 5 \(a003\) has no label"),
+    ("no labels", write(TRAIN, b"id\na000\na001\n"), r"no single column .*with --data\.label_column"),
+    ("two labels", change(TRAIN, "id,label", "id,kind,kin"), "line 2 has 2 cells, its header has 3: mend that line"),
+    (
+        "ambiguous label",
+        write(TRAIN, b"id,kind,colour\na000,x,y\na001,y,x\n"),
+        r"name one of \['kind', 'colour'\] with --data\.label_column",
+    ),
+    ("no id column", change(TRAIN, "id,label", "image,label"), r"has no column 'id', .*--data\.id_column"),
+    ("row twice", change(TRAIN, "a003,", "a004,"), "the id 'a004' stands in two rows; 1 rows repeat an id: mend it"),
+    ("row twice, other label", change(TRAIN, "a003,red", "a059,red"), "the id 'a059' stands in two rows"),
+    ("unknown id", change(SAMPLE, "b001", "b999"), "the id 'b999' has no image"),
+    ("test row twice", change(SAMPLE, "b001", "b002"), "sample_submission.csv: the id 'b002' stands in two rows"),
+    ("test row missing", change(SAMPLE, "b001,001\n", ""), "has no row for test/b001.png"),
+    ("extra columns", change(SAMPLE, "id,label", "id,label,score"), "line 2 has 2 cells, its header has 3"),
+    ("extra column", write(SAMPLE, b"id,label,score\nb000,red,1\n"), "no single column holds the classes of"),
     ("test image gone", lambda f: (f / "test" / "b001.png").unlink(), "the id 'b001' has no image"),
-    ("one class", lambda f: (f / "train.csv").write_text("id,label\na000,x\n"), "a single class"),
-    ("three columns", lambda f: replace(f / "sample_submission.csv", "id,label", "id,a,b"), "needed are two"),
-    ("rare class", lambda f: replace(f / "train.csv", "a000,red", "a000,rare"), "class 'rare' has 1 training row,"),
+    ("one class", write(TRAIN, b"id,label\na000,x\n"), "a single class"),
+    ("one column", write(SAMPLE, b"id\nb000\n"), "needed are an id column and what to submit"),
+    ("ragged", change(TRAIN, "a003,red", "a003,red,9"), "line 5 has 3 cells, its header has 2"),
+    ("rubbish", write(TRAIN, bytes(range(128, 256)) * 9), "train.csv is not utf-8 text"),
+    ("no rows", write(TRAIN, b"id,label\n"), "train.csv has a header and no rows"),
+    ("empty file", write(SAMPLE, b""), "sample_submission.csv is empty"),
+    (
+        "rare class",
+        change(TRAIN, "a000,red", "a000,rare"),
+        "class 'rare' has 1 training row, .*rare_classes train_only",
+    ),
+    ("not a zip", lambda f: (f / "data.zip").write_bytes(b"PK rubbish"), "data.zip is not a whole zip file"),
 ]
 
 
@@ -43,17 +83,119 @@ def test_bad_files_are_named_with_the_cure(
     root: Path, name: str, break_it: Callable[[Path], object], said: str
 ) -> None:
     break_it(root / "input")
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=said) as raised:
+        run_stage("make_folds", root)
+    assert "\n" not in str(raised.value)
+    assert not (root / "folds").exists()
+
+
+def encode(path: Path, encoding: str) -> None:
+    path.write_bytes(path.read_text().encode(encoding))
+
+
+READS: list[tuple[str, Callable[[Path], object]]] = [
+    ("utf-16", lambda path: encode(path, "utf-16")),
+    ("a byte order mark", lambda path: encode(path, "utf-8-sig")),
+    ("semicolons", lambda path: path.write_text(path.read_text().replace(",", ";"))),
+    ("crlf", lambda path: path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))),
+]
+
+
+@pytest.mark.parametrize(("name", "rewrite"), READS, ids=[name for name, _ in READS])
+def test_tables_written_elsewhere_are_read(root: Path, name: str, rewrite: Callable[[Path], object]) -> None:
+    for table in ("train", "sample_submission"):
+        rewrite(root / "input" / f"{table}.csv")
+    run_stage("make_folds", root)
+    assert len((root / "folds" / "folds.csv").read_text().splitlines()) == 61
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(root: Path) -> None:
+    def fill() -> None:  # files may not grow past a few kilobytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    run_stage("make_folds", root)
+    result = run_command("pretrain", root, "--fold", "0", preexec_fn=fill)
+    assert result.returncode == 2, result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("error: ")
+    assert "could not be written" in result.stderr
+    assert "Traceback" not in result.stderr
+    left = [path.name for path in (root / "runs").rglob("*") if path.suffix in (".tmp", ".safetensors", ".pt")]
+    assert not left
+    run_stage("pretrain", root, "--fold", "0")  # and it goes on when there is room
+
+
+def test_a_folder_that_cannot_be_written_is_named(root: Path) -> None:
+    (root / "folds").write_text("a file where the folder belongs")
+    with pytest.raises(UserError, match=r"folds.*(could not be written|cannot be read)"):
         run_stage("make_folds", root)
 
 
-def test_a_damaged_image_is_named_and_leaves_no_cache(root: Path) -> None:
+def test_two_processes_in_one_run_folder_do_not_meet(root: Path) -> None:
+    run_stage("make_folds", root)
+    folder = root / "runs" / "cross_entropy" / "fold0"
+    folder.mkdir(parents=True)
+    with (folder / ".pretrain.lock").open("w+") as file:
+        file.write("4711")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        result = run_command("pretrain", root, "--fold", "0")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: pretrain fold 0 of run cross_entropy is being worked on by process 4711")
+    assert not (folder / "pretrain.started.json").exists()
+
+
+def test_weights_of_another_network_are_refused(root: Path) -> None:
+    run_stage("make_folds", root)
+    run_stage("pretrain", root, "--fold=0")
+    run_stage("finetune", root, "--fold=0")
+    path = root / "runs" / "cross_entropy" / "fold0" / "classifier.safetensors"
+    with pytest.raises(UserError, match=r"classifier\.safetensors \(0 of its .* another network's file"):
+        run_stage(
+            "pretrain",
+            root,
+            "--run=other",
+            f"--model.weights={path}",
+            "--model.encoder=resnet10t",
+            "--model.pretrained=true",
+        )
+
+
+def test_a_negative_epoch_and_a_wrong_type_in_a_config_are_named(root: Path) -> None:
+    import make_folds
+
+    config = root / "mine.yaml"
+    for text, said in (("epochs: -1", r"finetune\.epochs -1 is out of bounds"), ("epochs: ten", r"finetune\.epochs")):
+        config.write_text(f"finetune:\n  {text}\n")
+        with pytest.raises(UserError, match=said):
+            make_folds.main(["--root", str(root), "--config", str(config)])
+
+
+def test_a_damaged_image_is_named_and_can_be_left_out(root: Path) -> None:
     run_stage("make_folds", root)
     image = root / "input" / "train" / "a007.png"
     image.write_bytes(image.read_bytes()[:200])
-    with pytest.raises(UserError, match=r"a007\.png is not a readable image"):
+    with pytest.raises(
+        UserError, match=r"1 image cannot be read: .*a007\.png .*leave them out with --data\.bad_images"
+    ):
         run_stage("pretrain", root)
-    assert not list((root / "cache").glob("images-*"))
+    with pytest.raises(UserError, match=r"a007\.png cannot be read .*, but had a fold: empty its fold"):
+        run_stage("pretrain", root, "--data.bad_images=skip")
+    (root / "folds" / "folds.csv").unlink()
+    run_stage("make_folds", root, "--data.bad_images=skip")
+    assert "a007,red,," in (root / "folds" / "folds.csv").read_text()
+    run_stage("pretrain", root, "--data.bad_images=skip", "--fold=0", "--run=other")
+
+
+def test_test_rows_that_cannot_be_read_get_the_class_shares(root: Path) -> None:
+    flags = ["--data.bad_images=skip", "--pretrain.epochs=0", "--finetune.epochs=1", "--pretrain.use_test=true"]
+    (root / "input" / "test" / "b004.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"b004\.png \(empty file\)"):
+        run_stage("make_folds", root)
+    run_all(root, *flags)
+    row = pd.read_csv(root / "runs" / "cross_entropy" / "test.csv", index_col="id").loc["b004"]
+    shares = {"001": 10 / 60, "NA": 20 / 60, "red": 30 / 60}
+    assert all(abs(row[name] - share) < 0.02 for name, share in shares.items())
+    assert len((root / "submissions" / "submission.csv").read_text().splitlines()) == 13
 
 
 @pytest.mark.parametrize(
@@ -66,7 +208,8 @@ def test_a_damaged_image_is_named_and_leaves_no_cache(root: Path) -> None:
         ("--fold=7", "folds are 0 to 2"),
         ("--data.folds=4", "use another --root"),
         ("--model.encoder=resnet_of_dreams", "no such model"),
-        ("--model.weights=/nowhere.safetensors", "/nowhere.safetensors"),
+        ("--model.weights=/nowhere.safetensors", "not read with --model.pretrained false"),
+        ("--model.weights=/nowhere.safetensors --model.pretrained=true", "/nowhere.safetensors"),
         ("--pretrain.micro_batch=1", "micro_batch of 1"),
         ("--pretrain.form=out --pretrain.epsilon=0.5", "belongs to the forms eps_infonce and eps_supcon"),
         ("--pretrain.form=in --pretrain.prototypes=true", "belongs to the form balanced"),

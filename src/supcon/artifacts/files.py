@@ -17,9 +17,9 @@ from supcon.errors import UserError
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a binary file that appears at `path` only when it is whole and on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
             write(file)
             file.flush()
@@ -28,7 +28,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except OSError as error:
         raise UserError(f"{path} could not be written: {error.strerror or error}") from error
     finally:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             temporary.unlink()
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from supcon.artifacts import lock
 from supcon.artifacts.files import digest, read_json, sha256_file, write_json, write_text
 from supcon.config import Call
 from supcon.errors import UserError
@@ -30,7 +31,7 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "finetune": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "finetune"),
     "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
     "tune": ("tune",),
-    "ensemble": ("tune.bootstrap", "tune.seed"),
+    "ensemble": ("tune.metric", "tune.bootstrap", "tune.seed"),
 }
 _FROZEN_KEYS = ("data.test_size", "predict.batch_size")  # how features are computed
 _PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class", "pretrain.batch_size", "pretrain.balance")
@@ -96,17 +97,23 @@ class StageRun:
         """Written first, so that unfinished work is not continued under other settings."""
         return self.folder / f"{self.name}.started.json"
 
+    @property
+    def _lock_file(self) -> Path:
+        return self.folder / f".{self.name}.lock"
+
     def ready(self) -> bool:
         """Say whether there is work to do, and prepare for it.
 
         Returns False, having said so, when the same work is already done. Raises `UserError` when other settings or
-        inputs made what is there; with `--force` that (and finished work too) is moved to runs/NAME/old/ instead.
+        inputs made what is there, or another process is at it; with `--force` what is there, finished or not, is moved
+        to runs/NAME/old/.
         """
-        if self.call.force:
-            self._set_aside()
-        elif self.done():
+        if not self.call.force and self.done():
             print(f"{self.label}: done already", flush=True)
             return False
+        lock.take(self._lock_file, f"{self.label} of run {self.call.run}")
+        if self.call.force:
+            self._set_aside()
         write_resolved(self.call)
         write_json(self.started_file, {"fingerprint": self.fingerprint})
         return True
@@ -132,6 +139,7 @@ class StageRun:
             },
         )
         self.started_file.unlink(missing_ok=True)
+        lock.release(self._lock_file)
 
     def require(self) -> str:
         """Return the hash of this stage's finished work; `UserError` when it is not done, or done otherwise."""

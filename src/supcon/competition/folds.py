@@ -6,126 +6,116 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-from supcon.artifacts.files import read_csv, write_csv
-from supcon.competition.read import Competition
+from supcon.artifacts.files import write_csv
+from supcon.competition.tables import read_table
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
 
 COLUMNS = ["id", "label", "group", "fold"]
+TRAIN_ONLY, LEFT_OUT = -1, -2  # folds of rows that are in every training set, and in none (an empty cell)
 _SEEDS_TRIED = 20  # a grouped split can leave a fold without a class; another seed often does not
 
+Rows = npt.NDArray[np.int64]
 
-def make_folds(competition: Competition, hashes: list[str], settings: DataSettings) -> pd.DataFrame:
+
+def make_folds(train: pd.DataFrame, copies: Rows, left_out: Rows, settings: DataSettings) -> pd.DataFrame:
     """Split the training rows: id, label, group, fold.
 
-    `hashes` are the content hashes of the rows' images: equal images share a group, hence a fold, as do rows of equal
-    `group`. Every fold holds every class, or `UserError` says which one is too small.
+    `copies` [pairs, 2] are rows whose images are copies: they share a group, hence a fold, as do rows of equal `group`.
+    `left_out` rows get no fold. Every fold holds every class; a class too small for that raises `UserError`, or with
+    `data.rare_classes train_only` gets the fold -1, and whatever shares a group with it.
     """
-    train = competition.train
-    _check_sizes(train["label"], settings.folds)
-    groups = join_groups(train["group"].to_list(), hashes)
+    groups = join_groups(train["group"].to_list(), copies)
     labels = train["label"].to_numpy()
-    if len(np.unique(groups)) == len(groups):
-        fold = _assign(labels, None, settings.folds, settings.fold_seed)
-    else:
-        fold = _grouped(labels, groups, settings)
+    fold = np.full(len(train), TRAIN_ONLY)
+    fold[left_out] = LEFT_OUT
+    split = np.flatnonzero((fold != LEFT_OUT) & ~_rare(labels, groups, fold, settings))
+    fold[split] = _split(labels[split], groups[split], settings)
     shared = pd.Series(groups).duplicated(keep=False).to_numpy()
-    return pd.DataFrame(
-        {
-            "id": train["id"],
-            "label": labels,
-            "group": np.where(shared, groups.astype(str), ""),
-            "fold": fold,
-        }
-    )
+    names = np.where(shared, groups.astype(str), "")
+    return pd.DataFrame({"id": train["id"], "label": labels, "group": names, "fold": fold})
 
 
-def join_groups(groups: list[str], hashes: list[str]) -> npt.NDArray[np.int64]:
-    """Number the connected components of rows that share a non-empty group or an image hash."""
-    parent = list(range(len(groups)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    first: dict[tuple[str, str], int] = {}
-    for row, (group, image) in enumerate(zip(groups, hashes, strict=True)):
-        for key in [("image", image)] + ([("group", group)] if group else []):
-            parent[root(row)] = root(first.setdefault(key, row))
-    return np.array([root(row) for row in range(len(groups))], dtype=np.int64)
+def join_groups(groups: list[str], copies: Rows) -> Rows:
+    """Number the connected components of rows that share a non-empty group or are a pair of `copies` [pairs, 2]."""
+    names = pd.Series(groups)
+    named = names[names != ""]
+    first = named.groupby(named).transform(lambda rows: rows.index[0])
+    pairs = np.concatenate([copies.reshape(-1, 2), np.column_stack([named.index, first]).reshape(-1, 2)])
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(groups), len(groups)))
+    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
-def read_folds(path: Path, competition: Competition, settings: DataSettings) -> pd.DataFrame:
-    """Read and check folds.csv: rows in the order of the training table, `fold` as integers.
+def read_folds(path: Path, train: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
+    """Read and check folds.csv, the one made here or the user's own: rows in the order of `train`, folds as integers.
 
     Raises `UserError` when it is absent, does not cover the training rows, or has another number of folds.
     """
     if not path.exists():
         raise UserError(f"{path} is missing: run `python src/make_folds.py` first")
-    table = read_csv(path)
-    if not set(COLUMNS) <= set(table.columns):
-        raise UserError(f"{path} has the columns {list(table.columns)}; needed are {COLUMNS}")
-    train = competition.train
-    if table["id"].duplicated().any() or set(table["id"]) != set(train["id"]):
-        odd = sorted(set(table["id"]) ^ set(train["id"])) or list(table["id"][table["id"].duplicated()])
-        raise UserError(f"{path} does not match the training rows, first at id {odd[0]!r}: delete it and split anew")
-    table = table.set_index("id").loc[train["id"]].reset_index()
-    different = np.flatnonzero(table["label"].to_numpy() != train["label"].to_numpy())
-    if len(different):
-        raise UserError(f"{path} has another label for id {table['id'][different[0]]!r}: delete it and split anew")
-    if not table["fold"].str.fullmatch(r"\d+").all():
-        odd_row = table[~table["fold"].str.fullmatch(r"\d+")].iloc[0]
-        raise UserError(f"{path}: the fold of id {odd_row['id']!r} is {odd_row['fold']!r}, not a number")
-    table["fold"] = table["fold"].astype(int)
-    count = table["fold"].nunique()
-    if count != settings.folds or set(table["fold"]) != set(range(count)):
+    table = read_table(path)
+    if not {"id", "fold"} <= set(table.columns):
+        raise UserError(f"{path} has the columns {list(table.columns)}; needed are id and fold, of {COLUMNS}")
+    twice = table["id"][table["id"].duplicated()]
+    odd = sorted(set(table["id"]) ^ set(train["id"])) or list(twice)
+    if odd:
+        why = "stands in it twice" if len(twice) else "is unknown" if odd[0] in set(table["id"]) else "is missing"
         raise UserError(
-            f"{path} has the folds {sorted(table['fold'].unique())}, the settings ask for {settings.folds}: use another"
-            f" --root for another split (or --data.folds {count})"
+            f"{path} does not match the training rows: id {odd[0]!r} {why}: mend it, or delete it to split anew"
+        )
+    table = table.set_index("id", drop=False).loc[train["id"]].reset_index(drop=True)
+    _check_labels(path, table, train)
+    table = table.assign(label=train["label"].to_numpy(), group=table.get("group", ""), fold=_numbers(path, table))
+    count = table["fold"].max() + 1
+    if set(table["fold"]) - {TRAIN_ONLY, LEFT_OUT} != set(range(settings.folds)):
+        raise UserError(
+            f"{path} has the folds {sorted(set(table['fold']) - {LEFT_OUT})}, the settings ask for {settings.folds}:"
+            f" use another --root for another split (or --data.folds {count})"
         )
     _check_groups(path, table["group"], table["fold"])
     _check_groups(path, train["group"], table["fold"])
-    _check_every_class(table["label"].to_numpy(), table["fold"].to_numpy(), settings.folds)
-    return table
+    scored = (table["fold"] >= 0).to_numpy()
+    _check_every_class(table["label"].to_numpy()[scored], table["fold"].to_numpy()[scored], settings.folds)
+    return table[COLUMNS]
 
 
 def write_folds(path: Path, table: pd.DataFrame) -> None:
     """Write folds.csv."""
-    write_csv(path, table[COLUMNS])
+    write_csv(path, table[COLUMNS].assign(fold=table["fold"].astype(str).replace(str(LEFT_OUT), "")))
 
 
-def _check_sizes(labels: pd.Series, folds: int) -> None:
-    counts = labels.value_counts()
-    if counts.min() < 2:
-        raise UserError(f"class {counts.idxmin()!r} has 1 training row, every fold needs one: merge or drop that class")
-    if counts.min() < folds:
-        raise UserError(
-            f"class {counts.idxmin()!r} has {counts.min()} training rows, fewer than the {folds} folds: every fold"
-            f" needs one, so set --data.folds {counts.min()} or fewer"
-        )
+def _rare(labels: npt.NDArray[np.object_], groups: Rows, fold: Rows, settings: DataSettings) -> npt.NDArray[np.bool_]:
+    """Return which rows are of a class too small to be in every fold, or share a group with one."""
+    rare = np.zeros(len(labels), bool)
+    while True:
+        rest = pd.DataFrame({"label": labels, "group": groups})[~rare & (fold != LEFT_OUT)]
+        sizes = rest.groupby("label")["group"].nunique()
+        small = sizes[sizes < settings.folds]
+        if small.empty:
+            return rare
+        if settings.rare_classes == "error":
+            _refuse(str(small.idxmin()), int(small.min()), rest, settings.folds)
+        rare |= np.isin(groups, groups[np.isin(labels, small.index)])  # a group with one is wholly in training
 
 
-def _assign(
-    labels: npt.NDArray[np.object_], groups: npt.NDArray[np.int64] | None, folds: int, seed: int
-) -> npt.NDArray[np.int64]:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second to import, once in a root
-
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    fold = np.full(len(labels), -1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # classes smaller than the folds are our own error above
-        parts = kind(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
-        for number, (_, held_out) in enumerate(parts):
-            fold[held_out] = number
-    return fold
+def _refuse(name: str, size: int, rows: pd.DataFrame, folds: int) -> None:
+    count = int((rows["label"] == name).sum())
+    what = f"{count} training row{'s' * (count > 1)}" + (f" in {size} group{'s' * (size > 1)}" if size < count else "")
+    fewer = f", or --data.folds {size} (or fewer)" if size > 1 else ""
+    raise UserError(
+        f"class {name!r} has {what}, fewer than the {folds} folds: --data.rare_classes train_only keeps it in every"
+        f" training set and never scores it{fewer}"
+    )
 
 
-def _grouped(
-    labels: npt.NDArray[np.object_], groups: npt.NDArray[np.int64], settings: DataSettings
-) -> npt.NDArray[np.int64]:
+def _split(labels: npt.NDArray[np.object_], groups: Rows, settings: DataSettings) -> Rows:
+    if len(np.unique(labels)) < 2:
+        raise UserError("fewer than two classes are left to split: use a smaller --data.folds")
+    if len(np.unique(groups)) == len(groups):
+        return _assign(labels, None, settings.folds, settings.fold_seed)
     error: UserError | None = None
     for seed in range(settings.fold_seed, settings.fold_seed + _SEEDS_TRIED):
         fold = _assign(labels, groups, settings.folds, seed)
@@ -139,7 +129,20 @@ def _grouped(
     raise error
 
 
-def _check_every_class(labels: npt.NDArray[np.object_], fold: npt.NDArray[np.int64], folds: int) -> None:
+def _assign(labels: npt.NDArray[np.object_], groups: Rows | None, folds: int, seed: int) -> Rows:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second to import, once in a root
+
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    fold = np.full(len(labels), -1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # classes smaller than the folds are our own error above
+        parts = kind(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
+        for number, (_, held_out) in enumerate(parts):
+            fold[held_out] = number
+    return fold
+
+
+def _check_every_class(labels: npt.NDArray[np.object_], fold: Rows, folds: int) -> None:
     table = pd.crosstab(labels, fold).reindex(columns=range(folds), fill_value=0)
     lacking = table.index[(table == 0).any(axis=1)]
     if len(lacking):
@@ -150,8 +153,26 @@ def _check_every_class(labels: npt.NDArray[np.object_], fold: npt.NDArray[np.int
         )
 
 
+def _check_labels(path: Path, table: pd.DataFrame, train: pd.DataFrame) -> None:
+    if "label" not in table:  # a user's own split may be of ids and folds alone
+        return
+    different = np.flatnonzero(table["label"].to_numpy() != train["label"].to_numpy())
+    if len(different):
+        raise UserError(f"{path} has another label for id {table['id'][different[0]]!r}: delete it and split anew")
+
+
+def _numbers(path: Path, table: pd.DataFrame) -> pd.Series:
+    odd = table[~table["fold"].str.fullmatch(rf"\d*|{TRAIN_ONLY}")]
+    if len(odd):
+        raise UserError(
+            f"{path}: the fold of id {odd['id'].iloc[0]!r} is {odd['fold'].iloc[0]!r}: needed is a number from 0,"
+            f" {TRAIN_ONLY} for a row that is only trained on, or nothing for one that is left out"
+        )
+    return table["fold"].replace("", str(LEFT_OUT)).astype(int)
+
+
 def _check_groups(path: Path, groups: pd.Series, fold: pd.Series) -> None:
-    named = groups.to_numpy() != ""
+    named = (groups.to_numpy() != "") & (fold.to_numpy() != LEFT_OUT)
     spread = fold[named].groupby(groups.to_numpy()[named]).nunique()
     if (spread > 1).any():
         raise UserError(

@@ -1,29 +1,30 @@
-"""The host's files as one validated table: train rows with labels, test rows, the sample submission."""
+"""The host's files as one validated table: train rows with labels, test rows, the form of the submission."""
 
-import re
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from supcon.artifacts.files import read_csv
+from supcon.competition.columns import group_cells, id_column, image_column, train_labels
+from supcon.competition.index import ImageIndex, part_of
+from supcon.competition.sample import Sample, check_unique, read_sample
+from supcon.competition.tables import read_table
+from supcon.competition.unpack import unpack_zips
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
 
 
 @dataclass(frozen=True)
 class Competition:
-    """What the host gave. All cells are strings; paths are relative to `folder`, with forward slashes."""
+    """What the host gave. All cells are strings; paths are relative to where the files lie, with forward slashes."""
 
     folder: Path
+    sample: Sample
     train: pd.DataFrame  # id, path, label, group ("" without groups)
     test: pd.DataFrame  # id, path; in the order of sample_submission.csv
-    id_column: str
-    target_column: str
+    index: ImageIndex
 
     @property
     def classes(self) -> list[str]:
@@ -35,120 +36,118 @@ class Competition:
         """Every image: train rows first, then test rows."""
         return [*self.train["path"], *self.test["path"]]
 
+    @property
+    def files(self) -> list[Path]:
+        """Where the images of `paths` lie."""
+        return [self.index.file(path) for path in self.paths]
 
-def read_competition(folder: Path, settings: DataSettings) -> Competition:
-    """Read input/ as the host's layout: `train.csv` with an image folder, or one folder a class.
 
-    Raises `UserError` naming the file, column or row that does not fit, and the cure.
+def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Competition:
+    """Read input/ as the host gave it: zips or what they held, `train.csv` with images or one folder a class.
+
+    Zips are unpacked into `cache`. Raises `UserError` naming the file, column or row that does not fit, and the cure.
     """
-    sample = _read_sample(folder / SAMPLE)
-    id_column, target_column = sample.columns
-    images = _ImageIndex(folder)
-    if (folder / TRAIN).exists():
-        train = _train_from_csv(folder / TRAIN, id_column, target_column, settings, images)
-    else:
-        train = _train_from_folders(folder, settings, images)
-    test_ids = sample[id_column]
-    if (folder / TEST).exists():
-        _check_same_ids(folder / TEST, read_csv(folder / TEST), id_column, test_ids)
-    test = pd.DataFrame({"id": test_ids, "path": [images.find(name, "test", SAMPLE) for name in test_ids]})
-    _check_unique(train["id"], TRAIN if (folder / TRAIN).exists() else "the class folders")
-    _check_unique(test["id"], SAMPLE)
-    if train["label"].nunique() < 2:
-        raise UserError(f"{folder}: the training rows have a single class; a classifier needs two or more")
-    return Competition(folder, train, test, id_column, target_column)
+    unpacked = unpack_zips(folder, cache)
+    folders = [folder] if unpacked is None else [folder, unpacked]
+    sample_path = _find_table(folders, SAMPLE)
+    if sample_path is None:
+        raise UserError(
+            f"{folder / SAMPLE} is missing: put the host's files into {folder}, this one says what to submit"
+        )
+    sample, index = read_sample(sample_path), ImageIndex(folders)
+    train_path, test_path = _find_table(folders, TRAIN), _find_table(folders, TEST)
+    if not index.paths:
+        raise UserError(f"{folder} has no images: put the host's image folders, or the zip that holds them, there")
+    train = _train_from_folders(folder, settings, index) if train_path is None else None
+    if train is None and train_path is not None:
+        train = _train_from_csv(train_path, sample, settings, index)
+    assert train is not None
+    _check_labels(train, sample, train_path or folder)
+    return Competition(folder, sample, train, _test_rows(test_path, sample, settings, index), index)
 
 
-def _read_sample(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        raise UserError(f"{path} is missing: put the host's files into {path.parent}, this one says what to submit")
-    sample = read_csv(path)
-    if len(sample.columns) != 2:
-        raise UserError(f"{path} has the columns {list(sample.columns)}; needed are two: id and label")
-    if sample.empty:
-        raise UserError(f"{path} has no rows: copy the host's file again")
-    return sample
+def _find_table(folders: list[Path], name: str) -> Path | None:
+    """Return the table of that name nearest to the top, in the first folder that has one."""
+    for folder in folders:
+        found = [path for depth in ("", "*/") for path in sorted(folder.glob(depth + name))]
+        if found:
+            return found[0]
+    return None
 
 
-def _train_from_csv(
-    path: Path, id_column: str, target_column: str, settings: DataSettings, images: "_ImageIndex"
-) -> pd.DataFrame:
-    table = read_csv(path)
-    ids = table[_column(table, id_column, path, "id")]
-    labels = table[_column(table, settings.label_column or target_column, path, "--data.label_column")]
-    empty = labels.index[labels == ""]
-    if len(empty):
-        raise UserError(f"{path}: row {empty[0] + 2} ({ids[empty[0]]}) has no label; {len(empty)} such rows in all")
-    groups = table[_column(table, settings.group_column, path, "--data.group_column")] if settings.group_column else ""
-    paths = [images.find(name, "train", path.name) for name in ids]
-    return pd.DataFrame({"id": ids, "path": paths, "label": labels, "group": groups})
+def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
+    table = read_table(path)
+    ids = id_column(table, path, sample, settings)
+    images = image_column(table, path, ids, "train", index, settings)
+    labels = train_labels(table, path, sample, [ids, images, settings.group_column], settings)
+    check_unique(table[ids], path)
+    paths = [index.find(name, "train", path.name) for name in table[images]]
+    return pd.DataFrame({"id": table[ids], "path": paths, "label": labels, "group": group_cells(table, path, settings)})
 
 
-def _column(table: pd.DataFrame, name: str, path: Path, setting: str) -> str:
-    if name not in table.columns:
-        cure = f"rename the column to {name!r}" if setting == "id" else f"name one with {setting}"
-        raise UserError(f"{path} has no column {name!r}, only {list(table.columns)}: {cure}")
-    return name
-
-
-def _train_from_folders(folder: Path, settings: DataSettings, images: "_ImageIndex") -> pd.DataFrame:
+def _train_from_folders(folder: Path, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
+    """Take the folder that holds an image as its class, below the training folder where one is called so."""
     if settings.group_column:
         raise UserError(f"--data.group_column {settings.group_column}: {folder} has no {TRAIN} to hold that column")
+    below_training = [path for path in index.paths if part_of(path) == "train"]
     rows = []
-    for path in images.paths:
-        parts = path.split("/")
-        if len(parts) >= 3 and _part_of(path) != "test":
-            rows.append((f"{parts[-2]}/{parts[-1]}", path, parts[-2]))
+    for path in below_training or [path for path in index.paths if part_of(path) == ""]:
+        *above, label, name = ["", *path.split("/")]
+        if label and (not below_training or part_of("/".join([*above[1:], name]))):
+            rows.append((f"{label}/{name}", path, label))
     if not rows:
         raise UserError(f"{folder} has neither {TRAIN} nor one folder a class (such as train/CLASS/IMAGE)")
-    return pd.DataFrame(rows, columns=["id", "path", "label"]).assign(group="")
+    table = pd.DataFrame(rows, columns=["id", "path", "label"], dtype=str).assign(group="")
+    check_unique(table["id"], folder)
+    return table
 
 
-def _check_same_ids(path: Path, table: pd.DataFrame, id_column: str, sample_ids: pd.Series) -> None:
-    ids, wanted = set(table[_column(table, id_column, path, "id")]), set(sample_ids)
+def _check_labels(train: pd.DataFrame, sample: Sample, path: Path) -> None:
+    classes = set(train["label"])
+    if len(classes) < 2:
+        raise UserError(f"{path}: the training rows have a single class; a classifier needs two or more")
+    if not sample.one_hot:
+        return
+    extra = [name for name in sample.targets if name not in classes]
+    if extra:
+        raise UserError(
+            f"{sample.path} has the column {extra[0]!r}, which is no class of {path.name} ({len(extra)} such columns):"
+            " needed are the id and one column a class, or the id and one column of labels"
+        )
+    lacking = sorted(classes - set(sample.targets))
+    if lacking:
+        raise UserError(f"{path} has the class {lacking[0]!r}, for which {sample.path} has no column: mend one of them")
+
+
+def _test_rows(path: Path | None, sample: Sample, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
+    """Return the sample's ids with their images: named by test.csv where it has a column of images, else by the id."""
+    names = sample.ids
+    if path is not None:
+        table = read_table(path)
+        ids = id_column(table, path, sample, settings)
+        check_unique(table[ids], path)
+        _check_same(sample, set(table[ids]), path.name)
+        images = image_column(table, path, ids, "test", index, settings)
+        names = table.set_index(ids, drop=False)[images].loc[sample.ids]
+    paths = [index.find(name, "test", SAMPLE) for name in names]
+    if path is None:
+        in_folder = {path for path in index.paths if part_of(path) == "test"}
+        _check_covers(sample, paths, in_folder)
+    return pd.DataFrame({"id": sample.ids, "path": paths})
+
+
+def _check_same(sample: Sample, ids: set[str], name: str) -> None:
+    wanted = set(sample.ids)
     if ids != wanted:
         odd = sorted(ids ^ wanted)[0]
-        where, other = (path.name, SAMPLE) if odd in ids else (SAMPLE, path.name)
+        where, other = (name, SAMPLE) if odd in ids else (SAMPLE, name)
         raise UserError(f"{where} has the id {odd!r}, which {other} lacks ({len(ids ^ wanted)} such ids): mend one")
 
 
-def _check_unique(ids: pd.Series, name: str) -> None:
-    twice = ids[ids.duplicated()]
-    if len(twice):
-        raise UserError(f"{name}: the id {twice.iloc[0]!r} stands in two rows; {len(twice)} rows repeat an id: mend it")
-
-
-def _part_of(path: str) -> str:
-    """Return "train" or "test" where the top folder's name has that word, else ""."""
-    words = re.split(r"[^a-z]+", path.rpartition("/")[0].split("/")[0].lower())
-    return next((part for part in ("train", "test") if part in words or f"{part}ing" in words), "")
-
-
-class _ImageIndex:
-    """Every image file below a folder, found by id: with or without its suffix, with or without its folders."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.paths = sorted(
-            path.relative_to(folder).as_posix()
-            for path in folder.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+def _check_covers(sample: Sample, paths: list[str], in_folder: set[str]) -> None:
+    lacking = sorted(in_folder - set(paths))
+    if lacking:
+        raise UserError(
+            f"{sample.path} has no row for {lacking[0]} ({len(lacking)} such test images): copy the host's file again,"
+            " or move images that are not asked for elsewhere"
         )
-        self._by_name: dict[str, list[str]] = defaultdict(list)
-        for path in self.paths:
-            name = path.rsplit("/", 1)[-1]
-            for key in {path, path.rsplit(".", 1)[0], name, name.rsplit(".", 1)[0]}:
-                self._by_name[key].append(path)
-
-    def find(self, name: str, part: str, table: str) -> str:
-        """Return the path of the image that `table` calls `name`; `part` ("train" or "test") settles ties."""
-        found = [path for path in self._by_name.get(name, []) if _part_of(path) in ("", part)]
-        if len(found) > 1:
-            found = [path for path in found if _part_of(path) == part]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise UserError(
-                f"{table}: the id {name!r} fits {found[0]} and {found[1]}: give the id its folder or suffix"
-            )
-        raise UserError(f"{table}: the id {name!r} has no image below {self._folder}: is the image folder complete?")

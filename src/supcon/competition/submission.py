@@ -1,64 +1,116 @@
 """The submission: exactly the sample's rows, order, columns and line ends, verified after writing; and the ledger."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from supcon.artifacts.files import read_csv, write_csv
+from supcon.competition.columns import from_one_hot
 from supcon.competition.read import SAMPLE, Competition
+from supcon.competition.sample import Sample, check_unique
+from supcon.competition.tables import read_dialect, read_table, write_table
 from supcon.errors import UserError
 
-LEDGER_COLUMNS = ["time", "run", "fingerprint", "raw_macro_f1", "cross_fitted_macro_f1", "sha256", "file"]
+_DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
+_TOLERANCE = 1e-3  # how far a row's sum may be from 1: other people's files are rounded
+LEDGER_COLUMNS = ["time", "run", "fingerprint", "metric", "raw", "cross_fitted", "sha256", "file"]
 
 
-def write_submission(path: Path, competition: Competition, labels: Mapping[str, str]) -> None:
-    """Write `labels` (id -> class name) in the form of sample_submission.csv, then read it back and check it.
-
-    Raises `UserError` when an id of the sample has no label.
-    """
-    lacking = [name for name in competition.test["id"] if name not in labels]
+def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return `labels` (id -> class name) as the rows that the sample asks for; `UserError` where an id has none."""
+    lacking = [name for name in sample.ids if name not in labels]
     if lacking:
-        raise UserError(f"{path.name}: {len(lacking)} test rows have no prediction, first {lacking[0]!r}: run predict")
-    table = pd.DataFrame(
-        {
-            competition.id_column: competition.test["id"],
-            competition.target_column: [labels[name] for name in competition.test["id"]],
-        }
-    )
-    write_csv(path, table, _line_end(competition.folder / SAMPLE))
+        raise UserError(f"{len(lacking)} test rows have no prediction, first {lacking[0]!r}: run predict")
+    return pd.DataFrame({sample.id_column: sample.ids, sample.targets[0]: [labels[name] for name in sample.ids]})
+
+
+def probability_rows(
+    sample: Sample, ids: Sequence[str], probabilities: npt.NDArray[np.float64], classes: Sequence[str]
+) -> pd.DataFrame:
+    """Return probabilities [rows, classes] of `ids` as the rows and columns that the sample asks for."""
+    table = pd.DataFrame(probabilities, index=list(ids), columns=list(classes)).loc[sample.ids, sample.targets]
+    table = table.map(lambda share: f"{share:.{_DIGITS}g}")
+    table.insert(0, sample.id_column, sample.ids.to_numpy(), allow_duplicates=True)
+    return table
+
+
+def write_submission(path: Path, competition: Competition, rows: pd.DataFrame) -> None:
+    """Write `rows` the way sample_submission.csv is written, read the file back and check it."""
+    write_table(path, rows, competition.sample.dialect)
     verify_submission(path, competition)
 
 
 def verify_submission(path: Path, competition: Competition) -> None:
     """Raise `UserError` naming the first line of `path` that sample_submission.csv's form does not allow."""
-    table = read_csv(path)
-    columns = [competition.id_column, competition.target_column]
+    sample, table = competition.sample, read_table(path)
+    dialect = read_dialect(path)
+    if (dialect.delimiter, dialect.encoding) != (sample.dialect.delimiter, sample.dialect.encoding):
+        raise UserError(
+            f"{path} line 1: written as {dialect.encoding} with {dialect.delimiter!r} between cells, the sample as"
+            f" {sample.dialect.encoding} with {sample.dialect.delimiter!r}: save it like the sample"
+        )
+    columns = [sample.id_column, *sample.targets]
     if list(table.columns) != columns:
-        raise UserError(f"{path} line 1: the columns are {list(table.columns)}, needed are {columns}")
-    if len(table) != len(competition.test):
-        raise UserError(f"{path} has {len(table)} rows, the sample has {len(competition.test)}")
-    known = set(competition.classes)
-    rows = zip(table.itertuples(index=False, name=None), competition.test["id"], strict=True)
-    for line, ((name, label), wanted) in enumerate(rows, start=2):
-        if name != wanted:
-            raise UserError(f"{path} line {line}: the id is {name!r}, the sample has {wanted!r} there")
-        if label not in known:
-            raise UserError(f"{path} line {line}: {label!r} is no class of the training rows")
+        raise UserError(f"{path} line 1: the columns are {_shown(list(table.columns))}, needed are {_shown(columns)}")
+    ids, wanted = table[sample.id_column].to_numpy(), sample.ids.to_numpy()
+    both = min(len(ids), len(wanted))
+    different = np.flatnonzero(ids[:both] != wanted[:both])
+    if len(different):
+        row = different[0]
+        raise UserError(f"{path} line {row + 2}: the id is {ids[row]!r}, the sample has {wanted[row]!r} there")
+    if len(ids) != len(wanted):
+        raise UserError(f"{path} has {len(ids)} rows, the sample has {len(wanted)}: line {both + 2} is where they part")
+    if sample.one_hot:
+        _check_probabilities(path, table[sample.targets])
+    else:
+        _check_labels(path, table[sample.targets[0]], competition.classes)
+
+
+def _check_labels(path: Path, labels: pd.Series, classes: Sequence[str]) -> None:
+    odd = np.flatnonzero(~labels.isin(classes).to_numpy())
+    if len(odd):
+        raise UserError(f"{path} line {odd[0] + 2}: {labels.iloc[odd[0]]!r} is no class of the training rows")
+
+
+def _check_probabilities(path: Path, cells: pd.DataFrame) -> None:
+    shares = cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
+    bad = ~(np.isfinite(shares) & (shares >= 0) & (shares <= 1))
+    odd = np.flatnonzero(bad.any(axis=1))
+    if len(odd):
+        row, column = odd[0], int(bad[odd[0]].argmax())
+        raise UserError(
+            f"{path} line {row + 2}: {cells.iloc[row, column]!r} in column {cells.columns[column]!r} is no probability"
+        )
+    off = np.flatnonzero(np.abs(shares.sum(axis=1) - 1) > _TOLERANCE)
+    if len(off):
+        raise UserError(f"{path} line {off[0] + 2}: the probabilities sum to {shares[off[0]].sum():.6g}, not to 1")
+
+
+def _shown(columns: list[str]) -> str:
+    return str(columns) if len(columns) <= 8 else f"{columns[:7]} and {len(columns) - 7} more"
 
 
 def read_solution(folder: Path, competition: Competition) -> pd.Series | None:
-    """Return the private leaderboard's labels by id where input/solution.csv exists. For the final score only."""
-    path = folder / "solution.csv"
+    """Return the private leaderboard's labels by id where input/solution.csv exists. For the final score only.
+
+    Its columns are those of the sample, or an id and a label.
+    """
+    path, sample = folder / "solution.csv", competition.sample
     if not path.exists():
         return None
-    table = read_csv(path)
-    if list(table.columns[:2]) != [competition.id_column, competition.target_column]:
-        raise UserError(f"{path} must begin with the columns {competition.id_column}, {competition.target_column}")
-    twice = table[competition.id_column][table[competition.id_column].duplicated()]
-    if len(twice):
-        raise UserError(f"{path}: the id {twice.iloc[0]!r} stands in two rows: mend it")
-    solution = table.set_index(competition.id_column)[competition.target_column]
+    table = read_table(path)
+    if table.columns[0] != sample.id_column:
+        raise UserError(f"{path} must begin with the column {sample.id_column!r}, as {SAMPLE} does")
+    check_unique(table[sample.id_column], path)
+    if sample.one_hot and set(sample.targets) <= set(table.columns):
+        labels = from_one_hot(table[sample.targets], path)
+    else:
+        named = [name for name in table.columns if name in sample.targets] or list(table.columns[1:2])
+        labels = table[named[0]]
+    solution = pd.Series(labels.to_numpy(), index=table[sample.id_column])
     if set(solution.index) != set(competition.test["id"]):
         raise UserError(f"{path} does not hold the ids of {SAMPLE}: it is another competition's")
     unknown = solution[~solution.isin(competition.classes)]
@@ -74,8 +126,3 @@ def add_to_ledger(path: Path, row: Mapping[str, str]) -> None:
     if len(old) and all(old.iloc[-1].get(key) == row[key] for key in ("fingerprint", "sha256")):
         return
     write_csv(path, pd.concat([old, pd.DataFrame([row], columns=LEDGER_COLUMNS)], ignore_index=True))
-
-
-def _line_end(sample: Path) -> str:
-    with sample.open("rb") as file:
-        return "\r\n" if file.readline().endswith(b"\r\n") else "\n"

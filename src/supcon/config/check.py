@@ -81,6 +81,10 @@ def check(settings: Settings) -> None:
         if not smallest <= value <= largest:
             raise UserError(f"--{key} {value} is out of bounds: {smallest:g} to {largest:g}")
     finetune, pretrain = settings.finetune, settings.pretrain
+    if settings.model.weights and not settings.model.pretrained:
+        raise UserError(
+            "--model.weights is not read with --model.pretrained false: set it to true, or leave weights out"
+        )
     if finetune.contrasts and finetune.mode != "full":
         raise UserError(
             f"--finetune.contrastive_weight trains the encoder, which --finetune.mode {finetune.mode} freezes:"

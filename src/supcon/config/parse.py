@@ -33,6 +33,7 @@ class Call:
     settings: Settings
     config: str  # the config's stem
     config_settings: Flat  # what the config file says, by dotted key
+    file: Path | None = None  # for the commands that work on one
 
     @property
     def run_folder(self) -> Path:
@@ -48,13 +49,13 @@ class _Parser(jsonargparse.ArgumentParser):
         raise UserError(f"{first} (--help lists every setting)")
 
 
-def parse(description: str, argv: Sequence[str] | None, *, per_fold: bool = False) -> Call:
+def parse(description: str, argv: Sequence[str] | None, *, per_fold: bool = False, file_help: str = "") -> Call:
     """Parse a stage's command line.
 
-    `per_fold` adds `--fold K ...`. Raises `UserError` for anything that is not understood.
+    `per_fold` adds `--fold K ...`, `file_help` a file to work on. Raises `UserError` for what it does not know.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _make_parser(description, per_fold)
+    parser = _make_parser(description, per_fold, file_help)
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)  # prints the help and exits
     where = _where(argv)
@@ -81,15 +82,18 @@ def parse(description: str, argv: Sequence[str] | None, *, per_fold: bool = Fals
         settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
     check(settings)
     folds = sorted(set(namespace.fold or [])) if per_fold else []
-    return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings)
+    file = Path(namespace.file).expanduser() if file_help else None
+    return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, file)
 
 
-def _make_parser(description: str, per_fold: bool) -> _Parser:
+def _make_parser(description: str, per_fold: bool, file_help: str) -> _Parser:
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = _Parser(description=description, allow_abbrev=False)
     _add_where(parser)
     if per_fold:
         parser.add_argument("--fold", type=int, nargs="+", metavar="K", help="folds to work on (default: all)")
+    if file_help:
+        parser.add_argument("file", metavar="FILE", help=file_help)
     parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
     for part in dataclasses.fields(Settings):
         parser.add_argument(f"--{part.name}", type=part.type, default=getattr(Settings(), part.name))

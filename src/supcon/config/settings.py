@@ -12,10 +12,18 @@ class DataSettings:
     """Number of folds in folds/folds.csv."""
     fold_seed: int = 0
     """Seed of the split, when folds.csv is made."""
+    id_column: str = ""
+    """Id column of train.csv and test.csv; empty: the first column of sample_submission.csv."""
+    image_column: str = ""
+    """Column of train.csv and test.csv that names the image; empty: the id, or the one column that names images."""
     label_column: str = ""
-    """Label column of train.csv; empty: the column of that name in sample_submission.csv."""
+    """Label column of train.csv; empty: found by the columns of sample_submission.csv."""
     group_column: str = ""
     """Column of train.csv whose equal values never cross folds (a patient, a track); empty: no groups."""
+    rare_classes: Literal["error", "train_only"] = "error"
+    """Classes with fewer rows (or groups) than folds: an error, or fold -1: in every training set, never scored."""
+    bad_images: Literal["error", "skip"] = "error"
+    """Unreadable images: an error, or left out of training; such test rows get the class shares."""
     image_size: int = 224
     """Side of the training images, pixels."""
     test_size: int = 0
@@ -220,12 +228,14 @@ class PredictSettings:
 
 @dataclass(frozen=True)
 class TuneSettings:
-    """The decision from logits to labels."""
+    """The decision from logits to labels or probabilities."""
 
+    metric: Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"] = "macro_f1"
+    """The host's metric: decisions are tuned for it and scores reported in it."""
     trials: int = 100
     """Optuna trials of one search."""
     shrinkage: float = 0.02
-    """Cost in macro-F1 of a mean squared log-threshold of 1: draws the thresholds toward none."""
+    """Cost in the metric of a mean squared log-threshold of 1: draws the thresholds toward none."""
     bootstrap: int = 1000
     """Resamples behind intervals and standard errors."""
     seed: int = 0

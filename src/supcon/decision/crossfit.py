@@ -6,11 +6,10 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from supcon.config.settings import TuneSettings
 from supcon.decision.merge import Logits
-from supcon.decision.rule import RUNGS, Rule
-from supcon.decision.tune import fit_rule
-from supcon.metrics.f1 import macro_f1, paired_bootstrap
+from supcon.decision.rule import Rule
+from supcon.decision.tune import Goal, fit_rule
+from supcon.metrics.metric import Prediction
 
 Labels = npt.NDArray[np.int64]
 Units = frozenset[int]
@@ -23,7 +22,7 @@ class RungScore:
     rung: str
     in_sample: float
     cross_fitted: float
-    gain: float  # cross-fitted, over the rung chosen so far
+    gain: float  # cross-fitted, over the rung chosen so far; above 0 is better
     standard_error: float  # of the gain, by paired bootstrap
     chosen: bool
 
@@ -35,7 +34,7 @@ class Decision:
     rule: Rule
     fold_rules: dict[int, Rule]
     ladder: list[RungScore]
-    predicted: Labels  # cross-fitted class numbers, [rows]
+    predicted: Prediction  # cross-fitted: class numbers [rows], or log-probabilities [rows, classes]
 
 
 class Decider:
@@ -45,10 +44,9 @@ class Decider:
     halves.
     """
 
-    def __init__(self, logits: Logits, true: Labels, fold: Labels, settings: TuneSettings) -> None:
+    def __init__(self, logits: Logits, true: Labels, fold: Labels, goal: Goal) -> None:
         """Take out-of-fold logits [rows, views, classes], class numbers [rows] and fold numbers [rows]."""
-        self._logits, self._true, self._settings = logits, true, settings
-        self._classes = logits.shape[2]
+        self._logits, self._true, self._goal = logits, true, goal
         self._folds = sorted(np.unique(fold).tolist())
         self._unit = 2 * fold + _halves(true, fold)
         self._rules: dict[tuple[str, Units], Rule] = {}
@@ -58,59 +56,60 @@ class Decider:
         everything = self._units(self._folds)
         rung, ladder = self._choose(everything)
         fold_rules = {}
-        predicted = np.full(len(self._true), -1)
+        predicted = self._blank()
         for fold in tqdm(self._folds, "tune", unit="fold", leave=False, disable=None):
             held_out = self._units([fold])
             others = everything - held_out
             fold_rules[fold] = self._fit(self._choose(others)[0], others)
             rows = self._rows(held_out)
-            predicted[rows] = fold_rules[fold].decide_logits(self._logits[rows])
+            predicted[rows] = fold_rules[fold].predict_logits(self._logits[rows], self._goal.metric)
         return Decision(self._fit(rung, everything), fold_rules, ladder, predicted)
 
     def _choose(self, units: Units) -> tuple[str, list[RungScore]]:
         """Climb the ladder as far as the score cross-fitted within `units` rises by more than its standard error."""
         rows = self._rows(units)
-        true = self._true[rows]
-        chosen, best = RUNGS[0], self._cross_fitted(RUNGS[0], units)[rows]
+        true, rungs, metric, settings = self._true[rows], self._goal.rungs, self._goal.metric, self._goal.settings
+        chosen, best = rungs[0], self._cross_fitted(rungs[0], units)[rows]
         ladder = []
-        for rung in RUNGS:
+        for rung in rungs:
             predicted = self._cross_fitted(rung, units)[rows]
-            before, after = paired_bootstrap(
-                true, [best, predicted], self._classes, self._settings.bootstrap, self._settings.seed
-            )
-            gain, error = self._score(true, predicted) - self._score(true, best), float(np.std(after - before))
-            better = rung == RUNGS[0] or gain > error
-            in_sample = self._score(true, self._fit(rung, units).decide_logits(self._logits[rows]))
-            ladder.append(RungScore(rung, in_sample, self._score(true, predicted), gain, error, better))
+            before, after = metric.bootstrap(true, [best, predicted], settings.bootstrap, settings.seed)
+            score, error = metric.score(true, predicted), float(np.std(after - before))
+            gain = metric.sign * (score - metric.score(true, best))
+            better = rung == rungs[0] or gain > error
+            in_sample = metric.score(true, self._fit(rung, units).predict_logits(self._logits[rows], metric))
+            ladder.append(RungScore(rung, in_sample, score, gain, error, better))
             if better:
                 chosen, best = rung, predicted
         return chosen, ladder
 
-    def _cross_fitted(self, rung: str, units: Units) -> Labels:
-        """Return class numbers, each part of `units` decided by the rule of the other parts; -1 outside `units`."""
+    def _cross_fitted(self, rung: str, units: Units) -> Prediction:
+        """Return predictions, each part of `units` by the rule of the other parts; -1 outside `units`."""
         folds = {unit // 2 for unit in units}
         parts = [self._units([fold]) for fold in folds] if len(folds) > 1 else [frozenset([unit]) for unit in units]
-        predicted = np.full(len(self._true), -1)
+        predicted = self._blank()
         for part in parts:
             rows = self._rows(part)
-            predicted[rows] = self._fit(rung, units - part).decide_logits(self._logits[rows])
+            predicted[rows] = self._fit(rung, units - part).predict_logits(self._logits[rows], self._goal.metric)
         return predicted
 
     def _fit(self, rung: str, units: Units) -> Rule:
         if (rung, units) not in self._rules:
-            rows = self._rows(units)
-            base = self._fit(RUNGS[RUNGS.index(rung) - 1], units) if rung == "thresholds" else None
-            self._rules[rung, units] = fit_rule(rung, self._logits[rows], self._true[rows], self._settings, base)
+            rows, rungs = self._rows(units), self._goal.rungs
+            base = self._fit(rungs[-2], units) if rung == rungs[-1] else None
+            self._rules[rung, units] = fit_rule(rung, self._logits[rows], self._true[rows], self._goal, base)
         return self._rules[rung, units]
+
+    def _blank(self) -> Prediction:
+        """Return predictions that are none yet."""
+        rows, _, classes = self._logits.shape
+        return np.full((rows, classes), -1.0) if self._goal.metric.of_probabilities else np.full(rows, -1)
 
     def _units(self, folds: list[int]) -> Units:
         return frozenset(2 * fold + half for fold in folds for half in (0, 1))
 
     def _rows(self, units: Units) -> npt.NDArray[np.bool_]:
         return np.isin(self._unit, list(units))
-
-    def _score(self, true: Labels, predicted: Labels) -> float:
-        return macro_f1(true, predicted, self._classes)
 
 
 def _halves(true: Labels, fold: Labels) -> Labels:

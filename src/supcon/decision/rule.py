@@ -1,4 +1,4 @@
-"""The decision: label = argmax_c(log p_c - alpha log prior_c + b_c)."""
+"""The decision: label = argmax_c(log p_c - alpha log prior_c + b_c); or probabilities, no smaller than a clip."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -6,9 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from supcon.decision.merge import Logits, LogProbabilities, merge_views
+from supcon.decision.merge import Logits, LogProbabilities, log_softmax, merge_views
+from supcon.metrics.metric import Metric, Prediction
 
-RUNGS = ("argmax", "prior", "thresholds")  # how far a decision is tuned: nothing; + temperature and alpha; + offsets
+# How far a decision is tuned, of labels: nothing, + temperature and alpha, + offsets; of probabilities: likewise.
+LABEL_RUNGS = ("argmax", "prior", "thresholds")
+PROBABILITY_RUNGS = ("raw", "temperature", "clipping")
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class Rule:
     alpha: float = 0.0
     offsets: tuple[float, ...] = ()  # b_c; empty: 0. A reported threshold is exp(-b_c)
     rung: str = "argmax"
+    clip: float = 0.0  # smallest probability that is submitted
 
     @property
     def bias(self) -> npt.NDArray[np.float64]:
@@ -32,9 +36,20 @@ class Rule:
         """Return class numbers for merged log-probabilities [rows, classes]."""
         return (log_probabilities + self.bias).argmax(axis=1)
 
-    def decide_logits(self, logits: Logits) -> npt.NDArray[np.int64]:
-        """Return class numbers for one model's logits [rows, views, classes]."""
-        return self.decide(merge_views(logits, self.temperature))
+    def probabilities(self, log_probabilities: LogProbabilities) -> LogProbabilities:
+        """Return the log of what is submitted where probabilities are asked for; the largest is the decided class."""
+        decided = log_softmax(log_probabilities + self.bias)
+        if self.clip == 0:
+            return decided
+        return log_softmax(np.maximum(decided, np.log(self.clip)))
+
+    def predict(self, log_probabilities: LogProbabilities, metric: Metric) -> Prediction:
+        """Return what `metric` scores: class numbers [rows], or log-probabilities [rows, classes]."""
+        return (self.probabilities if metric.of_probabilities else self.decide)(log_probabilities)
+
+    def predict_logits(self, logits: Logits, metric: Metric) -> Prediction:
+        """Return the same for one model's logits [rows, views, classes]."""
+        return self.predict(merge_views(logits, self.temperature), metric)
 
     def as_json(self, classes: list[str]) -> dict[str, Any]:
         """Return the rule with class names, thresholds written out."""
@@ -55,10 +70,14 @@ class Rule:
             content["alpha"],
             tuple(content["offsets"].values()),
             content["rung"],
+            content.get("clip", 0.0),
         )
 
 
-def class_prior(true: npt.NDArray[np.int64], classes: int) -> tuple[float, ...]:
-    """Return the class shares, each class counted once more than it occurs, so that none is 0."""
-    counts = np.bincount(true, minlength=classes) + 1.0
+def class_prior(true: npt.NDArray[np.int64], unscored: npt.NDArray[np.int64]) -> tuple[float, ...]:
+    """Return the class shares of the rows `true` and of the `unscored` ones, a count of each class [classes].
+
+    Each class is counted once more than it occurs, so that none is 0.
+    """
+    counts = np.bincount(true, minlength=len(unscored)) + unscored + 1.0
     return tuple((counts / counts.sum()).tolist())

@@ -45,10 +45,10 @@ class FoldData:
         self._experiment = experiment
         self._images = experiment.open_training_images()
         self._plain_images = experiment.open_prediction_images()
-        rows = np.flatnonzero(experiment.fold != fold)
+        rows = experiment.training_rows_of(fold)
         self.train_rows = _few_of_each(rows, experiment.labels, self._settings.data.shots, self._seed("shots"))
         self.train_labels = experiment.labels[self.train_rows]
-        held_out = np.flatnonzero(experiment.fold == fold)
+        held_out = experiment.rows_of(fold)
         shuffled = np.random.default_rng(0).permutation(held_out)
         self._watched = np.sort(shuffled[:MONITOR_ROWS])
         self._watched_labels = experiment.labels[self._watched]
@@ -103,7 +103,7 @@ class FoldData:
         sampler = self.pk_sampler("pretrain")
         if not self._settings.pretrain.use_test:
             return sampler
-        test_rows = len(self._experiment.test_positions)
+        test_rows = len(self._experiment.readable_test_positions(self._images))
         return WithUnlabelled(sampler, len(self.train_rows), test_rows, self._seed("pretrain test images"))
 
     def classifier_sampler(self) -> BatchSampler:
@@ -118,7 +118,8 @@ class FoldData:
 
         Only a `contrastive_sampler` draws the test rows.
         """
-        options, test_positions = self._settings.pretrain, self._experiment.test_positions
+        options = self._settings.pretrain
+        test_positions = self._experiment.readable_test_positions(self._images)
         rows = np.concatenate([self.train_rows, test_positions])
         labels = np.concatenate([self.train_labels, self._classes + np.arange(len(test_positions))])
         return self._random_views(rows, labels, sampler, options.views, options.strength, "pretrain")

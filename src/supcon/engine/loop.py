@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import IO, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -155,7 +155,14 @@ def _save(
         "rows": rows,
     }
     torch.serialization.set_crc32_options(False)  # half the time of a save; the rename already tells whole from half
-    write_atomic(path, lambda file: torch.save(state, file))
+    write_atomic(path, lambda file: _write_state(state, file))
+
+
+def _write_state(state: dict[str, Any], file: IO[bytes]) -> None:
+    try:
+        torch.save(state, file)
+    except RuntimeError as error:  # a full disk, as torch's writer tells it
+        raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _restore(

@@ -1,122 +1,159 @@
 """Every image decoded once, into one memory-mapped file of uint8 pixels that all runs share."""
 
-import os
+import fcntl
+import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image as PillowImage
-from PIL import ImageOps
-from tqdm import tqdm
+import pandas as pd
 
-from supcon.artifacts.files import digest, read_npz
+from supcon.artifacts.files import read_npz, write_npz
 from supcon.errors import UserError
-from supcon.images.geometry import Fit, Image, shrink
+from supcon.images.build import estimate_bytes, write_images
+from supcon.images.decode import DECODER
+from supcon.images.geometry import Fit, Image
+from supcon.images.headers import FORMATS
 
 ROOM = 1.15  # the cached side over the training side: room for crops and shifts
-_AHEAD = 256  # images decoded ahead of the writer: bounds the memory
+_LISTED = 20  # bad images that an error names
 
 
 class ImageCache:
-    """Decoded images by position, read from a memory map (so that worker processes share the pages)."""
+    """Decoded images by position, read from a memory map (so that worker processes share the pages).
+
+    Equal images are stored once. An unreadable one stands in `problems` and reads as a black pixel.
+    """
 
     def __init__(self, folder: Path) -> None:
         index = read_npz(folder / "index.npz")
-        self._offsets, self._shapes = index["offsets"], index["shapes"]  # [images + 1], [images, 2]
+        self._entries = index["entries"]  # [images]: places in the arrays over distinct images
+        self._offsets, self._shapes = index["offsets"], index["shapes"]  # bytes into the file; height, width
+        self._index = index
         self._file = folder / "pixels.bin"
         self._pixels: npt.NDArray[np.uint8] | None = None
+        needed = self._shapes.prod(axis=1, dtype=np.int64).sum() * 3
+        if not self._file.exists() or self._file.stat().st_size != needed:
+            raise UserError(f"{self._file} is missing or damaged: delete {folder} and start again")
 
     def __len__(self) -> int:
-        return len(self._shapes)
+        return len(self._entries)
 
     def __getitem__(self, position: int) -> Image:
         """Return one image, [height, width, 3] RGB, read-only."""
         if self._pixels is None:  # opened late: once in each process
             self._pixels = np.memmap(self._file, dtype=np.uint8, mode="r")
-        height, width = self._shapes[position]
-        return self._pixels[self._offsets[position] : self._offsets[position + 1]].reshape(height, width, 3)
+        entry = self._entries[position]
+        height, width = self._shapes[entry]
+        offset = self._offsets[entry]
+        return self._pixels[offset : offset + int(height) * int(width) * 3].reshape(height, width, 3)
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_pixels": None}
 
+    @cached_property
+    def problems(self) -> dict[int, str]:
+        """Why the image at a position could not be decoded (without its path), for those that could not."""
+        reasons = dict(zip(self._index["bad"].tolist(), self._index["reasons"].tolist(), strict=True))
+        positions = np.flatnonzero(np.isin(self._entries, self._index["bad"]))
+        return {int(position): reasons[int(self._entries[position])] for position in positions}
 
-def open_cache(cache: Path, folder: Path, paths: Sequence[str], images_digest: str, side: int, fit: Fit) -> ImageCache:
-    """Open the cache of `folder`'s images for training at `side` pixels, building it when it is not there.
+    @property
+    def formats(self) -> npt.NDArray[np.str_]:
+        """Return each position's format, as in `FORMATS`; empty for an unreadable image."""
+        return np.array([*FORMATS, ""])[self._index["formats"][self._entries]]
 
-    Images keep their order in `paths`. A build that is killed leaves nothing that a later one would take for whole.
-    Raises `UserError` listing files that are no images.
+    @property
+    def sizes(self) -> npt.NDArray[np.int32]:
+        """Return each position's width and height as in its file, turned upright; zeros for an unreadable image."""
+        return self._index["sizes"][self._entries]
+
+
+def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: int, fit: Fit) -> ImageCache:
+    """Open the cache of images for training at `side` pixels, building it when it is not there.
+
+    Images keep their order in `files`; `hashes` are their content hashes, by which alone the cache is found again. A
+    build that is killed leaves nothing that a later one would take for whole, and a second builder waits for the first.
+    Unreadable images do not stop the build: see `require_readable`. Raises `UserError` where the disk has no room, the
+    cache cannot be written or a file cannot be opened; then nothing is left behind.
     """
     side = round(side * ROOM)
-    here = cache / f"images-{digest([images_digest, list(paths), side, fit])[:16]}"
+    here = cache / f"images-{_key(hashes, side, fit)}"
     if not here.exists():
-        partial = here.with_name(f".{here.name}-{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        entries, distinct = pd.factorize(np.asarray(hashes, dtype=object))
+        firsts = np.unique(entries, return_index=True)[1]
+        paths = [str(files[first]) for first in firsts]
+        needed = estimate_bytes(paths, side, fit)
+        _require_room(cache, len(distinct), needed)
         try:
-            _build(partial, folder, paths, side, fit)
-            if not here.exists():
-                partial.rename(here)
+            cache.mkdir(parents=True, exist_ok=True)
+            with _alone(cache):
+                if not here.exists():
+                    print(f"images: {len(paths):,} to decode into {cache}, at most {needed / 1e9:.3g} GB", flush=True)
+                    _build(here, entries, paths, side, fit)
         except OSError as error:
-            raise UserError(f"{here} could not be written: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            raise UserError(f"{cache} could not be written: {error.strerror or error}") from error
     return ImageCache(here)
 
 
-def decode(path: Path) -> Image:
-    """Decode an image file to RGB: EXIF orientation applied, first frame, transparency on white, 16 bit scaled to 8.
+def require_readable(images: ImageCache, files: Sequence[Path], spared: Container[int] = ()) -> None:
+    """Raise `UserError` listing the files that could not be decoded, with reasons and the cure.
 
-    Raises `UserError` for a file that is truncated, empty or no image.
+    Positions in `spared` may be what they are.
     """
-    try:
-        with PillowImage.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith(("I", "F")):
-                deep = np.asarray(image, dtype=np.float64)
-                scale = 257.0 if image.mode.startswith("I") and deep.max(initial=0) > 255 else 1.0
-                image = PillowImage.fromarray(np.clip(deep / scale, 0, 255).astype(np.uint8))
-            if image.has_transparency_data:
-                image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image.convert("RGBA"))
-            return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, PillowImage.DecompressionBombError) as error:
-        raise UserError(f"{path} is not a readable image ({error}): replace it or remove its row") from None
-
-
-def _build(partial: Path, folder: Path, paths: Sequence[str], side: int, fit: Fit) -> None:
-    shapes = np.zeros((len(paths), 2), np.int64)
-    bad: list[str] = []
-    with (partial / "pixels.bin").open("wb") as file:
-        shrunk = _in_order(folder, paths, side, fit)
-        for number, image in enumerate(tqdm(shrunk, "decode", len(paths), unit="image", disable=None)):
-            if isinstance(image, UserError):
-                bad.append(str(image))
-            else:
-                shapes[number] = image.shape[:2]
-                file.write(image.tobytes())
-        file.flush()
-        os.fsync(file.fileno())
+    problems = {position: reason for position, reason in images.problems.items() if position not in spared}
+    bad = [f"{files[position]} ({reason})" for position, reason in problems.items()]
     if bad:
-        raise UserError(bad[0] + (f"; and {len(bad) - 1} more: {'; '.join(bad[1:20])}" if len(bad) > 1 else ""))
-    offsets = np.concatenate([[0], np.cumsum(shapes.prod(axis=1) * 3)])
-    np.savez(partial / "index.npz", offsets=offsets, shapes=shapes)
+        what = "1 image cannot" if len(bad) == 1 else f"{len(bad):,} images cannot"
+        more = [f"and {len(bad) - _LISTED:,} more"] if len(bad) > _LISTED else []
+        listed = ", ".join([*bad[:_LISTED], *more])
+        raise UserError(f"{what} be read: {listed}: replace them, or leave them out with --data.bad_images skip")
 
 
-def _in_order(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> Iterator[Image | UserError]:
-    """Decode in parallel, a bounded number ahead, in the order of `paths`."""
+def _key(hashes: Sequence[str], side: int, fit: Fit) -> str:
+    key = hashlib.sha256(f"{DECODER} {side} {fit}".encode())
+    for one in hashes:
+        key.update(one.encode())
+    return key.hexdigest()[:16]
 
-    def load(path: str) -> Image | UserError:
+
+def _require_room(cache: Path, images: int, needed: int) -> None:
+    existing = next(folder for folder in (cache.absolute(), *cache.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise UserError(
+            f"{cache} has {free / 1e9:.3g} GB free, and {images:,} decoded images may take {needed / 1e9:.3g} GB:"
+            " make room, lower --data.image_size, or make cache a link to a larger disk"
+        )
+
+
+@contextmanager
+def _alone(cache: Path) -> Iterator[None]:
+    """Hold the right to build in `cache`, which a killed process gives up, and clear what such a one left there."""
+    with (cache / ".images.lock").open("w") as lock:
         try:
-            return shrink(decode(folder / path), side, fit)
-        except UserError as error:
-            return error
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"images: another process is decoding into {cache}: waiting for it", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            for leftover in cache.glob(".images-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield
+        finally:
+            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough while a worker process holds it too
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rest = iter(paths)
-        waiting = [pool.submit(load, path) for path in islice(rest, _AHEAD)]
-        while waiting:
-            yield waiting.pop(0).result()
-            waiting += [pool.submit(load, path) for path in islice(rest, 1)]
+
+def _build(here: Path, entries: npt.NDArray[np.int64], paths: Sequence[str], side: int, fit: Fit) -> None:
+    partial = here.with_name(f".{here.name}")
+    partial.mkdir()
+    try:
+        index: Mapping[str, np.ndarray] = write_images(partial, paths, side, fit)
+        write_npz(partial / "index.npz", {"entries": entries.astype(np.int32), **index})
+        partial.rename(here)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -22,11 +22,15 @@ def resize(image: Image, height: int, width: int) -> Image:
 
 def shrink(image: Image, side: int, fit: Fit) -> Image:
     """Return the image as the cache keeps it: never enlarged, no larger than `side` needs."""
-    height, width = image.shape[:2]
+    return resize(image, *shrunk_size(image.shape[0], image.shape[1], side, fit))
+
+
+def shrunk_size(height: int, width: int, side: int, fit: Fit) -> tuple[int, int]:
+    """Return the height and width that `shrink` gives an image of this size."""
     if fit == "squash":
-        return resize(image, min(height, side), min(width, side))
+        return min(height, side), min(width, side)
     ratio = side / (max(height, width) if fit == "pad" else min(height, width))
-    return image if ratio >= 1 else resize(image, max(1, round(height * ratio)), max(1, round(width * ratio)))
+    return (height, width) if ratio >= 1 else (max(1, round(height * ratio)), max(1, round(width * ratio)))
 
 
 def fit_square(image: Image, side: int, fit: Fit) -> Image:

@@ -1,19 +1,38 @@
-"""Macro-F1 by counting, and its bootstrap by resampling the cells of the confusion matrix, or whole groups."""
+"""Macro-F1 by counting, and the bootstrap of whatever is counted: cells of the confusion matrix, or whole groups."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 Labels = npt.NDArray[np.int64]  # class numbers, [rows]
 Scores = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.float64]  # [..., classes]
+OfCounts = Callable[[Counts, Counts, Counts], Scores]  # of a class: rows right, rows in truth, rows predicted
 
 
 def macro_f1(true: Labels, predicted: Labels, classes: int) -> float:
     """Return the mean F1 over all `classes`; a class neither present nor predicted counts 0, as in scikit-learn."""
+    return float(f1_of_counts(*count(true, predicted, classes)).mean())
+
+
+def count(true: Labels, predicted: Labels, classes: int) -> tuple[Counts, Counts, Counts]:
+    """Return how many rows of each class are right, are in `true` and are in `predicted`, [classes] each."""
     hits = np.bincount(true[true == predicted], minlength=classes)
-    total = np.bincount(true, minlength=classes) + np.bincount(predicted, minlength=classes)
-    return float(np.mean(2 * hits / np.maximum(total, 1)))
+    in_true, in_predicted = (np.bincount(labels, minlength=classes) for labels in (true, predicted))
+    return hits.astype(float), in_true.astype(float), in_predicted.astype(float)
+
+
+def f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) -> Counts:
+    """Return the F1 of each class, [..., classes]."""
+    f1: Counts = 2 * hits / np.maximum(in_true + in_predicted, 1)
+    return f1
+
+
+def mean_f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) -> Scores:
+    """Return the macro-F1, [...]."""
+    mean: Scores = f1_of_counts(hits, in_true, in_predicted).mean(axis=-1)
+    return mean
 
 
 def bootstrap_macro_f1(true: Labels, predicted: Labels, classes: int, resamples: int, seed: int) -> Scores:
@@ -28,8 +47,9 @@ def paired_bootstrap(
     resamples: int,
     seed: int,
     groups: Labels | None = None,
+    of_counts: OfCounts = mean_f1_of_counts,
 ) -> list[Scores]:
-    """Return the macro-F1 of several predictions of the same rows on the same bootstrap samples, [resamples] each.
+    """Return the score of several predictions of the same rows on the same bootstrap samples, [resamples] each.
 
     With the rows' `groups` [rows], samples are of whole groups (Field and Welsh 2007): rows of a patient or a track are
     right or wrong together, and tell less than as many strangers. Without, a sample of rows is a multinomial draw of
@@ -51,6 +71,5 @@ def paired_bootstrap(
     scores = []
     for predicted in predictions:
         right = predicted == true
-        hits, total = drawn(unit[right], true[right]), in_true + drawn(unit, predicted)
-        scores.append((2 * hits / np.maximum(total, 1)).mean(axis=1))
+        scores.append(of_counts(drawn(unit[right], true[right]), in_true, drawn(unit, predicted)))
     return scores

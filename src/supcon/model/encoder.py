@@ -58,7 +58,10 @@ def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
             f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {near}" if near else "")
         )
     try:
-        return _call_timm(settings.encoder, pretrained, side, options)
+        model = _call_timm(settings.encoder, pretrained, side, options)
+        if settings.weights and pretrained:
+            _check_loaded(model, settings.weights)
+        return model
     except Exception as error:  # timm, the hub, safetensors and torch each have their own
         reason = " ".join(str(error).split())[:300]
         source = f"its weights from {settings.weights or 'the hub'}" if pretrained else "it"
@@ -77,6 +80,16 @@ def _call_timm(encoder: str, pretrained: bool, side: int, options: dict[str, Any
             if not any(name in str(error) for name in more):
                 raise
     return timm.create_model(encoder, pretrained, **options)
+
+
+def _check_loaded(model: nn.Module, weights: str) -> None:
+    """Raise ValueError where the file's tensors did not come to be the model's: timm skips names it does not know."""
+    content = timm.models.load_state_dict(weights, device="cpu", weights_only=True)
+    given = {(tensor.shape, tensor.float().sum().item()) for tensor in content.values()}
+    own = [(tensor.shape, tensor.float().sum().item()) for tensor in model.parameters() if tensor.ndim > 1]
+    found = sum(key in given for key in own)
+    if found < len(own) / 2:  # not all: a filter may split or resize some
+        raise ValueError(f"{found} of its {len(own)} weights are this model's: it is another network's file")
 
 
 def save_weights(path: Path, **parts: nn.Module) -> None:

@@ -42,14 +42,17 @@ def read_decided(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) ->
     if baseline not in labels:
         return []
     first = next(iter(experiments.values()))
-    return compare_decided(first.labels, labels, baseline, len(first.classes), first.groups)
+    rows = first.scored_rows
+    groups = None if first.groups is None else first.groups[rows]
+    return compare_decided(first.labels[rows], labels, baseline, len(first.classes), groups)
 
 
 def cross_fitted_labels(experiment: Experiment) -> Labels:
     """Return the class numbers that fold k's decision, made on the other folds, gave to fold k's rows, [rows]."""
     given = read_json(experiment.call.run_folder / "decision.json")["cross_fitted_labels"]
     number = {name: place for place, name in enumerate(experiment.classes)}
-    return np.array([number[given[row]] for row in experiment.split["id"]], dtype=np.int64)
+    ids = experiment.split["id"].iloc[experiment.scored_rows]
+    return np.array([number[given[row]] for row in ids], dtype=np.int64)
 
 
 def compare_decided(

@@ -1,0 +1,90 @@
+"""The host's CSV files as they come: other encodings and delimiters are read, cells stay the strings they are."""
+
+import csv
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from supcon.artifacts.files import write_atomic
+from supcon.errors import UserError
+
+_BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_DELIMITERS = (",", ";", "\t", "|")  # the first that the header line holds
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a CSV file is written."""
+
+    encoding: str = "utf-8"
+    delimiter: str = ","
+    line_end: str = "\n"
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a CSV file whose cells all stay strings (`001`, `NA` and empty ones too).
+
+    UTF-8 with or without a byte order mark and UTF-16 are read, as are comma, semicolon, tab or bar between cells and
+    any line end. Raises `UserError` naming the line that is ragged or holds no text.
+    """
+    text, dialect = _read_text(path)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, strict=True)
+    try:
+        header = next(reader, [])
+        _check_header(path, header)
+        rows = []
+        for row in reader:
+            if len(row) != len(header) and row:
+                raise UserError(
+                    f"{path} line {reader.line_num} has {len(row)} cells, its header has {len(header)}: mend that line"
+                )
+            if row:
+                rows.append(row)
+    except csv.Error as error:
+        raise UserError(f"{path} line {reader.line_num} is not CSV ({error}): mend that line") from None
+    if not rows:
+        raise UserError(f"{path} has a header and no rows: copy the host's file again")
+    columns = zip(*rows, strict=True)
+    return pd.DataFrame({name: pd.Series(list(cells), dtype=str) for name, cells in zip(header, columns, strict=True)})
+
+
+def read_dialect(path: Path) -> Dialect:
+    """Return how the CSV file at `path` is written."""
+    return _read_text(path)[1]
+
+
+def write_table(path: Path, table: pd.DataFrame, dialect: Dialect) -> None:
+    """Write a table without its index, atomically, the way `dialect` says."""
+    text = table.to_csv(index=False, sep=dialect.delimiter, lineterminator=dialect.line_end)
+    write_atomic(path, lambda file: file.write(text.encode(dialect.encoding)))
+
+
+def _read_text(path: Path) -> tuple[str, Dialect]:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    mark = next((mark for mark in _BYTE_ORDER_MARKS if content.startswith(mark)), b"")
+    encoding = _BYTE_ORDER_MARKS.get(mark, "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not {encoding} text (byte {error.start}): save it as UTF-8 CSV") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(f"{path} line {line} holds a zero byte, it is no CSV file: copy the host's file again")
+    first = text.split("\n", 1)[0]
+    delimiter = next((mark for mark in _DELIMITERS if mark in first), ",")
+    return text, Dialect(encoding, delimiter, "\r\n" if first.endswith("\r") else "\n")
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    if not any(header):
+        raise UserError(f"{path} is empty: copy the host's file again")
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path} has two columns called {twice!r}: rename one")

@@ -1,0 +1,129 @@
+"""The host's zips, unpacked into cache/ where nothing can leave, overwrite or flood."""
+
+import os
+import shutil
+import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from tqdm import tqdm
+
+from supcon.artifacts.files import digest
+from supcon.competition.index import is_image
+from supcon.errors import UserError
+
+_BOMB_RATIO, _BOMB_BYTES = 100, 2**30  # more than 100 to 1 and more than 1 GiB: no host's images shrink like that
+_DEPTH = 2  # zips within zips
+_SPARED = 2**28  # bytes of the disk that stay free
+_CHUNK = 2**20
+
+
+def unpack_zips(folder: Path, cache: Path) -> Path | None:
+    """Unpack the zips that lie in `folder` (not deeper) and return where; None without any.
+
+    Done once for a zip of a name, size and modification time. A zip whose files already lie in `folder`, or in a
+    folder of its name, is passed over. Zips within are unpacked too. Raises `UserError`, with nothing left behind, for
+    a zip that is damaged, has a password, would fill the disk, is a bomb, or holds links or paths that lead out.
+    """
+    zips = [path for path in sorted(folder.glob("*.zip")) if path.is_file()]
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in zips]
+    here = cache / f"unpacked-{digest(facts)[:16]}"
+    if not here.exists():
+        zips = [path for path in zips if not _is_unpacked(path)]
+        if not zips:
+            return None
+        partial = here.with_name(f".{here.name}-{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            for path in zips:
+                _unpack(path, partial, _DEPTH)
+            partial.rename(here)
+        except OSError as error:
+            raise UserError(f"{here} could not be written: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return here
+
+
+def _is_unpacked(path: Path) -> bool:
+    """Say whether all files of a zip lie beside it already, or in a folder of its name."""
+    names = [member.filename for member in _open(path).infolist() if not member.is_dir()]
+    return any(all((base / name).is_file() for name in names) for base in (path.parent, path.with_suffix("")))
+
+
+def _unpack(path: Path, target: Path, depth: int) -> None:
+    with _open(path) as archive:
+        members = [member for member in archive.infolist() if not member.is_dir() and not _is_clutter(_name(member))]
+        _check_size(path, members, target)
+        loose = any("/" not in _name(member) and is_image(_name(member)) for member in members)
+        base = target / path.stem if loose else target  # images without a folder get one of the zip's name
+        for member in tqdm(members, f"unpack {path.name}", unit="file", disable=None, leave=False):
+            _extract(path, archive, member, base)
+    for inner in list(_zips_of(members, base)):
+        if depth == 0:
+            raise UserError(f"{path} holds zips within zips within zips: unpack it by hand into {path.parent}")
+        _unpack(inner, inner.parent, depth - 1)
+        inner.unlink()
+
+
+def _open(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise UserError(f"{path} is not a whole zip file ({error}): download it again") from None
+
+
+def _check_size(path: Path, members: list[zipfile.ZipInfo], target: Path) -> None:
+    """Refuse by the sizes that the zip declares; `_extract` holds it to them."""
+    unpacked = sum(member.file_size for member in members)
+    if unpacked > _BOMB_BYTES and unpacked > _BOMB_RATIO * path.stat().st_size:
+        raise UserError(f"{path} would unpack to {unpacked / 1e9:.1f} GB, it looks like a zip bomb: it is not unpacked")
+    free = shutil.disk_usage(target).free - _SPARED
+    if unpacked > free:
+        raise UserError(
+            f"{path} unpacks to {unpacked / 1e9:.1f} GB, {max(free, 0) / 1e9:.1f} GB are free below {target.parent}:"
+            " make room, or use a --root on a larger disk"
+        )
+
+
+def _extract(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, base: Path) -> None:
+    name = _name(member)
+    pure = PurePosixPath(name)
+    if not pure.parts or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
+        raise UserError(f"{path} holds the path {name!r}, which leads out of its folder: it is not unpacked")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise UserError(f"{path} holds {name!r}, a link: it is not unpacked; ask the host for the file itself")
+    if member.flag_bits & 1:
+        raise UserError(f"{path} has a password: unpack it by hand into {path.parent}")
+    file = base / pure
+    file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with archive.open(member) as source, file.open("xb") as target:
+            written = 0
+            while chunk := source.read(_CHUNK):
+                written += len(chunk)
+                if written > member.file_size:
+                    raise UserError(f"{path}: {name!r} is larger than it says, as in a zip bomb: it is not unpacked")
+                target.write(chunk)
+    except (FileExistsError, IsADirectoryError, NotADirectoryError):
+        raise UserError(f"{path}: {name!r} stands in the zips beside it twice: keep one of them") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{path}: {name!r} is damaged ({error}): download the zip again") from None
+
+
+def _zips_of(members: list[zipfile.ZipInfo], base: Path) -> Iterator[Path]:
+    return (base / _name(member) for member in members if _name(member).lower().endswith(".zip"))
+
+
+def _name(member: zipfile.ZipInfo) -> str:
+    """Return a member's path; some writers part it by backslashes."""
+    return member.filename.replace("\\", "/")
+
+
+def _is_clutter(name: str) -> bool:
+    """Say whether a file is an operating system's own."""
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or any(part.startswith(".") for part in parts if part != "..")

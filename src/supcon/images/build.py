@@ -1,0 +1,168 @@
+"""Decode many images at once: worker processes, a bounded number of chunks ahead of the writer.
+
+Processes, because a quarter of a small image's time is Python's, for which threads would queue, and because a decoder
+that crashes takes only them down. They write the pixels themselves: sent to this process, each would cost a tenth more.
+"""
+
+import errno
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from supcon.errors import UserError
+from supcon.images.decode import declared_size, read_image
+from supcon.images.geometry import Fit, Image, shrink, shrunk_size
+from supcon.images.headers import FORMATS, Unreadable
+
+_CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # whichever is reached first: bounds the memory
+_AHEAD = 3  # chunks under way for each process
+_WORTH = 32  # images that are worth a further process
+_SAMPLE = 256  # headers read to estimate the cache's size
+
+_outputs: "list[Output]" = []  # in a worker process: where its pixels go
+
+
+@dataclass
+class Chunk:
+    """What the index needs of some images, whose pixels stand one after the other in the file."""
+
+    offset: int = 0  # bytes into the file
+    shapes: list[tuple[int, int]] = field(default_factory=list)  # height, width as stored
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # width, height as in the file; (0, 0) for a bad one
+    formats: list[int] = field(default_factory=list)  # places in FORMATS; -1 for a bad one
+    reasons: list[str] = field(default_factory=list)  # empty for a readable one
+
+
+class Output:
+    """A file that processes fill at once: each reserves its bytes, then writes them."""
+
+    def __init__(self, path: Path) -> None:
+        path.touch()
+        self._path, self._end = path, multiprocessing.Value("q", 0)
+
+    def append(self, images: Sequence[Image]) -> int:
+        """Write pixels and return their place. Raises `OSError`."""
+        length = sum(image.size for image in images)
+        with self._end.get_lock():
+            offset = self._end.value
+            self._end.value += length
+        file = os.open(self._path, os.O_WRONLY)
+        try:
+            if os.pwritev(file, [image.data for image in images], offset) < length:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(file)
+        return int(offset)
+
+    def sync(self) -> None:
+        """Wait until all is on the disk."""
+        with self._path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def decode_chunk(paths: Sequence[str], side: int, fit: Fit) -> tuple[list[Image], Chunk]:
+    """Decode and shrink images for a cache of `side` pixels; one that is unreadable becomes a black pixel."""
+    images, chunk = list[Image](), Chunk()
+    for path in paths:
+        try:
+            image, kind = read_image(path)
+            chunk.sizes.append((image.shape[1], image.shape[0]))
+            chunk.formats.append(FORMATS.index(kind))
+            chunk.reasons.append("")
+            image = shrink(image, side, fit)
+        except Unreadable as error:
+            image = np.zeros((1, 1, 3), np.uint8)
+            chunk.sizes.append((0, 0))
+            chunk.formats.append(-1)
+            chunk.reasons.append(str(error))
+        chunk.shapes.append((image.shape[0], image.shape[1]))
+        images.append(np.ascontiguousarray(image))
+    return images, chunk
+
+
+def estimate_bytes(paths: Sequence[str], side: int, fit: Fit) -> int:
+    """Return the bytes that the images will take at most: exact for few, else a sample's mean plus three errors."""
+    sample = paths[:: -(-len(paths) // _SAMPLE)] if paths else []
+    sizes = np.array([np.prod(shrunk_size(*declared_size(path), side, fit)) * 3.0 for path in sample])
+    if len(sizes) == len(paths):
+        return int(sizes.sum())
+    return int(len(paths) * (sizes.mean() + 3 * sizes.std(ddof=1) / len(sizes) ** 0.5))
+
+
+def write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dict[str, np.ndarray]:
+    """Write all images' pixels to pixels.bin and return what the index needs of them, in the order of `paths`.
+
+    Raises `UserError` for a file that cannot be opened, `OSError` where writing fails.
+    """
+    shapes, sizes = np.zeros((len(paths), 2), np.int32), np.zeros((len(paths), 2), np.int32)
+    offsets, formats, reasons = np.zeros(len(paths), np.int64), np.zeros(len(paths), np.int8), dict[int, str]()
+    output, done = Output(folder / "pixels.bin"), 0
+    with (
+        tqdm(desc="decode", total=len(paths), unit="image", disable=None) as bar,
+        closing(_in_order(output, paths, side, fit)) as chunks,
+    ):
+        for chunk in chunks:
+            part = slice(done, done + len(chunk.shapes))
+            shapes[part], sizes[part], formats[part] = chunk.shapes, chunk.sizes, chunk.formats
+            ends = np.cumsum(shapes[part].prod(axis=1, dtype=np.int64) * 3)
+            offsets[part] = chunk.offset + np.concatenate([[0], ends[:-1]])
+            reasons |= {done + number: reason for number, reason in enumerate(chunk.reasons) if reason}
+            done = part.stop
+            bar.update(len(chunk.shapes))
+    output.sync()
+    bad, why = np.array(list(reasons), np.int64), np.array(list(reasons.values()), str)
+    return {"offsets": offsets, "shapes": shapes, "sizes": sizes, "formats": formats, "bad": bad, "reasons": why}
+
+
+def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Generator[Chunk, None, None]:
+    processes = max(1, min(len(os.sched_getaffinity(0)), len(paths) // _WORTH))
+    step = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (side * side * 3), -(-len(paths) // processes)))
+    pool = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(output,))
+    waiting: deque[Future[Chunk]] = deque()
+    try:
+        for start in range(0, len(paths), step):
+            if len(waiting) == processes * _AHEAD:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(_decode_into_output, paths[start : start + step], side, fit))
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a decoding process was killed, most likely for want of memory: start again with more"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_into_output(paths: Sequence[str], side: int, fit: Fit) -> Chunk:
+    images, chunk = decode_chunk(paths, side, fit)
+    chunk.offset = _outputs[-1].append(images)
+    return chunk
+
+
+def _start_worker(output: Output) -> None:
+    """Leave the interrupt to the parent, die with it, and keep the C decoders' remarks from the screen."""
+    _outputs.append(output)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # returns when the parent ends, however it ends
+        os._exit(1)

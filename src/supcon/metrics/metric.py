@@ -1,0 +1,102 @@
+"""The host's metric: of labels, counted class by class, or the log loss of probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from supcon.metrics.f1 import Counts, Labels, Scores, count, f1_of_counts, paired_bootstrap
+
+MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
+LogProbabilities = npt.NDArray[np.float64]  # [rows, classes]
+
+
+@dataclass(frozen=True)
+class LabelMetric:
+    """A score of labels, higher is better, over the classes that have rows to score.
+
+    `scored` are their numbers: a class without such rows would weigh as much as the others and always count 0. Rows
+    predicted as such a class are wrong for the class that they are of. With one label a row micro-F1 is the accuracy.
+    """
+
+    name: MetricName
+    classes: int
+    scored: Labels
+    of_probabilities: ClassVar[bool] = False
+    sign: ClassVar[int] = 1
+
+    @property
+    def title(self) -> str:
+        """How tables call it."""
+        return self.name.replace("_f1", "-F1").replace("_", " ")
+
+    def score(self, true: Labels, predicted: Labels) -> float:
+        """Return the score of class numbers [rows]."""
+        return float(self.of_counts(*count(true, predicted, self.classes)))
+
+    def of_counts(self, hits: Counts, in_true: Counts, in_predicted: Counts) -> Scores:
+        """Return the score, [...], by how many rows of each class are right, in truth and predicted, [..., classes]."""
+        hits, in_true, in_predicted = (counts[..., self.scored] for counts in (hits, in_true, in_predicted))
+        rows = np.maximum(in_true.sum(axis=-1), 1)
+        if self.name in ("accuracy", "micro_f1"):
+            return np.asarray(hits.sum(axis=-1) / rows)
+        if self.name == "balanced_accuracy":
+            present = in_true > 0
+            recalls = hits / np.maximum(in_true, 1)
+            return np.asarray((recalls * present).sum(axis=-1) / np.maximum(present.sum(axis=-1), 1))
+        f1 = f1_of_counts(hits, in_true, in_predicted)
+        return np.asarray((f1 * in_true).sum(axis=-1) / rows if self.name == "weighted_f1" else f1.mean(axis=-1))
+
+    def bootstrap(
+        self, true: Labels, predictions: Sequence[Labels], resamples: int, seed: int, groups: Labels | None = None
+    ) -> list[Scores]:
+        """Return each prediction's scores on the same bootstrap samples of rows or groups, [resamples] each."""
+        return paired_bootstrap(true, predictions, self.classes, resamples, seed, groups, self.of_counts)
+
+
+@dataclass(frozen=True)
+class LogLoss:
+    """The mean of -log p(true class), lower is better."""
+
+    name: ClassVar[MetricName] = "log_loss"
+    title: ClassVar[str] = "log loss"
+    of_probabilities: ClassVar[bool] = True
+    sign: ClassVar[int] = -1
+
+    def score(self, true: Labels, predicted: LogProbabilities) -> float:
+        """Return the loss of log-probabilities [rows, classes]."""
+        return float(row_losses(true, predicted).mean())
+
+    def bootstrap(
+        self,
+        true: Labels,
+        predictions: Sequence[LogProbabilities],
+        resamples: int,
+        seed: int,
+        groups: Labels | None = None,
+    ) -> list[Scores]:
+        """Return each prediction's losses on the same bootstrap samples of rows or groups, [resamples] each."""
+        unit = np.arange(len(true)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        rows = np.bincount(unit).astype(float)
+        sums = np.stack([np.bincount(unit, row_losses(true, predicted)) for predicted in predictions] + [rows])
+        generator = np.random.default_rng(seed)
+        even = np.full(len(rows), 1 / len(rows))
+        totals = np.stack([sums @ generator.multinomial(len(rows), even) for _ in range(resamples)])
+        return [totals[:, number] / totals[:, -1] for number in range(len(predictions))]
+
+
+Metric = LabelMetric | LogLoss
+Prediction = npt.NDArray[Any]  # what a metric scores: class numbers [rows], or log-probabilities [rows, classes]
+
+
+def make_metric(name: MetricName, classes: int, scored: Labels) -> Metric:
+    """Return the metric of that name over `classes` classes of which `scored` have rows to score."""
+    return LogLoss() if name == "log_loss" else LabelMetric(name, classes, scored)
+
+
+def row_losses(true: Labels, log_probabilities: LogProbabilities) -> Scores:
+    """Return -log p(true class) of each row."""
+    losses: Scores = -log_probabilities[np.arange(len(true)), true]
+    return losses

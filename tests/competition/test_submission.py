@@ -1,0 +1,139 @@
+"""The submission: the sample's form to the letter, checked line by line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from supcon.competition.read import Competition
+from supcon.competition.submission import (
+    add_to_ledger,
+    label_rows,
+    probability_rows,
+    read_solution,
+    verify_submission,
+    write_submission,
+)
+from supcon.errors import UserError
+from tests.competition.conftest import Read, write_images
+
+IDS = ["b2", "b0", "b1"]
+
+
+@pytest.fixture
+def labelled(folder: Path, read: Read) -> Competition:
+    """A host who asks for labels."""
+    write_images(folder, [f"train/{name}/1.png" for name in ("NA", "red")] + [f"test/b{n}.png" for n in range(3)])
+    (folder / "sample_submission.csv").write_text("id,label\r\n" + "".join(f"{name},red\r\n" for name in IDS))
+    return read()
+
+
+@pytest.fixture
+def shares(folder: Path, read: Read) -> Competition:
+    """A host who asks for a probability of each class."""
+    write_images(folder, [f"train/{name}/1.png" for name in ("NA", "red")] + [f"test/b{n}.png" for n in range(3)])
+    (folder / "sample_submission.csv").write_text("id;red;NA\n" + "".join(f"{name};0;1\n" for name in IDS))
+    return read()
+
+
+def test_labels_are_written_in_the_samples_rows_order_and_line_ends(labelled: Competition, tmp_path: Path) -> None:
+    write_submission(tmp_path / "out.csv", labelled, label_rows(labelled.sample, {"b0": "NA", "b1": "red", "b2": "NA"}))
+    assert (tmp_path / "out.csv").read_bytes() == b"id,label\r\nb2,NA\r\nb0,NA\r\nb1,red\r\n"
+    with pytest.raises(UserError, match="1 test rows have no prediction, first 'b1'"):
+        label_rows(labelled.sample, {"b0": "NA", "b2": "NA"})
+
+
+def test_probabilities_are_written_in_the_samples_columns_and_sum_to_one(shares: Competition, tmp_path: Path) -> None:
+    logits = np.random.default_rng(0).normal(size=(3, 2)) * 9
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    write_submission(
+        tmp_path / "out.csv", shares, probability_rows(shares.sample, ["b0", "b1", "b2"], probabilities, ["NA", "red"])
+    )
+    lines = [line.split(";") for line in (tmp_path / "out.csv").read_text().splitlines()]
+    assert lines[0] == ["id", "red", "NA"]
+    assert [line[0] for line in lines[1:]] == IDS
+    assert float(lines[1][1]) == pytest.approx(probabilities[2, 1], rel=1e-9)
+    assert all(abs(float(line[1]) + float(line[2]) - 1) < 1e-9 for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("id,label", "id,kind", r"line 1: the columns are \['id', 'kind'\]"),
+        ("b0", "b9", "line 3: the id is 'b9', the sample has 'b0'"),
+        ("b1,red", "b1,nonsense", "line 4: 'nonsense' is no class"),
+        ("b1,red\n", "", "has 2 rows, the sample has 3: line 4"),
+        ("b1,red\n", "b1,red\nb1,red\n", "has 4 rows, the sample has 3: line 5"),
+        ("b0,red", "b0,", "line 3: '' is no class"),
+        ("b0,red", "b0,red,1", "line 3 has 3 cells"),
+    ],
+)
+def test_a_submission_is_verified_line_by_line(
+    labelled: Competition, tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    text = "id,label\n" + "".join(f"{name},red\n" for name in IDS)
+    (tmp_path / "out.csv").write_text(text)
+    verify_submission(tmp_path / "out.csv", labelled)
+    (tmp_path / "out.csv").write_text(text.replace(old, new, 1))
+    with pytest.raises(UserError, match=said):
+        verify_submission(tmp_path / "out.csv", labelled)
+
+
+@pytest.mark.parametrize(
+    ("cells", "said"),
+    [
+        ("0.5;0.5", ""),
+        ("0.5;", "line 3: '' in column 'NA' is no probability"),
+        ("nan;1", "line 3: 'nan' in column 'red' is no probability"),
+        ("inf;0", "line 3: 'inf' in column 'red' is no probability"),
+        ("1.5;-0.5", "line 3: '1.5' in column 'red' is no probability"),
+        ("0.5;0.4", "line 3: the probabilities sum to 0.9, not to 1"),
+    ],
+)
+def test_probabilities_are_verified_too(shares: Competition, tmp_path: Path, cells: str, said: str) -> None:
+    (tmp_path / "out.csv").write_text(f"id;red;NA\nb2;1;0\nb0;{cells}\nb1;1;0\n")
+    if not said:
+        verify_submission(tmp_path / "out.csv", shares)
+        return
+    with pytest.raises(UserError, match=said):
+        verify_submission(tmp_path / "out.csv", shares)
+
+
+def test_a_submission_in_another_dialect_is_named(shares: Competition, tmp_path: Path) -> None:
+    (tmp_path / "out.csv").write_text("id,red,NA\nb2,1,0\nb0,1,0\nb1,1,0\n")
+    with pytest.raises(
+        UserError, match="line 1: written as utf-8 with ',' between cells, the sample as utf-8 with ';'"
+    ):
+        verify_submission(tmp_path / "out.csv", shares)
+
+
+def test_the_solution_is_read_by_id(labelled: Competition, folder: Path) -> None:
+    assert read_solution(folder, labelled) is None
+    path = folder / "solution.csv"
+    path.write_text("id,label,Usage\nb0,red,Private\nb1,NA,Public\nb2,red,Private\n")
+    solution = read_solution(folder, labelled)
+    assert solution is not None
+    assert solution.to_dict() == {"b2": "red", "b0": "red", "b1": "NA"}
+    assert list(solution.index) == IDS
+    path.write_text("id,label\nb0,red\nb1,blue\nb2,red\n")
+    with pytest.raises(UserError, match="the label 'blue' of 'b1' is no class"):
+        read_solution(folder, labelled)
+    path.write_text("id,label\nb0,red\n")
+    with pytest.raises(UserError, match="another competition"):
+        read_solution(folder, labelled)
+
+
+def test_a_solution_of_probabilities_is_read_as_labels(shares: Competition, folder: Path) -> None:
+    for text in ("id,red,NA\nb0,1,0\nb1,0,1\nb2,1,0\n", "id,label\nb0,red\nb1,NA\nb2,red\n"):
+        (folder / "solution.csv").write_text(text)
+        solution = read_solution(folder, shares)
+        assert solution is not None
+        assert solution.to_dict() == {"b2": "red", "b0": "red", "b1": "NA"}
+
+
+def test_the_ledger_keeps_one_row_a_submission(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    row = dict.fromkeys(("time", "run", "raw", "cross_fitted", "file"), "x")
+    for sha256 in ("1", "1", "2"):
+        add_to_ledger(path, {**row, "fingerprint": "f", "sha256": sha256})
+    assert len(path.read_text().splitlines()) == 3

@@ -1,0 +1,68 @@
+"""CSV files as hosts, spreadsheets and operating systems write them."""
+
+from pathlib import Path
+
+import pytest
+
+from supcon.competition.tables import Dialect, read_dialect, read_table, write_table
+from supcon.errors import UserError
+
+TEXT = "id,label\n1,crème\n2,NA\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "dialect"),
+    [
+        (TEXT.encode(), Dialect()),
+        (TEXT.encode("utf-8-sig"), Dialect("utf-8-sig")),
+        (TEXT.encode("utf-16"), Dialect("utf-16")),
+        (b"\xfe\xff" + TEXT.encode("utf-16-be"), Dialect("utf-16")),
+        (TEXT.replace(",", ";").encode(), Dialect(delimiter=";")),
+        (TEXT.replace(",", "\t").encode(), Dialect(delimiter="\t")),
+        (TEXT.replace("\n", "\r\n").encode(), Dialect(line_end="\r\n")),
+        (TEXT.replace("\n", "\n\n").encode(), Dialect()),
+    ],
+)
+def test_encodings_delimiters_and_line_ends_are_read(tmp_path: Path, content: bytes, dialect: Dialect) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    assert read_table(path).to_dict("list") == {"id": ["1", "2"], "label": ["crème", "NA"]}
+    assert read_dialect(path) == dialect
+
+
+def test_a_table_is_written_back_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for content in (TEXT.encode(), TEXT.encode("utf-16"), TEXT.replace(",", ";").replace("\n", "\r\n").encode()):
+        path.write_bytes(content)
+        write_table(tmp_path / "copy.csv", read_table(path), read_dialect(path))
+        assert (tmp_path / "copy.csv").read_bytes() == content
+
+
+def test_commas_quotes_and_line_breaks_within_cells_survive(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('id,label\n1,"a, ""b"""\n2,"two\nlines"\n3,5" pipe\n')
+    assert read_table(path)["label"].tolist() == ['a, "b"', "two\nlines", '5" pipe']
+    write_table(tmp_path / "copy.csv", read_table(path), Dialect())
+    assert read_table(tmp_path / "copy.csv").equals(read_table(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (b"id,label\n", "has a header and no rows"),
+        (b"id,label\na,b,c\n", "line 2 has 3 cells, its header has 2"),
+        (b"id,label\na,b\nc\n", "line 3 has 1 cells, its header has 2"),
+        (b"id,id\na,b\n", "two columns called 'id'"),
+        (b'id,label\n1,"open\n', "line 2 is not CSV"),
+        (bytes(range(256)), "is not utf-8 text"),
+        (b"PK\x03\x04\x00\x00", "holds a zero byte"),
+        ("id,label\n1,x".encode("utf-16")[:-1], "is not utf-16 text"),
+    ],
+)
+def test_what_is_no_table_is_named_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"t\.csv.*{said}"):
+        read_table(path)

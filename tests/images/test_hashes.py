@@ -1,0 +1,74 @@
+"""A file is read again only when it has changed."""
+
+from pathlib import Path
+
+import pytest
+
+from supcon.artifacts.files import digest, sha256_file
+from supcon.errors import UserError
+from supcon.images import hashes
+from supcon.images.hashes import content_hashes, images_digest
+
+
+def write(folder: Path, *names: str) -> list[Path]:
+    for name in names:
+        (folder / name).write_bytes(name.encode())
+    return [folder / name for name in names]
+
+
+def test_a_changed_file_changes_the_digest_and_an_unchanged_one_is_not_read_again(tmp_path: Path) -> None:
+    files = write(tmp_path, "a", "b")
+    first = content_hashes(tmp_path / "cache", files)
+    assert first == [sha256_file(file) for file in files]
+    stamp = (tmp_path / "cache" / "hashes.csv").stat().st_mtime_ns
+    assert content_hashes(tmp_path / "cache", files) == first
+    assert (tmp_path / "cache" / "hashes.csv").stat().st_mtime_ns == stamp
+    files[1].write_bytes(b"changed")
+    second = content_hashes(tmp_path / "cache", files)
+    assert second[0] == first[0]
+    assert images_digest(["a", "b"], second) != images_digest(["a", "b"], first)
+
+
+def test_only_new_files_are_read_and_the_others_stay_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a", 'quote " and, comma', "line\nend", "é", "NA"]
+    files = write(tmp_path, *names)
+    first = content_hashes(tmp_path / "cache", files)
+    new = write(tmp_path, "new")
+    read: list[str] = []
+    true = hashes._sha256
+    monkeypatch.setattr(hashes, "_sha256", lambda path, size: read.append(path) or true(path, size))  # type: ignore[func-returns-value]
+    content_hashes(tmp_path / "cache", new)  # these alone: the others are not forgotten
+    assert content_hashes(tmp_path / "cache", [*new, *files, files[0]])[1:] == [*first, first[0]]
+    assert read == [str(new[0])]
+
+
+def test_a_large_file_has_the_hash_of_all_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(hashes._SMALL + 5))
+    assert content_hashes(tmp_path / "cache", [tmp_path / "large"]) == [sha256_file(tmp_path / "large")]
+
+
+def test_rubbish_in_the_index_is_as_good_as_nothing(tmp_path: Path) -> None:
+    files = write(tmp_path, "a", "b")
+    first = content_hashes(tmp_path / "cache", files)
+    index = tmp_path / "cache" / "hashes.csv"
+    for rubbish in (b"", b"\xff\x00\xfe,,\n\n", index.read_bytes()[:-30], b'"' + index.read_bytes()):
+        index.write_bytes(rubbish)
+        assert content_hashes(tmp_path / "cache", files) == first
+
+
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.png cannot be read: No such file"):
+        content_hashes(tmp_path / "cache", [*write(tmp_path, "a"), tmp_path / "gone.png"])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="not UTF-8: rename it"):
+        content_hashes(tmp_path / "cache", [tmp_path / "\udcff.png"])
+
+
+def test_the_digest_is_that_of_the_sorted_rows_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashes, "_ROWS", 3)
+    for count in (0, 1, 3, 8):
+        paths, contents = [f'{number} "é".png' for number in range(count)][::-1], [str(n) * 64 for n in range(count)]
+        assert images_digest(paths, contents) == digest(sorted(zip(paths, contents, strict=True)))

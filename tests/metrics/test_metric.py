@@ -1,0 +1,67 @@
+"""Every metric against scikit-learn, and its bootstrap against resampled rows."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from supcon.metrics.metric import LogLoss, make_metric
+
+EXPECTED: dict[Any, Any] = {
+    "macro_f1": lambda true, predicted: metrics.f1_score(true, predicted, average="macro"),
+    "micro_f1": lambda true, predicted: metrics.f1_score(true, predicted, average="micro"),
+    "weighted_f1": lambda true, predicted: metrics.f1_score(true, predicted, average="weighted"),
+    "accuracy": metrics.accuracy_score,
+    "balanced_accuracy": metrics.balanced_accuracy_score,
+}
+
+
+def labels(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(seed)
+    true = draw.choice(4, 300, p=[0.6, 0.2, 0.15, 0.05])
+    return true, np.where(draw.random(300) < 0.7, true, draw.integers(0, 4, 300))
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_metrics_of_labels_are_scikit_learns(name: Any) -> None:
+    true, predicted = labels(0)
+    assert make_metric(name, 4, np.arange(4)).score(true, predicted) == pytest.approx(EXPECTED[name](true, predicted))
+
+
+@pytest.mark.parametrize("name", list(EXPECTED))
+def test_a_class_that_is_never_scored_does_not_count_but_rows_lost_to_it_do(name: Any) -> None:
+    true, predicted = labels(1)
+    metric = make_metric(name, 6, np.arange(4))
+    assert metric.score(true, predicted) == pytest.approx(EXPECTED[name](true, predicted))
+    lost = predicted.copy()
+    lost[np.flatnonzero(true == predicted)[:30]] = 5
+    assert metric.score(true, lost) < metric.score(true, predicted) - 0.02
+
+
+@pytest.mark.parametrize("name", [*EXPECTED, "log_loss"])
+def test_the_bootstrap_has_the_spread_of_resampled_rows_and_pairs_share_samples(name: Any) -> None:
+    true, predicted = labels(2)
+    metric = make_metric(name, 4, np.arange(4))
+    if metric.of_probabilities:
+        scores = np.eye(4)[predicted] * 2 + np.random.default_rng(0).normal(size=(300, 4))
+        predicted = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    samples = np.random.default_rng(3).integers(0, 300, (1000, 300))
+    expected = [metric.score(true[rows], predicted[rows]) for rows in samples]
+    first, second = metric.bootstrap(true, [predicted, predicted], 1000, seed=1)
+    assert (first == second).all()
+    assert first.mean() == pytest.approx(np.mean(expected), abs=0.01)
+    assert first.std() == pytest.approx(np.std(expected), rel=0.12)
+
+
+def test_the_log_loss_is_scikit_learns_and_samples_whole_groups() -> None:
+    true, _ = labels(4)
+    scores = np.random.default_rng(0).normal(size=(300, 4))
+    log_probabilities = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    expected = metrics.log_loss(true, np.exp(log_probabilities))
+    assert LogLoss().score(true, log_probabilities) == pytest.approx(expected)
+    groups = np.repeat(np.arange(30), 10)
+    log_probabilities = np.repeat(log_probabilities[:30], 10, axis=0)  # rows of a group alike
+    same = np.repeat(true[:30], 10)
+    by_rows, by_groups = (LogLoss().bootstrap(same, [log_probabilities], 800, 0, g)[0] for g in (None, groups))
+    assert by_groups.std() == pytest.approx(by_rows.std() * 10**0.5, rel=0.15)
