@@ -6,7 +6,8 @@ from pathlib import Path
 
 from supcon.artifacts.files import digest, read_json, sha256_file, write_atomic, write_json
 from supcon.artifacts.stage import StageRun
-from supcon.competition.submission import add_to_ledger, read_solution, write_submission
+from supcon.competition.ledger import add_to_ledger
+from supcon.competition.submission import read_solution, write_submission
 from supcon.config import parse
 from supcon.decision.merge import merge_members, merge_views
 from supcon.decision.rule import Rule

@@ -8,12 +8,7 @@ import pytest
 
 from supcon.competition.builtin import class_sizes, write_builtin
 from supcon.competition.read import read_competition
-from supcon.competition.submission import (
-    add_to_ledger,
-    read_solution,
-    verify_submission,
-    write_submission,
-)
+from supcon.competition.submission import read_solution, verify_submission, write_submission
 from supcon.config.builtin_mark import holds_builtin
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
@@ -122,14 +117,6 @@ def test_the_solution_is_read_by_id(root: Path) -> None:
     path.write_text("id,label\nb000,red\n")
     with pytest.raises(UserError, match="another competition"):
         read_solution(root / "input", competition)
-
-
-def test_the_ledger_keeps_one_row_a_submission(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.csv"
-    row = dict.fromkeys(("time", "run", "raw_macro_f1", "cross_fitted_macro_f1", "file"), "x")
-    for sha256 in ("1", "1", "2"):
-        add_to_ledger(path, {**row, "fingerprint": "f", "sha256": sha256})
-    assert len(path.read_text().splitlines()) == 3
 
 
 def test_the_built_in_competition_is_long_tailed_and_split_by_thirds(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The submission: exactly the sample's rows, order, columns and line ends, verified after writing; and the ledger."""
+"""The submission: exactly the sample's rows, order, columns and line ends, verified after writing."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,8 +8,6 @@ import pandas as pd
 from supcon.artifacts.files import read_csv, write_csv
 from supcon.competition.read import SAMPLE, Competition
 from supcon.errors import UserError
-
-LEDGER_COLUMNS = ["time", "run", "fingerprint", "raw_macro_f1", "cross_fitted_macro_f1", "sha256", "file"]
 
 
 def write_submission(path: Path, competition: Competition, labels: Mapping[str, str]) -> None:
@@ -66,14 +64,6 @@ def read_solution(folder: Path, competition: Competition) -> pd.Series | None:
         name, label = unknown.index[0], unknown.iloc[0]
         raise UserError(f"{path}: the label {label!r} of {name!r} is no class of the training rows")
     return solution.loc[competition.test["id"]]
-
-
-def add_to_ledger(path: Path, row: Mapping[str, str]) -> None:
-    """Append one submission to ledger.csv, unless the newest row has its fingerprint and bytes already."""
-    old = read_csv(path) if path.exists() else pd.DataFrame(columns=LEDGER_COLUMNS)
-    if len(old) and all(old.iloc[-1].get(key) == row[key] for key in ("fingerprint", "sha256")):
-        return
-    write_csv(path, pd.concat([old, pd.DataFrame([row], columns=LEDGER_COLUMNS)], ignore_index=True))
 
 
 def _line_end(sample: Path) -> str:
