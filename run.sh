@@ -15,6 +15,9 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   predict    out-of-fold and test logits                            ./run.sh predict --fold 3
   tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
   ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
+  download   fetch the host's files into an empty input/            ./run.sh download digit-recognizer
+  submit     check, upload, fetch the public score                  ./run.sh submit -m "five folds"
+  ledger     every submission: score here, public score there       ./run.sh ledger --refresh
   study      compare variants at the same image passes              ./run.sh study studies/digits.yaml
   setup      make .venv and install requirements.txt, nothing else  ./run.sh setup
   test       lint, types and tests                                  ./run.sh test
@@ -63,7 +66,7 @@ case "$command" in
     stage tune "$@"
     stage ensemble "$@" ;;
   folds) setup requirements.txt; stage make_folds "$@" ;;
-  pretrain | finetune | predict | tune | ensemble | study) setup requirements.txt; stage "$command" "$@" ;;
+  pretrain | finetune | predict | tune | ensemble | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test)
     setup requirements-dev.txt
