@@ -110,7 +110,8 @@ def upload(host: Host, path: Path, message: str, ledger: Path) -> int:
         raise UserError(f"interrupted: look at {page_of(host.competition)}/submissions whether it arrived") from None
     print(f"submit: {path} is uploaded to {host.competition}", flush=True)
     cells = {"time": time.strftime("%Y-%m-%d %H:%M:%S"), "file": path.name, "sha256": sha256}
-    return add_upload(ledger, sha256, {**cells, "message": message, "submitted": submitted})
+    kept = re.sub(r"\r\n?", "\n", message)  # pandas reads a bare carriage return as the end of a row
+    return add_upload(ledger, sha256, {**cells, "message": kept, "submitted": submitted})
 
 
 def wait_for_score(host: Host, before: Sequence[Submission], message: str, limit_s: float) -> Submission | None:
@@ -137,12 +138,12 @@ def report(host: Host, found: Submission | None, ledger: Path, row: int) -> None
     """Write the outcome into the ledger and say it; `UserError` when the host could not score the file."""
     if found:
         update_row(ledger, row, {"submitted": found.date, THERE: found.outcome})
+    page = f"{page_of(host.competition)}/submissions"
     if found is None or not found.outcome:
-        seen = "its score is pending" if found else "the host does not list it yet"
-        page = f"{page_of(host.competition)}/submissions"
-        print(f"submit: {seen}: ./run.sh ledger --refresh fetches the score later, {page} shows it", flush=True)
+        seen = "the score is pending" if found else "the host does not list it yet"
+        later = f"./run.sh ledger --refresh --competition {host.competition}"
+        print(f"submit: {seen}: {later} fetches it later, {page} shows it", flush=True)
     elif found.status == "error":
-        page = f"{page_of(host.competition)}/submissions"
         raise UserError(f"the host could not score it: {page} says why (the ledger keeps the upload)")
     else:
         here = read_ledger(ledger).iloc[row]["cross_fitted_macro_f1"]

@@ -60,8 +60,8 @@ class Host:
         """Return how many submissions are left today; None where the client or the host does not tell."""
         try:
             limits = json.loads(self._ask("submission-limits", self.competition, "--json"))
-            left, ever = int(limits["numAllowedNow"]), int(limits["numTotal"])
-        except (UserError, ValueError, KeyError, TypeError):  # older clients have no such command
+            left, ever = (int(limits.get(name, 0)) for name in ("numAllowedNow", "numTotal"))  # zeros are left out
+        except (UserError, ValueError, TypeError, AttributeError):  # older clients have no such command
             return None
         return left if left or ever else None  # all zeros stand for a team that has not begun
 
