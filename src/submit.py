@@ -87,7 +87,7 @@ def refuse_repeat(path: Path, ledger: Path) -> None:
     if len(same):
         last = same.iloc[-1]
         score = f"public score {last[THERE]}" if last[THERE] else "./run.sh ledger --refresh fetches its score"
-        raise UserError(f"{path} was uploaded on {last['submitted']} ({score}): --again uploads it once more")
+        raise UserError(f"{path} was uploaded on {last['submitted']} UTC ({score}): --again uploads it once more")
 
 
 def say_what_is_left(host: Host) -> None:

@@ -26,7 +26,7 @@ class Submission:
     """One submission as the host lists it."""
 
     key: str  # the host's number of it, or what else tells it from the others
-    date: str
+    date: str  # UTC, to the second
     message: str
     status: str  # pending, complete or error
     public_score: str  # "" while there is none
@@ -135,7 +135,8 @@ def _submission(row: dict[str, str]) -> Submission:
     cells = {key: "" if value in (None, "None") else value for key, value in row.items()}
     date, message = cells.get("date", ""), cells.get("description", "")
     key = cells.get("ref") or f"{date} {cells.get('fileName', '')} {message}"
-    return Submission(key, date, message, cells.get("status", "").rpartition(".")[2].lower(), cells["publicScore"])
+    status = cells.get("status", "").rpartition(".")[2].lower()  # SubmissionStatus.COMPLETE, or complete
+    return Submission(key, date[:19], message, status, cells["publicScore"])
 
 
 def _bytes_in(folder: Path) -> int:
