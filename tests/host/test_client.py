@@ -1,5 +1,6 @@
 """The client is found, run, and its failures become one line without secrets."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -98,5 +99,12 @@ def test_a_client_that_asks_a_question_gets_no_answer(tmp_path: Path) -> None:
     program = tmp_path / "kaggle"
     program.write_text(f"#!{sys.executable}\ninput('user name: ')\n")
     program.chmod(0o755)
-    with pytest.raises(UserError, match="EOFError"):
-        run_client(program, "seeds", [], limit_s=30)
+    ours, (keyboard, hand) = os.dup(0), os.pipe()
+    os.dup2(keyboard, 0)  # a terminal at which nobody types
+    try:
+        with pytest.raises(UserError, match="EOFError"):
+            run_client(program, "seeds", [], limit_s=5)
+    finally:
+        os.dup2(ours, 0)
+        for one in (ours, keyboard, hand):
+            os.close(one)
