@@ -16,6 +16,9 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
   ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
   check      does a file fit sample_submission.csv?                 ./run.sh check submissions/mine.csv
+  download   fetch the host's files into an empty input/            ./run.sh download digit-recognizer
+  submit     check, upload, fetch the public score                  ./run.sh submit -m "five folds"
+  ledger     every submission: score here, public score there       ./run.sh ledger --refresh
   study      compare variants at the same image passes              ./run.sh study studies/digits.yaml
   setup      make .venv and install requirements.txt, nothing else  ./run.sh setup
   test       lint, types and tests                                  ./run.sh test
@@ -64,7 +67,7 @@ case "$command" in
     stage tune "$@"
     stage ensemble "$@" ;;
   folds) setup requirements.txt; stage make_folds "$@" ;;
-  pretrain | finetune | predict | tune | ensemble | check | study) setup requirements.txt; stage "$command" "$@" ;;
+  pretrain | finetune | predict | tune | ensemble | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test)
     setup requirements-dev.txt

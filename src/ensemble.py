@@ -9,7 +9,8 @@ import pandas as pd
 
 from supcon.artifacts.files import digest, read_json, sha256_file, write_atomic, write_json
 from supcon.artifacts.stage import StageRun
-from supcon.competition.submission import add_to_ledger, label_rows, probability_rows, read_solution, write_submission
+from supcon.competition.ledger import add_to_ledger
+from supcon.competition.submission import label_rows, probability_rows, read_solution, write_submission
 from supcon.config import parse
 from supcon.decision.merge import LogProbabilities, merge_members, merge_views
 from supcon.decision.rule import Rule

@@ -3,14 +3,13 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import finetune
 import make_folds
 import predict
 import pretrain
 import tune
-from supcon.config.parse import REPOSITORY
+from supcon.config.options import OptionsParser
 from supcon.errors import UserError, run_stage
 from supcon.study.decided import read_decided, whole_runs
 from supcon.study.play import Play
@@ -20,13 +19,6 @@ from supcon.study.report import write_report
 from supcon.study.runs import Runs
 
 STAGES = {"pretrain": pretrain.main, "finetune": finetune.main, "predict": predict.main}
-
-
-class _Parser(argparse.ArgumentParser):
-    """Errors are one line and exit status 2."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (--help lists every option)")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -58,13 +50,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """Return the study's own options, and the settings beside them."""
-    parser = _Parser(
-        description=__doc__,
-        allow_abbrev=False,
-        epilog="Any setting, such as --model.weights FILE, holds for all variants: repeat it at each call.",
+    parser = OptionsParser(
+        __doc__, "Any setting, such as --model.weights FILE, holds for all variants: repeat it at each call."
     )
     parser.add_argument("file", metavar="FILE", help="the study: config, flags, baseline, variants, rounds (YAML)")
-    parser.add_argument("--root", metavar="DIR", default=REPOSITORY, help="holds input/, runs/, ... (the repository)")
     parser.add_argument("--run", metavar="NAME", default="", help="name of the study (default: the file's)")
     parser.add_argument("--list", action="store_true", help="show the cells and their state; train nothing")
     parser.add_argument("--table-only", action="store_true", help="write the tables of what is done; train nothing")

@@ -12,7 +12,7 @@ FLOORS: list[set[str]] = [
     {"errors", "randomness"},
     {"config", "losses", "sampler", "metrics"},
     {"artifacts"},
-    {"competition", "images", "augment", "model", "decision"},
+    {"competition", "images", "augment", "model", "decision", "host"},
     {"experiment"},
     {"data", "predictions"},
     {"scores", "engine", "study"},

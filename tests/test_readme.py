@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from study import read_options
+import download
+import ledger
+import study
+import submit
 from supcon.config import parse
 from supcon.study.read import read_study
 from tests.conftest import REPOSITORY
@@ -27,8 +30,13 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         assert name in commands_of_the_script()
     flags = [word for word in words[2:] if word != "--help"]
     if name == "study":
-        options, flags = read_options(flags)
+        options, flags = study.read_options(flags)
         read_study(options.file, options.run)
+    if name == "submit":
+        flags = submit.read_options(flags)[1]
+    if name in ("ledger", "download"):
+        {"ledger": ledger, "download": download}[name].read_options(flags)
+        return
     per_fold = name in ("pretrain", "finetune", "predict")
     parse("", ["--root", str(tmp_path), *flags], per_fold=per_fold)
 

@@ -12,6 +12,12 @@ import pytest
 
 from tests.conftest import REPOSITORY
 
+OWN_OPTIONS = {  # of the commands that are no stages
+    "study": ("FILE", "--run", "--list", "--table-only", "--force"),
+    "submit": ("FILE", "--message", "--competition", "--wait", "--again", "--run"),
+    "ledger": ("--refresh", "--competition"),
+    "download": ("COMPETITION",),
+}
 SMOKE = ["all", "--config", "configs/smoke.yaml", "--root"]
 
 
@@ -43,17 +49,18 @@ def test_alone_it_lists_every_command_with_an_example() -> None:
 def test_every_stage_script_has_a_command_and_help() -> None:
     scripts = {path.stem.removeprefix("make_") for path in (REPOSITORY / "src").glob("*.py")}
     assert scripts <= commands_of_the_script()
-    for command in sorted(scripts - {"study"}):
+    for command in sorted(scripts - set(OWN_OPTIONS)):
         result = run(command, "--help")
         assert result.returncode == 0
         assert "--finetune.contrastive_weight" in result.stdout
         assert ("--fold " in result.stdout) == (command in ("pretrain", "finetune", "predict"))
 
 
-def test_the_study_command_explains_its_options() -> None:
-    result = run("study", "--help")
+@pytest.mark.parametrize("command", OWN_OPTIONS)
+def test_a_command_that_is_no_stage_explains_its_options(command: str) -> None:
+    result = run(command, "--help")
     assert result.returncode == 0
-    for option in ("--root", "--run", "--list", "--table-only", "--force"):
+    for option in ("--root", *OWN_OPTIONS[command]):
         assert option in result.stdout
 
 

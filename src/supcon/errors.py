@@ -16,5 +16,5 @@ def run_stage(main: Callable[[Sequence[str] | None], None]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("interrupted: the same command, without --force, goes on from the last finished epoch", file=sys.stderr)
+        print("interrupted: the same command, without --force, goes on from what is finished", file=sys.stderr)
         sys.exit(130)

@@ -7,7 +7,6 @@ import pytest
 
 from supcon.competition.read import Competition
 from supcon.competition.submission import (
-    add_to_ledger,
     label_rows,
     probability_rows,
     read_solution,
@@ -129,11 +128,3 @@ def test_a_solution_of_probabilities_is_read_as_labels(shares: Competition, fold
         solution = read_solution(folder, shares)
         assert solution is not None
         assert solution.to_dict() == {"b2": "red", "b0": "red", "b1": "NA"}
-
-
-def test_the_ledger_keeps_one_row_a_submission(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.csv"
-    row = dict.fromkeys(("time", "run", "raw", "cross_fitted", "file"), "x")
-    for sha256 in ("1", "1", "2"):
-        add_to_ledger(path, {**row, "fingerprint": "f", "sha256": sha256})
-    assert len(path.read_text().splitlines()) == 3

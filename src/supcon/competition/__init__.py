@@ -1,1 +1,1 @@
-"""The host's side: files in (`read`, `builtin`), the split (`folds`), submission out (`submission`)."""
+"""The host's side: files in (`read`, `builtin`), the split (`folds`), submission out (`submission`, `ledger`)."""

@@ -1,4 +1,4 @@
-"""The submission: exactly the sample's rows, order, columns and line ends, verified after writing; and the ledger."""
+"""The submission: exactly the sample's rows, order, columns and line ends, verified after writing."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.artifacts.files import read_csv, write_csv
 from supcon.competition.columns import from_one_hot
 from supcon.competition.read import SAMPLE, Competition
 from supcon.competition.sample import Sample, check_unique
@@ -16,7 +15,6 @@ from supcon.errors import UserError
 
 _DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
 _TOLERANCE = 1e-3  # how far a row's sum may be from 1: other people's files are rounded
-LEDGER_COLUMNS = ["time", "run", "fingerprint", "metric", "raw", "cross_fitted", "sha256", "file"]
 
 
 def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
@@ -118,11 +116,3 @@ def read_solution(folder: Path, competition: Competition) -> pd.Series | None:
         name, label = unknown.index[0], unknown.iloc[0]
         raise UserError(f"{path}: the label {label!r} of {name!r} is no class of the training rows")
     return solution.loc[competition.test["id"]]
-
-
-def add_to_ledger(path: Path, row: Mapping[str, str]) -> None:
-    """Append one submission to ledger.csv, unless the newest row has its fingerprint and bytes already."""
-    old = read_csv(path) if path.exists() else pd.DataFrame(columns=LEDGER_COLUMNS)
-    if len(old) and all(old.iloc[-1].get(key) == row[key] for key in ("fingerprint", "sha256")):
-        return
-    write_csv(path, pd.concat([old, pd.DataFrame([row], columns=LEDGER_COLUMNS)], ignore_index=True))

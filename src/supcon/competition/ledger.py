@@ -1,0 +1,96 @@
+"""The ledger: submissions/ledger.csv, one row a submission, its score here and the host's public score."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from supcon.artifacts.files import read_csv, write_csv
+
+HERE, THERE = "cross_fitted", "public_score"
+LEDGER_COLUMNS = ["time", "run", "fingerprint", "metric", "raw", HERE, "sha256", "file", "message", "submitted", THERE]
+SHOWN = ["time", "run", "file", "metric", "raw", HERE, THERE]
+_OLDER = {"raw_macro_f1": "raw", "cross_fitted_macro_f1": HERE}  # columns of a ledger from before other metrics
+MESSAGE_WIDTH = 40  # characters of a message that the table shows
+
+
+def read_ledger(path: Path) -> pd.DataFrame:
+    """Return the ledger, empty where there is none yet; all cells are strings, "" where an older file has no column.
+
+    `submitted` is the time of the upload (UTC), "" before it; `public_score` is "" until the host has said it.
+    """
+    if not path.exists():
+        return pd.DataFrame(columns=LEDGER_COLUMNS, dtype=str)
+    table = read_csv(path).rename(columns=_OLDER)
+    others = [name for name in table.columns if name not in LEDGER_COLUMNS]  # the user's own
+    return table.reindex(columns=[*LEDGER_COLUMNS, *others], fill_value="")
+
+
+def add_to_ledger(path: Path, row: Mapping[str, str]) -> None:
+    """Append one submission to ledger.csv, unless the newest row has its fingerprint and bytes already."""
+    table = read_ledger(path)
+    if len(table) and all(table.iloc[-1].get(key) == row[key] for key in ("fingerprint", "sha256")):
+        return
+    _append(path, table, row)
+
+
+def add_upload(path: Path, sha256: str, cells: Mapping[str, str]) -> int:
+    """Write an upload into the newest row of the file with this hash; return the row's number.
+
+    A file that was uploaded before gets a second row, like its first; one that is not in the ledger gets `cells` alone.
+    """
+    table = read_ledger(path)
+    same = table.index[table["sha256"] == sha256]
+    if len(same) and table.at[same[-1], "submitted"] == "":
+        update_row(path, int(same[-1]), {key: cells[key] for key in ("message", "submitted")})
+        return int(same[-1])
+    known = {str(key): str(value) for key, value in table.loc[same[-1]].items()} if len(same) else {}
+    _append(path, table, {**cells, **known, **{key: cells[key] for key in ("message", "submitted")}, THERE: ""})
+    return len(table)
+
+
+def update_row(path: Path, number: int, cells: Mapping[str, str]) -> None:
+    """Write `cells` into one row; rows are only ever appended, so their numbers stay."""
+    table = read_ledger(path)
+    for key, value in cells.items():
+        table.loc[number, key] = value
+    write_csv(path, table)
+
+
+def ledger_text(table: pd.DataFrame) -> str:
+    """Return the table that `./run.sh ledger` prints, and the rank correlation of its two scores."""
+    shown = table[SHOWN].rename(columns={HERE: "cross-fitted", THERE: "public"})
+    waits = (table["submitted"] != "") & (table[THERE] == "")
+    shown.loc[waits, "public"] = "pending"
+    shown["message"] = [_one_line(message) for message in table["message"]]
+    lines = [list(shown.columns), *shown.to_numpy().tolist()]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(shown.columns))]
+    text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return "\n".join(line.rstrip() for line in [*text.split("\n"), *correlation_lines(table)])
+
+
+def correlation_lines(table: pd.DataFrame) -> list[str]:
+    """Return one line with the Spearman rank correlation of cross-fitted and public score; none below three rows.
+
+    Of the newest metric's rows only: others are on another scale.
+    """
+    table = table[table["metric"] == table["metric"].iloc[-1]] if len(table) else table
+    scores = table[[HERE, THERE]].apply(pd.to_numeric, errors="coerce").dropna()
+    if len(scores) < 3:
+        return []
+    if scores.nunique().min() < 2:
+        return [f"rank correlation: undefined, one of the two scores is the same in all {len(scores)} submissions"]
+    from scipy.stats import spearmanr
+
+    value = spearmanr(scores[HERE], scores[THERE]).statistic
+    return [f"rank correlation of cross-fitted and public score: {value:+.2f} over {len(scores)} rows (Spearman)"]
+
+
+def _append(path: Path, table: pd.DataFrame, row: Mapping[str, str]) -> None:
+    whole = {column: row.get(column, "") for column in table.columns}
+    write_csv(path, pd.concat([table, pd.DataFrame([whole])], ignore_index=True))
+
+
+def _one_line(message: str) -> str:
+    line = " ".join(message.split())
+    return line if len(line) <= MESSAGE_WIDTH else line[: MESSAGE_WIDTH - 3] + "..."

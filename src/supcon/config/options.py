@@ -1,0 +1,21 @@
+"""The command line of what is no stage: a few options of its own, errors in one line."""
+
+import argparse
+from typing import NoReturn
+
+from supcon.config.parse import REPOSITORY
+from supcon.errors import UserError
+
+
+class OptionsParser(argparse.ArgumentParser):
+    """An argument parser whose errors are a `UserError`, with `--root` and without abbreviations."""
+
+    def __init__(self, description: str | None, epilog: str = "") -> None:
+        super().__init__(description=description, epilog=epilog, allow_abbrev=False)
+        self.add_argument(
+            "--root", metavar="DIR", default=REPOSITORY, help="holds input/, runs/, ... (default: the repository)"
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """Raise `UserError`."""
+        raise UserError(f"{message} (--help lists every option)")

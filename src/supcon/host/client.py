@@ -1,0 +1,132 @@
+"""The host's official client, `kaggle`, as a subprocess: found, run, and its failures told in one line.
+
+Who the user is stays between the client and the host: no credentials are looked at here, and of what the client prints
+only a failure's last line goes further, without what could be a secret.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from supcon.errors import UserError
+
+TESTED = "kaggle 1.8.4 to 2.2.4"
+_LONGEST = 300  # characters of the client's own words in an error
+_CAUSES = [  # what the client's versions say, and what to do
+    (
+        r"Max retries exceeded|Failed to (resolve|establish)|NameResolution|Connection(Error| aborted| refused)"
+        r"|ProxyError|SSLError|timed out|Temporary failure",
+        "the host cannot be reached: check the network, then try again",
+    ),
+    (
+        r"Authentication required|must authenticate|find kaggle\.json|Invalid credentials|Unauthorized|Unauthenticated"
+        r"|\b401 (-|Client)",
+        "there is no valid login: run `kaggle auth login`, or make a token at https://www.kaggle.com/settings/api",
+    ),
+    (
+        r"submission allowance|(daily|submissions?) limit|(maximum|too many).* submissions"
+        r"|no submissions (left|remain)",
+        "today's submissions are used up: try again after midnight UTC",
+    ),
+    (
+        r"accept .*rules|competitions\.participate|\b403 (-|Client)|\bForbidden\b",
+        "the host refuses: join and accept the rules at {page}/rules, and check the competition's name",
+    ),
+    (
+        r"\b404 (-|Client)|\bNot ?Found\b|Could not find competition",
+        "the host has no such competition, or it has closed: name it as in its address, {page}",
+    ),
+    (r"\b429 (-|Client)|Too Many Requests", "the host asks for a pause: try again in a few minutes"),
+    (r"No space left", "the disk is full: make room, then try again"),
+    (r"unrecognized arguments|invalid choice", f"this client is another version than those tested, {TESTED}"),
+]
+
+
+def find_client() -> Path:
+    """Return the client's program: the one on PATH, else the one beside the interpreter."""
+    beside = Path(sys.executable).parent
+    found = shutil.which("kaggle") or shutil.which("kaggle", path=str(beside))
+    if not found:
+        raise UserError(
+            f"the host's client is not installed: {sys.executable} -m pip install -r requirements-kaggle.txt"
+            " (then `kaggle auth login`)"
+        )
+    return Path(found)
+
+
+def page_of(competition: str) -> str:
+    """Return the address of a competition's page."""
+    return f"https://www.kaggle.com/competitions/{competition}"
+
+
+def run_client(
+    program: Path,
+    competition: str,
+    arguments: Sequence[str],
+    *,
+    limit_s: float | None = None,
+    tick: Callable[[], object] = lambda: None,
+) -> str:
+    """Run the client and return what it wrote to stdout; `tick` is called about once a second meanwhile.
+
+    Raises `UserError` that says what to do when it fails or, with `limit_s`, takes longer than that many seconds.
+    """
+    try:
+        process = subprocess.Popen(
+            [str(program), *arguments],
+            stdin=subprocess.DEVNULL,  # a client that asks gets no answer and ends
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},  # messages with emoji come back in any locale
+        )
+    except OSError as error:
+        raise UserError(f"{program} could not be started ({error.strerror or error}): install it again") from None
+    try:
+        out, err = _communicate(process, limit_s, tick)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if process.returncode:
+        raise UserError(explain(f"{out}\n{err}", process.returncode, competition))
+    return out
+
+
+def _communicate(
+    process: "subprocess.Popen[bytes]", limit_s: float | None, tick: Callable[[], object]
+) -> tuple[str, str]:
+    waited = 0
+    while limit_s is None or waited < limit_s:
+        with suppress(subprocess.TimeoutExpired):
+            out, err = process.communicate(timeout=1)
+            return out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
+        waited += 1
+        tick()
+    raise UserError(f"the host has not answered for {waited} s: check the network, then try again")
+
+
+def explain(output: str, status: int, competition: str) -> str:
+    """Return one line: why the client failed with this output and exit status, and what to do."""
+    said = "\n".join(line for line in output.splitlines() if not line.startswith(" "))  # no source lines of tracebacks
+    for pattern, cure in _CAUSES:
+        if re.search(pattern, said, re.IGNORECASE):
+            return cure.format(page=page_of(competition))
+    return f"the kaggle client failed with exit status {status}: {last_words(output, competition)} (tested: {TESTED})"
+
+
+def last_words(output: str, competition: str = "") -> str:
+    """Return the last line of `output` without queries of addresses and without what looks like a key or token."""
+    lines = [" ".join(line.split()) for line in output.splitlines() if line.strip()]
+    if not lines:
+        return "it printed nothing"
+    line = re.sub(r"\?\S*", "?...", lines[-1])
+    return re.sub(r"[\w-]{20,}", lambda found: _harmless(found[0], competition), line)[:_LONGEST]
+
+
+def _harmless(word: str, competition: str) -> str:
+    return word if word == competition or not re.search(r"\d", word) else "..."
