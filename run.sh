@@ -8,7 +8,8 @@ usage() {
   cat <<'TEXT'
 usage: ./run.sh COMMAND [options]        every stage takes --help
 
-  all        folds, pretrain, finetune, predict, tune, ensemble     ./run.sh all --config configs/demo.yaml
+  all        doctor, then the stages from folds to ensemble         ./run.sh all --config configs/demo.yaml
+  doctor     what was understood of input/, how long it will take   ./run.sh doctor --time_budget 2h
   folds      split the training rows                                ./run.sh folds --data.folds 5
   pretrain   contrastive pre-training, one encoder a fold           ./run.sh pretrain --fold 0 1
   finetune   train the classifiers                                  ./run.sh finetune --fold 3
@@ -60,6 +61,7 @@ command="$1"; shift
 case "$command" in
   all)
     setup requirements.txt
+    stage doctor --quick "$@"
     stage make_folds "$@"
     stage pretrain "$@"
     stage finetune "$@"
@@ -67,7 +69,7 @@ case "$command" in
     stage tune "$@"
     stage ensemble "$@" ;;
   folds) setup requirements.txt; stage make_folds "$@" ;;
-  pretrain | finetune | predict | tune | ensemble | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
+  pretrain | finetune | predict | tune | ensemble | doctor | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test)
     setup requirements-dev.txt

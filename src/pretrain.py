@@ -24,36 +24,19 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one encoder and its projection head: encoder.safetensors."""
+    from supcon.engine.build import contrastive_training
     from supcon.engine.device import set_up_device
-    from supcon.engine.fold import FoldData
     from supcon.engine.loop import Plan, train
-    from supcon.engine.memory import Memory
-    from supcon.engine.objectives import ContrastivePretraining
-    from supcon.engine.optimizer import adamw, encoder_groups, head_groups
-    from supcon.model.encoder import Encoder, nn, save_weights
-    from supcon.model.heads import contrast_parts
-    from supcon.randomness import seed_everything
+    from supcon.model.encoder import save_weights
 
     started = time.time()
     settings = experiment.call.settings
-    options, shared = settings.pretrain, settings.train
     device = set_up_device(settings.machine)
-    data = FoldData(experiment, fold, device)
-    sampler = data.contrastive_sampler()
-    loader = data.contrastive_loader(sampler)
-
-    seed_everything(shared.seed, "pretrain", fold)
-    encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
-    contrast = contrast_parts(encoder.width, len(experiment.classes), options)
-    model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
-    optimizer = adamw(
-        encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
-        + head_groups(contrast.values(), options.lr, options.weight_decay)
+    training = contrastive_training(experiment, fold, device)
+    plan = Plan(stage, settings.pretrain, settings.train, device)
+    trained, log = train(
+        training.model, training.objective, training.loader, training.sampler, training.optimizer, plan
     )
-    memory = Memory(model, options.memory, options.momentum) if options.memory else None
-    objective = ContrastivePretraining(options, len(experiment.classes), data.held_out_features, memory)
-    plan = Plan(stage, options, shared, device)
-    trained, log = train(model, objective, loader, sampler, optimizer, plan)
 
     save_weights(stage.folder / "encoder.safetensors", **trained)
     stage.finish(started, last_epoch=log.rows[-1])

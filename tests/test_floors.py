@@ -13,7 +13,7 @@ FLOORS: list[set[str]] = [
     {"config", "losses", "sampler", "metrics"},
     {"artifacts"},
     {"competition", "images", "augment", "model", "decision", "host"},
-    {"experiment"},
+    {"experiment", "survey", "budget"},
     {"data", "predictions"},
     {"scores", "engine", "study"},
 ]

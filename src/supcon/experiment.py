@@ -184,6 +184,11 @@ class Experiment:
 
 def load_experiment(call: Call) -> Experiment:
     """Read the host's files and the split. Raises `UserError` where they do not fit."""
+    if call.settings.time_budget and not (call.run_folder / "resolved.yaml").exists():
+        raise UserError(
+            f"--time_budget {call.settings.time_budget} has no epochs yet: `python src/doctor.py` with the same flags"
+            " chooses them first (./run.sh all does)"
+        )
     competition = read_competition(call.root / "input", call.root / "cache", call.settings.data)
     split = read_folds(call.root / "folds" / "folds.csv", competition.train, call.settings.data)
     return Experiment(call, competition, split)

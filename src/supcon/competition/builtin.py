@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from supcon.config.builtin_mark import mark_builtin
+from supcon.config.builtin_mark import is_empty, mark_builtin
 from supcon.errors import UserError
 
 LARGEST, SMALLEST = 450, 90  # images of digit 0 and of digit 9; geometric in between
@@ -29,6 +29,13 @@ def write_builtin(folder: Path) -> None:
             shutil.move(dot_file, partial / dot_file.name)
         folder.rmdir()
     partial.rename(folder)
+
+
+def fill_empty(folder: Path) -> None:
+    """Write the built-in competition where `folder` is absent or empty, and say so."""
+    if is_empty(folder):
+        write_builtin(folder)
+        print(f"{folder} was empty: it now holds the built-in competition (handwritten digits)", flush=True)
 
 
 def class_sizes() -> npt.NDArray[np.int64]:

@@ -25,6 +25,7 @@ class Competition:
     train: pd.DataFrame  # id, path, label, group ("" without groups)
     test: pd.DataFrame  # id, path; in the order of sample_submission.csv
     index: ImageIndex
+    unpacked: Path | None = None  # where the zips' files lie
 
     @property
     def classes(self) -> list[str]:
@@ -63,7 +64,7 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
         train = _train_from_csv(train_path, sample, settings, index)
     assert train is not None
     _check_labels(train, sample, train_path or folder)
-    return Competition(folder, sample, train, _test_rows(test_path, sample, settings, index), index)
+    return Competition(folder, sample, train, _test_rows(test_path, sample, settings, index), index, unpacked)
 
 
 def _find_table(folders: list[Path], name: str) -> Path | None:

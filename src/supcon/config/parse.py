@@ -3,9 +3,10 @@
 import argparse
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import jsonargparse
@@ -34,6 +35,7 @@ class Call:
     config: str  # the config's stem
     config_settings: Flat  # what the config file says, by dotted key
     file: Path | None = None  # for the commands that work on one
+    switches: frozenset[str] = frozenset()  # those of the command's own that were given
 
     @property
     def run_folder(self) -> Path:
@@ -49,13 +51,21 @@ class _Parser(jsonargparse.ArgumentParser):
         raise UserError(f"{first} (--help lists every setting)")
 
 
-def parse(description: str, argv: Sequence[str] | None, *, per_fold: bool = False, file_help: str = "") -> Call:
+def parse(
+    description: str,
+    argv: Sequence[str] | None,
+    *,
+    per_fold: bool = False,
+    file_help: str = "",
+    switches: Mapping[str, str] = MappingProxyType({}),
+) -> Call:
     """Parse a stage's command line.
 
-    `per_fold` adds `--fold K ...`, `file_help` a file to work on. Raises `UserError` for what it does not know.
+    `per_fold` adds `--fold K ...`, `file_help` a file to work on, `switches` (name -> help) options without a value.
+    Raises `UserError` for what it does not know.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _make_parser(description, per_fold, file_help)
+    parser = _make_parser(description, per_fold, file_help, switches)
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)  # prints the help and exits
     where = _where(argv)
@@ -82,11 +92,12 @@ def parse(description: str, argv: Sequence[str] | None, *, per_fold: bool = Fals
         settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
     check(settings)
     folds = sorted(set(namespace.fold or [])) if per_fold else []
+    given = frozenset(name for name in switches if namespace[name])
     file = Path(namespace.file).expanduser() if file_help else None
-    return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, file)
+    return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, file, given)
 
 
-def _make_parser(description: str, per_fold: bool, file_help: str) -> _Parser:
+def _make_parser(description: str, per_fold: bool, file_help: str, switches: Mapping[str, str]) -> _Parser:
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = _Parser(description=description, allow_abbrev=False)
     _add_where(parser)
@@ -94,9 +105,12 @@ def _make_parser(description: str, per_fold: bool, file_help: str) -> _Parser:
         parser.add_argument("--fold", type=int, nargs="+", metavar="K", help="folds to work on (default: all)")
     if file_help:
         parser.add_argument("file", metavar="FILE", help=file_help)
+    for name, explanation in switches.items():
+        parser.add_argument(f"--{name}", action="store_true", help=explanation)
     parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
     for part in dataclasses.fields(Settings):
-        parser.add_argument(f"--{part.name}", type=part.type, default=getattr(Settings(), part.name))
+        told = part.metadata.get("help")  # of the settings that stand alone; sections document their own
+        parser.add_argument(f"--{part.name}", type=part.type, default=getattr(Settings(), part.name), help=told)
     return parser
 
 

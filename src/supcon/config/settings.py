@@ -267,3 +267,10 @@ class Settings:
     predict: PredictSettings = field(default_factory=PredictSettings)
     tune: TuneSettings = field(default_factory=TuneSettings)
     machine: MachineSettings = field(default_factory=MachineSettings)
+    time_budget: str = field(
+        default="",
+        metadata={
+            "help": "time for all folds, such as 90m or 2h30m: `doctor`, which `all` begins with, chooses the"
+            " epochs that fit (default: the epochs as set)"
+        },  # fmt: skip
+    )

@@ -34,6 +34,7 @@ class ImageCache:
         self._entries = index["entries"]  # [images]: places in the arrays over distinct images
         self._offsets, self._shapes = index["offsets"], index["shapes"]  # bytes into the file; height, width
         self._index = index
+        self.key = folder.name  # of the contents and their size: the same key, the same pixels
         self._file = folder / "pixels.bin"
         self._pixels: npt.NDArray[np.uint8] | None = None
         needed = self._shapes.prod(axis=1, dtype=np.int64).sum() * 3
@@ -61,6 +62,11 @@ class ImageCache:
         reasons = dict(zip(self._index["bad"].tolist(), self._index["reasons"].tolist(), strict=True))
         positions = np.flatnonzero(np.isin(self._entries, self._index["bad"]))
         return {int(position): reasons[int(self._entries[position])] for position in positions}
+
+    @property
+    def bytes(self) -> int:
+        """Size of all pixels on disk."""
+        return self._file.stat().st_size
 
     @property
     def formats(self) -> npt.NDArray[np.str_]:

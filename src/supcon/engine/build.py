@@ -1,0 +1,87 @@
+"""What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+
+from supcon.data import Batch
+from supcon.engine.fold import FoldData
+from supcon.engine.loop import Objective
+from supcon.engine.memory import Memory
+from supcon.engine.objectives import Classification, ContrastivePretraining
+from supcon.engine.optimizer import adamw, encoder_groups, head_groups
+from supcon.experiment import Experiment
+from supcon.model.encoder import Encoder, load_weights
+from supcon.model.heads import classifier_head, contrast_parts
+from supcon.randomness import seed_everything
+from supcon.sampler import BatchSampler
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that `train` needs beside its plan."""
+
+    encoder: Encoder  # within the model, or beside it where only a head is trained on its features
+    model: nn.ModuleDict
+    objective: Objective
+    loader: DataLoader[Batch]
+    sampler: BatchSampler
+    optimizer: torch.optim.Optimizer
+
+
+def contrastive_training(experiment: Experiment, fold: int, device: torch.device) -> Training:
+    """Build the pre-training of one fold: an encoder with the parts of the contrastive loss."""
+    settings = experiment.call.settings
+    options, shared = settings.pretrain, settings.train
+    data = FoldData(experiment, fold, device)
+    sampler = data.contrastive_sampler()
+    loader = data.contrastive_loader(sampler)
+
+    seed_everything(shared.seed, "pretrain", fold)
+    encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
+    contrast = contrast_parts(encoder.width, len(experiment.classes), options)
+    model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
+    optimizer = adamw(
+        encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
+        + head_groups(contrast.values(), options.lr, options.weight_decay)
+    )
+    memory = Memory(model, options.memory, options.momentum) if options.memory else None
+    objective = ContrastivePretraining(options, len(experiment.classes), data.held_out_features, memory)
+    return Training(encoder, model, objective, loader, sampler, optimizer)
+
+
+def classifier_training(experiment: Experiment, fold: int, device: torch.device, pretrained: Path | None) -> Training:
+    """Build the training of one fold's classifier, from the `pretrained` encoder's file or from the model's weights."""
+    settings = experiment.call.settings
+    options, shared = settings.finetune, settings.train
+    data = FoldData(experiment, fold, device)
+
+    seed_everything(shared.seed, "finetune", fold)
+    encoder = Encoder(
+        settings.model, settings.data.image_size, load_weights=pretrained is None, channels_last=shared.channels_last
+    )
+    # built only where it is trained: elsewhere it would shift the classifier's random start, which no fingerprint tells
+    classes = len(experiment.classes)
+    contrast = contrast_parts(encoder.width, classes, settings.pretrain) if options.contrasts else {}
+    classifier = classifier_head(encoder.width, classes, options.mode, settings.model.dropout)
+    if pretrained is not None:
+        load_weights(pretrained, encoder=encoder, **contrast)
+    encoder.to(device)
+
+    sampler = data.classifier_sampler()
+    heads = [classifier, *contrast.values()]
+    if options.mode == "full":
+        loader = data.classifier_loader(sampler)
+        groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
+        model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})
+    else:
+        loader = data.feature_loader(sampler, encoder)
+        groups = []
+        model = nn.ModuleDict({"encoder": nn.Identity(), "classifier": classifier})
+    optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
+    held_out = data.held_out_score if options.mode == "full" else data.held_out_feature_score(encoder)
+    objective = Classification(options, settings.pretrain, data.sampling_prior.to(device), held_out)
+    return Training(encoder, model.to(device), objective, loader, sampler, optimizer)

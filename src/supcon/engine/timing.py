@@ -1,0 +1,87 @@
+"""How long the stages of a run will take, from a few timed batches of fold 0."""
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from supcon.augment import prediction_views
+from supcon.data import FixedViews, fixed_loader, worker_count
+from supcon.engine.build import Training, classifier_training, contrastive_training
+from supcon.engine.device import autocast, set_up_device
+from supcon.engine.evaluate import evaluate
+from supcon.engine.loop import Step
+from supcon.experiment import Experiment
+
+WARM, TIMED = 2, 5  # batches
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one fold takes."""
+
+    pretrain_epoch: float  # 0 where the stage is left out
+    finetune_epoch: float
+    finetune_start: float  # features of a frozen encoder, computed once
+    predict: float
+
+    def fold(self, pretrain_epochs: int, finetune_epochs: int) -> float:
+        """Return the seconds of one fold with these epochs."""
+        training = self.pretrain_epoch * pretrain_epochs + self.finetune_epoch * finetune_epochs
+        return training + self.finetune_start + self.predict
+
+
+def time_stages(experiment: Experiment) -> Timing:
+    """Time a few batches of each stage on fold 0: nothing is written, nothing is kept."""
+    settings = experiment.call.settings
+    device = set_up_device(settings.machine)
+    pretrain = 0.0
+    if settings.pretrain.epochs:
+        pretrain = _epoch(contrastive_training(experiment, 0, device), experiment, device)
+    started = time.perf_counter()
+    training = classifier_training(experiment, 0, device, None)
+    start = time.perf_counter() - started if settings.finetune.mode != "full" else 0.0
+    finetune = _epoch(training, experiment, device)
+    return Timing(pretrain, finetune, start, _prediction(training.encoder, experiment, device))
+
+
+def _epoch(training: Training, experiment: Experiment, device: torch.device) -> float:
+    """Return the seconds of an epoch: its batches, and what is measured after them."""
+    training.model.train()
+    shared = experiment.call.settings.train
+    step = Step(0.5, 0, lambda: autocast(device, shared.precision))
+    training.sampler.set_epoch(0)
+    batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
+    for number, (views, labels) in enumerate(training.loader):
+        training.optimizer.zero_grad(set_to_none=True)
+        loss, _ = training.objective.backward(training.model, views.to(device), labels.to(device), step)
+        nn.utils.clip_grad_norm_(training.model.parameters(), 1.0)
+        training.optimizer.step()
+        loss.item()  # waits for the device
+        now = time.perf_counter()
+        if number >= WARM or batches <= WARM:
+            seconds += now - started
+        started = now
+        if number + 1 == WARM + TIMED:
+            break
+    timed = min(batches, WARM + TIMED) - (WARM if batches > WARM else 0)
+    started = time.perf_counter()
+    training.objective.end_of_epoch(training.model)
+    return seconds / timed * batches + time.perf_counter() - started
+
+
+def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device) -> float:
+    """Return the seconds of a fold's held-out and test rows in all views, and of its class means."""
+    settings = experiment.call.settings
+    views = prediction_views(settings.augment, settings.predict.views)
+    images = experiment.open_prediction_images()
+    positions = experiment.test_positions[: settings.predict.batch_size * 2]
+    dataset = FixedViews(images, positions, views, experiment.prediction_side, settings.data.fit)
+    loader = fixed_loader(dataset, settings.predict.batch_size, worker_count(settings.machine.workers))
+    started = time.perf_counter()
+    evaluate(encoder, loader, len(loader), device, settings.train.precision, "timing")
+    forward = (time.perf_counter() - started) / len(positions) / len(views)
+    rows = len(experiment.rows_of(0)) + len(experiment.test_positions)
+    plain = len(experiment.training_rows_of(0)) if settings.predict.prototypes else 0
+    return forward * (rows * len(views) + plain)
