@@ -7,11 +7,11 @@ import numpy as np
 
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
-from supcon.decision.merge import merge_views
+from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, Rows, load_experiment
 from supcon.metrics.f1 import macro_f1
-from supcon.predictions import HEAD, PROTOTYPES, Predicted, blend, write_predictions, write_tables
+from supcon.predictions import Predicted, write_predictions, write_tables
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,11 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.artifacts.files import read_npz, write_csv, write_npz
-from supcon.decision.merge import Logits, LogProbabilities, log_softmax, merge_members, merge_views
+from supcon.decision.merge import HEAD, PROTOTYPES, Logits, LogProbabilities, blend, merge_members, merge_views
 from supcon.errors import UserError
 from supcon.experiment import Experiment
 
-HEAD, PROTOTYPES = "logits", "prototype_logits"  # who predicted: the classifier, or the class means of the features
 Predicted = Mapping[str, Logits]  # HEAD and, where asked for, PROTOTYPES
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
@@ -50,15 +49,6 @@ def _join_blended(parts: Sequence[Content], ids: pd.Series, experiment: Experime
     weight = experiment.call.settings.predict.prototype_weight
     names = (HEAD, PROTOTYPES) if weight > 0 else (HEAD,)
     return blend({name: join_rows(parts, ids, experiment.classes, name) for name in names}, weight)
-
-
-def blend(predicted: Predicted, weight: float) -> Logits:
-    """Return (1 - weight) x the head's and weight x the class means' log-probabilities; the head's logits for 0."""
-    if weight == 0:
-        return predicted[HEAD]
-    head, means = (log_softmax(predicted[name].astype(np.float64)) for name in (HEAD, PROTOTYPES))
-    blended: Logits = ((1 - weight) * head + weight * means).astype(np.float32)
-    return blended
 
 
 def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> Logits:

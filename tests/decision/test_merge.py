@@ -1,6 +1,7 @@
 """One merge rule for views, folds and runs."""
 
 import numpy as np
+from scipy.optimize import brentq
 
 from supcon.decision.merge import log_softmax, mean_entropy, merge_members, merge_views
 
@@ -21,6 +22,15 @@ def test_merged_members_have_the_mean_entropy_of_the_members() -> None:
     merged, exponent = merge_members(members)
     assert exponent > 1.05
     assert abs(mean_entropy(merged) - np.mean([mean_entropy(member) for member in members])) < 1e-4
+
+
+def test_the_exponent_is_the_root_that_a_library_finds() -> None:
+    shared = 2 * DRAW.normal(size=(200, 6))
+    for spread in (0.3, 1.0, 3.0):
+        members = [log_softmax(shared + spread * DRAW.normal(size=(200, 6))) for _ in range(4)]
+        merged, target = np.mean(members, axis=0), np.mean([mean_entropy(member) for member in members])
+        root = brentq(lambda a, m=merged, t=target: mean_entropy(log_softmax(a * m)) - t, 0.25, 16, xtol=1e-12)
+        assert abs(merge_members(members)[1] - root) < 1e-6
 
 
 def test_one_member_is_left_as_it_is() -> None:
