@@ -31,14 +31,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Write oof.npz and test.npz: both by the same model, views, precision and code."""
-    from supcon.augment import prediction_views
     from supcon.data import FixedViews, fixed_loader, worker_count
     from supcon.engine.device import set_up_device
     from supcon.engine.evaluate import evaluate
     from supcon.engine.fold import FoldData
+    from supcon.model.classifier import classifier_head
     from supcon.model.encoder import Encoder, load_weights, nn
-    from supcon.model.heads import classifier_head
     from supcon.model.prototypes import Classifiers
+    from supcon.views import prediction_views
 
     started = time.time()
     settings = experiment.call.settings

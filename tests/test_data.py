@@ -6,12 +6,13 @@ import cv2
 import numpy as np
 import torch
 
-from supcon.augment import RandomView, prediction_views
+from supcon.augment import RandomView
 from supcon.config.settings import AugmentSettings
 from supcon.data import FixedViews, TrainingViews, fixed_loader, training_loader
 from supcon.images.cache import ImageCache, open_cache
 from supcon.images.hashes import content_hashes
 from supcon.sampler import PKSampler
+from supcon.views import prediction_views
 
 AUGMENT = AugmentSettings(hflip=False, shift=0.2, rotate=30)
 

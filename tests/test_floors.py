@@ -12,14 +12,14 @@ FLOORS: list[set[str]] = [
     {"errors", "randomness"},
     {"config", "losses", "sampler", "metrics"},
     {"artifacts"},
-    {"competition", "images", "augment", "model", "decision", "host"},
+    {"competition", "images", "augment", "views", "model", "decision", "host"},
     {"experiment", "survey", "budget"},
     {"data", "predictions"},
     {"scores", "engine", "study"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
-# augment and model stand on images and artifacts; within a floor only these look at each other
-WITHIN = {("augment", "images"), ("competition", "images"), ("sampler", "randomness")}
+# augment, views and model stand on images and artifacts; within a floor only these look at each other
+WITHIN = {("augment", "images"), ("views", "images"), ("competition", "images"), ("sampler", "randomness")}
 
 
 def room_of(path: Path) -> str:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.augment import RandomView, View
+from supcon.augment import RandomView
 from supcon.images.cache import ImageCache
-from supcon.images.geometry import Fit, Image, fit_square
+from supcon.images.geometry import Fit, Image
 from supcon.randomness import address
 from supcon.sampler import BatchSampler, Key
+from supcon.views import View, views_of
 
 Batch = tuple[Tensor, Tensor]  # views uint8 [B, V, side, side, 3], labels [B]
 
@@ -61,7 +62,7 @@ class FixedViews(Dataset[Tensor]):
         side: int,
         fit: Fit,
     ) -> None:
-        self._cache, self._positions, self._views = cache, positions, list(views.values())
+        self._cache, self._positions, self._views = cache, positions, views
         self._side, self._fit = side, fit
 
     def __len__(self) -> int:
@@ -69,8 +70,8 @@ class FixedViews(Dataset[Tensor]):
 
     def __getitems__(self, rows: Sequence[int]) -> Tensor:
         """Return the views of `rows`, uint8 [rows, views, side, side, 3]; each image is read once."""
-        squares = [fit_square(self._cache[self._positions[row]], self._side, self._fit) for row in rows]
-        return torch.from_numpy(np.stack([np.stack([view(square) for view in self._views]) for square in squares]))
+        images = [self._cache[self._positions[row]] for row in rows]
+        return torch.from_numpy(np.stack([views_of(image, self._views, self._side, self._fit) for image in images]))
 
     def __getitem__(self, row: int) -> Tensor:
         """Return the views of one row."""

@@ -24,6 +24,7 @@ def fold_of(pretrain: dict[str, Any], finetune: dict[str, Any] | None = None) ->
     check(settings)
     experiment = SimpleNamespace(
         call=SimpleNamespace(settings=settings), classes=list("abcde"), labels=LABELS, fold=FOLDS,
+        rows_of=lambda fold: np.flatnonzero(fold == FOLDS), training_rows_of=lambda fold: np.flatnonzero(fold != FOLDS),
         open_training_images=lambda: None, open_prediction_images=lambda: None,
     )  # fmt: skip
     return FoldData(cast(Experiment, experiment), 0, torch.device("cpu"))

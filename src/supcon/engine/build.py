@@ -14,8 +14,9 @@ from supcon.engine.memory import Memory
 from supcon.engine.objectives import Classification, ContrastivePretraining
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups
 from supcon.experiment import Experiment
+from supcon.model.classifier import classifier_head
 from supcon.model.encoder import Encoder, load_weights
-from supcon.model.heads import classifier_head, contrast_parts
+from supcon.model.heads import contrast_parts
 from supcon.randomness import seed_everything
 from supcon.sampler import BatchSampler
 

@@ -1,11 +1,11 @@
-"""Forward passes without gradients: one code path for out-of-fold rows, test rows and features."""
+"""All batches of some rows through a network without gradients."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
-from supcon.engine.device import autocast
+from supcon.engine.forward import forward_views
 from supcon.engine.log import bar
 
 
@@ -17,10 +17,5 @@ def evaluate(
 
     `batches` are `total` uint8 tensors [B, views, side, side, 3]; `label` names the progress bar.
     """
-    model.eval()
-    outputs = []
-    for views in bar(batches, label, total):
-        with autocast(device, precision):
-            flat = model(views.flatten(0, 1).to(device, non_blocking=True))
-        outputs.append(flat.float().cpu().unflatten(0, views.shape[:2]))
+    outputs = [forward_views(model, views, device, precision) for views in bar(batches, label, total)]
     return torch.cat(outputs).clone()

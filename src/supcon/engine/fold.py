@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.augment import RandomView, prediction_views
+from supcon.augment import RandomView
 from supcon.data import (
     Batch,
     FixedViews,
@@ -29,6 +29,7 @@ from supcon.metrics.f1 import macro_f1
 from supcon.model.prototypes import ClassMeans
 from supcon.randomness import address
 from supcon.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled
+from supcon.views import prediction_views
 
 MONITOR_ROWS = 400  # held-out rows watched after each epoch, at most: a glance, not a score
 

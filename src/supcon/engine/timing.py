@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from supcon.augment import prediction_views
 from supcon.data import FixedViews, fixed_loader, worker_count
 from supcon.engine.build import Training, classifier_training, contrastive_training
 from supcon.engine.device import autocast, set_up_device
 from supcon.engine.evaluate import evaluate
 from supcon.engine.loop import Step
 from supcon.experiment import Experiment
+from supcon.views import prediction_views
 
 WARM, TIMED = 2, 5  # batches
 

@@ -1,1 +1,1 @@
-"""The network: timm's encoders (`zoo`, `encoder`), heads (`heads`), a faster depthwise backward (`depthwise`)."""
+"""The network: timm's encoders (`zoo`, `encoder`), heads (`classifier`, `heads`), a faster depthwise backward (`depthwise`)."""

@@ -1,13 +1,9 @@
-"""What sits on the encoder: the projection head of the contrastive loss, and the classifier."""
-
-from typing import Literal
+"""What sits on the encoder for the contrastive loss alone: the projection head, and learnable prototypes."""
 
 from torch import nn
 
 from supcon.config.settings import PretrainSettings
 from supcon.losses import BalancedContrast
-
-Mode = Literal["linear", "mlp", "full"]
 
 
 def contrast_parts(width: int, classes: int, settings: PretrainSettings) -> dict[str, nn.Module]:
@@ -37,12 +33,3 @@ def projection_head(width: int, settings: PretrainSettings) -> nn.Module:
         layers.append(nn.ReLU(inplace=True))
         width = hidden
     return nn.Sequential(*layers, nn.Linear(width, settings.projection_dim))
-
-
-def classifier_head(width: int, classes: int, mode: Mode, dropout: float) -> nn.Module:
-    """Return the classifier, [N, width] -> logits [N, classes]: a hidden layer for `mlp`, else linear."""
-    if mode == "mlp":
-        return nn.Sequential(
-            nn.Linear(width, width), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(width, classes)
-        )
-    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
