@@ -4,15 +4,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from supcon.artifacts.files import digest, read_json, sha256_file, write_atomic, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.competition.ledger import add_to_ledger
-from supcon.competition.submission import label_rows, probability_rows, read_solution, write_submission
+from supcon.competition.sample import submission_rows
+from supcon.competition.submission import read_solution, write_submission
 from supcon.config import parse
-from supcon.decision.merge import LogProbabilities, merge_members, merge_views
+from supcon.decision.merge import merge_members, merge_views
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
@@ -41,7 +39,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     table = score_table(experiment, decision)
     solution = read_solution(competition.folder, competition)
 
-    rows = submission_rows(experiment, rule, merged)
+    ids = competition.test["id"].to_list()
+    rows = submission_rows(competition.sample, ids, classes, rule.decide(merged), rule.probabilities(merged))
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     for file in (path, newest):
@@ -67,14 +66,6 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
         ))  # fmt: skip
     print(table.text() + (private.text(table) if private else ""))
     print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
-
-
-def submission_rows(experiment: Experiment, rule: Rule, merged: LogProbabilities) -> pd.DataFrame:
-    """Return what the sample asks for: the decided labels, or probabilities whose largest is the decided class."""
-    sample, ids, classes = experiment.competition.sample, experiment.competition.test["id"], experiment.classes
-    if sample.one_hot:
-        return probability_rows(sample, ids.to_list(), np.exp(rule.probabilities(merged)), classes)
-    return label_rows(sample, {name: classes[label] for name, label in zip(ids, rule.decide(merged), strict=True)})
 
 
 def restore_newest(stage: StageRun) -> None:

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from supcon.competition.read import Competition
+from supcon.competition.sample import label_rows, probability_rows
 from supcon.competition.submission import (
-    label_rows,
-    probability_rows,
     read_solution,
     verify_submission,
     write_submission,

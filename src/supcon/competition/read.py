@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from supcon.competition.asked import SAMPLE, TEST, asked_rows, find_table
 from supcon.competition.columns import group_cells, id_column, image_column, train_labels
 from supcon.competition.index import ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique, read_sample
@@ -13,7 +14,7 @@ from supcon.competition.unpack import unpack_zips
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
 
-SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
+TRAIN = "train.csv"
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,13 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     """
     unpacked = unpack_zips(folder, cache)
     folders = [folder] if unpacked is None else [folder, unpacked]
-    sample_path = _find_table(folders, SAMPLE)
+    sample_path = find_table(folders, SAMPLE)
     if sample_path is None:
         raise UserError(
             f"{folder / SAMPLE} is missing: put the host's files into {folder}, this one says what to submit"
         )
     sample, index = read_sample(sample_path), ImageIndex(folders)
-    train_path, test_path = _find_table(folders, TRAIN), _find_table(folders, TEST)
+    train_path, test_path = find_table(folders, TRAIN), find_table(folders, TEST)
     if not index.paths:
         raise UserError(f"{folder} has no images: put the host's image folders, or the zip that holds them, there")
     train = _train_from_folders(folder, settings, index) if train_path is None else None
@@ -64,16 +65,7 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
         train = _train_from_csv(train_path, sample, settings, index)
     assert train is not None
     _check_labels(train, sample, train_path or folder)
-    return Competition(folder, sample, train, _test_rows(test_path, sample, settings, index), index, unpacked)
-
-
-def _find_table(folders: list[Path], name: str) -> Path | None:
-    """Return the table of that name nearest to the top, in the first folder that has one."""
-    for folder in folders:
-        found = [path for depth in ("", "*/") for path in sorted(folder.glob(depth + name))]
-        if found:
-            return found[0]
-    return None
+    return Competition(folder, sample, train, asked_rows(test_path, sample, settings, index), index, unpacked)
 
 
 def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
@@ -118,37 +110,3 @@ def _check_labels(train: pd.DataFrame, sample: Sample, path: Path) -> None:
     lacking = sorted(classes - set(sample.targets))
     if lacking:
         raise UserError(f"{path} has the class {lacking[0]!r}, for which {sample.path} has no column: mend one of them")
-
-
-def _test_rows(path: Path | None, sample: Sample, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
-    """Return the sample's ids with their images: named by test.csv where it has a column of images, else by the id."""
-    names = sample.ids
-    if path is not None:
-        table = read_table(path)
-        ids = id_column(table, path, sample, settings)
-        check_unique(table[ids], path)
-        _check_same(sample, set(table[ids]), path.name)
-        images = image_column(table, path, ids, "test", index, settings)
-        names = table.set_index(ids, drop=False)[images].loc[sample.ids]
-    paths = [index.find(name, "test", SAMPLE) for name in names]
-    if path is None:
-        in_folder = {path for path in index.paths if part_of(path) == "test"}
-        _check_covers(sample, paths, in_folder)
-    return pd.DataFrame({"id": sample.ids, "path": paths})
-
-
-def _check_same(sample: Sample, ids: set[str], name: str) -> None:
-    wanted = set(sample.ids)
-    if ids != wanted:
-        odd = sorted(ids ^ wanted)[0]
-        where, other = (name, SAMPLE) if odd in ids else (SAMPLE, name)
-        raise UserError(f"{where} has the id {odd!r}, which {other} lacks ({len(ids ^ wanted)} such ids): mend one")
-
-
-def _check_covers(sample: Sample, paths: list[str], in_folder: set[str]) -> None:
-    lacking = sorted(in_folder - set(paths))
-    if lacking:
-        raise UserError(
-            f"{sample.path} has no row for {lacking[0]} ({len(lacking)} such test images): copy the host's file again,"
-            " or move images that are not asked for elsewhere"
-        )

@@ -1,12 +1,17 @@
 """sample_submission.csv: what the host wants to get, to the letter."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from supcon.competition.tables import Dialect, read_dialect, read_table
 from supcon.errors import UserError
+
+_DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
 
 
 @dataclass(frozen=True)
@@ -40,3 +45,34 @@ def check_unique(ids: pd.Series, path: Path) -> None:
     twice = ids[ids.duplicated()]
     if len(twice):
         raise UserError(f"{path}: the id {twice.iloc[0]!r} stands in two rows; {len(twice)} rows repeat an id: mend it")
+
+
+def submission_rows(
+    sample: Sample,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    labels: npt.NDArray[np.int64],
+    log_probabilities: npt.NDArray[np.float64],
+) -> pd.DataFrame:
+    """Return what the sample asks for, labels [rows] (class numbers) or probabilities [rows, classes] of `ids`."""
+    if sample.one_hot:
+        return probability_rows(sample, ids, np.exp(log_probabilities), classes)
+    return label_rows(sample, {name: classes[label] for name, label in zip(ids, labels, strict=True)})
+
+
+def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
+    """Return `labels` (id -> class name) as the rows that the sample asks for; `UserError` where an id has none."""
+    lacking = [name for name in sample.ids if name not in labels]
+    if lacking:
+        raise UserError(f"{len(lacking)} test rows have no prediction, first {lacking[0]!r}: run predict")
+    return pd.DataFrame({sample.id_column: sample.ids, sample.targets[0]: [labels[name] for name in sample.ids]})
+
+
+def probability_rows(
+    sample: Sample, ids: Sequence[str], probabilities: npt.NDArray[np.float64], classes: Sequence[str]
+) -> pd.DataFrame:
+    """Return probabilities [rows, classes] of `ids` as the rows and columns that the sample asks for."""
+    table = pd.DataFrame(probabilities, index=list(ids), columns=list(classes)).loc[sample.ids, sample.targets]
+    table = table.map(lambda share: f"{share:.{_DIGITS}g}")
+    table.insert(0, sample.id_column, sample.ids.to_numpy(), allow_duplicates=True)
+    return table

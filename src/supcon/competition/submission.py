@@ -4,35 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from supcon.competition.asked import SAMPLE
 from supcon.competition.columns import from_one_hot
-from supcon.competition.read import SAMPLE, Competition
-from supcon.competition.sample import Sample, check_unique
+from supcon.competition.read import Competition
+from supcon.competition.sample import check_unique
 from supcon.competition.tables import read_dialect, read_table, write_table
 from supcon.errors import UserError
 
-_DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
 _TOLERANCE = 1e-3  # how far a row's sum may be from 1: other people's files are rounded
-
-
-def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Return `labels` (id -> class name) as the rows that the sample asks for; `UserError` where an id has none."""
-    lacking = [name for name in sample.ids if name not in labels]
-    if lacking:
-        raise UserError(f"{len(lacking)} test rows have no prediction, first {lacking[0]!r}: run predict")
-    return pd.DataFrame({sample.id_column: sample.ids, sample.targets[0]: [labels[name] for name in sample.ids]})
-
-
-def probability_rows(
-    sample: Sample, ids: Sequence[str], probabilities: npt.NDArray[np.float64], classes: Sequence[str]
-) -> pd.DataFrame:
-    """Return probabilities [rows, classes] of `ids` as the rows and columns that the sample asks for."""
-    table = pd.DataFrame(probabilities, index=list(ids), columns=list(classes)).loc[sample.ids, sample.targets]
-    table = table.map(lambda share: f"{share:.{_DIGITS}g}")
-    table.insert(0, sample.id_column, sample.ids.to_numpy(), allow_duplicates=True)
-    return table
 
 
 def write_submission(path: Path, competition: Competition, rows: pd.DataFrame) -> None:
