@@ -16,6 +16,7 @@ FLOORS: list[set[str]] = [
     {"experiment", "survey", "budget"},
     {"data", "predictions"},
     {"scores", "engine", "study"},
+    {"bundle"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # augment, views and model stand on images and artifacts; within a floor only these look at each other

@@ -134,7 +134,7 @@ class StageRun:
                 "hash": digest([self.fingerprint, {file: sha256_file(self.folder / file) for file in self.files}]),
                 **facts,
                 "seconds": round(time.time() - started, 1),
-                "versions": _versions(),
+                "versions": versions(),
                 "commit": _commit(),
             },
         )
@@ -189,7 +189,8 @@ def _change(key: str, then: object, now: object) -> str:
     return f"{key} {then} -> {now}"
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
     names = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy", "optuna")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 

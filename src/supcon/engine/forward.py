@@ -1,4 +1,4 @@
-"""One batch through a network without gradients: the same code for out-of-fold rows, test rows and offline inference."""
+"""One batch through a network without gradients: one code for out-of-fold and test rows, here and offline."""
 
 import torch
 from torch import Tensor, nn

@@ -1,1 +1,1 @@
-"""The network: timm's encoders (`zoo`, `encoder`), heads (`classifier`, `heads`), a faster depthwise backward (`depthwise`)."""
+"""Timm's encoders (`zoo`, `encoder`, `depthwise`), and what sits on them (`classifier`, `heads`, `prototypes`)."""

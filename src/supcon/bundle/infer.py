@@ -1,0 +1,177 @@
+"""Offline inference from a bundle: the test rows' submission, on any host with torch, timm and a few packages more.
+
+What is imported here, however indirectly, is torch, timm, safetensors, cv2, numpy, pandas and the standard library;
+Pillow for images that cv2 cannot read faithfully. A test holds it to that.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, Bundle
+from supcon.competition.asked import SAMPLE, TEST, asked_rows, find_table
+from supcon.competition.index import ImageIndex
+from supcon.competition.sample import Sample, read_sample, submission_rows
+from supcon.competition.tables import write_table
+from supcon.config.settings import MachineSettings
+from supcon.decision.merge import HEAD, PROTOTYPES, Logits, blend, merge_views, row_entropies, sharpen
+from supcon.engine.device import set_up_device
+from supcon.engine.forward import forward_views
+from supcon.errors import UserError
+from supcon.images.decode import decode
+from supcon.images.geometry import cached_side, shrink
+from supcon.model.classifier import classifier_head
+from supcon.model.encoder import Encoder, load_weights
+from supcon.model.prototypes import Classifiers, ClassMeans
+from supcon.views import views_of
+
+Views = npt.NDArray[np.uint8]  # of one image, [V, side, side, 3]
+Batch = tuple[Tensor, npt.NDArray[np.bool_]]  # uint8 views [B, V, side, side, 3]; which of the B images are readable
+
+
+def find_competition(bundle: Bundle) -> Path:
+    """Return the folder that holds the host's files: here, beside the bundle, or below /kaggle/input.
+
+    It is the one whose sample_submission.csv has the columns that the bundle was made for. Raises `UserError` where
+    none or several have.
+    """
+    here, beside, mounted = Path.cwd(), bundle.folder.absolute().parent, Path("/kaggle/input")
+    places = [here, *here.glob("*/"), beside, *beside.glob("*/")]
+    places += [folder for depth in ("*/", "*/*/", "*/*/*/") for folder in mounted.glob(depth)]
+    found = {(place / SAMPLE).resolve(): place for place in places if (place / SAMPLE).is_file()}
+    fitting = [place for path, place in found.items() if _fits(read_sample(path), bundle)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UserError(f"{fitting[0]} and {fitting[1]} both hold a {SAMPLE} that fits: name one in COMPETITION")
+    raise UserError(
+        f"no {SAMPLE} with the columns {_shown(bundle.columns)} lies in {here}, in {beside}, a folder below, or below"
+        f" {mounted}: name its folder in COMPETITION"
+    )
+
+
+def _fits(sample: Sample, bundle: Bundle) -> bool:
+    return sample.id_column == bundle.columns[0] and set(sample.targets) == set(bundle.columns[1:])
+
+
+def _shown(columns: list[str]) -> str:
+    return str(columns) if len(columns) <= 8 else f"{columns[:7]} and {len(columns) - 7} more"
+
+
+def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.DataFrame:
+    """Predict the rows of the host's sample_submission.csv, write them to `output` in its form, and return them.
+
+    Images are decoded batch by batch and each batch goes through every fold's model, so memory does not grow with the
+    images. An unreadable image is named, and its row gets the class shares of the training rows. Raises `UserError` for
+    files that are missing or do not fit.
+    """
+    sample, files = _read_test(bundle, competition)
+    threads = bundle.settings.machine.threads  # their number decides the last bits of a float
+    device = set_up_device(MachineSettings(threads=threads))
+    models = [_load_model(bundle, fold).to(device) for fold in range(len(bundle.log_odds_shifts))]
+    print(f"{len(files):,} rows, {len(models)} folds, {len(bundle.views)} views, {device.type}", flush=True)
+
+    merged, entropies = [], []  # the members' mean log-probabilities, and each member's entropies, batch by batch
+    for views, readable in _with_progress(_batches(bundle, files), len(files)):
+        members = []
+        for fold, model in enumerate(models):
+            logits = _logits(bundle, fold, forward_views(model, views, device, bundle.settings.train.precision))
+            logits[~readable] = np.log(bundle.rule.prior)
+            members.append(merge_views(logits, bundle.rule.temperature))
+        merged.append(np.mean(members, axis=0))
+        entropies.append([row_entropies(member) for member in members])
+    entropy = float(np.concatenate(entropies, axis=1).mean(axis=1).mean())
+    sharpened, _ = sharpen(np.concatenate(merged), entropy)
+    labels, shares = bundle.rule.decide(sharpened), bundle.rule.probabilities(sharpened)
+    rows = submission_rows(sample, sample.ids.to_list(), bundle.classes, labels, shares)
+    write_table(output, rows, sample.dialect)
+    print(f"{output} is written", flush=True)
+    return rows
+
+
+def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
+    """Return the form of the submission and the image of each of its rows."""
+    path = find_table([competition], SAMPLE)
+    if path is None:
+        raise UserError(f"{competition / SAMPLE} is missing: name the folder that holds it in COMPETITION")
+    sample = read_sample(path)
+    if not _fits(sample, bundle):
+        raise UserError(
+            f"{path} has the columns {_shown([sample.id_column, *sample.targets])}, the bundle was made for"
+            f" {_shown(bundle.columns)}: name another folder in COMPETITION, or make a bundle of the run that fits"
+        )
+    index = ImageIndex([competition])
+    rows = asked_rows(find_table([competition], TEST), sample, bundle.settings.data, index, exact=False)
+    return sample, [index.file(path) for path in rows["path"]]
+
+
+def _load_model(bundle: Bundle, fold: int) -> nn.Module:
+    """Return a fold's encoder with its classifiers: views -> logits [N, classifiers, classes]."""
+    folder, settings = bundle.folder / f"fold{fold}", bundle.settings
+    encoder = Encoder(
+        settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last
+    )
+    classifier = classifier_head(encoder.width, len(bundle.classes), settings.finetune.mode, settings.model.dropout)
+    load_weights(folder / CLASSIFIER, encoder=encoder, classifier=classifier)
+    classifiers = nn.ModuleDict({HEAD: classifier})
+    if settings.predict.prototype_weight > 0:
+        nothing = torch.zeros(0, encoder.width), torch.zeros(0, dtype=torch.long), torch.ones(len(bundle.classes))
+        classifiers[PROTOTYPES] = ClassMeans(*nothing, settings.predict.prototype_temperature)
+        load_weights(folder / CLASS_MEANS, class_means=classifiers[PROTOTYPES])
+    return Classifiers(encoder, classifiers)
+
+
+def _logits(bundle: Bundle, fold: int, outputs: Tensor) -> Logits:
+    """Return a batch's natural-prior log-odds [B, V, classes] from the outputs [B, V, classifiers, classes]."""
+    predicted = dict(zip((HEAD, PROTOTYPES), outputs.unbind(dim=2), strict=False))
+    predicted[HEAD] = predicted[HEAD] + torch.tensor(bundle.log_odds_shifts[fold])
+    arrays = {name: np.ascontiguousarray(logits.numpy()) for name, logits in predicted.items()}
+    return blend(arrays, bundle.settings.predict.prototype_weight)
+
+
+def _batches(bundle: Bundle, files: Sequence[Path]) -> Iterator[Batch]:
+    """Yield the images' views in order, decoded by threads one batch ahead."""
+    size = bundle.settings.predict.batch_size
+    waiting: deque[list[Future[tuple[Views, bool]]]] = deque()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(files), size):
+            waiting.append([pool.submit(_views_of_file, bundle, file) for file in files[start : start + size]])
+            if len(waiting) > 1:
+                yield _stacked(waiting.popleft())
+        while waiting:
+            yield _stacked(waiting.popleft())
+
+
+def _stacked(futures: Sequence["Future[tuple[Views, bool]]"]) -> Batch:
+    views, readable = zip(*(future.result() for future in futures), strict=True)
+    return torch.from_numpy(np.stack(views)), np.array(readable)
+
+
+def _views_of_file(bundle: Bundle, file: Path) -> tuple[Views, bool]:
+    """Return an image's views, by way of the size in which images are cached for training; and whether it is one."""
+    readable, fit = True, bundle.settings.data.fit
+    try:
+        image = shrink(decode(file), cached_side(bundle.side), fit)
+    except UserError as error:
+        print(f"warning: {error}; its row gets the class shares of the training rows", flush=True)
+        image, readable = np.zeros((1, 1, 3), np.uint8), False
+    return views_of(image, bundle.views, bundle.side, fit), readable
+
+
+def _with_progress(batches: Iterator[Batch], total: int) -> Iterator[Batch]:
+    """Print a line for every tenth of the rows."""
+    done = tenths = 0
+    for batch in batches:
+        yield batch
+        done += len(batch[1])
+        if done * 10 // total > tenths:
+            tenths = done * 10 // total
+            print(f"{done:,} of {total:,} rows predicted", flush=True)

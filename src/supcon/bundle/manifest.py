@@ -1,0 +1,79 @@
+"""What a bundle says of itself: the settings that prediction needs, classes, folds, and the decision."""
+
+import dataclasses
+import importlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from supcon.artifacts.files import read_json
+from supcon.config.settings import Settings
+from supcon.decision.rule import Rule
+from supcon.errors import UserError
+from supcon.views import View, prediction_views
+
+MANIFEST, DECISION = "bundle.json", "decision.json"
+CLASSIFIER, CLASS_MEANS = "classifier.safetensors", "class_means.safetensors"  # of each fold
+RANGES = {  # package: from this version on, below that one
+    "torch": ("2.6", "3"),
+    "timm": ("1.0.9", "1.1"),
+    "numpy": ("1.26", "3"),
+    "pandas": ("2.2", "4"),
+    "cv2": ("4.11", "6"),
+    "safetensors": ("0.4.5", "1"),
+}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a bundle's JSON files say."""
+
+    folder: Path
+    settings: Settings
+    classes: list[str]
+    columns: list[str]  # of sample_submission.csv
+    log_odds_shifts: list[list[float]]  # [folds][classes]: what turns a fold's logits into natural-prior log-odds
+    rule: Rule
+
+    @property
+    def side(self) -> int:
+        """Side of the squares that the network sees, pixels."""
+        return self.settings.data.test_size or self.settings.data.image_size
+
+    @cached_property
+    def views(self) -> dict[str, View]:
+        """The test-time views of an image, by name."""
+        return prediction_views(self.settings.augment, self.settings.predict.views)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read a bundle's bundle.json and decision.json. Raises `UserError` where one is missing or damaged."""
+    for name in (MANIFEST, DECISION):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing: copy the whole bundle again")
+    content = read_json(folder / MANIFEST)
+    sections = content["settings"].items()
+    settings = {name: dataclasses.replace(getattr(Settings(), name), **values) for name, values in sections}
+    return Bundle(
+        folder,
+        Settings(**settings),
+        content["classes"],
+        content["columns"],
+        content["log_odds_shifts"],
+        Rule.from_json(read_json(folder / DECISION)["rule"]),
+    )
+
+
+def version_warnings() -> list[str]:
+    """Return a line for each package whose version lies outside the range that bundles are meant for."""
+    lines = []
+    for name, (first, beyond) in RANGES.items():
+        version = str(importlib.import_module(name).__version__)
+        if not _numbers(first) <= _numbers(version) < _numbers(beyond):
+            lines.append(f"warning: {name} {version} is outside {first} <= {name} < {beyond}: labels may differ")
+    return lines
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version.split("+")[0])[:3]]

@@ -1,0 +1,59 @@
+"""The notebook of a bundle, as nbformat JSON: a few cells that run from top to bottom."""
+
+from typing import Any
+
+_TITLE = """# Predict the test rows of `{run}`
+
+Nothing here needs the network. Attach this bundle and the competition's files, and run all cells."""
+
+_SETTINGS = '''# empty: found in the working folder, beside it, or below /kaggle/input
+BUNDLE = ""  # the folder that holds bundle.json
+COMPETITION = ""  # the folder that holds sample_submission.csv and the test images
+OUTPUT = "submission.csv"'''
+
+_OPEN = """import sys
+from pathlib import Path
+
+places = [Path.cwd(), *Path.cwd().glob("*/"), *Path.cwd().parent.glob("*/")]
+places += [folder for depth in ("*/", "*/*/", "*/*/*/") for folder in Path("/kaggle/input").glob(depth)]
+found = [folder for folder in ([Path(BUNDLE)] if BUNDLE else places) if (folder / "bundle.json").is_file()]
+if not found:
+    raise SystemExit(f"error: {BUNDLE or 'no folder near here'} has no bundle.json: name the bundle's folder in BUNDLE")
+sys.path.insert(0, str(found[0]))
+
+from supcon.bundle.infer import find_competition, predict_submission
+from supcon.bundle.manifest import read_bundle, version_warnings
+from supcon.errors import UserError
+
+print(*version_warnings(), sep="\\n", end="")"""
+
+_PREDICT = """try:
+    bundle = read_bundle(found[0])
+    competition = Path(COMPETITION) if COMPETITION else find_competition(bundle)
+    submission = predict_submission(bundle, competition, Path(OUTPUT))
+except UserError as error:
+    raise SystemExit(f"error: {error}") from None"""
+
+_SHOW = "submission.head()"
+
+
+def notebook(run: str) -> dict[str, Any]:
+    """Return the notebook that predicts with the bundle of `run`."""
+    return {
+        "cells": [
+            {"cell_type": "markdown", "id": "title", "metadata": {}, "source": _TITLE.format(run=run)},
+            *[_code(f"cell{number}", text) for number, text in enumerate((_SETTINGS, _OPEN, _PREDICT, _SHOW), start=1)],
+        ],
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def _code(name: str, text: str) -> dict[str, Any]:
+    return {
+        "cell_type": "code", "execution_count": None, "id": name, "metadata": {}, "outputs": [], "source": text,
+    }  # fmt: skip

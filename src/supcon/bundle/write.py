@@ -1,0 +1,130 @@
+"""Everything that offline inference needs of a finished run, in one folder and one zip."""
+
+import dataclasses
+import shutil
+import zipfile
+from pathlib import Path
+from typing import IO, Any
+
+from supcon.artifacts.files import write_atomic, write_json, write_text
+from supcon.artifacts.stage import versions
+from supcon.bundle.closure import LIBRARY, docstring_of, needed_modules
+from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, DECISION, MANIFEST, RANGES
+from supcon.bundle.notebook import notebook
+from supcon.engine.device import set_up_device
+from supcon.engine.fold import FoldData
+from supcon.errors import UserError
+from supcon.experiment import Experiment
+from supcon.model.encoder import Encoder, load_weights, save_weights
+
+ENTRY = "bundle/infer.py"  # what the notebook imports; with all that it imports, that is the bundle's code
+
+_README = """# Offline inference of the run {run}
+
+`predict.ipynb` writes submission.csv for the rows of the sample_submission.csv that it finds, with the network off:
+{folds} folds of {encoder} at {side} px, {views} views of each image at most. Attach this folder and the competition's
+files to a notebook, and run all cells.
+
+The host needs Python 3.11 or newer, Pillow for images that are neither plain JPEG nor PNG, and
+{ranges};
+another version is named with a warning. Made with {versions}.
+"""
+
+
+def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
+    """Write runs/NAME/bundle/ and bundle.zip, in place of older ones, and return their paths.
+
+    Raises `UserError`, with nothing left behind, where a file of the run is missing or the disk is full.
+    """
+    run_folder = experiment.call.run_folder
+    folder, partial = run_folder / "bundle", run_folder / ".bundle"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        _fill(partial, experiment)
+        archive = folder.with_suffix(".zip")
+        write_atomic(archive, lambda file: _zip(partial, folder.name, file))
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename} is missing: run its stage again with --force") from None
+    except OSError as error:
+        raise UserError(f"{folder} could not be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder, archive
+
+
+def _fill(folder: Path, experiment: Experiment) -> None:
+    run_folder, settings = experiment.call.run_folder, experiment.call.settings
+    folder.mkdir(parents=True)
+    shifts = [_add_fold(folder, experiment, fold) for fold in range(settings.data.folds)]
+    _add_code(folder / "supcon")
+    for name in ("resolved.yaml", DECISION):
+        shutil.copyfile(run_folder / name, folder / name)
+    shutil.copyfile(LIBRARY.parents[1] / "LICENSE", folder / "LICENSE")
+    write_json(folder / MANIFEST, _manifest(experiment, shifts))
+    write_json(folder / "predict.ipynb", notebook(experiment.call.run))
+    write_text(folder / "README.md", _readme(experiment))
+
+
+def _add_fold(folder: Path, experiment: Experiment, fold: int) -> list[float]:
+    """Add a fold's weights, and return what turns its logits into natural-prior log-odds, [classes]."""
+    here, there = experiment.call.run_folder / f"fold{fold}", folder / f"fold{fold}"
+    there.mkdir()
+    shutil.copyfile(here / CLASSIFIER, there / CLASSIFIER)
+    settings = experiment.call.settings
+    device = set_up_device(settings.machine)
+    data = FoldData(experiment, fold, device)
+    if settings.predict.prototype_weight > 0:
+        channels_last = settings.train.channels_last
+        encoder = Encoder(settings.model, settings.data.image_size, load_weights=False, channels_last=channels_last)
+        load_weights(here / CLASSIFIER, encoder=encoder)
+        save_weights(there / CLASS_MEANS, class_means=data.class_means(encoder.to(device)))
+    shift: list[float] = data.log_odds_shift.tolist()
+    return shift
+
+
+def _add_code(folder: Path) -> None:
+    """Copy the modules that inference needs; of the folders' `__init__.py` only the docstring, their imports aside."""
+    for path in needed_modules(ENTRY):
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(LIBRARY / path, target)
+    for inner in {folder, *(path.parent for path in folder.rglob("*.py"))}:
+        source = LIBRARY / inner.relative_to(folder) / "__init__.py"
+        write_text(inner / "__init__.py", docstring_of(source))
+
+
+def _manifest(experiment: Experiment, shifts: list[list[float]]) -> dict[str, Any]:
+    settings, sample = experiment.call.settings, experiment.competition.sample
+    model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
+    return {
+        "run": experiment.call.run,
+        "settings": dataclasses.asdict(dataclasses.replace(settings, model=model)),
+        "classes": experiment.classes,
+        "columns": [sample.id_column, *sample.targets],
+        "log_odds_shifts": shifts,
+        "versions": versions(),
+        "ranges": RANGES,
+    }
+
+
+def _readme(experiment: Experiment) -> str:
+    settings = experiment.call.settings
+    return _README.format(
+        run=experiment.call.run,
+        folds=settings.data.folds,
+        encoder=settings.model.encoder,
+        side=experiment.prediction_side,
+        views=settings.predict.views,
+        ranges=", ".join(f"{first} <= {name} < {beyond}" for name, (first, beyond) in RANGES.items()),
+        versions=", ".join(f"{name} {version}" for name, version in versions().items()),
+    )
+
+
+def _zip(folder: Path, name: str, file: IO[bytes]) -> None:
+    """Write a zip of `folder`, called `name` in it. Stored as they are: weights do not shrink."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                archive.write(path, Path(name) / path.relative_to(folder))

@@ -1,0 +1,160 @@
+"""A bundle predicts offline what the run predicted, byte for byte, in a folder that holds nothing else."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bundle
+from supcon.errors import UserError
+from tests.conftest import REPOSITORY, TINY, run_all, run_stage, write_competition
+
+OFFLINE = REPOSITORY / "tests" / "bundle" / "offline.py"
+FLAGS = ["--config", str(REPOSITORY / "configs/cross_entropy.yaml")]
+RUN = Path("runs/cross_entropy")
+
+
+@pytest.fixture(scope="module")
+def labelled(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a finished run and its bundle; the host asks for labels."""
+    root = tmp_path_factory.mktemp("labelled") / "root"
+    shutil.copytree(finished, root)
+    bundle.main(["--root", str(root), *FLAGS])
+    return root
+
+
+@pytest.fixture(scope="module")
+def shares(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another: the host asks for probabilities, and class means, mirrored views and a larger test size have a say."""
+    root = tmp_path_factory.mktemp("shares")
+    write_competition(root / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
+    sample = root / "input" / "sample_submission.csv"
+    ids = pd.read_csv(sample, dtype=str)["id"]
+    sample.write_text("\ufeffid;red;001;NA\r\n" + "".join(f"{name};1;0;0\r\n" for name in ids), newline="")
+    (root / "input" / "solution.csv").unlink()
+    flags = (
+        "--predict.prototype_weight=0.3", "--predict.batch_size=5", "--data.test_size=19", "--data.fit=crop",
+        "--augment.hflip=true", "--predict.views=4", "--tune.metric=log_loss", "--finetune.mode=mlp",
+        "--finetune.contrastive_weight=0", "--finetune.logit_adjustment=1",
+    )  # fmt: skip
+    run_all(root, *flags)
+    run_stage("bundle", root, *flags)
+    return root
+
+
+def unpack(root: Path, folder: Path) -> Path:
+    """Unpack a root's bundle.zip into `folder` and put the host's test files beside it; return the bundle."""
+    zipfile.ZipFile(root / RUN / "bundle.zip").extractall(folder)
+    shutil.copytree(root / "input" / "test", folder / "data" / "test")
+    shutil.copy(root / "input" / "sample_submission.csv", folder / "data")
+    return folder / "bundle"
+
+
+def run_notebook(folder: Path) -> "subprocess.CompletedProcess[str]":
+    """Run the notebook in a fresh interpreter that sees nothing of the repository."""
+    command = [sys.executable, "-I", str(OFFLINE), str(folder / "bundle" / "predict.ipynb")]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("form", ["labelled", "shares"])
+def test_the_notebook_writes_the_same_bytes_offline(form: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    root = request.getfixturevalue(form)
+    unpack(root, tmp_path)
+    result = run_notebook(tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "submission.csv").read_bytes() == (root / "submissions" / "submission.csv").read_bytes()
+    assert "12 of 12 rows predicted" in result.stdout
+    assert "warning" not in result.stdout
+    assert str(REPOSITORY) not in (tmp_path / "bundle" / "bundle.json").read_text()
+
+
+def test_the_rows_asked_for_are_the_hosts_of_that_day(labelled: Path, tmp_path: Path) -> None:
+    unpack(labelled, tmp_path)
+    host = tmp_path / "data"
+    known = pd.read_csv(labelled / "submissions" / "submission.csv", dtype=str, keep_default_na=False)
+    shutil.copy(host / "test" / "b004.png", host / "test" / "new.png")
+    asked = ["b007", "new", "b001", "b010"]  # and eight images that no row asks for
+    (host / "sample_submission.csv").write_text("id,label\n" + "".join(f"{name},red\n" for name in asked))
+    result = run_notebook(tmp_path)
+    assert result.returncode == 0, result.stderr
+    with (tmp_path / "submission.csv").open() as file:
+        found = {row["id"]: row["label"] for row in csv.DictReader(file)}
+    labels = known.set_index("id")["label"]
+    assert found == {name: labels[{"new": "b004"}.get(name, name)] for name in asked}
+
+
+def test_an_unreadable_image_is_named_and_gets_the_class_shares(shares: Path, tmp_path: Path) -> None:
+    unpack(shares, tmp_path)
+    (tmp_path / "data" / "test" / "b003.png").write_bytes(b"no image")
+    result = run_notebook(tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("warning: ") == 1
+    assert "b003.png" in result.stdout
+    table = pd.read_csv(tmp_path / "submission.csv", sep=";", encoding="utf-8-sig", index_col="id")
+    assert [table.columns[place] for place in np.argsort(table.loc["b003"].to_numpy())] == [
+        "001",
+        "NA",
+        "red",
+    ]  # 10, 20 and 30 training rows
+    assert np.isfinite(table.to_numpy()).all()
+
+
+def test_what_is_missing_is_said_in_one_line(labelled: Path, tmp_path: Path) -> None:
+    packed = unpack(labelled, tmp_path)
+
+    def said_without(*gone: Path) -> str:
+        for path in gone:
+            path.rename(path.with_suffix(".gone"))
+        result = run_notebook(tmp_path)
+        assert result.returncode != 0
+        assert result.stderr.count("\n") == 1, result.stderr
+        assert result.stderr.startswith("error: ")
+        for path in gone:
+            path.with_suffix(".gone").rename(path)
+        return result.stderr
+
+    assert "decision.json is missing" in said_without(packed / "decision.json")
+    assert "classifier.safetensors" in said_without(packed / "fold1" / "classifier.safetensors")
+    assert "has no bundle.json" in said_without(packed / "bundle.json")
+    assert "no sample_submission.csv" in said_without(tmp_path / "data" / "sample_submission.csv")
+    assert "the id 'b003' has no image" in said_without(tmp_path / "data" / "test" / "b003.png")
+    assert not (tmp_path / "submission.csv").exists()
+
+
+def test_the_bundle_is_whole_and_the_zip_holds_the_same(labelled: Path) -> None:
+    folder = labelled / RUN / "bundle"
+    files = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    own = {"bundle.json", "decision.json", "resolved.yaml", "predict.ipynb", "README.md", "LICENSE"}
+    assert {name for name in files if not name.startswith(("supcon/", "fold"))} == own
+    assert {name for name in files if name.startswith("fold")} == {f"fold{k}/classifier.safetensors" for k in range(3)}
+    with zipfile.ZipFile(labelled / RUN / "bundle.zip") as archive:
+        assert {name.removeprefix("bundle/") for name in archive.namelist()} == files
+        assert all(archive.read(f"bundle/{name}") == (folder / name).read_bytes() for name in files)
+    notebook = json.loads((folder / "predict.ipynb").read_text())
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert len({cell["id"] for cell in notebook["cells"]}) == len(notebook["cells"])
+    assert not list((labelled / RUN).glob(".bundle*"))
+
+
+def test_a_run_that_is_not_finished_has_no_bundle(root: Path) -> None:
+    run_stage("make_folds", root)
+    with pytest.raises(UserError, match=r"pretrain fold 0 .* is not done: run `python src/pretrain\.py"):
+        bundle.main(["--root", str(root), *FLAGS, *TINY])
+    assert not list((root / "runs").glob("*/*bundle*"))
+
+
+def test_a_lost_weights_file_is_named_and_the_old_bundle_stays(labelled: Path, tmp_path: Path) -> None:
+    shutil.copytree(labelled, tmp_path / "root")
+    weights = tmp_path / "root" / RUN / "fold2" / "classifier.safetensors"
+    weights.unlink()
+    with pytest.raises(UserError, match=r"fold2/classifier\.safetensors is missing: run its stage again"):
+        bundle.main(["--root", str(tmp_path / "root"), *FLAGS])
+    assert (tmp_path / "root" / RUN / "bundle" / "bundle.json").exists()
+    assert not list((tmp_path / "root" / RUN).glob(".bundle*"))

@@ -1,0 +1,54 @@
+"""Inference stands on a few packages that every notebook's host has, and its code is found whole."""
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supcon.bundle.closure import LIBRARY, docstring_of, imported, needed_modules
+from supcon.bundle.write import ENTRY
+from tests.bundle.offline import ALLOWED
+
+NEEDED = needed_modules(ENTRY)
+
+
+@pytest.mark.parametrize("path", NEEDED, ids=str)
+def test_a_module_of_the_bundle_imports_what_every_host_has(path: Path) -> None:
+    names = {name.split(".")[0] for name in imported(LIBRARY / path)}
+    assert names <= ALLOWED | sys.stdlib_module_names | {"PIL"}
+    assert "PIL" not in imports_on_load(LIBRARY / path)
+
+
+def imports_on_load(path: Path) -> set[str]:
+    """Return the packages that a module imports as soon as it is imported itself."""
+
+    def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+        for child in ast.iter_child_nodes(node):
+            if not isinstance(child, ast.FunctionDef):
+                yield child
+                yield from outside_functions(child)
+
+    nodes = list(outside_functions(ast.parse(path.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
+def test_the_modules_are_closed_under_imports() -> None:
+    for path in NEEDED:
+        ours = [name for name in imported(LIBRARY / path) if name.startswith("supcon.")]
+        assert {Path(*name.split(".")[1:]).with_suffix(".py") for name in ours} <= set(NEEDED), path
+    assert Path("model/encoder.py") in NEEDED
+    assert not {path.parts[0] for path in NEEDED} & {"losses", "sampler", "study", "data.py", "augment.py"}
+
+
+def test_an_import_that_is_no_module_is_refused(tmp_path: Path) -> None:
+    library = tmp_path / "supcon"
+    (library / "room").mkdir(parents=True)
+    (library / "room" / "__init__.py").write_text('"""A room."""\n\nthing = 1\n')
+    (library / "entry.py").write_text("import json\n\nfrom supcon.room import thing\n")
+    with pytest.raises(ValueError, match=r"entry\.py imports supcon\.room"):
+        needed_modules("entry.py", library)
+    assert docstring_of(library / "room" / "__init__.py") == '"""A room."""\n'
