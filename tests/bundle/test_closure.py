@@ -18,11 +18,21 @@ NEEDED = needed_modules(ENTRY)
 def test_a_module_of_the_bundle_imports_what_every_host_has(path: Path) -> None:
     names = {name.split(".")[0] for name in imported(LIBRARY / path)}
     assert names <= ALLOWED | sys.stdlib_module_names | {"PIL"}
-    assert "PIL" not in imports_on_load(LIBRARY / path)
 
 
-def imports_on_load(path: Path) -> set[str]:
-    """Return the packages that a module imports as soon as it is imported itself."""
+def test_pillow_is_imported_for_the_images_that_need_it_alone() -> None:
+    loaded, waiting = set[Path](), [Path(ENTRY)]
+    while waiting:
+        path = waiting.pop()
+        names = imported_on_load(LIBRARY / path)
+        assert not [name for name in names if name.split(".")[0] == "PIL"], path
+        loaded.add(path)
+        waiting += {file_of(name) for name in names if name.startswith("supcon.")} - loaded
+    assert loaded <= set(NEEDED)
+
+
+def imported_on_load(path: Path) -> list[str]:
+    """Return the modules that a file imports as soon as it is imported itself."""
 
     def outside_functions(node: ast.AST) -> Iterator[ast.AST]:
         for child in ast.iter_child_nodes(node):
@@ -32,14 +42,17 @@ def imports_on_load(path: Path) -> set[str]:
 
     nodes = list(outside_functions(ast.parse(path.read_text())))
     names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
-    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
-    return {name.split(".")[0] for name in names}
+    return names + [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+
+
+def file_of(module: str) -> Path:
+    return Path(*module.split(".")[1:]).with_suffix(".py")
 
 
 def test_the_modules_are_closed_under_imports() -> None:
     for path in NEEDED:
         ours = [name for name in imported(LIBRARY / path) if name.startswith("supcon.")]
-        assert {Path(*name.split(".")[1:]).with_suffix(".py") for name in ours} <= set(NEEDED), path
+        assert {file_of(name) for name in ours} <= set(NEEDED), path
     assert Path("model/encoder.py") in NEEDED
     assert not {path.parts[0] for path in NEEDED} & {"losses", "sampler", "study", "data.py", "augment.py"}
 
