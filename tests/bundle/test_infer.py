@@ -48,6 +48,10 @@ def test_the_competition_is_found_by_the_columns_of_its_sample(tmp_path: Path, m
     write_sample(tmp_path / "host" / "another", "id,kind")
     right = write_sample(tmp_path / "host" / "data")
     assert find_competition(bundle) == right
+    (right / "sample_submission.csv").unlink()
+    monkeypatch.setattr(infer, "MOUNTED", tmp_path / "mounted")
+    right = write_sample(tmp_path / "mounted" / "competitions" / "digits")
+    assert find_competition(bundle) == right
     write_sample(tmp_path / "work")
     with pytest.raises(UserError, match="both hold a sample_submission.csv that fits"):
         find_competition(bundle)

@@ -33,6 +33,8 @@ from supcon.model.encoder import Encoder, load_weights
 from supcon.model.prototypes import Classifiers, ClassMeans
 from supcon.views import views_of
 
+MOUNTED = Path("/kaggle/input")
+
 Views = npt.NDArray[np.uint8]  # of one image, [V, side, side, 3]
 Batch = tuple[Tensor, npt.NDArray[np.bool_]]  # uint8 views [B, V, side, side, 3]; which of the B images are readable
 
@@ -43,9 +45,9 @@ def find_competition(bundle: Bundle) -> Path:
     It is the one whose sample_submission.csv has the columns that the bundle was made for. Raises `UserError` where
     none or several have.
     """
-    here, beside, mounted = Path.cwd(), bundle.folder.absolute().parent, Path("/kaggle/input")
+    here, beside = Path.cwd(), bundle.folder.absolute().parent
     places = [here, *here.glob("*/"), beside, *beside.glob("*/")]
-    places += [folder for depth in ("*/", "*/*/", "*/*/*/") for folder in mounted.glob(depth)]
+    places += [folder for depth in ("*/", "*/*/", "*/*/*/") for folder in MOUNTED.glob(depth)]
     found = {(place / SAMPLE).resolve(): place for place in places if (place / SAMPLE).is_file()}
     fitting = [place for path, place in found.items() if _fits(read_sample(path), bundle)]
     if len(fitting) == 1:
@@ -54,7 +56,7 @@ def find_competition(bundle: Bundle) -> Path:
         raise UserError(f"{fitting[0]} and {fitting[1]} both hold a {SAMPLE} that fits: name one in COMPETITION")
     raise UserError(
         f"no {SAMPLE} with the columns {_shown(bundle.columns)} lies in {here}, in {beside}, a folder below, or below"
-        f" {mounted}: name its folder in COMPETITION"
+        f" {MOUNTED}: name its folder in COMPETITION"
     )
 
 
@@ -77,7 +79,8 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
     threads = bundle.settings.machine.threads  # their number decides the last bits of a float
     device = set_up_device(MachineSettings(threads=threads))
     models = [_load_model(bundle, fold).to(device) for fold in range(len(bundle.log_odds_shifts))]
-    print(f"{len(files):,} rows, {len(models)} folds, {len(bundle.views)} views, {device.type}", flush=True)
+    print(f"{competition}: {len(files):,} rows", flush=True)
+    print(f"{len(models)} folds, {len(bundle.views)} views of each image, on {device.type}", flush=True)
 
     merged, entropies = [], []  # the members' mean log-probabilities, and each member's entropies, batch by batch
     for views, readable in _with_progress(_batches(bundle, files), len(files)):

@@ -12,23 +12,25 @@ COMPETITION = ""  # the folder that holds sample_submission.csv and the test ima
 OUTPUT = "submission.csv"'''
 
 _OPEN = """import sys
+from itertools import chain
 from pathlib import Path
 
-places = [Path.cwd(), *Path.cwd().glob("*/"), *Path.cwd().parent.glob("*/")]
-places += [folder for depth in ("*/", "*/*/", "*/*/*/") for folder in Path("/kaggle/input").glob(depth)]
-found = [folder for folder in ([Path(BUNDLE)] if BUNDLE else places) if (folder / "bundle.json").is_file()]
-if not found:
-    raise SystemExit(f"error: {BUNDLE or 'no folder near here'} has no bundle.json: name the bundle's folder in BUNDLE")
-sys.path.insert(0, str(found[0]))
+here, mounted, name = Path.cwd(), Path("/kaggle/input"), "bundle.json"
+places = [here.glob(name), here.glob(f"*/{name}"), here.parent.glob(f"*/{name}")]
+places += [mounted.glob("*/" * depth + name) for depth in (1, 2, 3, 4)]
+found = next(chain(*([Path(BUNDLE).glob(name)] if BUNDLE else places)), None)
+if found is None:
+    raise SystemExit(f"error: {BUNDLE or 'no folder near here'} has no {name}: name the bundle's folder in BUNDLE")
+sys.path.insert(0, str(found.parent))
 
 from supcon.bundle.infer import find_competition, predict_submission
 from supcon.bundle.manifest import read_bundle, version_warnings
 from supcon.errors import UserError
 
-print(*version_warnings(), sep="\\n", end="")"""
+print(f"bundle: {found.parent}", *version_warnings(), sep="\\n")"""
 
 _PREDICT = """try:
-    bundle = read_bundle(found[0])
+    bundle = read_bundle(found.parent)
     competition = Path(COMPETITION) if COMPETITION else find_competition(bundle)
     submission = predict_submission(bundle, competition, Path(OUTPUT))
 except UserError as error:
