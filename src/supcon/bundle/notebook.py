@@ -6,9 +6,9 @@ _TITLE = """# Predict the test rows of `{run}`
 
 Nothing here needs the network. Attach this bundle and the competition's files, and run all cells."""
 
-_SETTINGS = '''# empty: found in the working folder, beside it, or below /kaggle/input
+_SETTINGS = '''# empty: found in the working folder, in one below it, or below /kaggle/input
 BUNDLE = ""  # the folder that holds bundle.json
-COMPETITION = ""  # the folder that holds sample_submission.csv and the test images
+COMPETITION = ""  # the folder that holds sample_submission.csv and the test images; beside the bundle, too
 OUTPUT = "submission.csv"'''
 
 _OPEN = """import sys
@@ -16,8 +16,7 @@ from itertools import chain
 from pathlib import Path
 
 here, mounted, name = Path.cwd(), Path("/kaggle/input"), "bundle.json"
-places = [here.glob(name), here.glob(f"*/{name}"), here.parent.glob(f"*/{name}")]
-places += [mounted.glob("*/" * depth + name) for depth in (1, 2, 3, 4)]
+places = [here.glob(name), here.glob(f"*/{name}"), *(mounted.glob("*/" * depth + name) for depth in (1, 2, 3, 4))]
 found = next(chain(*([Path(BUNDLE).glob(name)] if BUNDLE else places)), None)
 if found is None:
     raise SystemExit(f"error: {BUNDLE or 'no folder near here'} has no {name}: name the bundle's folder in BUNDLE")
