@@ -25,8 +25,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from supcon.images.cache import ROOM, open_cache  # noqa: E402
-from supcon.images.geometry import shrunk_size  # noqa: E402
+from supcon.images.cache import open_cache  # noqa: E402
+from supcon.images.geometry import cached_side, shrunk_size  # noqa: E402
 from supcon.images.hashes import content_hashes  # noqa: E402
 
 SIDE, CHUNK = 32, 64
@@ -87,7 +87,7 @@ def decode_plainly(paths: list[str]) -> None:
 def decode_and_resize(path: str) -> None:
     image = cv2.imread(path)
     assert image is not None
-    height, width = shrunk_size(image.shape[0], image.shape[1], round(SIDE * ROOM), "crop")
+    height, width = shrunk_size(image.shape[0], image.shape[1], cached_side(SIDE), "crop")
     cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
 
 

@@ -53,8 +53,10 @@ def read_bundle(folder: Path) -> Bundle:
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing: copy the whole bundle again")
     content = read_json(folder / MANIFEST)
-    sections = content["settings"].items()
-    settings = {name: dataclasses.replace(getattr(Settings(), name), **values) for name, values in sections}
+    settings = {
+        name: dataclasses.replace(getattr(Settings(), name), **value) if isinstance(value, dict) else value
+        for name, value in content["settings"].items()
+    }
     return Bundle(
         folder,
         Settings(**settings),

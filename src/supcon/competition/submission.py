@@ -1,6 +1,6 @@
 """The submission: exactly the sample's rows, order, columns and line ends, verified after writing."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np

@@ -21,9 +21,10 @@ import numpy as np
 from tqdm import tqdm
 
 from supcon.errors import UserError
-from supcon.images.decode import declared_size, read_image
+from supcon.images.decode import read_image
 from supcon.images.geometry import Fit, Image, shrink, shrunk_size
 from supcon.images.headers import FORMATS, Unreadable
+from supcon.images.pillow import declared_size
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # whichever is reached first: bounds the memory
 _AHEAD = 3  # chunks under way for each process

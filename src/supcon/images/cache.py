@@ -16,10 +16,9 @@ from supcon.artifacts.files import read_npz, write_npz
 from supcon.errors import UserError
 from supcon.images.build import estimate_bytes, write_images
 from supcon.images.decode import DECODER
-from supcon.images.geometry import Fit, Image
+from supcon.images.geometry import Fit, Image, cached_side
 from supcon.images.headers import FORMATS
 
-ROOM = 1.15  # the cached side over the training side: room for crops and shifts
 _LISTED = 20  # bad images that an error names
 
 
@@ -87,7 +86,7 @@ def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: 
     Unreadable images do not stop the build: see `require_readable`. Raises `UserError` where the disk has no room, the
     cache cannot be written or a file cannot be opened; then nothing is left behind.
     """
-    side = round(side * ROOM)
+    side = cached_side(side)
     here = cache / f"images-{_key(hashes, side, fit)}"
     if not here.exists():
         entries, distinct = pd.factorize(np.asarray(hashes, dtype=object))

@@ -9,6 +9,8 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Fit = Literal["crop", "pad", "squash"]
 
+_ROOM = 1.15  # the cached side over the training side
+
 cv2.setNumThreads(0)  # loader processes and decoding threads would each take every core
 
 
@@ -18,6 +20,11 @@ def resize(image: Image, height: int, width: int) -> Image:
         return image
     smaller = height < image.shape[0] or width < image.shape[1]
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def cached_side(side: int) -> int:
+    """Return the side for which images are kept that become squares of `side` pixels: room for crops and shifts."""
+    return round(side * _ROOM)
 
 
 def shrink(image: Image, side: int, fit: Fit) -> Image:
