@@ -10,7 +10,7 @@ from supcon.errors import run_stage
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    call = parse(__doc__ or "", argv, file_help="the file to check, whoever made it")
+    call = parse(__doc__ or "", argv, file_help="the submission file to check")
     assert call.file is not None
     competition = read_competition(call.root / "input", call.root / "cache", call.settings.data)
     verify_submission(call.file, competition)

@@ -38,7 +38,8 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         {"ledger": ledger, "download": download}[name].read_options(flags)
         return
     per_fold = name in ("pretrain", "finetune", "predict")
-    parse("", ["--root", str(tmp_path), *flags], per_fold=per_fold)
+    file_help = "a file" if name == "check" else ""
+    parse("", ["--root", str(tmp_path), *flags], per_fold=per_fold, file_help=file_help)
 
 
 def test_the_commands_were_found() -> None:

@@ -93,6 +93,8 @@ def parse(
     check(settings)
     folds = sorted(set(namespace.fold or [])) if per_fold else []
     given = frozenset(name for name in switches if namespace[name])
+    if file_help and not namespace.file:
+        raise UserError(f"name {file_help} (--help lists every setting)")
     file = Path(namespace.file).expanduser() if file_help else None
     return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, file, given)
 
@@ -104,7 +106,7 @@ def _make_parser(description: str, per_fold: bool, file_help: str, switches: Map
     if per_fold:
         parser.add_argument("--fold", type=int, nargs="+", metavar="K", help="folds to work on (default: all)")
     if file_help:
-        parser.add_argument("file", metavar="FILE", help=file_help)
+        parser.add_argument("file", metavar="FILE", nargs="?", help=file_help)  # required below: config files have none
     for name, explanation in switches.items():
         parser.add_argument(f"--{name}", action="store_true", help=explanation)
     parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
