@@ -270,7 +270,6 @@ class Settings:
     time_budget: str = field(
         default="",
         metadata={
-            "help": "time for all folds, such as 90m or 2h30m: `doctor`, which `all` begins with, chooses the"
-            " epochs that fit (default: the epochs as set)"
-        },  # fmt: skip
+            "help": "Time for all folds, such as 90m or 2h30m: `doctor`, which `all` begins with, fits the epochs to it."
+        },
     )
