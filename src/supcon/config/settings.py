@@ -270,6 +270,6 @@ class Settings:
     time_budget: str = field(
         default="",
         metadata={
-            "help": "Time for all folds, such as 90m or 2h30m: `doctor`, which `all` begins with, fits the epochs to it."
+            "help": "Time for all folds, such as 90m or 2h30m: `doctor`, with which `all` begins, fits the epochs."
         },
     )

@@ -1,0 +1,75 @@
+"""What the host asks for shapes the whole line: probabilities, its metric, classes too rare for the folds."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from supcon.errors import UserError
+from tests.conftest import run_all, run_stage, write_competition
+
+SHORT = ["--pretrain.epochs=0", "--finetune.epochs=4"]
+
+
+def ask_for_probabilities(folder: Path) -> None:
+    sample = pd.read_csv(folder / "sample_submission.csv", dtype=str, keep_default_na=False)
+    table = pd.DataFrame({"id": sample["id"], "red": "0.2", "NA": "0.3", "001": "0.5"})
+    table.to_csv(folder / "sample_submission.csv", index=False)
+
+
+def test_a_host_that_scores_probabilities_gets_them_calibrated(root: Path) -> None:
+    ask_for_probabilities(root / "input")
+    run_all(root, *SHORT, "--tune.metric=log_loss")
+    table = pd.read_csv(root / "submissions" / "submission.csv", dtype={"id": str})
+    assert list(table.columns) == ["id", "red", "NA", "001"]
+    np.testing.assert_allclose(table[["red", "NA", "001"]].sum(axis=1), 1, atol=1e-9)
+    run = root / "runs" / "cross_entropy"
+    decision, scores = (json.loads((run / name).read_text()) for name in ("decision.json", "scores.json"))
+    assert decision["metric"] == "log_loss"
+    assert [rung["rung"] for rung in decision["ladder"]] == ["raw", "temperature", "clipping"]
+    assert scores["cross_fitted"]["pooled"]["score"] == pytest.approx(decision["cross_fitted"])
+    solution = pd.read_csv(root / "input" / "solution.csv", dtype=str, keep_default_na=False).set_index("id")["label"]
+    chosen = table.set_index("id")
+    loss = -np.mean([np.log(chosen.at[name, label]) for name, label in solution.items()])
+    assert scores["private"]["ensemble"]["score"] == pytest.approx(loss, abs=1e-6)
+
+
+def test_a_label_metric_and_probability_columns_agree_on_the_label(root: Path) -> None:
+    ask_for_probabilities(root / "input")
+    run_all(root, *SHORT, "--tune.metric=balanced_accuracy")
+    scores = json.loads((root / "runs" / "cross_entropy" / "scores.json").read_text())
+    table = pd.read_csv(root / "submissions" / "submission.csv", dtype={"id": str}).set_index("id")
+    solution = pd.read_csv(root / "input" / "solution.csv", dtype=str, keep_default_na=False).set_index("id")["label"]
+    right = table.idxmax(axis=1).loc[solution.index] == solution
+    assert scores["private"]["ensemble"]["score"] == pytest.approx(right.groupby(solution).mean().mean())
+
+
+def test_log_loss_of_labels_is_refused(root: Path) -> None:
+    run_all_but_tune(root)
+    with pytest.raises(UserError, match=r"--tune\.metric log_loss scores probabilities, but .* asks for labels"):
+        run_stage("tune", root, *SHORT, "--tune.metric=log_loss")
+
+
+def run_all_but_tune(root: Path) -> None:
+    for name in ("make_folds", "finetune", "predict"):
+        run_stage(name, root, *SHORT)
+
+
+def test_classes_rarer_than_the_folds_are_trained_on_and_never_scored(tmp_path: Path) -> None:
+    write_competition(tmp_path / "input", ["red"] * 30 + ["NA"] * 20 + ["rare"] * 2)
+    with pytest.raises(UserError, match="class 'rare' has 2 training rows, fewer than the 3 folds"):
+        run_stage("make_folds", tmp_path)
+    run_all(tmp_path, *SHORT, "--data.rare_classes=train_only")
+    folds = pd.read_csv(tmp_path / "folds" / "folds.csv", keep_default_na=False)
+    assert (folds["fold"][folds["label"] == "rare"] == -1).all()
+    run = tmp_path / "runs" / "cross_entropy"
+    oof = pd.read_csv(run / "oof.csv", index_col="id")
+    assert len(oof) == 50
+    assert "rare" in oof.columns  # it may be predicted
+    scores = json.loads((run / "scores.json").read_text())
+    true = folds.set_index("id")["label"].loc[oof.index]
+    expected = f1_score(true, oof.idxmax(axis=1), labels=["NA", "red"], average="macro")  # not three with one at 0
+    assert scores["raw"]["pooled"]["score"] == pytest.approx(expected)
