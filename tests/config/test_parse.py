@@ -81,6 +81,12 @@ def test_a_run_called_by_its_name_alone_keeps_its_own_settings(tmp_path: Path) -
     assert (later.config, later.config_settings) == ("cross_entropy", began.config_settings)
 
 
+@pytest.mark.parametrize("value", ["!!int x", "!!timestamp x"])
+def test_a_value_that_yaml_chokes_on_is_one_line(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match="the value of a setting cannot be read"):
+        call_of(tmp_path, "--data", value)
+
+
 def test_every_setting_is_documented_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse("What the stage does.", ["--help"], per_fold=True)
@@ -138,7 +144,8 @@ def test_a_path_that_cannot_be_is_one_line(tmp_path: Path, flag: str, value: str
         ("data:\n  folds:\n", r"mine\.yaml: data\.folds has no value"),
         ("data:\n  folds: 2020-99-99\n", r"mine\.yaml is not YAML: month must be"),
         (f"data: {'[' * 3000}", r"mine\.yaml is not YAML: maximum recursion"),
-        (f"finetune:\n  lr: 1{'0' * 400}\n", r"mine\.yaml: a setting's value is too large"),
+        ("data:\n  folds: !!bool x\n", r"mine\.yaml is not YAML: 'x'"),
+        (f"finetune:\n  lr: 1{'0' * 400}\n", r"mine\.yaml: the value of a setting cannot be read: int too large"),
         (f"data:\n  folds: {['x' * 999] * 99}\n", "Expected a <class 'int'>"),
     ],
 )

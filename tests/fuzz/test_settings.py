@@ -23,7 +23,8 @@ CONFIGS = [path.read_bytes() for path in sorted((REPOSITORY / "configs").glob("*
 ODD = [
     "", " ", "null", "~", "true", "yes", "0", "-1", "1e3", "1e999", ".nan", "-.inf", "0x10", "0o7", "1_000", "1:30",
     "2020-99-99", "2020-01-01", "[]", "{}", "[1, 2]", "{a: 1}", "[[[[", "&a [*a]", "*a", "!!python/name:os.system",
-    "!!int x", "!!binary x", "? [1]", "'", '"', "${x}", "a: b: c", "%", "@", "- 1", "---", "é", "\ud7ff", "9" * 5000,
+    "!!int x", "!!timestamp x", "!!bool x", "!!binary x", "? [1]", "'", '"', "${x}", "a: b: c", "%", "@", "- 1", "---",
+    "é", "\ud7ff", "9" * 5000,
     "x" * 300, "x" * 5000, "1" + "0" * 400, "[" * 3000, "../x",
     "~nobody/x", "/", "None", "nan", "inf", "class_path", "--", "-", "=", "fit", "full", "float32",
 ]  # fmt: skip

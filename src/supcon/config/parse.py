@@ -75,7 +75,7 @@ def parse(description: str, argv: Sequence[str] | None, *, per_fold: bool = Fals
         if not where.config:  # the run knows its own config
             stem, config_settings = content["config"], content["config_settings"]
         _apply(parser, _resolved_settings(content, config_settings), resolved)
-    namespace = _within_limits(lambda: parser.parse_args(argv))
+    namespace = _readable(lambda: parser.parse_args(argv))
     settings = Settings(
         **{part.name: getattr(parser.instantiate(namespace), part.name) for part in dataclasses.fields(Settings)}
     )
@@ -132,11 +132,13 @@ def absolute(name: str, path: str) -> Path:
     return found
 
 
-def _within_limits(parse: Callable[[], jsonargparse.Namespace]) -> jsonargparse.Namespace:
+def _readable(parse: Callable[[], jsonargparse.Namespace]) -> jsonargparse.Namespace:
     try:
         return parse()
-    except (OverflowError, RecursionError) as error:  # jsonargparse passes these on
-        raise UserError(f"a setting's value is too large or too deep: {error} (--help lists every setting)") from None
+    except UserError:
+        raise
+    except Exception as error:  # as in `_load_yaml`, which jsonargparse reads values by; 10**400 as a float
+        raise UserError(f"the value of a setting cannot be read: {error} (--help lists every setting)") from None
 
 
 def _default_config(root: Path) -> Path:
@@ -158,7 +160,7 @@ def _load_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date of no calendar
+    except Exception as error:  # no UTF-8, a 99th of May, brackets 3,000 deep, `!!bool x`: each raises another kind
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as 'data:' with settings below them")
@@ -201,7 +203,7 @@ def _apply(parser: _Parser, flat: Flat, source: Path) -> None:
         if flat[key] is None:
             raise UserError(f"{source}: {key} has no value: give it one, or leave the line out")
     try:
-        parsed = _within_limits(lambda: parser.parse_object(dict(flat)))
+        parsed = _readable(lambda: parser.parse_object(dict(flat)))
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     parser.set_defaults({key: parsed[key] for key in flat})  # as parsed: YAML takes 1e-3 for a string
