@@ -23,7 +23,8 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   ledger     every submission: score here, public score there       ./run.sh ledger --refresh
   study      compare variants at the same image passes              ./run.sh study studies/digits.yaml
   setup      make .venv and install requirements.txt, nothing else  ./run.sh setup
-  test       lint, types and tests                                  ./run.sh test
+  test       lint, types and the tests but the slow ones            ./run.sh test
+  test-all   lint, types and all tests                              ./run.sh test-all
 TEXT
 }
 
@@ -57,6 +58,16 @@ setup() {
 
 stage() { local script="$1"; shift; "$python" "$here/src/$script.py" "$@"; }
 
+# checks [pytest's options]: lint, types, tests
+checks() {
+  setup requirements-dev.txt
+  cd "$here"
+  "$python" -m ruff check src tests benchmarks
+  "$python" -m ruff format --check src tests benchmarks
+  "$python" -m mypy
+  "$python" -m pytest "$@"
+}
+
 [ $# -gt 0 ] || { usage; exit 0; }
 command="$1"; shift
 case "$command" in
@@ -72,13 +83,8 @@ case "$command" in
   folds) setup requirements.txt; stage make_folds "$@" ;;
   pretrain | finetune | predict | tune | ensemble | doctor | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
-  test)
-    setup requirements-dev.txt
-    cd "$here"
-    "$python" -m ruff check src tests benchmarks
-    "$python" -m ruff format --check src tests benchmarks
-    "$python" -m mypy
-    "$python" -m pytest "$@" ;;
+  test) checks -m "not slow" "$@" ;;
+  test-all) checks "$@" ;;
   -h | --help | help) usage ;;
   *) usage >&2; fail "no command is called $command" ;;
 esac

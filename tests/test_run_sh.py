@@ -35,8 +35,8 @@ def run(
 
 
 def commands_of_the_script() -> set[str]:
-    cases = re.findall(r"^  ([a-z| ]+)\)", (REPOSITORY / "run.sh").read_text(), re.M)
-    return {name.strip() for case in cases for name in case.split("|")} - {"help", ""}
+    cases = re.findall(r"^  ([a-z| -]+)\)", (REPOSITORY / "run.sh").read_text(), re.M)
+    return {name.strip() for case in cases for name in case.split("|")} - {"help", "-h", "--help"}
 
 
 def test_alone_it_lists_every_command_with_an_example() -> None:
@@ -71,6 +71,16 @@ def test_an_unknown_command_and_a_wrong_interpreter_are_named() -> None:
     result = run("setup", SUPCON_PYTHON="/nowhere/python")
     assert result.returncode == 2
     assert "SUPCON_PYTHON names /nowhere/python" in result.stderr
+
+
+def test_the_slow_tests_run_when_all_are_asked_for_as_ci_does(tmp_path: Path) -> None:
+    python = tmp_path / "python"  # says what it is asked to do
+    python.write_text('#!/bin/sh\necho "$*"\n')
+    python.chmod(0o755)
+    tools = ["-m ruff check src tests benchmarks", "-m ruff format --check src tests benchmarks", "-m mypy"]
+    said = {name: run(name, "-x", SUPCON_PYTHON=str(python)).stdout.splitlines() for name in ("test", "test-all")}
+    assert said == {"test": [*tools, "-m pytest -m not slow -x"], "test-all": [*tools, "-m pytest -x"]}
+    assert (REPOSITORY / ".ci" / "run").read_text().endswith("exec ./run.sh test-all\n")
 
 
 def test_a_failed_install_names_the_package_and_what_to_do(tmp_path: Path) -> None:
@@ -123,6 +133,7 @@ def test_the_smoke_line_goes_from_an_empty_folder_to_a_checked_submission(smoke:
     assert not any("\r" in line for line in output.splitlines())  # no progress bars into a pipe
 
 
+@pytest.mark.slow
 def test_a_second_smoke_line_does_nothing_but_say_so(smoke: tuple[Path, str]) -> None:
     root, _ = smoke
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}

@@ -104,6 +104,12 @@ def test_the_split_is_read_back_by_id_and_a_users_own_is_honoured(tmp_path: Path
     assert read_folds(path, train, SETTINGS)["fold"].tolist() == own["fold"].tolist()
 
 
+def test_labels_with_line_breaks_return_from_the_file(tmp_path: Path) -> None:
+    train = rows(["old\rend", "new\nend"] * 10)
+    write_folds(tmp_path / "folds.csv", split(train))
+    assert read_folds(tmp_path / "folds.csv", train, SETTINGS)["label"].tolist() == train["label"].tolist()
+
+
 def test_a_group_column_named_after_the_split_was_made_is_not_ignored(tmp_path: Path) -> None:
     labels = ["a"] * 20 + ["b"] * 20
     write_folds(tmp_path / "folds.csv", split(rows(labels)))
@@ -117,6 +123,7 @@ def test_a_split_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     table = split(train)
     path = tmp_path / "folds.csv"
     cases = {
+        "the fold of id 'r0' is '99999": table.assign(fold="9" * 25),
         "id 'r0' is missing": table.iloc[1:],
         "id 'r40' is unknown": pd.concat([table, table.iloc[:1].assign(id="r40")]),
         "id 'r3' stands in it twice": pd.concat([table, table.iloc[3:4]]),

@@ -1,5 +1,6 @@
 """The host's layouts are understood without being told; what is ambiguous is asked for by name."""
 
+import zipfile
 from pathlib import Path
 
 import pandas as pd
@@ -136,3 +137,19 @@ def test_a_linked_folder_is_entered_once(folder: Path, read: Read, tmp_path: Pat
     write_images(folder, ["test/3.png"])
     write(folder, train="id,label\n1,x\n2,y\n", sample_submission="id,label\n3,x\n")
     assert read().train["path"].tolist() == ["train/1.png", "train/2.png"]
+
+
+def test_an_error_is_one_line_whatever_it_quotes(folder: Path, read: Read) -> None:
+    write_images(folder, ["train/1\n2.png", "train/1\n2.jpg", "train/3.png", "test/3.png"])
+    write(folder, train='id,label\n"1\n2",x\n3,y\n', sample_submission="id,label\n3,x\n")
+    with pytest.raises(UserError, match="fits train/1 2.jpg and train/1 2.png") as raised:
+        read()
+    assert "\n" not in str(raised.value)
+
+
+def test_file_names_that_are_no_text_are_no_matter(folder: Path, read: Read) -> None:
+    write_images(folder, ["train/x/1.png", "train/y/2.png", "test/3.png"])
+    write(folder, sample_submission="id,label\n3,x\n")
+    with (folder / "read\udcffme.txt").open("w"), zipfile.ZipFile(folder / "old\udcff.zip", "w") as archive:
+        archive.writestr("train/y/4.png", "")
+    assert len(read().train) == 3

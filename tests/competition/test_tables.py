@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from supcon.competition.tables import Dialect, read_dialect, read_table, write_table
@@ -20,6 +21,7 @@ TEXT = "id,label\n1,crème\n2,NA\n"
         (TEXT.replace(",", ";").encode(), Dialect(delimiter=";")),
         (TEXT.replace(",", "\t").encode(), Dialect(delimiter="\t")),
         (TEXT.replace("\n", "\r\n").encode(), Dialect(line_end="\r\n")),
+        (TEXT.replace("\n", "\r").encode(), Dialect(line_end="\r")),
         (TEXT.replace("\n", "\n\n").encode(), Dialect()),
     ],
 )
@@ -36,6 +38,24 @@ def test_a_table_is_written_back_as_it_was(tmp_path: Path) -> None:
         path.write_bytes(content)
         write_table(tmp_path / "copy.csv", read_table(path), read_dialect(path))
         assert (tmp_path / "copy.csv").read_bytes() == content
+
+
+def test_the_delimiter_is_the_headers_outside_of_quotes(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for header in ('id;"a,b"', 'id;"two\nlines, ""so"""', '"id";"5|6, 7"'):
+        path.write_text(f"{header}\n1;x\n")
+        table, dialect = read_table(path), read_dialect(path)
+        assert (len(table.columns), table.iloc[0, 1], dialect) == (2, "x", Dialect(delimiter=";"))
+        write_table(path, table, dialect)
+        assert read_table(path).equals(table)
+        assert read_dialect(path) == dialect
+
+
+def test_a_cell_with_an_old_line_end_stays_one_cell(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["1", "2"], "label": ["two\rlines", "x"]}, dtype=str)
+    for line_end in ("\n", "\r\n", "\r"):
+        write_table(tmp_path / "t.csv", table, Dialect(line_end=line_end))
+        assert read_table(tmp_path / "t.csv").equals(table)
 
 
 def test_commas_quotes_and_line_breaks_within_cells_survive(tmp_path: Path) -> None:

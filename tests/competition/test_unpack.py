@@ -125,3 +125,28 @@ def test_a_bomb_is_refused_by_what_it_declares_and_by_what_it_is(folder: Path, m
     with pytest.raises(UserError, match="GB are free below"):
         unpack_zips(folder, folder.parent / "cache")
     assert not list((folder.parent / "cache").iterdir())
+
+
+def test_damage_is_named_whatever_the_compression(folder: Path) -> None:
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(folder / "z.zip", "w", method) as archive:
+            archive.writestr("a.png", bytes(range(256)) * 9)
+        whole = (folder / "z.zip").read_bytes()
+        start = whole.index(b"a.png") + 5
+        for place in range(start + 9, start + 40):
+            (folder / "z.zip").write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+            with pytest.raises(UserError, match=r"z\.zip: 'a\.png' is damaged .*: download the zip again"):
+                unpack_zips(folder, folder.parent / "cache")
+        assert not list((folder.parent / "cache").iterdir())
+
+
+def test_a_zip_of_a_later_version_and_a_name_no_file_can_have_are_refused(folder: Path) -> None:
+    bad_zip(folder / "z.zip", "a" * 300 + ".png")
+    with pytest.raises(UserError, match="could not be written: File name too long"):
+        unpack_zips(folder, folder.parent / "cache")
+    bad_zip(folder / "z.zip", "a.png")
+    content = bytearray((folder / "z.zip").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 255
+    (folder / "z.zip").write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"not a whole zip file \(zip file version 25.5\)"):
+        unpack_zips(folder, folder.parent / "cache")

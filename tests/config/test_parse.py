@@ -82,6 +82,12 @@ def test_a_run_called_by_its_name_alone_keeps_its_own_settings(tmp_path: Path) -
     assert (later.config, later.config_settings) == ("cross_entropy", began.config_settings)
 
 
+@pytest.mark.parametrize("value", ["!!int x", "!!timestamp x"])
+def test_a_value_that_yaml_chokes_on_is_one_line(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match="the value of a setting cannot be read"):
+        call_of(tmp_path, "--data", value)
+
+
 def test_every_setting_is_documented_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         parse("What the stage does.", ["--help"], per_fold=True)
@@ -125,3 +131,29 @@ def test_the_baseline_sees_as_many_images_as_the_default_recipe(tmp_path: Path) 
     baseline = call_of(tmp_path, config="configs/cross_entropy.yaml")
     assert baseline.pretrain.epochs == 0
     assert baseline.finetune.contrastive_weight == baseline.finetune.contrastive_weight_end == 0
+
+
+@pytest.mark.parametrize("flag", ["--root", "--config", "--run", "--model.weights"])
+@pytest.mark.parametrize("value", ["~nobody-of-that-name/x", "x" * 300, "x" * 5000])
+def test_a_path_that_cannot_be_is_one_line(tmp_path: Path, flag: str, value: str) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(UserError, match=flag):
+        parse("", ["--root", str(tmp_path), "--config", str(REPOSITORY / "configs/default.yaml"), flag, value])
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("data:\n  folds:\n", r"mine\.yaml: data\.folds has no value"),
+        ("data:\n  folds: 2020-99-99\n", r"mine\.yaml is not YAML: month must be"),
+        (f"data: {'[' * 3000}", r"mine\.yaml is not YAML: maximum recursion"),
+        ("data:\n  folds: !!bool x\n", r"mine\.yaml is not YAML: 'x'"),
+        (f"finetune:\n  lr: 1{'0' * 400}\n", r"mine\.yaml: the value of a setting cannot be read: int too large"),
+        (f"data:\n  folds: {['x' * 999] * 99}\n", "Expected a <class 'int'>"),
+    ],
+)
+def test_what_yaml_can_say_and_no_setting_can_be_is_one_short_line(tmp_path: Path, config: str, said: str) -> None:
+    (tmp_path / "mine.yaml").write_text(config)
+    with pytest.raises(UserError, match=said) as raised:
+        parse("", ["--root", str(tmp_path), "--config", str(tmp_path / "mine.yaml")])
+    assert len(str(raised.value)) < 2000

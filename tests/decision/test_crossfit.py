@@ -1,5 +1,7 @@
 """Decisions are judged on rows that had no part in them."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -126,3 +128,10 @@ def test_a_clip_saves_a_model_that_is_surely_wrong() -> None:
 
 def test_rows_that_are_never_scored_count_in_the_prior() -> None:
     assert class_prior(np.array([0, 0, 1]), np.array([0, 0, 6])) == (3 / 12, 2 / 12, 7 / 12)
+
+
+def test_two_folds_with_one_row_a_class_are_judged_without_an_empty_half() -> None:
+    logits, true = np.zeros((6, 1, 3), np.float32), np.arange(6) % 3
+    with warnings.catch_warnings(action="error"):
+        decision = Decider(logits, true, np.arange(6) // 3, goal(3)).decide()
+    assert all(np.isfinite(step.gain) for step in decision.ladder)

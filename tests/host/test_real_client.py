@@ -18,9 +18,12 @@ from supcon.errors import UserError
 from tests.host.standin import KEY, USER, StandIn
 from tests.host.test_submit import AWKWARD, ready, row_of
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("kaggle") is None, reason="the client is not installed: requirements-kaggle.txt"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        importlib.util.find_spec("kaggle") is None, reason="the client is not installed: requirements-kaggle.txt"
+    ),
+]
 __all__ = ["ready"]  # a fixture
 
 PROGRAM = """#!{python}

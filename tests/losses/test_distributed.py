@@ -13,6 +13,7 @@ from tests.conftest import REPOSITORY
 from tests.losses.two_processes import CASES, FORMS
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_loss_and_gradient_of_the_joint_batch() -> None:
     """By torchrun over the loopback device; `two_processes.py` compares, for every case and form."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -97,4 +97,6 @@ def sha256_file(path: Path) -> str:
 
 def digest(content: object) -> str:
     """Return the hex SHA-256 of anything JSON can hold, independent of key order."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")
+    ).hexdigest()

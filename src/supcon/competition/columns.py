@@ -58,7 +58,9 @@ def train_labels(
         labels = table[_label_column(table, path, sample, others)]
     empty = np.flatnonzero((labels == "").to_numpy())
     if len(empty):
-        raise UserError(f"{path}: row {empty[0] + 2} ({table.iloc[empty[0], 0]}) has no label; {len(empty)} such rows")
+        raise UserError(
+            f"{path}: row {empty[0] + 2} ({table.iloc[empty[0], 0]!r}) has no label; {len(empty)} such rows"
+        )
     return labels
 
 

@@ -9,8 +9,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from supcon.artifacts.files import write_csv
-from supcon.competition.tables import read_table
+from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
 
@@ -84,7 +83,7 @@ def read_folds(path: Path, train: pd.DataFrame, settings: DataSettings) -> pd.Da
 
 def write_folds(path: Path, table: pd.DataFrame) -> None:
     """Write folds.csv."""
-    write_csv(path, table[COLUMNS].assign(fold=table["fold"].astype(str).replace(str(LEFT_OUT), "")))
+    write_table(path, table[COLUMNS].assign(fold=table["fold"].astype(str).replace(str(LEFT_OUT), "")), Dialect())
 
 
 def _rare(labels: npt.NDArray[np.object_], groups: Rows, fold: Rows, settings: DataSettings) -> npt.NDArray[np.bool_]:
@@ -162,7 +161,7 @@ def _check_labels(path: Path, table: pd.DataFrame, train: pd.DataFrame) -> None:
 
 
 def _numbers(path: Path, table: pd.DataFrame) -> pd.Series:
-    odd = table[~table["fold"].str.fullmatch(rf"\d*|{TRAIN_ONLY}")]
+    odd = table[~table["fold"].str.fullmatch(rf"[0-9]{{0,9}}|{TRAIN_ONLY}")]
     if len(odd):
         raise UserError(
             f"{path}: the fold of id {odd['id'].iloc[0]!r} is {odd['fold'].iloc[0]!r}: needed is a number from 0,"

@@ -2,8 +2,12 @@
 
 import csv
 import io
+import re
+from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 
@@ -11,7 +15,9 @@ from supcon.artifacts.files import write_atomic
 from supcon.errors import UserError
 
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-_DELIMITERS = (",", ";", "\t", "|")  # the first that the header line holds
+_DELIMITERS = (",", ";", "\t", "|")  # the first that the header holds outside of quotes
+_QUOTED = r'(?<![^,;\t|])"(?:[^"]|"")*+"'  # a cell in quotes
+_HEADER = re.compile(rf"(?:{_QUOTED}|[^\r\n])*")
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,15 @@ def read_dialect(path: Path) -> Dialect:
 
 
 def write_table(path: Path, table: pd.DataFrame, dialect: Dialect) -> None:
-    """Write a table without its index, atomically, the way `dialect` says."""
-    text = table.to_csv(index=False, sep=dialect.delimiter, lineterminator=dialect.line_end)
+    """Write a table of strings without its index, atomically, the way `dialect` says."""
+    lines = list[str]()
+    out = SimpleNamespace(write=lines.append)  # gets a line at a time
+    # before Python 3.13 only those line breaks are quoted that are the writer's own
+    writer = partial(csv.writer, out, delimiter=dialect.delimiter, lineterminator="\r\n")
+    odd_header = set("".join(table.columns)) & set(_DELIMITERS)
+    writer(quoting=csv.QUOTE_ALL if odd_header else csv.QUOTE_MINIMAL).writerow(table.columns)
+    writer().writerows(table.itertuples(index=False, name=None))
+    text = "".join(line[:-2] + dialect.line_end for line in lines)
     write_atomic(path, lambda file: file.write(text.encode(dialect.encoding)))
 
 
@@ -77,14 +90,22 @@ def _read_text(path: Path) -> tuple[str, Dialect]:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UserError(f"{path} line {line} holds a zero byte, it is no CSV file: copy the host's file again")
-    first = text.split("\n", 1)[0]
-    delimiter = next((mark for mark in _DELIMITERS if mark in first), ",")
-    return text, Dialect(encoding, delimiter, "\r\n" if first.endswith("\r") else "\n")
+    return text, Dialect(encoding, *_marks(text))
+
+
+def _marks(text: str) -> tuple[str, str]:
+    """Return the delimiter of the header, and the line end after it."""
+    header = _HEADER.match(text)
+    assert header is not None  # it matches nothing, too
+    plain = re.sub(_QUOTED, "", header.group())
+    delimiter = next((mark for mark in _DELIMITERS if mark in plain), ",")
+    rest = text[header.end() : header.end() + 2]
+    return delimiter, "\r\n" if rest == "\r\n" else "\r" if rest.startswith("\r") else "\n"
 
 
 def _check_header(path: Path, header: list[str]) -> None:
     if not any(header):
         raise UserError(f"{path} is empty: copy the host's file again")
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{path} has two columns called {twice!r}: rename one")
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise UserError(f"{path} has two columns called {twice[0]!r}: rename one")

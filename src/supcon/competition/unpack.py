@@ -1,8 +1,10 @@
 """The host's zips, unpacked into cache/ where nothing can leave, overwrite or flood."""
 
+import lzma
 import os
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +20,9 @@ _BOMB_RATIO, _BOMB_BYTES = 100, 2**30  # more than 100 to 1 and more than 1 GiB:
 _DEPTH = 2  # zips within zips
 _SPARED = 2**28  # bytes of the disk that stay free
 _CHUNK = 2**20
+_DAMAGED = (  # what zipfile and the decompressors raise at damaged bytes
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, ValueError
+)  # fmt: skip
 
 
 def unpack_zips(folder: Path, cache: Path) -> Path | None:
@@ -51,7 +56,7 @@ def unpack_zips(folder: Path, cache: Path) -> Path | None:
 def _is_unpacked(path: Path) -> bool:
     """Say whether all files of a zip lie beside it already, or in a folder of its name."""
     names = [member.filename for member in _open(path).infolist() if not member.is_dir()]
-    return any(all((base / name).is_file() for name in names) for base in (path.parent, path.with_suffix("")))
+    return any(all(os.path.isfile(base / name) for name in names) for base in (path.parent, path.with_suffix("")))
 
 
 def _unpack(path: Path, target: Path, depth: int) -> None:
@@ -72,7 +77,7 @@ def _unpack(path: Path, target: Path, depth: int) -> None:
 def _open(path: Path) -> zipfile.ZipFile:
     try:
         return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (*_DAMAGED, OSError) as error:
         raise UserError(f"{path} is not a whole zip file ({error}): download it again") from None
 
 
@@ -110,7 +115,9 @@ def _extract(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, base
                 target.write(chunk)
     except (FileExistsError, IsADirectoryError, NotADirectoryError):
         raise UserError(f"{path}: {name!r} stands in the zips beside it twice: keep one of them") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except (*_DAMAGED, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the disk's; bzip2 has one without a number
+            raise
         raise UserError(f"{path}: {name!r} is damaged ({error}): download the zip again") from None
 
 

@@ -3,7 +3,7 @@
 import argparse
 from typing import NoReturn
 
-from supcon.config.parse import REPOSITORY
+from supcon.config.parse import REPOSITORY, absolute
 from supcon.errors import UserError
 
 
@@ -13,7 +13,11 @@ class OptionsParser(argparse.ArgumentParser):
     def __init__(self, description: str | None, epilog: str = "") -> None:
         super().__init__(description=description, epilog=epilog, allow_abbrev=False)
         self.add_argument(
-            "--root", metavar="DIR", default=REPOSITORY, help="holds input/, runs/, ... (default: the repository)"
+            "--root",
+            metavar="DIR",
+            type=lambda folder: absolute("--root", folder),
+            default=REPOSITORY,
+            help="holds input/, runs/, ... (default: the repository)",
         )
 
     def error(self, message: str) -> NoReturn:

@@ -2,8 +2,9 @@
 
 import argparse
 import dataclasses
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from supcon.errors import UserError
 REPOSITORY = Path(__file__).resolve().parents[3]
 
 Flat = dict[str, Any]  # settings by dotted key
+_LONGEST = 1000  # characters of an error that quotes a value
 _RESOLVED = {"config": str, "config_settings": dict, "settings": dict}  # what resolved.yaml holds
 
 
@@ -48,7 +50,7 @@ class _Parser(jsonargparse.ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         first = " ".join(line.strip() for line in message.splitlines() if line.strip())
-        raise UserError(f"{first} (--help lists every setting)")
+        raise UserError(f"{first[:_LONGEST]} (--help lists every setting)")
 
 
 def parse(
@@ -69,11 +71,11 @@ def parse(
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)  # prints the help and exits
     where = _where(argv)
-    root = Path(where.root).expanduser().resolve() if where.root else REPOSITORY
+    root = absolute("--root", where.root) if where.root else REPOSITORY
     config = _find_config(where.config) if where.config else _default_config(root)
     run, stem = where.run or config.stem, config.stem
-    if run in ("", ".", "..", "old") or "/" in run or "\\" in run:
-        raise UserError(f"--run {run!r} is not a folder name: use letters, digits, '-' and '_'")
+    if run in ("", ".", "..", "old") or "/" in run or "\\" in run or len(os.fsencode(run)) > 200:
+        raise UserError(f"--run {run[:200]!r} is not a folder name: use letters, digits, '-' and '_', at most 200")
 
     config_settings = _flatten(_load_yaml(config))
     _apply(parser, config_settings, config)
@@ -83,19 +85,19 @@ def parse(
         if not where.config:  # the run knows its own config
             stem, config_settings = content["config"], content["config_settings"]
         _apply(parser, _resolved_settings(content, config_settings), resolved)
-    namespace = parser.parse_args(argv)
+    namespace = _readable(lambda: parser.parse_args(argv))
     settings = Settings(
         **{part.name: getattr(parser.instantiate(namespace), part.name) for part in dataclasses.fields(Settings)}
     )
     if settings.model.weights:  # a later stage may start from another folder
-        weights = str(Path(settings.model.weights).expanduser().resolve())
+        weights = str(absolute("--model.weights", settings.model.weights))
         settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
     check(settings)
     folds = sorted(set(namespace.fold or [])) if per_fold else []
     given = frozenset(name for name in switches if namespace[name])
     if file_help and not namespace.file:
         raise UserError(f"name {file_help} (--help lists every setting)")
-    file = Path(namespace.file).expanduser() if file_help else None
+    file = absolute("the file", namespace.file) if file_help else None
     return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, file, given)
 
 
@@ -136,6 +138,25 @@ def _where(argv: list[str]) -> argparse.Namespace:
         raise UserError(str(error)) from None
 
 
+def absolute(name: str, path: str) -> Path:
+    """Return an absolute path, `~` resolved. Raises `UserError` for what the system takes for none."""
+    try:
+        found = Path(path).expanduser().resolve()
+        found.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # too long; a home that is unknown; a zero byte
+        raise UserError(f"{name} {path[:200]} is no path: {getattr(error, 'strerror', None) or error}") from None
+    return found
+
+
+def _readable(parse: Callable[[], jsonargparse.Namespace]) -> jsonargparse.Namespace:
+    try:
+        return parse()
+    except UserError:
+        raise
+    except Exception as error:  # as in `_load_yaml`, which jsonargparse reads values by; 10**400 as a float
+        raise UserError(f"the value of a setting cannot be read: {error} (--help lists every setting)") from None
+
+
 def _default_config(root: Path) -> Path:
     folder = root / "input"
     demo = is_empty(folder) or holds_builtin(folder)
@@ -144,7 +165,7 @@ def _default_config(root: Path) -> Path:
 
 def _find_config(name: str) -> Path:
     for candidate in (Path(name), REPOSITORY / name):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # false, too, for a name too long to be one
             return candidate
     there = ", ".join(f"configs/{path.name}" for path in sorted((REPOSITORY / "configs").glob("*.yaml")))
     raise UserError(f"--config {name}: no such file here or in the repository, which has {there}")
@@ -153,7 +174,9 @@ def _find_config(name: str) -> Path:
 def _load_yaml(path: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # no UTF-8, a 99th of May, brackets 3,000 deep, `!!bool x`: each raises another kind
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} must hold sections such as 'data:' with settings below them")
@@ -193,8 +216,10 @@ def _apply(parser: _Parser, flat: Flat, source: Path) -> None:
     for key in flat:
         if key not in known:
             raise UserError(f"{source}: unknown setting {key!r} (--help lists every setting)")
+        if flat[key] is None:
+            raise UserError(f"{source}: {key} has no value: give it one, or leave the line out")
     try:
-        parsed = parser.parse_object(dict(flat))
+        parsed = _readable(lambda: parser.parse_object(dict(flat)))
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     parser.set_defaults({key: parsed[key] for key in flat})  # as parsed: YAML takes 1e-3 for a string

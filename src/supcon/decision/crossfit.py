@@ -113,10 +113,9 @@ class Decider:
 
 
 def _halves(true: Labels, fold: Labels) -> Labels:
-    """Return 0 or 1 for each row: every other row of each class and fold."""
+    """Return 0 or 1 for each row: every other row of each fold, class by class, so that neither half is empty."""
     half = np.zeros(len(true), np.int64)
     for number in np.unique(fold):
-        for label in np.unique(true):
-            rows = np.flatnonzero((fold == number) & (true == label))
-            half[rows] = np.arange(len(rows)) % 2
+        rows = np.flatnonzero(fold == number)
+        half[rows[np.argsort(true[rows], kind="stable")]] = np.arange(len(rows)) % 2
     return half
