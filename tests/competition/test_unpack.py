@@ -150,3 +150,9 @@ def test_a_zip_of_a_later_version_and_a_name_no_file_can_have_are_refused(folder
     (folder / "z.zip").write_bytes(bytes(content))
     with pytest.raises(UserError, match=r"not a whole zip file \(zip file version 25.5\)"):
         unpack_zips(folder, folder.parent / "cache")
+    bad_zip(folder / "z.zip", "a.png")
+    content = bytearray((folder / "z.zip").read_bytes())
+    content[content.rindex(b"a.png")] = 0  # a name ends at a zero byte
+    (folder / "z.zip").write_bytes(bytes(content))
+    with pytest.raises(UserError, match=r"not a whole zip file \(a file in it has no name\)"):
+        unpack_zips(folder, folder.parent / "cache")

@@ -1,6 +1,7 @@
 """Images are decoded once, whole, whatever kills the build; the bad ones are known by position."""
 
 import errno
+import multiprocessing
 import os
 import re
 import resource
@@ -171,6 +172,15 @@ def test_a_file_gone_after_hashing_stops_the_build(tmp_path: Path) -> None:
     files[0].unlink()
     with pytest.raises(UserError, match=r"00000\.img cannot be read: No such file"):
         open_cache(tmp_path / "cache", files, hashes, 32, "crop")
+    assert folders(tmp_path / "cache") == []
+
+
+@pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="the workers must inherit the crash")
+def test_a_decoder_that_crashes_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = write(tmp_path / "in", [saved(noise(4, 4), "PNG")])
+    monkeypatch.setattr(build, "decode_chunk", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match="a decoding process was killed"):
+        opened(tmp_path / "cache", files)
     assert folders(tmp_path / "cache") == []
 
 

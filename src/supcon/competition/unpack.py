@@ -76,7 +76,10 @@ def _unpack(path: Path, target: Path, depth: int) -> None:
 
 def _open(path: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(path)
+        if "" in archive.namelist():
+            raise zipfile.BadZipFile("a file in it has no name")
+        return archive
     except (*_DAMAGED, OSError) as error:
         raise UserError(f"{path} is not a whole zip file ({error}): download it again") from None
 
