@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from supcon.competition.folds import make_folds, read_folds, write_folds
 from supcon.competition.read import Competition, read_competition
-from supcon.competition.submission import label_rows, probability_rows, verify_submission, write_submission
+from supcon.competition.sample import label_rows, probability_rows
+from supcon.competition.submission import verify_submission, write_submission
 from supcon.competition.tables import Dialect, read_dialect, read_table, write_table
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError

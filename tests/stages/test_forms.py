@@ -32,8 +32,8 @@ def test_a_host_that_scores_probabilities_gets_them_calibrated(root: Path) -> No
     assert [rung["rung"] for rung in decision["ladder"]] == ["raw", "temperature", "clipping"]
     assert scores["cross_fitted"]["pooled"]["score"] == pytest.approx(decision["cross_fitted"])
     solution = pd.read_csv(root / "input" / "solution.csv", dtype=str, keep_default_na=False).set_index("id")["label"]
-    chosen = table.set_index("id")
-    loss = -np.mean([np.log(chosen.at[name, label]) for name, label in solution.items()])
+    chosen = table.set_index("id").loc[solution.index].to_numpy(float)
+    loss = -np.log(chosen[np.arange(len(chosen)), [list(table.columns[1:]).index(label) for label in solution]]).mean()
     assert scores["private"]["ensemble"]["score"] == pytest.approx(loss, abs=1e-6)
 
 
