@@ -18,7 +18,8 @@ from tests.fuzz.budget import assert_one_line, budget
 from tests.fuzz.mutate import mutated
 
 DEFAULTS = dataclasses.asdict(Settings())
-KEYS = [f"{section}.{key}" for section, values in DEFAULTS.items() for key in values]
+SECTIONS = {name: values for name, values in DEFAULTS.items() if isinstance(values, dict)}
+KEYS = [f"{section}.{key}" for section, values in SECTIONS.items() for key in values]
 CONFIGS = [path.read_bytes() for path in sorted((REPOSITORY / "configs").glob("*.yaml"))]
 ODD = [
     "", " ", "null", "~", "true", "yes", "0", "-1", "1e3", "1e999", ".nan", "-.inf", "0x10", "0o7", "1_000", "1:30",
@@ -53,9 +54,11 @@ def call_or_one_line(argv: list[str], config: bytes | None = None) -> Call | Non
             call = None
         assert [path.name for path in root.iterdir()] == (["mine.yaml"] if config is not None else [])
     if call is not None:
-        for section, values in dataclasses.asdict(call.settings).items():
-            for key, value in values.items():
-                assert type(value) is type(DEFAULTS[section][key]), f"{section}.{key} {value!r}"
+        read = dataclasses.asdict(call.settings)
+        assert isinstance(read["time_budget"], str)
+        for section, values in SECTIONS.items():
+            for key, default in values.items():
+                assert type(read[section][key]) is type(default), f"{section}.{key} {read[section][key]!r}"
     return call
 
 
