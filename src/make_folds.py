@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from supcon.competition.builtin import fill_empty
-from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, make_folds, read_folds, write_folds
-from supcon.competition.read import read_competition
+from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, check_copies, make_folds, read_folds, write_folds
 from supcon.config import parse
 from supcon.errors import run_stage
 from supcon.survey import survey
@@ -16,13 +15,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = call.settings.data
     folder, path = call.root / "input", call.root / "folds" / "folds.csv"
     fill_empty(folder)
+    found = survey(call)
+    competition = found.competition
     if path.exists():
-        read_folds(path, read_competition(folder, call.root / "cache", settings).train, settings)
+        check_copies(path, read_folds(path, competition.train, settings), found.copies.within_train)
         kept = f" ({path} stays: every run of this root stands on it)" if call.force else ""
         print(f"folds: done already{kept}", flush=True)
         return
-    found = survey(call)
-    competition = found.competition
     table = make_folds(competition.train, found.copies.within_train, found.unreadable_training_rows, settings)
     write_folds(path, table)
     for line in found.copies.text(competition):

@@ -7,7 +7,15 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, join_groups, make_folds, read_folds, write_folds
+from supcon.competition.folds import (
+    LEFT_OUT,
+    TRAIN_ONLY,
+    check_copies,
+    join_groups,
+    make_folds,
+    read_folds,
+    write_folds,
+)
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
 
@@ -108,6 +116,13 @@ def test_labels_with_line_breaks_return_from_the_file(tmp_path: Path) -> None:
     train = rows(["old\rend", "new\nend"] * 10)
     write_folds(tmp_path / "folds.csv", split(train))
     assert read_folds(tmp_path / "folds.csv", train, SETTINGS)["label"].tolist() == train["label"].tolist()
+
+
+def test_a_users_own_split_may_not_part_copies(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["a", "b", "c", "d"], "fold": [0, 1, LEFT_OUT, 0]})
+    check_copies(tmp_path / "folds.csv", table, np.array([[0, 3], [1, 2]]))
+    with pytest.raises(UserError, match=r"'a' and 'b' are copies but stand in the folds 0 and 1 \(1 such pairs\)"):
+        check_copies(tmp_path / "folds.csv", table, np.array([[0, 3], [0, 1]]))
 
 
 def test_a_group_column_named_after_the_split_was_made_is_not_ignored(tmp_path: Path) -> None:

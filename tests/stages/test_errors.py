@@ -46,7 +46,7 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
     ("no sample", lambda f: (f / "sample_submission.csv").unlink(), "sample_submission.csv is missing: put the host's"),
     ("no images", no_images, "has no images: put the host's image folders"),
     ("no tables", lambda f: (f / "train.csv").unlink(), "has neither train.csv nor one folder a class"),
-    ("empty label", change(TRAIN, "a003,red", "a003,"), r"row 5 \(a003\) has no label"),
+    ("empty label", change(TRAIN, "a003,red", "a003,"), r"row 5 \('a003'\) has no label"),
     ("no labels", write(TRAIN, b"id\na000\na001\n"), r"no single column .*with --data\.label_column"),
     ("two labels", change(TRAIN, "id,label", "id,kind,kin"), "line 2 has 2 cells, its header has 3: mend that line"),
     (

@@ -81,6 +81,18 @@ def read_folds(path: Path, train: pd.DataFrame, settings: DataSettings) -> pd.Da
     return table[COLUMNS]
 
 
+def check_copies(path: Path, table: pd.DataFrame, copies: Rows) -> None:
+    """Raise `UserError` where a pair of `copies` [pairs, 2] stands in two folds: a row must not be judged by its copy."""
+    fold = table["fold"].to_numpy()[copies]
+    apart = np.flatnonzero((fold[:, 0] != fold[:, 1]) & (fold != LEFT_OUT).all(axis=1))
+    if len(apart):
+        first, second = table["id"].to_numpy()[copies[apart[0]]]
+        raise UserError(
+            f"{path}: the images of {first!r} and {second!r} are copies but stand in the folds {fold[apart[0], 0]} and"
+            f" {fold[apart[0], 1]} ({len(apart)} such pairs): give copies one fold, or delete it to split anew"
+        )
+
+
 def write_folds(path: Path, table: pd.DataFrame) -> None:
     """Write folds.csv."""
     write_table(path, table[COLUMNS].assign(fold=table["fold"].astype(str).replace(str(LEFT_OUT), "")), Dialect())
