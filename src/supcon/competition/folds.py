@@ -82,7 +82,7 @@ def read_folds(path: Path, train: pd.DataFrame, settings: DataSettings) -> pd.Da
 
 
 def check_copies(path: Path, table: pd.DataFrame, copies: Rows) -> None:
-    """Raise `UserError` where a pair of `copies` [pairs, 2] stands in two folds: a row must not be judged by its copy."""
+    """Raise `UserError` where a pair of `copies` [pairs, 2] stands in two folds: no row may be judged by its copy."""
     fold = table["fold"].to_numpy()[copies]
     apart = np.flatnonzero((fold[:, 0] != fold[:, 1]) & (fold != LEFT_OUT).all(axis=1))
     if len(apart):
