@@ -140,7 +140,9 @@ def test_a_second_smoke_line_does_nothing_but_say_so(smoke: tuple[Path, str]) ->
     started = time.time()
     result = run(*SMOKE, str(root))
     assert result.returncode == 0
-    assert all(line.endswith("done already") for line in result.stdout.splitlines())
+    page, _, stages = result.stdout.partition("folds: ")
+    assert page.startswith("input ")  # the doctor's
+    assert all(line.endswith("done already") for line in stages.splitlines())
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()} == before
     assert time.time() - started < 60  # generous: docs/RESULTS.md has the measured time
 

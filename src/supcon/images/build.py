@@ -7,11 +7,9 @@ that crashes takes only them down. They write the pixels themselves: sent to thi
 import errno
 import multiprocessing
 import os
-import signal
-import threading
 from collections import deque
 from collections.abc import Generator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from supcon.images.decode import read_image
 from supcon.images.geometry import Fit, Image, shrink, shrunk_size
 from supcon.images.headers import FORMATS, Unreadable
 from supcon.images.pillow import declared_size
+from supcon.images.workers import worker_pool
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # whichever is reached first: bounds the memory
 _AHEAD = 3  # chunks under way for each process
@@ -129,7 +128,7 @@ def write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dic
 def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Generator[Chunk, None, None]:
     processes = max(1, min(len(os.sched_getaffinity(0)), len(paths) // _WORTH))
     step = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (side * side * 3), -(-len(paths) // processes)))
-    pool = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(output,))
+    pool = worker_pool(processes, _outputs.append, output)
     waiting: deque[Future[Chunk]] = deque()
     try:
         for start in range(0, len(paths), step):
@@ -150,20 +149,3 @@ def _decode_into_output(paths: Sequence[str], side: int, fit: Fit) -> Chunk:
     images, chunk = decode_chunk(paths, side, fit)
     chunk.offset = _outputs[-1].append(images)
     return chunk
-
-
-def _start_worker(output: Output) -> None:
-    """Leave the interrupt to the parent, die with it, and keep the C decoders' remarks from the screen."""
-    _outputs.append(output)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    os.close(nowhere)
-
-
-def _die_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()  # returns when the parent ends, however it ends
-        os._exit(1)

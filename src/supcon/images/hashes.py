@@ -6,7 +6,6 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO
 
@@ -16,9 +15,11 @@ from tqdm import tqdm
 
 from supcon.artifacts.files import sha256_file, write_atomic
 from supcon.errors import UserError
+from supcon.images.workers import worker_pool
 
 _COLUMNS = ["path", "size", "modified_ns", "sha256"]
-_CHUNK = 256  # files a thread hashes before it reports
+_CHUNK = 256  # files a process hashes before it reports
+_MANY = 64  # files that are worth further processes
 _SMALL = 1 << 20  # bytes up to which a file is read at once: a third of the time of hashing a few kB by parts
 _ROWS = 1 << 16  # rows of JSON in memory at once
 
@@ -91,9 +92,16 @@ def _remembered(index: Path, places: Places, stamps: Stamps) -> list[str]:
 def _hash_all(files: Sequence[tuple[str, int]]) -> Iterator[str]:
     """Yield the hash of each path, size."""
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
-    with ThreadPoolExecutor() as pool:  # the disk answers several at once, and hashing large files takes no lock
-        for part in pool.map(lambda chunk: [_sha256(path, size) for path, size in chunk], chunks):
+    if len(files) < _MANY:
+        yield from (sha256 for chunk in chunks for sha256 in _hash_chunk(chunk))
+        return
+    with worker_pool(len(os.sched_getaffinity(0))) as pool:  # threads would wait for the interpreter at small files
+        for part in pool.map(_hash_chunk, chunks):
             yield from part
+
+
+def _hash_chunk(files: Sequence[tuple[str, int]]) -> list[str]:
+    return [_sha256(path, size) for path, size in files]
 
 
 def _sha256(path: str, size: int) -> str:

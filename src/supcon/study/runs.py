@@ -103,10 +103,11 @@ def _flags(settings: dict[str, Any]) -> list[str]:
 
 
 def _differences(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return what differs from the defaults, by section."""
-    defaults = dataclasses.asdict(Settings())
+    """Return what differs from the defaults, by section; a time budget is none: variants share their passes."""
+    given = dataclasses.asdict(settings)
     sections = {
-        section: {key: value for key, value in values.items() if value != defaults[section][key]}
-        for section, values in dataclasses.asdict(settings).items()
+        section: {key: given[section][key] for key, default in defaults.items() if given[section][key] != default}
+        for section, defaults in dataclasses.asdict(Settings()).items()
+        if isinstance(defaults, dict)
     }
     return {section: values for section, values in sections.items() if values}
