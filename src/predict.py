@@ -10,8 +10,9 @@ from supcon.config import parse
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, Rows, load_experiment
-from supcon.metrics.f1 import macro_f1
 from supcon.predictions import Predicted, write_predictions, write_tables
+
+BLEND = "blend"  # of the head and the class means, as predict.prototype_weight says
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -77,17 +78,24 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     oof, test = predict("oof", held_out), predict("test", experiment.test_positions)
     write_predictions(stage.folder / "oof.npz", experiment.split["id"][held_out], oof, classes, list(views))
     write_predictions(stage.folder / "test.npz", experiment.competition.test["id"], test, classes, list(views))
-    true, weight = experiment.labels[held_out], settings.predict.prototype_weight
-    scores = {
-        name: macro_f1(true, merge_views(logits, 1.0).argmax(axis=1), len(classes))
-        for name, logits in {"blend": blend(oof, weight), **oof}.items()
-    }
-    stage.finish(started, raw_macro_f1=scores["blend"], prototype_macro_f1=scores.get(PROTOTYPES))
+    scores = untuned_scores(experiment, held_out, oof)
+    stage.finish(started, metric=experiment.metric.name, raw=scores[BLEND], prototypes=scores.get(PROTOTYPES))
     apart = f" (head {scores[HEAD]:.4f}, class means {scores[PROTOTYPES]:.4f})" if PROTOTYPES in scores else ""
     print(
-        f"{stage.label}: out-of-fold macro-F1 {scores['blend']:.4f} by plain argmax of {len(views)} views{apart}",
+        f"{stage.label}: out-of-fold {experiment.metric.title} {scores[BLEND]:.4f} of {len(views)} views, nothing tuned"
+        f"{apart}",
         flush=True,
     )
+
+
+def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[str, float]:
+    """Return the score of the held-out rows by the head, by the class means and by their blend."""
+    metric, true = experiment.metric, experiment.labels[rows]
+    weight = experiment.call.settings.predict.prototype_weight
+    return {
+        name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))  # type: ignore[arg-type]  # its own kind
+        for name, logits in {BLEND: blend(oof, weight), **oof}.items()
+    }
 
 
 if __name__ == "__main__":

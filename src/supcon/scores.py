@@ -85,8 +85,7 @@ def score_table(experiment: Experiment, decision: Mapping[str, Any]) -> ScoreTab
     for number, rule in decision["fold_rules"].items():
         rows = fold == int(number)
         cross_fitted[rows] = Rule.from_json(rule).predict_logits(logits[rows], metric)
-    untuned = raw if metric.of_probabilities else raw.argmax(axis=1)
-    return ScoreTable(metric.title, _by_fold(experiment, untuned), _by_fold(experiment, cross_fitted))
+    return ScoreTable(metric.title, _by_fold(experiment, metric.untuned(raw)), _by_fold(experiment, cross_fitted))
 
 
 def private_scores(

@@ -47,7 +47,7 @@ def test_the_class_means_are_an_option_that_leaves_the_heads_logits_alone(
     capsys.readouterr()
     run_stage("predict", trained, "--fold=1")
     both, said = read_npz(trained / PART / "oof.npz"), capsys.readouterr().out
-    score = json.loads((trained / PART / "predict.done.json").read_text())["prototype_macro_f1"]
+    score = json.loads((trained / PART / "predict.done.json").read_text())["prototypes"]
     assert f"class means {score:.4f})" in said
     run_stage("predict", trained, "--fold=1", "--force", "--predict.prototypes=false")
     alone, said = read_npz(trained / PART / "oof.npz"), capsys.readouterr().out
@@ -77,5 +77,5 @@ def test_the_weight_blends_head_and_class_means_for_every_reader_and_the_files_k
     head, means = (merge_views(content[name], 1.0) for name in ("logits", "prototype_logits"))
     np.testing.assert_allclose(found, log_softmax(0.7 * head + 0.3 * means), atol=1e-5)
     labels = experiment.labels[experiment.fold == 1]
-    score = json.loads((trained / PART / "predict.done.json").read_text())["raw_macro_f1"]
+    score = json.loads((trained / PART / "predict.done.json").read_text())["raw"]
     assert score == macro_f1(labels, found.argmax(axis=1), 3)

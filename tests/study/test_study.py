@@ -88,7 +88,7 @@ def test_a_cells_score_is_what_its_prediction_stage_said(played: Path) -> None:
     for row in cells(played).itertuples():
         if not row.failed:
             folder = played / "runs" / f"tiny-{row.variant}-s{row.seed}" / f"fold{row.fold}"
-            said = json.loads((folder / "predict.done.json").read_text())["raw_macro_f1"]
+            said = json.loads((folder / "predict.done.json").read_text())["raw"]
             assert float(str(row.macro_f1)) == pytest.approx(said, abs=1e-6)
 
 

@@ -32,6 +32,10 @@ class LabelMetric:
         """How tables call it."""
         return self.name.replace("_f1", "-F1").replace("_", " ")
 
+    def untuned(self, log_probabilities: LogProbabilities) -> Labels:
+        """Return what is scored where nothing is tuned: the likeliest class of each row."""
+        return log_probabilities.argmax(axis=1)
+
     def score(self, true: Labels, predicted: Labels) -> float:
         """Return the score of class numbers [rows]."""
         return float(self.of_counts(*count(true, predicted, self.classes)))
@@ -64,6 +68,10 @@ class LogLoss:
     title: ClassVar[str] = "log loss"
     of_probabilities: ClassVar[bool] = True
     sign: ClassVar[int] = -1
+
+    def untuned(self, log_probabilities: LogProbabilities) -> LogProbabilities:
+        """Return what is scored where nothing is tuned: the probabilities as they are."""
+        return log_probabilities
 
     def score(self, true: Labels, predicted: LogProbabilities) -> float:
         """Return the loss of log-probabilities [rows, classes]."""
