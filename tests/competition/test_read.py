@@ -153,3 +153,17 @@ def test_file_names_that_are_no_text_are_no_matter(folder: Path, read: Read) -> 
     with (folder / "read\udcffme.txt").open("w"), zipfile.ZipFile(folder / "old\udcff.zip", "w") as archive:
         archive.writestr("train/y/4.png", "")
     assert len(read().train) == 3
+
+
+def test_tables_may_be_called_as_hosts_call_them(folder: Path, read: Read) -> None:
+    write_images(folder, ["train/1.png", "train/2.png", "test/3.png"])
+    (folder / "sampleSubmission.csv").write_text("id,label\n3,x\n")
+    (folder / "train_labels.csv").write_text("id,label\n1,x\n2,y\n")
+    assert read().train["label"].tolist() == ["x", "y"]
+    (folder / "Training.csv").write_text("id,label\n1,y\n2,x\n")
+    with pytest.raises(
+        UserError, match=r"Training\.csv and train_labels\.csv: rename the one that is meant to train\.csv"
+    ):
+        read()
+    (folder / "train.csv").write_text("id,label\n1,z\n2,x\n")
+    assert read().train["label"].tolist() == ["z", "x"]

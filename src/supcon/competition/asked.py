@@ -1,5 +1,6 @@
 """The rows that sample_submission.csv asks for, with their images."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -11,15 +12,27 @@ from supcon.competition.tables import read_table
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
 
-SAMPLE, TEST = "sample_submission.csv", "test.csv"
+SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
+_OTHER_NAMES = {  # the letters of what hosts call them as well
+    SAMPLE: {"samplesubmission"},
+    TRAIN: {"train", "training", "trainlabels", "traininglabels"},
+    TEST: {"test", "testing"},
+}
 
 
 def find_table(folders: list[Path], name: str) -> Path | None:
-    """Return the table of that name nearest to the top, in the first folder that has one."""
+    """Return the table of that name nearest to the top, in the first folder that has one; or one of a name like it.
+
+    Raises `UserError` where two names are like it and none is it.
+    """
     for folder in folders:
-        found = [path for depth in ("", "*/") for path in sorted(folder.glob(depth + name))]
-        if found:
-            return found[0]
+        tables = [path for depth in ("*.csv", "*/*.csv") for path in sorted(folder.glob(depth))]
+        found = [path for path in tables if path.name == name]
+        alike = [path for path in tables if re.sub("[^a-z]", "", path.stem.lower()) in _OTHER_NAMES[name]]
+        if not found and len(alike) > 1 and alike[0].parent == alike[1].parent:
+            raise UserError(f"{alike[0]} and {alike[1].name}: rename the one that is meant to {name}")
+        if found or alike:
+            return (found or alike)[0]
     return None
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from supcon.competition.asked import SAMPLE, TEST, asked_rows, find_table
+from supcon.competition.asked import SAMPLE, TEST, TRAIN, asked_rows, find_table
 from supcon.competition.columns import group_cells, id_column, image_column, train_labels
 from supcon.competition.index import ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique, read_sample
@@ -13,8 +13,6 @@ from supcon.competition.tables import read_table
 from supcon.competition.unpack import unpack_zips
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
-
-TRAIN = "train.csv"
 
 
 @dataclass(frozen=True)
