@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return this command's options."""
     parser = OptionsParser(
-        __doc__, "Rows show the macro-F1 out of fold, raw and cross-fitted; public is what the host says."
+        __doc__,
+        "Rows show the run's metric out of fold, raw and cross-fitted; public is what the host says.",
     )
     parser.add_argument("--refresh", action="store_true", help="fetch pending public scores with the host's client")
     parser.add_argument(

@@ -5,14 +5,14 @@ import re
 from supcon.errors import UserError
 
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "min": 60, "s": 1}
+_PART = r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)"  # a number and its unit
 
 
 def parse_budget(text: str) -> float:
     """Return the seconds of a time such as `2h`, `90m`, `1h30m` or `45s`; `UserError` for anything else."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)", text)
-    if not parts or re.sub(r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)\s*", "", text).strip():
+    if not re.fullmatch(rf"(?:{_PART}\s*)+", text):
         raise UserError(f"--time_budget {text}: write it as 2h, 90m or 1h30m")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text))
 
 
 def fit_epochs(budget: float, folds: int, fixed: float, stages: list[tuple[int, float]]) -> list[int]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from supcon.competition.tables import Dialect, read_dialect, read_table, write_table
+from supcon.competition.tables import Dialect, read_table, read_with_dialect, write_table
 from supcon.errors import UserError
 
 TEXT = "id,label\n1,crème\n2,NA\n"
@@ -29,14 +29,14 @@ def test_encodings_delimiters_and_line_ends_are_read(tmp_path: Path, content: by
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     assert read_table(path).to_dict("list") == {"id": ["1", "2"], "label": ["crème", "NA"]}
-    assert read_dialect(path) == dialect
+    assert read_with_dialect(path)[1] == dialect
 
 
 def test_a_table_is_written_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     for content in (TEXT.encode(), TEXT.encode("utf-16"), TEXT.replace(",", ";").replace("\n", "\r\n").encode()):
         path.write_bytes(content)
-        write_table(tmp_path / "copy.csv", read_table(path), read_dialect(path))
+        write_table(tmp_path / "copy.csv", read_table(path), read_with_dialect(path)[1])
         assert (tmp_path / "copy.csv").read_bytes() == content
 
 
@@ -44,11 +44,11 @@ def test_the_delimiter_is_the_headers_outside_of_quotes(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     for header in ('id;"a,b"', 'id;"two\nlines, ""so"""', '"id";"5|6, 7"'):
         path.write_text(f"{header}\n1;x\n")
-        table, dialect = read_table(path), read_dialect(path)
+        table, dialect = read_table(path), read_with_dialect(path)[1]
         assert (len(table.columns), table.iloc[0, 1], dialect) == (2, "x", Dialect(delimiter=";"))
         write_table(path, table, dialect)
         assert read_table(path).equals(table)
-        assert read_dialect(path) == dialect
+        assert read_with_dialect(path)[1] == dialect
 
 
 def test_a_cell_with_an_old_line_end_stays_one_cell(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from supcon.competition.folds import make_folds, read_folds, write_folds
 from supcon.competition.read import Competition, read_competition
 from supcon.competition.sample import label_rows, probability_rows
 from supcon.competition.submission import verify_submission, write_submission
-from supcon.competition.tables import Dialect, read_dialect, read_table, write_table
+from supcon.competition.tables import Dialect, read_table, read_with_dialect, write_table
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
 from tests.fuzz.budget import assert_one_line, budget
@@ -35,7 +35,7 @@ def snapshot(root: Path) -> dict[str, bytes]:
 def columns_of(competition: Competition, name: str) -> dict[str, list[str]]:
     """A table's columns by the oracle."""
     path = competition.folder / name
-    dialect = read_dialect(path)
+    dialect = read_with_dialect(path)[1]
     header, *rows = cells_by_csv(path.read_bytes(), dialect.encoding, dialect.delimiter)
     return dict(zip(header, (list(column) for column in zip(*rows, strict=True)), strict=True))
 
@@ -123,9 +123,9 @@ def test_a_table_of_any_cells_and_dialect_is_read_and_written_exactly(table: Tab
         expected = cells_by_csv(path.read_bytes(), table.encoding, table.delimiter)
         read = read_table(path)
         assert [list(read.columns), *read.to_numpy().tolist()] == expected == [table.header, *table.rows]
-        assert read_dialect(path) == Dialect(table.encoding, table.delimiter, table.line_end)
-        write_table(copy, read, read_dialect(path))
-        assert read_dialect(copy) == read_dialect(path)
+        assert read_with_dialect(path)[1] == Dialect(table.encoding, table.delimiter, table.line_end)
+        write_table(copy, read, read_with_dialect(path)[1])
+        assert read_with_dialect(copy)[1] == read_with_dialect(path)[1]
         assert cells_by_csv(copy.read_bytes(), table.encoding, table.delimiter) == expected
         assert read_table(copy).equals(read)
 
@@ -143,7 +143,7 @@ def test_any_bytes_are_a_table_as_csv_reads_it_or_refused_in_one_line(data: st.D
         except UserError as error:
             assert_one_line(error)
             return
-        dialect = read_dialect(path)
+        dialect = read_with_dialect(path)[1]
         expected = cells_by_csv(content, dialect.encoding, dialect.delimiter)
         assert [list(read.columns), *read.to_numpy().tolist()] == expected
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, Bundle
 from supcon.competition.asked import SAMPLE, TEST, asked_rows, find_table
 from supcon.competition.index import ImageIndex
-from supcon.competition.sample import Sample, read_sample, submission_rows
+from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
 from supcon.competition.tables import write_table
 from supcon.config.settings import MachineSettings
 from supcon.decision.merge import HEAD, PROTOTYPES, Logits, blend, merge_views, row_entropies, sharpen
@@ -55,17 +55,13 @@ def find_competition(bundle: Bundle) -> Path:
     if fitting:
         raise UserError(f"{fitting[0]} and {fitting[1]} both hold a {SAMPLE} that fits: name one in COMPETITION")
     raise UserError(
-        f"no {SAMPLE} with the columns {_shown(bundle.columns)} lies in {here}, in {beside}, a folder below, or below"
-        f" {MOUNTED}: name its folder in COMPETITION"
+        f"no {SAMPLE} with the columns {shown_columns(bundle.columns)} lies in {here}, in {beside}, a folder below,"
+        f" or below {MOUNTED}: name its folder in COMPETITION"
     )
 
 
 def _fits(sample: Sample, bundle: Bundle) -> bool:
     return sample.id_column == bundle.columns[0] and set(sample.targets) == set(bundle.columns[1:])
-
-
-def _shown(columns: list[str]) -> str:
-    return str(columns) if len(columns) <= 8 else f"{columns[:7]} and {len(columns) - 7} more"
 
 
 def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.DataFrame:
@@ -108,8 +104,8 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
     sample = read_sample(path)
     if not _fits(sample, bundle):
         raise UserError(
-            f"{path} has the columns {_shown([sample.id_column, *sample.targets])}, the bundle was made for"
-            f" {_shown(bundle.columns)}: name another folder in COMPETITION, or make a bundle of the run that fits"
+            f"{path} has the columns {shown_columns([sample.id_column, *sample.targets])}, the bundle was made for"
+            f" {shown_columns(bundle.columns)}: name another folder in COMPETITION, or bundle the run that fits"
         )
     index = ImageIndex([competition])
     rows = asked_rows(find_table([competition], TEST), sample, bundle.settings.data, index, exact=False)

@@ -58,10 +58,10 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     train_path, test_path = find_table(folders, TRAIN), find_table(folders, TEST)
     if not index.paths:
         raise UserError(f"{folder} has no images: put the host's image folders, or the zip that holds them, there")
-    train = _train_from_folders(folder, settings, index) if train_path is None else None
-    if train is None and train_path is not None:
+    if train_path is None:
+        train = _train_from_folders(folder, settings, index)
+    else:
         train = _train_from_csv(train_path, sample, settings, index)
-    assert train is not None
     _check_labels(train, sample, train_path or folder)
     return Competition(folder, sample, train, asked_rows(test_path, sample, settings, index), index, unpacked)
 

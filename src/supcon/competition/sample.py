@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.competition.tables import Dialect, read_dialect, read_table
+from supcon.competition.tables import Dialect, read_with_dialect
 from supcon.errors import UserError
 
 _DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
@@ -32,12 +32,17 @@ class Sample:
 
 def read_sample(path: Path) -> Sample:
     """Read sample_submission.csv. Raises `UserError` where it holds no id and target columns, or an id twice."""
-    table = read_table(path)
+    table, dialect = read_with_dialect(path)
     if len(table.columns) < 2:
         raise UserError(f"{path} has the columns {list(table.columns)}; needed are an id column and what to submit")
     ids = table.iloc[:, 0]
     check_unique(ids, path)
-    return Sample(path, ids, table.columns[0], list(table.columns[1:]), read_dialect(path))
+    return Sample(path, ids, table.columns[0], list(table.columns[1:]), dialect)
+
+
+def shown_columns(columns: list[str]) -> str:
+    """Return column names for a message, the first of many."""
+    return str(columns) if len(columns) <= 8 else f"{columns[:7]} and {len(columns) - 7} more"
 
 
 def check_unique(ids: pd.Series, path: Path) -> None:

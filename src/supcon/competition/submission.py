@@ -9,8 +9,8 @@ import pandas as pd
 from supcon.competition.asked import SAMPLE
 from supcon.competition.columns import from_one_hot
 from supcon.competition.read import Competition
-from supcon.competition.sample import check_unique
-from supcon.competition.tables import read_dialect, read_table, write_table
+from supcon.competition.sample import check_unique, shown_columns
+from supcon.competition.tables import read_table, read_with_dialect, write_table
 from supcon.errors import UserError
 
 _TOLERANCE = 1e-3  # how far a row's sum may be from 1: other people's files are rounded
@@ -24,8 +24,8 @@ def write_submission(path: Path, competition: Competition, rows: pd.DataFrame) -
 
 def verify_submission(path: Path, competition: Competition) -> None:
     """Raise `UserError` naming the first line of `path` that sample_submission.csv's form does not allow."""
-    sample, table = competition.sample, read_table(path)
-    dialect = read_dialect(path)
+    sample = competition.sample
+    table, dialect = read_with_dialect(path)
     if (dialect.delimiter, dialect.encoding) != (sample.dialect.delimiter, sample.dialect.encoding):
         raise UserError(
             f"{path} line 1: written as {dialect.encoding} with {dialect.delimiter!r} between cells, the sample as"
@@ -33,7 +33,9 @@ def verify_submission(path: Path, competition: Competition) -> None:
         )
     columns = [sample.id_column, *sample.targets]
     if list(table.columns) != columns:
-        raise UserError(f"{path} line 1: the columns are {_shown(list(table.columns))}, needed are {_shown(columns)}")
+        raise UserError(
+            f"{path} line 1: the columns are {shown_columns(list(table.columns))}, needed are {shown_columns(columns)}"
+        )
     ids, wanted = table[sample.id_column].to_numpy(), sample.ids.to_numpy()
     both = min(len(ids), len(wanted))
     different = np.flatnonzero(ids[:both] != wanted[:both])
@@ -66,10 +68,6 @@ def _check_probabilities(path: Path, cells: pd.DataFrame) -> None:
     off = np.flatnonzero(np.abs(shares.sum(axis=1) - 1) > _TOLERANCE)
     if len(off):
         raise UserError(f"{path} line {off[0] + 2}: the probabilities sum to {shares[off[0]].sum():.6g}, not to 1")
-
-
-def _shown(columns: list[str]) -> str:
-    return str(columns) if len(columns) <= 8 else f"{columns[:7]} and {len(columns) - 7} more"
 
 
 def read_solution(folder: Path, competition: Competition) -> pd.Series | None:

@@ -35,6 +35,11 @@ def read_table(path: Path) -> pd.DataFrame:
     UTF-8 with or without a byte order mark and UTF-16 are read, as are comma, semicolon, tab or bar between cells and
     any line end. Raises `UserError` naming the line that is ragged or holds no text.
     """
+    return read_with_dialect(path)[0]
+
+
+def read_with_dialect(path: Path) -> tuple[pd.DataFrame, Dialect]:
+    """Return what `read_table` does, and how the file is written."""
     text, dialect = _read_text(path)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, strict=True)
     try:
@@ -53,12 +58,8 @@ def read_table(path: Path) -> pd.DataFrame:
     if not rows:
         raise UserError(f"{path} has a header and no rows: copy the host's file again")
     columns = zip(*rows, strict=True)
-    return pd.DataFrame({name: pd.Series(list(cells), dtype=str) for name, cells in zip(header, columns, strict=True)})
-
-
-def read_dialect(path: Path) -> Dialect:
-    """Return how the CSV file at `path` is written."""
-    return _read_text(path)[1]
+    cells_of = {name: pd.Series(list(cells), dtype=str) for name, cells in zip(header, columns, strict=True)}
+    return pd.DataFrame(cells_of), dialect
 
 
 def write_table(path: Path, table: pd.DataFrame, dialect: Dialect) -> None:
