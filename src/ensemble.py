@@ -40,7 +40,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     solution = read_solution(competition.folder, competition)
 
     ids = competition.test["id"].to_list()
-    rows = submission_rows(competition.sample, ids, classes, rule.decide(merged), rule.probabilities(merged))
+    rows = submission_rows(competition.sample, ids, classes, rule.decide(merged), rule.adjusted(merged))
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     for file in (path, newest):

@@ -66,8 +66,8 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         predicted = dict(zip(classifiers, outputs.unbind(dim=2), strict=True))
         predicted[HEAD] = predicted[HEAD] + data.log_odds_shift
         readable = ~np.isin(positions, list(images.problems))[:, None, None]
-        prior = data.natural_prior.log().clamp(min=-20).numpy()  # all that is known of an unreadable image
-        return {name: np.where(readable, logits.numpy(), prior) for name, logits in predicted.items()}
+        unknown = data.unreadable_logits.numpy()
+        return {name: np.where(readable, logits.numpy(), unknown) for name, logits in predicted.items()}
 
     for position in sorted(images.problems):
         if position >= len(experiment.split):

@@ -83,13 +83,13 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
         members = []
         for fold, model in enumerate(models):
             logits = _logits(bundle, fold, forward_views(model, views, device, bundle.settings.train.precision))
-            logits[~readable] = np.log(bundle.rule.prior)
+            logits[~readable] = bundle.unreadable_logits[fold]
             members.append(merge_views(logits, bundle.rule.temperature))
         merged.append(np.mean(members, axis=0))
         entropies.append([row_entropies(member) for member in members])
     entropy = float(np.concatenate(entropies, axis=1).mean(axis=1).mean())
     sharpened, _ = sharpen(np.concatenate(merged), entropy)
-    labels, shares = bundle.rule.decide(sharpened), bundle.rule.probabilities(sharpened)
+    labels, shares = bundle.rule.decide(sharpened), bundle.rule.adjusted(sharpened)
     rows = submission_rows(sample, sample.ids.to_list(), bundle.classes, labels, shares)
     write_table(output, rows, sample.dialect)
     print(f"{output} is written", flush=True)

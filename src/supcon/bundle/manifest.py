@@ -34,6 +34,7 @@ class Bundle:
     classes: list[str]
     columns: list[str]  # of sample_submission.csv
     log_odds_shifts: list[list[float]]  # [folds][classes]: what turns a fold's logits into natural-prior log-odds
+    unreadable_logits: list[list[float]]  # [folds][classes]: what each fold says of an image that cannot be read
     rule: Rule
 
     @property
@@ -63,6 +64,7 @@ def read_bundle(folder: Path) -> Bundle:
         content["classes"],
         content["columns"],
         content["log_odds_shifts"],
+        content["unreadable_logits"],
         Rule.from_json(read_json(folder / DECISION)["rule"]),
     )
 

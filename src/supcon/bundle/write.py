@@ -57,18 +57,18 @@ def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
 def _fill(folder: Path, experiment: Experiment) -> None:
     run_folder, settings = experiment.call.run_folder, experiment.call.settings
     folder.mkdir(parents=True)
-    shifts = [_add_fold(folder, experiment, fold) for fold in range(settings.data.folds)]
+    folds = [_add_fold(folder, experiment, fold) for fold in range(settings.data.folds)]
     _add_code(folder / "supcon")
     for name in ("resolved.yaml", DECISION):
         shutil.copyfile(run_folder / name, folder / name)
     shutil.copyfile(LIBRARY.parents[1] / "LICENSE", folder / "LICENSE")
-    write_json(folder / MANIFEST, _manifest(experiment, shifts))
+    write_json(folder / MANIFEST, _manifest(experiment, folds))
     write_json(folder / "predict.ipynb", notebook(experiment.call.run))
     write_text(folder / "README.md", _readme(experiment))
 
 
-def _add_fold(folder: Path, experiment: Experiment, fold: int) -> list[float]:
-    """Add a fold's weights, and return what turns its logits into natural-prior log-odds, [classes]."""
+def _add_fold(folder: Path, experiment: Experiment, fold: int) -> FoldData:
+    """Add a fold's weights, and return its data."""
     here, there = experiment.call.run_folder / f"fold{fold}", folder / f"fold{fold}"
     there.mkdir()
     shutil.copyfile(here / CLASSIFIER, there / CLASSIFIER)
@@ -80,8 +80,7 @@ def _add_fold(folder: Path, experiment: Experiment, fold: int) -> list[float]:
         encoder = Encoder(settings.model, settings.data.image_size, load_weights=False, channels_last=channels_last)
         load_weights(here / CLASSIFIER, encoder=encoder)
         save_weights(there / CLASS_MEANS, class_means=data.class_means(encoder.to(device)))
-    shift: list[float] = data.log_odds_shift.tolist()
-    return shift
+    return data
 
 
 def _add_code(folder: Path) -> None:
@@ -95,7 +94,7 @@ def _add_code(folder: Path) -> None:
         write_text(inner / "__init__.py", docstring_of(source))
 
 
-def _manifest(experiment: Experiment, shifts: list[list[float]]) -> dict[str, Any]:
+def _manifest(experiment: Experiment, folds: list[FoldData]) -> dict[str, Any]:
     settings, sample = experiment.call.settings, experiment.competition.sample
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
     return {
@@ -103,7 +102,8 @@ def _manifest(experiment: Experiment, shifts: list[list[float]]) -> dict[str, An
         "settings": dataclasses.asdict(dataclasses.replace(settings, model=model)),
         "classes": experiment.classes,
         "columns": [sample.id_column, *sample.targets],
-        "log_odds_shifts": shifts,
+        "log_odds_shifts": [fold.log_odds_shift.tolist() for fold in folds],
+        "unreadable_logits": [fold.unreadable_logits.tolist() for fold in folds],
         "versions": versions(),
         "ranges": RANGES,
     }

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from supcon.metrics.metric import LogProbabilities
+
 Logits = npt.NDArray[np.float32]  # [rows, views, classes], natural-prior log-odds
-LogProbabilities = npt.NDArray[np.float64]  # [rows, classes]
 HEAD, PROTOTYPES = "logits", "prototype_logits"  # who predicted: the classifier, or the class means of the features
 
 _HALVINGS = 30  # of the interval that holds the logarithm of an exponent

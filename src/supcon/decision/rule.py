@@ -36,8 +36,8 @@ class Rule:
         """Return class numbers for merged log-probabilities [rows, classes]."""
         return (log_probabilities + self.bias).argmax(axis=1)
 
-    def probabilities(self, log_probabilities: LogProbabilities) -> LogProbabilities:
-        """Return the log of what is submitted where probabilities are asked for; the largest is the decided class."""
+    def adjusted(self, log_probabilities: LogProbabilities) -> LogProbabilities:
+        """Return the log-probabilities to submit where the host asks for them; the largest is the decided class."""
         decided = log_softmax(log_probabilities + self.bias)
         if self.clip == 0:
             return decided
@@ -45,7 +45,7 @@ class Rule:
 
     def predict(self, log_probabilities: LogProbabilities, metric: Metric) -> Prediction:
         """Return what `metric` scores: class numbers [rows], or log-probabilities [rows, classes]."""
-        return (self.probabilities if metric.of_probabilities else self.decide)(log_probabilities)
+        return (self.adjusted if metric.of_probabilities else self.decide)(log_probabilities)
 
     def predict_logits(self, logits: Logits, metric: Metric) -> Prediction:
         """Return the same for one model's logits [rows, views, classes]."""

@@ -60,6 +60,11 @@ class FoldData:
         counts = np.bincount(self.train_labels, minlength=self._classes)
         return torch.tensor(counts / counts.sum(), dtype=torch.float32)
 
+    @property
+    def unreadable_logits(self) -> Tensor:
+        """All that is known of an unreadable image: log of the class shares, [classes]."""
+        return self.natural_prior.log().clamp(min=-20)
+
     @cached_property
     def sampling_prior(self) -> Tensor:
         """Class shares of the batches that the classifier trains on, [classes]."""
