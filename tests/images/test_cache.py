@@ -25,11 +25,15 @@ from tests.conftest import REPOSITORY
 from tests.images.make import noise, saved, smooth
 
 OPEN = """
-import sys
+import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
+from supcon.images import build
 from supcon.images.cache import open_cache
 from supcon.images.hashes import content_hashes
+pause, decode = float(sys.argv[4]), build.read_image
+build._CHUNK_IMAGES = 8
+build.read_image = lambda path: (time.sleep(pause), decode(path))[1]
 files = sorted(Path(sys.argv[2]).iterdir())
 cache = Path(sys.argv[3])
 open_cache(cache, files, content_hashes(cache, files), 32, "crop")
@@ -52,8 +56,9 @@ def folders(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir() if path.is_dir())
 
 
-def start_opening(folder: Path, cache: Path) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", OPEN, str(REPOSITORY / "src"), str(folder), str(cache)]
+def start_opening(folder: Path, cache: Path, pause: float = 0.0) -> "subprocess.Popen[str]":
+    """Open a cache in a process of its own, `pause` seconds an image."""
+    command = [sys.executable, "-c", OPEN, str(REPOSITORY / "src"), str(folder), str(cache), str(pause)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -185,10 +190,10 @@ def test_a_decoder_that_crashes_ends_in_one_line(tmp_path: Path, monkeypatch: py
 
 
 def test_a_killed_build_leaves_no_processes_and_its_leftovers_are_cleared(tmp_path: Path) -> None:
-    files = write(tmp_path / "in", [saved(noise(500, 500), "PNG") for _ in range(30)] * 4)
+    files = write(tmp_path / "in", [saved(noise(50, 50), "PNG") for _ in range(30)] * 4)
     for number, file in enumerate(files):  # all different
         file.write_bytes(file.read_bytes() + number.to_bytes(2))
-    process = start_opening(tmp_path / "in", tmp_path / "cache")
+    process = start_opening(tmp_path / "in", tmp_path / "cache", pause=0.05)
     pixels: list[Path] = []
     while not pixels and process.poll() is None:
         time.sleep(0.01)
