@@ -52,6 +52,31 @@ def uniformity(embeddings: Tensor, t: float = 2, *, chunk: int = 1024) -> float:
     return float(torch.stack(parts).logsumexp(dim=0)) - math.log(len(z) * (len(z) - 1) / 2)
 
 
+def distance_ratio(embeddings: Tensor, labels: Tensor) -> float:
+    """Return the distance within classes over that between them, root mean squares: 0 where classes are points.
+
+    `embeddings` [N, D], `labels` [N]. Every item with positives counts once within, every item with negatives once
+    between. Near 1 where labels mean nothing; `nan` without positives or negatives. Time N x D.
+    """
+    raise NotImplementedError
+
+
+def effective_rank(embeddings: Tensor) -> float:
+    """Return exp of the entropy of the singular values' shares (Roy & Vetterli 2007): 1 .. min(N, D).
+
+    `embeddings` [N, D]. As many dimensions as are used, and not centred, as in RankMe (Garrido et al. 2023).
+    """
+    raise NotImplementedError
+
+
+def isotropy(embeddings: Tensor) -> float:
+    """Return IsoScore (Rudman et al. 2022): 0 where all variance is in one direction, 1 where it is alike in all D.
+
+    `embeddings` [N, D]. `nan` for one dimension or without variance.
+    """
+    raise NotImplementedError
+
+
 def _distance_sums(members: Tensor, alpha: float, chunk: int) -> Tensor:
     """Return each member's sum of distances^alpha to all of them, [members]."""
     exact = "donot_use_mm_for_euclid_dist"  # by products a distance of 0 comes out as 3e-4

@@ -1,0 +1,27 @@
+"""Rows whose label is probably wrong."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from supcon.metrics.metric import LogProbabilities
+
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LabelErrors:
+    """Suspicious rows, the most suspicious first."""
+
+    rows: Labels  # [found], places in what was given
+    likely: Labels  # [found], the class that they probably are
+    self_confidence: npt.NDArray[np.float64]  # [found], probability of the label given
+
+
+def label_errors(log_probabilities: LogProbabilities, labels: Labels) -> LabelErrors:
+    """Return the rows whose labels confident learning (Northcutt et al. 2021) takes for wrong.
+
+    `log_probabilities` [rows, classes] must be out of fold: a model that was trained on a wrong label believes it.
+    """
+    raise NotImplementedError
