@@ -23,7 +23,7 @@ Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
 STAGE_FILES = {
     "pretrain": ("encoder.safetensors",),
     "finetune": ("classifier.safetensors",),
-    "predict": ("oof.npz", "test.npz"),
+    "predict": ("oof.npz", "test.npz", "embeddings.npz"),
     "tune": ("decision.json",),
     "ensemble": ("scores.json",),
 }

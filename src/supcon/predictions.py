@@ -18,6 +18,7 @@ Predicted = Mapping[str, Logits]  # HEAD and, where asked for, PROTOTYPES
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
 
+EMBEDDINGS = "embeddings.npz"
 TRAINING, HELD_OUT, TEST = 0, 1, 2  # parts of a fold's embeddings
 
 
@@ -43,7 +44,22 @@ def read_embeddings(folder: Path) -> Embeddings:
     Without rows where `predict.embeddings` is 0. Without `projections` where no projection head was trained on the
     final encoder: with `pretrain.projection none`, without contrast, or where the encoder was trained on without it.
     """
-    raise NotImplementedError
+    content = read_npz(folder / EMBEDDINGS)
+    projections = content.get("projections")
+    return Embeddings(
+        content["ids"],
+        content["part"],
+        content["features"].astype(np.float32),
+        None if projections is None else projections.astype(np.float32),
+    )
+
+
+def write_embeddings(path: Path, embeddings: Embeddings) -> None:
+    """Write embeddings.npz, of half precision."""
+    arrays = {"ids": embeddings.ids, "part": embeddings.part, "features": embeddings.features.astype(np.float16)}
+    if embeddings.projections is not None:
+        arrays["projections"] = embeddings.projections.astype(np.float16)
+    write_npz(path, arrays)
 
 
 def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes: list[str], views: list[str]) -> None:
