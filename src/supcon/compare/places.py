@@ -54,6 +54,6 @@ def _gallery(right: Run, wrong: Run, places: np.ndarray) -> Gallery:
     cards = []
     for place in sure.tolist():
         true, taken = (right.classes[number] for number in (right.true[place], wrong.labels[place]))
-        lines = [f"{true}, taken for {taken}", f"confidence {wrong.confidence[place]:.1%}", str(right.ids[place])]
+        lines = [f"{true}, taken for {taken}", f"{wrong.confidence[place]:.1%} sure", str(right.ids[place])]
         cards.append(Card([thumbnail(right, int(right.rows[place]))], lines))
     return Gallery(f"{right.name} is right, {wrong.name} wrong: {len(cards)} of {len(places):,} rows", cards)

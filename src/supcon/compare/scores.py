@@ -4,7 +4,7 @@ from typing import Any
 
 from supcon.compare.standings import Standings
 from supcon.plots import score_intervals
-from supcon.report.page import Block, Figure, Points, Table, Text
+from supcon.report.page import Block, Figure, Point, Points, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.scores import POOLED
 
@@ -43,7 +43,7 @@ def paired_tests(standings: Standings) -> list[Block]:
     for number, name in enumerate(names[1:], 1):
         value, error = standings.gain(number)
         probability = standings.probability(number)
-        lines.append(f"{name} is better than {first} with probability {probability:.2f}.")
+        lines.append(Point(f"{name} is better than {first} with probability {probability:.2f}."))
         rows.append([name, f"{value:+.4f}", f"{error:.4f}", f"{value / max(error, 1e-9):+.1f}", f"{probability:.3f}"])
     blocks: list[Block] = [
         Points(lines),

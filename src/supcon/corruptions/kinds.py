@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from supcon.artifacts.files import digest
 from supcon.images.geometry import Image
@@ -58,8 +57,8 @@ _KINDS: dict[str, tuple[tuple[float, ...], Step]] = {  # strengths of the severi
     "elastic": ((0.015, 0.03, 0.045, 0.065, 0.09), _elastic),
 }
 NAMES = tuple(_KINDS)
-SEVERITIES = (1, 2, 3, 4, 5)
-VIEWS = 1 + len(NAMES) * len(SEVERITIES)  # the image as it is, then each name's severities
+SEVERITIES = (1, 2, 3, 4, 5)  # 0: undamaged
+STATES = [("", 0), *((name, severity) for name in NAMES for severity in SEVERITIES)]
 DEFINITION = digest({name: strengths for name, (strengths, _) in _KINDS.items()})  # changes when a severity does
 _SEED = 0  # the same damage in every run, so that runs can be compared row by row
 
@@ -74,14 +73,12 @@ class Corruptions:
             for severity, strength in zip(SEVERITIES, strengths, strict=True)
         }
 
-    def one(self, image: Image, row: int, name: str, severity: int) -> Image:
-        """Return one corruption of the image [side, side, 3] of a row."""
+    def damage(self, image: Image, row: int, name: str, severity: int) -> Image:
+        """Return a row's image [side, side, 3] in one of the `STATES`."""
+        if severity == 0:
+            return image
         seed = address(_SEED, "corruption", row, name, severity)
         transform = self._transforms[name, severity]
         transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         damaged: Image = transform(image=np.ascontiguousarray(image))["image"]
         return damaged
-
-    def all(self, image: Image, row: int) -> npt.NDArray[np.uint8]:
-        """Return the image as it is, then each name's severities, [1 + names x severities, side, side, 3]."""
-        return np.stack([image, *(self.one(image, row, name, severity) for name, severity in self._transforms)])

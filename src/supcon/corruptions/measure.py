@@ -6,45 +6,43 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from supcon.artifacts.files import write_npz
 from supcon.artifacts.stage import StageRun
-from supcon.corruptions.kinds import VIEWS, Corruptions
+from supcon.corruptions.kinds import STATES, Corruptions
 from supcon.corruptions.result import FOLD_FILE, corruption_stage
-from supcon.data import fixed_loader, worker_count
-from supcon.engine.device import set_up_device
-from supcon.engine.evaluate import evaluate
-from supcon.engine.fold import FoldData
+from supcon.decision.merge import blend
+from supcon.engine.predictor import Predictor
 from supcon.experiment import Experiment
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, fit_square
-from supcon.model.classifier import classifier_head
-from supcon.model.encoder import Encoder, load_weights
 from supcon.randomness import address
 
 
 class DamagedRows(Dataset[Tensor]):
-    """Every corruption of rows as views, uint8 [rows, VIEWS, side, side, 3]."""
+    """Every state of every row, a row's states together, uint8 [1, side, side, 3] each."""
 
     def __init__(self, cache: ImageCache, rows: npt.NDArray[np.int64], side: int, fit: Fit) -> None:
         self._cache, self._rows, self._side, self._fit = cache, rows, side, fit
         self._corruptions = Corruptions(side)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) * len(STATES)
 
     def __getitems__(self, places: Sequence[int]) -> Tensor:
-        """Return the views of some rows."""
-        return torch.from_numpy(np.stack([self._views(int(self._rows[place])) for place in places]))
+        """Return a batch, [places, 1, side, side, 3]."""
+        return torch.from_numpy(np.stack([self._damaged(*divmod(place, len(STATES))) for place in places]))
 
     def __getitem__(self, place: int) -> Tensor:
-        """Return the views of one row."""
+        """Return a batch of one."""
         return self.__getitems__([place])
 
-    def _views(self, row: int) -> npt.NDArray[np.uint8]:
-        return self._corruptions.all(fit_square(self._cache[row], self._side, self._fit), row)
+    def _damaged(self, place: int, state: int) -> npt.NDArray[np.uint8]:
+        row = int(self._rows[place])
+        image = fit_square(self._cache[row], self._side, self._fit)
+        return self._corruptions.damage(image, row, *STATES[state])[None]
 
 
 def measure(experiment: Experiment, limit: int) -> None:
@@ -56,28 +54,18 @@ def measure(experiment: Experiment, limit: int) -> None:
 
 
 def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int) -> None:
-    """Predict one fold's rows by its head, from the plain view."""
+    """Predict one fold's rows from the plain view, by the head and class means that its prediction uses."""
     started = time.time()
     settings = experiment.call.settings
-    device = set_up_device(settings.machine)
-    encoder = Encoder(
-        settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last
-    )
-    classifier = classifier_head(encoder.width, len(experiment.classes), settings.finetune.mode, settings.model.dropout)
-    load_weights(stage.folder / "classifier.safetensors", encoder=encoder, classifier=classifier)
-    model = nn.Sequential(encoder, classifier).to(device)
-
+    predictor = Predictor(experiment, fold, stage.folder)
     rows = sample_rows(experiment, fold, limit)
-    images = experiment.open_prediction_images()
-    dataset = DamagedRows(images, rows, experiment.prediction_side, settings.data.fit)
-    batch = max(1, settings.predict.batch_size // VIEWS)
-    loader = fixed_loader(dataset, batch, worker_count(settings.machine.workers))
-    outputs = evaluate(model, loader, len(loader), device, settings.train.precision, stage.label)
-    predicted = (outputs + FoldData(experiment, fold, device).log_odds_shift).argmax(dim=2).numpy()
+    dataset = DamagedRows(predictor.images, rows, experiment.prediction_side, settings.data.fit)
+    predicted, _ = predictor.classify(dataset, stage.label)
+    labels = blend(predicted, settings.predict.prototype_weight).argmax(axis=2).reshape(len(rows), len(STATES))
     ids = np.array(experiment.split["id"].iloc[rows].to_list(), dtype=str)
-    write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": predicted.astype(np.int32)})
+    write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": labels.astype(np.int32)})
     stage.finish(started)
-    print(f"{stage.label}: {len(rows):,} rows in {VIEWS} states, {time.time() - started:.0f} s", flush=True)
+    print(f"{stage.label}: {len(rows):,} rows in {len(STATES)} states, {time.time() - started:.0f} s", flush=True)
 
 
 def sample_rows(experiment: Experiment, fold: int, limit: int) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ from supcon.experiment import Experiment
 from supcon.metrics.metric import make_metric
 
 FILE = "corruptions.json"
-FOLD_FILE = "corruptions.npz"  # ids [n]; predicted [n, VIEWS], class numbers by argmax of the head
+FOLD_FILE = "corruptions.npz"  # ids [n]; predicted [n, STATES], class numbers
 
 
 @dataclass(frozen=True)

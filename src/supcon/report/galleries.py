@@ -16,7 +16,7 @@ def mistakes(run: Run) -> list[Block]:
     if len(run.errors) == 0:
         return [Text("There are no mistakes.")]
     cards = [error_card(run, place) for place in run.errors[:_MISTAKES].tolist()]
-    about = "Confidence is the calibrated probability of the class that is wrongly taken."
+    about = "How sure: the calibrated probability of the class that is wrongly taken."
     return [Text(about), Gallery(f"{len(cards)} of {len(run.errors):,} mistakes", cards)]
 
 
@@ -42,7 +42,7 @@ def label_errors(run: Run) -> list[Block]:
     shown = list(zip(found.rows, found.likely, found.self_confidence, strict=True))[:_LABELS]
     for place, likely, probability in shown:
         label, other = run.classes[run.true[place]], run.classes[likely]
-        lines = [f"labelled {label}", f"probably {other}", f"{probability:.1%} for the label", str(run.ids[place])]
+        lines = [f"labelled {label}", f"probably {other}", f"label {probability:.1%} likely", str(run.ids[place])]
         cards.append(Card([thumbnail(run, int(run.rows[place]))], lines))
     about = (
         f"Confident learning on the out-of-fold probabilities takes {len(found.rows):,} of {len(run.rows):,} labels"
@@ -70,7 +70,7 @@ def duplicates(run: Run) -> list[Block]:
 def error_card(run: Run, place: int) -> Card:
     """Return the card of a scored row: its image, its class, what it is taken for, and its id."""
     true, taken = run.classes[run.true[place]], run.classes[run.labels[place]]
-    lines = [f"{true}, taken for {taken}", f"confidence {run.confidence[place]:.1%}", str(run.ids[place])]
+    lines = [f"{true}, taken for {taken}", f"{run.confidence[place]:.1%} sure", str(run.ids[place])]
     return Card([thumbnail(run, int(run.rows[place]))], lines)
 
 

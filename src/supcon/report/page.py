@@ -23,10 +23,23 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Point:
+    """A sentence, and the title of the section that it leads to, if any."""
+
+    text: str
+    section: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """Of that section."""
+        return anchor_of(self.section)
+
+
+@dataclass(frozen=True)
 class Points:
     """A list of sentences."""
 
-    points: Sequence[str]
+    points: Sequence[Point]
     kind: ClassVar[str] = "points"
 
 
@@ -80,7 +93,12 @@ class Section:
     @property
     def anchor(self) -> str:
         """Where the contents lead to."""
-        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
+        return anchor_of(self.title)
+
+
+def anchor_of(title: str) -> str:
+    """Return a section's name in addresses."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
 def render(title: str, about: str, sections: Sequence[Section]) -> str:

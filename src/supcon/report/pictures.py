@@ -44,10 +44,9 @@ def of_image(image: Image, alt: str) -> Picture:
     ratio = min(1.0, THUMBNAIL / max(image.shape[:2]))
     height, width = (max(1, round(ratio * side)) for side in image.shape[:2])
     small = resize(np.asarray(image), height, width)
-    suffix = ".png" if max(height, width) <= _LOSSLESS else ".jpg"
-    _, content = cv2.imencode(suffix, cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])
+    kind, options = ("png", []) if max(height, width) <= _LOSSLESS else ("jpeg", [cv2.IMWRITE_JPEG_QUALITY, 85])
+    _, content = cv2.imencode(f".{kind}", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), options)
     scale = THUMBNAIL / max(height, width)
-    kind = "png" if suffix == ".png" else "jpeg"
     return Picture(_uri(kind, content.tobytes()), round(scale * width), round(scale * height), alt)
 
 

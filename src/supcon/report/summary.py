@@ -25,5 +25,5 @@ def summary(run: Run) -> list[Block]:
     ]
     blocks: list[Block] = [Table(["out of fold", "score [95 %]"], rows)]
     if dearest:
-        blocks.append(Table(["class", "rows", "F1", "costs macro-F1"], dearest, "What costs most"))
+        blocks.append(Table(["class", "rows", "F1", "costs"], dearest, "What costs most of macro-F1"))
     return [*blocks, Text("What to do next:"), Points(next_steps(run))]
