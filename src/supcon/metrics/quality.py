@@ -1,9 +1,14 @@
 """All that is said of an embedding space, at once."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
+
+from supcon.metrics.geometry import alignment, distance_ratio, effective_rank, isotropy, uniformity
+from supcon.metrics.knn import knn_macro_f1
 
 Embeddings = npt.NDArray[np.floating]  # [rows, D]
 Labels = npt.NDArray[np.int64]  # [rows]
@@ -32,4 +37,13 @@ def embedding_quality(
 
     The geometry is that of the held-out rows, which the encoder never saw; training rows are the neighbours alone.
     """
-    raise NotImplementedError
+    bank, rows = (torch.from_numpy(np.asarray(z, np.float32)) for z in (train_embeddings, held_out_embeddings))
+    bank_labels, labels = (torch.from_numpy(np.asarray(y, np.int64)) for y in (train_labels, held_out_labels))
+    return EmbeddingQuality(
+        alignment=alignment(rows, labels),
+        uniformity=uniformity(rows),
+        isotropy=isotropy(rows),
+        effective_rank=effective_rank(rows),
+        distance_ratio=distance_ratio(rows, labels),
+        knn_macro_f1=knn_macro_f1(bank, bank_labels, rows, labels, classes) if len(rows) else math.nan,
+    )
