@@ -8,7 +8,7 @@ from supcon.artifacts.files import write_text
 from supcon.config import Call, parse
 from supcon.config.options import OptionsParser
 from supcon.errors import UserError, run_stage
-from supcon.report.run import Run, open_run
+from supcon.report.run import Missing, Run, open_run
 
 FLAGS = ("root", "config", "run")
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options, call = read_options(argv)
     started = time.time()
     run = open_run(call)
-    baseline = open_run(call_of(call, options.baseline)) if options.baseline else None
+    baseline = open_baseline(call, options.baseline) if options.baseline else None
     if options.corruptions:
         try_damaged_images(run, options.rows)
     page = make_page(run, baseline)
@@ -51,9 +51,16 @@ def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Call]:
     return options, parse("", [*where, *flags, *(["--force"] if options.force else [])])
 
 
-def call_of(call: Call, run: str) -> Call:
-    """Return the call of another run of the same root."""
-    return parse("", [f"--root={call.root}", f"--run={run}"])
+def open_baseline(call: Call, name: str) -> Run:
+    """Return another run of the same root that has seen damaged images too; `UserError` where it has not."""
+    from supcon.report.robustness import corruption_scores  # imports matplotlib
+
+    baseline = open_run(parse("", [f"--root={call.root}", f"--run={name}"]))
+    try:
+        corruption_scores(baseline)
+    except Missing as reason:
+        raise UserError(f"--baseline: {reason}") from None
+    return baseline
 
 
 def try_damaged_images(run: Run, rows: int) -> None:

@@ -10,7 +10,7 @@ from supcon.plots import corruption_curves, reliability
 from supcon.report.embeddings import QUALITIES, as_text, quality_table
 from supcon.report.page import Block, Figure, Table, Text
 from supcon.report.pictures import of_figure
-from supcon.report.robustness import about, corruption_scores
+from supcon.report.robustness import about, corruption_scores, curves_of
 from supcon.report.run import Missing
 from supcon.report.training import flat_settings
 
@@ -65,16 +65,15 @@ def robustnesses(standings: Standings) -> list[Block]:
             missing.append(str(reason))
     if not found:
         raise Missing(" ".join(missing))
+    from supcon.corruptions.result import relative  # imports albumentations
+
     (base, first), *_ = found.items()
     rows = [
         [name, f"{one.rows:,}", f"{one.clean:.4f}", f"{one.corruption_f1:.4f}", f"{one.mean_lost:.4f}",
-         f"{one.mean_lost / first.mean_lost:.2f}" if first.mean_lost > 0 else "-"]
+         f"{relative(one, first):.2f}"]
         for name, one in found.items()
     ]  # fmt: skip
-    curves = {
-        name: {kind: dict(enumerate([one.clean, *scores])) for kind, scores in one.scores.items()}
-        for name, one in found.items()
-    }
+    curves = {name: curves_of(one) for name, one in found.items()}
     return [
         Text(about(first.rows)),
         *map(Text, missing),

@@ -42,11 +42,10 @@ def scores_by_seed(run: Run) -> dict[int, float]:
     if of is None:
         return {}
     found = {}
-    for path in run.folder.parent.glob(f"{of.study}-{of.variant}-s*/decision.json"):
-        seed = path.parent.name.rpartition("-s")[2]
-        decision = read_json(path)
-        if seed.isdecimal() and decision.get("metric") == run.metric.name:
-            found[int(seed)] = float(decision["cross_fitted"])
+    for path in run.folder.parent.glob("*/decision.json"):
+        named = re.fullmatch(rf"{re.escape(of.study)}-{re.escape(of.variant)}-s(\d+)", path.parent.name)
+        if named and (decision := read_json(path)).get("metric") == run.metric.name:
+            found[int(named[1])] = float(decision["cross_fitted"])
     return dict(sorted(found.items()))
 
 

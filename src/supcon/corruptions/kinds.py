@@ -1,7 +1,7 @@
 """Images damaged on purpose, in twelve named ways and five severities: what is left of a score off the ideal camera.
 
 The kinds are among those of Hendrycks & Dietterich 2019 (arXiv 1903.12261), drawn by albumentations; the severities are
-our own. Blurs and pixels grow with the square root of the side, so that they mean something at 28 pixels and at 224:
+our own. Blurs and low resolution grow with the square root of the side, to mean something at 28 pixels and at 224:
 hence no number here compares with ImageNet-C.
 """
 
@@ -27,9 +27,11 @@ def _motion_blur(strength: float, side: int) -> A.BasicTransform:
     return A.MotionBlur((length, length), allow_shifted=False, p=1)
 
 
-def _pixels(strength: float, side: int) -> A.BasicTransform:
-    scale = min(0.99, 1 / (strength * side**0.5))
-    return A.Downscale((scale, scale), {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_NEAREST}, p=1)
+def _low_resolution(strength: float, side: int) -> A.BasicTransform:
+    scale = (
+        min(side - 1, max(1, round(side**0.5 / strength))) / side
+    )  # whole pixels, or the image is shifted by parts of one
+    return A.Downscale((scale, scale), {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}, p=1)
 
 
 def _light(add: float, times: float) -> A.BasicTransform:
@@ -53,7 +55,7 @@ _KINDS: dict[str, tuple[tuple[float, ...], Step]] = {  # strengths of the severi
     "darker": ((0.7, 0.55, 0.4, 0.28, 0.18), lambda x, _: _light(0, x)),
     "less contrast": ((0.7, 0.55, 0.4, 0.28, 0.18), lambda x, _: _light((1 - x) / 2, x)),  # toward grey
     "jpeg": ((40, 25, 15, 9, 5), lambda x, _: A.ImageCompression("jpeg", (int(x), int(x)), p=1)),
-    "pixels": ((0.2, 0.28, 0.38, 0.5, 0.65), _pixels),
+    "low resolution": ((0.25, 0.32, 0.4, 0.52, 0.68), _low_resolution),
     "elastic": ((0.015, 0.03, 0.045, 0.065, 0.09), _elastic),
 }
 NAMES = tuple(_KINDS)

@@ -17,6 +17,9 @@ FILE = "corruptions.json"
 FOLD_FILE = "corruptions.npz"  # ids [n]; predicted [n, STATES], class numbers
 
 
+_NOTHING = 1e-6  # of macro-F1: what rounding loses
+
+
 @dataclass(frozen=True)
 class CorruptionScores:
     """Macro-F1 of a sample of held-out rows by their own folds' models, one view, nothing tuned."""
@@ -84,7 +87,7 @@ def relative(scores: CorruptionScores, baseline: CorruptionScores) -> float:
 
     A ratio of means over all corruptions; nan where the baseline loses nothing.
     """
-    return scores.mean_lost / baseline.mean_lost if baseline.mean_lost > 0 else float("nan")
+    return scores.mean_lost / baseline.mean_lost if baseline.mean_lost > _NOTHING else float("nan")
 
 
 def _parse(path: Path, content: Mapping[str, object]) -> CorruptionScores:

@@ -1,49 +1,63 @@
 """The section on damaged images: corruption F1."""
 
+from typing import TYPE_CHECKING
+
+from supcon.errors import UserError
 from supcon.plots import corruption_curves, corruption_heat
 from supcon.report.page import Block, Figure, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.run import Missing, Run
 
+if TYPE_CHECKING:  # its module imports albumentations
+    from supcon.corruptions.result import CorruptionScores
+
 
 def robustness(run: Run, baseline: Run | None = None) -> list[Block]:
-    """Show macro-F1 of damaged rows, beside a baseline's where one is given."""
-    from supcon.corruptions.result import relative  # imports albumentations
-
+    """Show macro-F1 of damaged rows, and what a baseline loses on them where one is given."""
     own = corruption_scores(run)
-    others = {} if baseline is None else {baseline.name: corruption_scores(baseline)}
-    figures = [
-        Figure(
-            of_figure(corruption_heat({name: _by_severity(own.clean, scores) for name, scores in own.scores.items()}),
-                      "Macro-F1 under each corruption"),
-            "A row a corruption, worst on top; a column a severity.",
-        )
-    ]  # fmt: skip
-    blocks: list[Block] = [Text(about(own.rows)), Text(
-        f"Corruption F1 {own.corruption_f1:.4f}, where the same rows undamaged give {own.clean:.4f}."
-    )]  # fmt: skip
-    head = ["corruption", *(f"severity {n}" for n in range(1, 6)), "lost"]
+    head = ["corruption", *(f"severity {severity}" for severity in range(1, 6)), "lost"]
     rows = [
         [name, *(f"{score:.3f}" for score in own.scores[name]), f"{lost:.3f}"]
         for name, lost in sorted(own.lost.items(), key=lambda item: -item[1])
     ]
-    for name, other in others.items():
-        ratio = relative(own, other)
-        blocks.append(
-            Text(
-                f"Corruptions take {own.mean_lost:.4f} from this run and {other.mean_lost:.4f} from {name}: {ratio:.2f}"
-                f" times as much ({name}: corruption F1 {other.corruption_f1:.4f}, undamaged {other.clean:.4f})."
-            )
-        )
-        head.append(f"lost by {name}")
+    heat = corruption_heat(curves_of(own))
+    blocks: list[Block] = [
+        Text(about(own.rows)),
+        Text(f"Corruption F1 {own.corruption_f1:.4f}, where the same rows undamaged give {own.clean:.4f}."),
+        Figure(
+            of_figure(heat, "Macro-F1 under each corruption"), "A row a corruption, worst on top; severities 0 to 5."
+        ),
+    ]
+    if baseline is not None:
+        other = corruption_scores(baseline)
+        blocks += _beside(run, own, baseline, other)
+        head.append(f"lost by {baseline.name}")
         rows = [[*row, f"{other.lost[row[0]]:.3f}"] for row in rows]
-        both = {run.name: own, name: other}
-        curves = {
-            one: {kind: _by_severity(of.clean, scores) for kind, scores in of.scores.items()}
-            for one, of in both.items()
-        }
-        figures.append(Figure(of_figure(corruption_curves(curves), "Both runs under each corruption"), "A line a run."))
-    return [*blocks, *figures, Table(head, rows, "Macro-F1, the dearest corruption first")]
+    return [*blocks, Table(head, rows, "Macro-F1, the dearest corruption first")]
+
+
+def _beside(run: Run, own: "CorruptionScores", baseline: Run, other: "CorruptionScores") -> list[Block]:
+    from supcon.corruptions.result import relative
+
+    if own.rows_a_fold != other.rows_a_fold:
+        raise UserError(
+            f"--baseline {baseline.name} has seen {other.rows_a_fold} damaged rows of each fold, {run.name}"
+            f" {own.rows_a_fold}: give both the same --rows"
+        )
+    figure = corruption_curves({run.name: curves_of(own), baseline.name: curves_of(other)})
+    return [
+        Text(
+            f"Corruptions take {own.mean_lost:.4f} from this run and {other.mean_lost:.4f} from {baseline.name}:"
+            f" {relative(own, other):.2f} times as much. Its corruption F1 is {other.corruption_f1:.4f}, undamaged"
+            f" {other.clean:.4f}."
+        ),
+        Figure(of_figure(figure, "Both runs under each corruption"), "Macro-F1 over severity, a line a run."),
+    ]
+
+
+def curves_of(scores: "CorruptionScores") -> dict[str, dict[int, float]]:
+    """Return each corruption's scores by severity, 0 for the undamaged rows."""
+    return {name: dict(enumerate([scores.clean, *damaged])) for name, damaged in scores.scores.items()}
 
 
 def about(rows: int) -> str:
@@ -54,7 +68,7 @@ def about(rows: int) -> str:
     )
 
 
-def corruption_scores(run: Run):  # type: ignore[no-untyped-def]  # CorruptionScores, whose module imports albumentations
+def corruption_scores(run: Run) -> "CorruptionScores":
     """Return a run's corruption scores. Raises `Missing` where there are none, or of other models."""
     command = f"`./run.sh report --run {run.name} --corruptions`"
     if not (run.folder / "corruptions.json").exists():
@@ -66,7 +80,3 @@ def corruption_scores(run: Run):  # type: ignore[no-untyped-def]  # CorruptionSc
     if scores is None:
         raise Missing(f"Run {run.name} has changed since it saw damaged images: {command} --force shows them anew.")
     return scores
-
-
-def _by_severity(clean: float, scores: list[float]) -> dict[int, float]:
-    return dict(enumerate([clean, *scores]))
