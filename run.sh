@@ -16,6 +16,8 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   predict    out-of-fold and test logits                            ./run.sh predict --fold 3
   tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
   ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
+  report     a page on a run: where the next point is               ./run.sh report --corruptions
+  compare    runs side by side, and who is better                   ./run.sh compare demo cross_entropy
   bundle     a folder and zip for a notebook without network        ./run.sh bundle --run demo
   check      does a file fit sample_submission.csv?                 ./run.sh check submissions/mine.csv
   download   fetch the host's files into an empty input/            ./run.sh download digit-recognizer
@@ -81,7 +83,7 @@ case "$command" in
     stage tune "$@"
     stage ensemble "$@" ;;
   folds) setup requirements.txt; stage make_folds "$@" ;;
-  pretrain | finetune | predict | tune | ensemble | doctor | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
+  pretrain | finetune | predict | tune | ensemble | doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
   test-all) checks "$@" ;;

@@ -27,7 +27,8 @@ from supcon.survey import remembered_copies
 
 Labels = npt.NDArray[np.int64]
 
-_FITTED_ROWS = 20_000  # enough for one temperature
+_FITTED_LOGITS = 4_000_000  # enough for one temperature
+_FITTED_ROWS = 2000  # at least, where there are so many
 _NAMED_RUNS = 10  # that an error lists
 
 
@@ -142,12 +143,12 @@ class Run:
     @cached_property
     def temperatures(self) -> dict[int, float]:
         """Each fold's calibration temperature, fitted to the other folds' rows."""
-        draw = np.random.default_rng(0)
+        draw, limit = np.random.default_rng(0), max(_FITTED_ROWS, _FITTED_LOGITS // self.logits[0].size)
         temperatures = {}
         for fold in self.folds:
             others = np.flatnonzero(self.fold != fold)
-            if len(others) > _FITTED_ROWS:
-                others = draw.choice(others, _FITTED_ROWS, replace=False)
+            if len(others) > limit:
+                others = draw.choice(others, limit, replace=False)
             temperatures[fold] = calibration_temperature(self.logits[others], self.true[others])
         return temperatures
 
