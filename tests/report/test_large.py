@@ -46,8 +46,8 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
         "in_sample": 0.5, "ladder": [{"rung": "argmax"}], "rule": rule, "fold_rules": {str(k): rule for k in range(3)},
         "cross_fitted_labels": {name: names[label] for name, label in zip(ids, labels, strict=True)},
     }  # fmt: skip
-    run.__dict__ |= {"logits": logits, "images": Noise(), "copies": SimpleNamespace(
-        text=lambda _: [], contradictions=(), test_in_train=())}  # fmt: skip
+    copies = SimpleNamespace(text=lambda _: [], contradictions=(), test_in_train=())
+    run.__dict__.update(logits=logits, images=Noise(), copies=copies)
     monkeypatch.setattr("supcon.scores.read_out_of_fold", lambda experiment: logits)
     return run
 

@@ -36,6 +36,8 @@ class Parts(HTMLParser):
         self.pictures: list[str] = []
         self.links: list[str] = []
         self.anchors: set[str] = set()
+        self.sections: dict[str, str] = {}  # title to the text below it
+        self._heading = False
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -45,15 +47,16 @@ class Parts(HTMLParser):
         self.pictures += [given["src"]] if tag == "img" else []
         self.links += [given["href"]] if tag == "a" else []
         self.anchors |= {given["id"]} if "id" in given else set()
+        self._heading = tag == "h2"
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
-
-    def section(self, title: str) -> str:
-        """The text of a section, on one line."""
-        start = len(self.texts) - self.texts[::-1].index(title)
-        end = next((at for at in range(start, len(self.texts)) if self.texts[at] in CONTENTS), len(self.texts))
-        return " ".join(" ".join(self.texts[start:end]).split())
+        if self._heading:
+            self.sections[data] = ""
+            self._heading = False
+        elif self.sections:
+            last = next(reversed(self.sections))
+            self.sections[last] = " ".join(f"{self.sections[last]} {data}".split())
 
 
 @pytest.fixture(scope="module")
@@ -67,20 +70,19 @@ def hostile_page(hostile: Path) -> str:
 
 
 def test_every_section_is_there_and_the_contents_lead_to_it(parts: Parts) -> None:
-    titles = [text for text in parts.texts if text in CONTENTS]
-    assert titles[-len(CONTENTS) :] == list(CONTENTS)
+    assert list(parts.sections) == list(CONTENTS)
     assert {link.removeprefix("#") for link in parts.links} - {""} <= parts.anchors
 
 
 def test_only_what_the_command_makes_is_missing(parts: Parts) -> None:
-    lacking = [title for title in CONTENTS if re.search(r"(has|have) (no|not|changed)", parts.section(title))]
+    lacking = [title for title in CONTENTS if re.search(r"(has|have) (no|not|changed)", parts.sections[title])]
     assert lacking == ["Damaged images"]
-    assert "`./run.sh report --run cross_entropy --corruptions` shows them" in parts.section("Damaged images")
+    assert "`./run.sh report --run cross_entropy --corruptions` shows them" in parts.sections["Damaged images"]
 
 
 def test_the_summary_says_the_scores_of_the_run(parts: Parts, reported: Path) -> None:
     scores = read_json(reported / "runs" / "cross_entropy" / "scores.json")
-    said = parts.section("Summary")
+    said = parts.sections["Summary"]
     for score in (scores["cross_fitted"]["pooled"], scores["raw"]["pooled"], scores["private"]["ensemble"]):
         assert f"{score['score']:.4f} [{score['low']:.4f}, {score['high']:.4f}]" in said
 
@@ -118,7 +120,7 @@ def test_no_picture_holds_a_script(hostile_page: str) -> None:
 def test_mistakes_show_what_was_taken_for_what(hostile: Path, hostile_page: str) -> None:
     run = run_of(hostile)
     assert len(run.errors) > 3
-    said = Parts(hostile_page).section("Confident mistakes")
+    said = Parts(hostile_page).sections["Confident mistakes"]
     place = run.errors[0]
     true, taken = run.classes[run.true[place]], run.classes[run.labels[place]]
     assert f"{true}, taken for {taken} {run.confidence[place]:.1%} sure {run.ids[place]}" in said
@@ -129,12 +131,12 @@ def test_the_next_steps_name_the_pair_behind_most_errors(hostile: Path, hostile_
     run = run_of(hostile)
     pair = run.pairs[0]
     line = f"The classes {run.classes[pair.first]} and {run.classes[pair.second]} are confused: {len(pair.rows)} of"
-    assert line in Parts(hostile_page).section("Summary")
+    assert line in Parts(hostile_page).sections["Summary"]
     assert sum(len(one.rows) for one in run.pairs) == len(run.errors)
 
 
 def test_a_run_without_pretraining_says_so(hostile_page: str) -> None:
-    assert "There is no pre-training in this run" in Parts(hostile_page).section("Learning curves")
+    assert "There is no pre-training in this run" in Parts(hostile_page).sections["Learning curves"]
 
 
 def test_a_run_without_embeddings_names_the_command_that_makes_them(copied: Path) -> None:
@@ -142,7 +144,7 @@ def test_a_run_without_embeddings_names_the_command_that_makes_them(copied: Path
         path.unlink()
     found = Parts(page_of(copied))
     for title in ("Embedding map", "Embedding quality", "Train and test"):
-        assert found.section(title).startswith(
+        assert found.sections[title].startswith(
             "fold0 of run cross_entropy has no embeddings.npz: `python src/predict.py --run cross_entropy --force`"
         )
 
@@ -169,8 +171,8 @@ def test_a_blend_of_runs_says_what_only_its_members_have(copied: Path, monkeypat
     monkeypatch.setattr("supcon.scores.read_out_of_fold", lambda experiment: logits)
     found = Parts(page_of(copied))
     for title in ("Learning curves", "Embedding map", "Embedding quality", "Train and test", "Damaged images"):
-        assert "Run cross_entropy has no folds of its own: it blends other runs" in found.section(title)
-    assert "0." in found.section("Scores")
+        assert "Run cross_entropy has no folds of its own: it blends other runs" in found.sections[title]
+    assert "0." in found.sections["Scores"]
     with pytest.raises(UserError, match="--corruptions: run cross_entropy has no models of its own"):
         page_of(copied, "--corruptions")
 
@@ -186,7 +188,7 @@ def test_damaged_images_are_shown_and_held_against_a_baseline(copied: Path) -> N
         page_of(copied, "--corruptions", "--rows=4", "--baseline=base")
     assert not (runs / "cross_entropy" / "report.html").exists()
     page_of(copied, "--corruptions", "--rows=4", "--force", name="base")
-    said = Parts(page_of(copied, "--baseline=base")).section("Damaged images")
+    said = Parts(page_of(copied, "--baseline=base")).sections["Damaged images"]
     assert "Corruption F1 0." in said
     assert "not ImageNet-C" in said
     assert "times as much" in said or "nan" in said

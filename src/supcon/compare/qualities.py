@@ -31,7 +31,7 @@ def calibrations(standings: Standings) -> list[Block]:
         if len(figures) < _DRAWN:
             before, after = (reliability_bins(one, run.true) for one in states)
             drawn = reliability(before, after, run.name)
-            figures.append(Figure(of_figure(drawn, f"Reliability of {run.name}"), "Before and after the temperature."))
+            figures.append(Figure(of_figure(drawn, f"Reliability of {run.name}")))
     head = ["run", "temperature", "NLL", "NLL after", "ECE", "ECE after"]
     return [Table(head, rows, "Out of fold, at the cross-fitted calibration temperature; lower is better"), *figures]
 
@@ -47,12 +47,12 @@ def qualities(standings: Standings) -> list[Block]:
             missing.append(str(reason))
     if not tables:
         raise Missing(" ".join(missing))
-    head = ["", *(f"{name}, {kind}" for name, kind in tables), "what it says"]
+    head = ["", "what it says", *(f"{name}, {kind}" for name, kind in tables)]
     rows = [
-        [name, *(as_text(values[place]) for values in tables.values()), says]
+        [name, says, *(as_text(values[place]) for values in tables.values())]
         for place, (name, says) in enumerate(QUALITIES.items())
     ]
-    return [*map(Text, missing), Table(head, rows, "Of held-out rows, mean over folds")]
+    return [*map(Text, missing), Table(head, rows, "Of held-out rows, mean over folds", left=2)]
 
 
 def robustnesses(standings: Standings) -> list[Block]:
@@ -78,7 +78,7 @@ def robustnesses(standings: Standings) -> list[Block]:
         Text(about(first.rows)),
         *map(Text, missing),
         Table(["run", "rows", "undamaged", "corruption F1", "lost", f"lost, times {base}'s"], rows),
-        Figure(of_figure(corruption_curves(curves), "Macro-F1 under each corruption"), "Over severity; a line a run."),
+        Figure(of_figure(corruption_curves(curves), "Macro-F1 under each corruption")),
     ]
 
 

@@ -30,7 +30,7 @@ def scores(standings: Standings) -> list[Block]:
             f"Out of fold, on the same {len(standings.first.rows):,} rows, each run by its own cross-fitted decision."
             " Overlapping intervals say little: all runs are scored on the same rows, and the paired tests use that."
         ),
-        Figure(of_figure(figure, f"{metric} of each run"), f"Intervals: 95 %, bootstrap over {unit}."),
+        Figure(of_figure(figure, f"{metric} of each run")),
         Table(["run", "cross-fitted [95 %]", "untuned [95 %]", "private, all folds"], rows),
     ]
 

@@ -35,7 +35,7 @@ def classes(run: Run) -> list[Block]:
             "By the cross-fitted decision. A class costs (1 - F1) / classes: what macro-F1 would gain were it perfect."
             " A threshold below 1 favours the class." + left_out
         ),
-        Figure(of_figure(figure, "What each class costs"), f"The {min(_DRAWN, len(table))} dearest classes."),
+        Figure(of_figure(figure, "What each class costs")),
         Table(["class", "rows", "precision", "recall", "F1", "costs", "threshold"], rows),
     ]
 
@@ -72,7 +72,7 @@ def confusions(run: Run) -> list[Block]:
         blocks.append(
             Figure(
                 of_figure(confusion(confusion_matrix(run), run.classes), "Confusion matrix"),
-                "Rows are the true classes, columns what they are taken for; each row sums to 1.",
+                "By the cross-fitted decision: true classes in rows, what they are taken for in columns.",
             )
         )
     else:

@@ -42,23 +42,21 @@ def maps(run: Run) -> list[Block]:
         points = project(features, method)  # type: ignore[arg-type]
         rows = points.rows
         figure = embedding_map(points.points, labels[rows], held_out[rows], run.classes, name, shown)
-        caption = f"{name} of {len(rows):,} rows; small dots: training rows, marks: held-out rows."
-        blocks.append(Figure(of_figure(figure, f"Embedding map by {name}"), caption))
+        blocks.append(Figure(of_figure(figure, f"Embedding map by {name}"), f"{len(rows):,} rows."))
     return blocks
 
 
 def quality(run: Run) -> list[Block]:
     """Show what the space is like before and after the projection head, mean over the folds."""
     tables = quality_table(run)
-    head = ["", *tables, "what it says"]
     rows = [
-        [name, *(as_text(values[place]) for values in tables.values()), QUALITIES[name]]
-        for place, name in enumerate(QUALITIES)
+        [name, says, *(as_text(values[place]) for values in tables.values())]
+        for place, (name, says) in enumerate(QUALITIES.items())
     ]
     about = f"Mean over {len(run.folds)} folds, of held-out rows."
     if len(tables) == 1:
         about += " No projection head belongs to the final encoder: contrast, if any, saw the features themselves."
-    return [Text(about), Table(head, rows)]
+    return [Text(about), Table(["", "what it says", *tables], rows, left=2)]
 
 
 def quality_table(run: Run) -> dict[str, npt.NDArray[np.float64]]:
@@ -78,8 +76,8 @@ def drift(run: Run) -> list[Block]:
     rows.append(["mean", f"{auc:.3f}", ""])
     return [
         Text(
-            "A logistic regression on the embeddings of held-out and test rows, both unseen by the encoder: 0.5 means"
-            f" that they cannot be told apart. Here {auc:.3f}: {drift_verdict(auc)}"
+            "A logistic regression on the embeddings of held-out and test rows, both unseen by the encoder: 0.5 or"
+            f" less means that they cannot be told apart. Here {auc:.3f}: {drift_verdict(auc)}"
         ),
         Table(["encoder", "AUC", "standard error"], rows),
     ]

@@ -48,7 +48,7 @@ class Figure:
     """A plot with its caption."""
 
     picture: Picture
-    caption: str
+    caption: str = ""
     kind: ClassVar[str] = "figure"
 
 

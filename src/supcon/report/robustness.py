@@ -15,25 +15,20 @@ if TYPE_CHECKING:  # its module imports albumentations
 def robustness(run: Run, baseline: Run | None = None) -> list[Block]:
     """Show macro-F1 of damaged rows, and what a baseline loses on them where one is given."""
     own = corruption_scores(run)
-    head = ["corruption", *(f"severity {severity}" for severity in range(1, 6)), "lost"]
-    rows = [
-        [name, *(f"{score:.3f}" for score in own.scores[name]), f"{lost:.3f}"]
-        for name, lost in sorted(own.lost.items(), key=lambda item: -item[1])
-    ]
+    head = ["corruption", "lost"]
+    rows = [[name, f"{lost:.3f}"] for name, lost in sorted(own.lost.items(), key=lambda item: -item[1])]
     heat = corruption_heat(curves_of(own))
     blocks: list[Block] = [
         Text(about(own.rows)),
         Text(f"Corruption F1 {own.corruption_f1:.4f}, where the same rows undamaged give {own.clean:.4f}."),
-        Figure(
-            of_figure(heat, "Macro-F1 under each corruption"), "A row a corruption, worst on top; severities 0 to 5."
-        ),
+        Figure(of_figure(heat, "Macro-F1 under each corruption")),
     ]
     if baseline is not None:
         other = corruption_scores(baseline)
         blocks += _beside(run, own, baseline, other)
         head.append(f"lost by {baseline.name}")
         rows = [[*row, f"{other.lost[row[0]]:.3f}"] for row in rows]
-    return [*blocks, Table(head, rows, "Macro-F1, the dearest corruption first")]
+    return [*blocks, Table(head, rows, "What each takes from macro-F1, mean over severities")]
 
 
 def _beside(run: Run, own: "CorruptionScores", baseline: Run, other: "CorruptionScores") -> list[Block]:
@@ -51,7 +46,7 @@ def _beside(run: Run, own: "CorruptionScores", baseline: Run, other: "Corruption
             f" {relative(own, other):.2f} times as much. Its corruption F1 is {other.corruption_f1:.4f}, undamaged"
             f" {other.clean:.4f}."
         ),
-        Figure(of_figure(figure, "Both runs under each corruption"), "Macro-F1 over severity, a line a run."),
+        Figure(of_figure(figure, "Both runs under each corruption")),
     ]
 
 

@@ -28,7 +28,7 @@ def scores(run: Run) -> list[Block]:
             "Every row is predicted by a model that never saw it, and decided by a rule made on the other folds"
             " (cross-fitted). Untuned is the likeliest class of all views."
         ),
-        Figure(of_figure(figure, f"{metric} of each fold and pooled"), f"Intervals: 95 %, bootstrap over {run.unit}."),
+        Figure(of_figure(figure, f"{metric} of each fold and pooled")),
         Table(["", "rows", "cross-fitted [95 %]", "untuned [95 %]"], rows),
         Text(
             f"The rule for the test rows reaches {in_sample:.4f} on the rows that it was tuned on (in-sample). Only the"
@@ -67,7 +67,7 @@ def gains(run: Run) -> list[Block]:
             metric.title,
             begin="plain view",
         )
-        blocks.append(Figure(of_figure(figure, "What each step added"), "Hollow: tried and not used."))
+        blocks.append(Figure(of_figure(figure, "What each step added")))
     rows = [["plain view alone", f"{start:.4f}", "", ""]]
     rows += [
         [step.name, f"{step.value:+.4f}", f"{step.standard_error:.4f}", "yes" if step.used else "no"] for step in steps

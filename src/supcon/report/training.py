@@ -27,7 +27,7 @@ def curves(run: Run) -> list[Block]:
         logs = training_logs(run, stage)
         if logs:
             drawn = learning_curves(logs, columns, stage)
-            blocks.append(Figure(of_figure(drawn, f"Learning curves of {stage}"), f"{stage}, a line a fold."))
+            blocks.append(Figure(of_figure(drawn, f"Learning curves of {stage}")))
         elif stage == "pretrain":
             blocks.append(Text("There is no pre-training in this run: --pretrain.epochs adds it."))
         else:
@@ -56,11 +56,9 @@ def costs(run: Run) -> list[Block]:
     total = sum(sum(of.values()) for of in seconds.values())
     figure = stage_times(seconds, memory or None)
     return [
-        Text(
-            f"All stages took {duration(total)} in all. Memory is the peak of the process up to a stage's end, in GB."
-        ),
-        Figure(of_figure(figure, "Seconds of each stage, by fold"), "A stage's folds side by side."),
-        Table(["stage", "seconds in all", "each", "peak memory", "peak on the GPU"], rows),
+        Text(f"All stages took {duration(total)} in all. Memory is the peak of the process up to a stage's end."),
+        Figure(of_figure(figure, "Seconds of each stage, by fold")),
+        Table(["stage", "seconds", "each", "GB", "GB on the GPU"], rows),
     ]
 
 
