@@ -10,17 +10,17 @@ from supcon.competition.ledger import add_to_ledger
 from supcon.competition.sample import submission_rows
 from supcon.competition.submission import read_solution, write_submission
 from supcon.config import parse
-from supcon.decision.merge import merge_members, merge_views
+from supcon.decision.merge import merge_members
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
-from supcon.predictions import read_test
+from supcon.predictions import read_runs, write_test
 from supcon.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
-    experiment = load_experiment(parse(__doc__, argv))
+    experiment = load_experiment(parse(__doc__, argv, blends=True))
     stage = experiment.stage("ensemble")
     restore_newest(stage)
     if stage.ready():
@@ -33,16 +33,19 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     competition, classes = experiment.competition, experiment.classes
     decision = read_json(stage.folder / "decision.json")
     rule = Rule.from_json(decision["rule"])
-    members = read_test(experiment)
-    merged, exponent = merge_members([merge_views(logits, rule.temperature) for logits in members])
+    runs = read_runs(experiment)
+    members = list(zip(*(run.test for run in runs), strict=True))  # of each fold, the runs' models
+    merged, exponent = merge_members([rule.merge(models) for models in members])
     predicted = rule.predict(merged, experiment.metric)
-    table = score_table(experiment, decision)
+    table = score_table(experiment, decision, runs)
     solution = read_solution(competition.folder, competition)
 
     ids = competition.test["id"].to_list()
     rows = submission_rows(competition.sample, ids, classes, rule.decide(merged), rule.adjusted(merged))
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
+    if experiment.call.settings.tune.runs:
+        write_test(experiment, merged)
     for file in (path, newest):
         write_submission(file, competition, rows)
     add_to_ledger(path.with_name("ledger.csv"), ledger_row(stage, path, table))
@@ -50,8 +53,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     private = None
     if solution is not None:
         singles = [
-            Rule.from_json(decision["fold_rules"][str(fold)]).predict_logits(logits, experiment.metric)
-            for fold, logits in enumerate(members)
+            Rule.from_json(decision["fold_rules"][str(fold)]).predict_runs(models, experiment.metric)
+            for fold, models in enumerate(members)
         ]
         private = private_scores(solution, experiment, singles, predicted)
     shares = class_shares(classes, merged.argmax(axis=1), rule.decide(merged))
@@ -59,6 +62,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     write_json(stage.folder / "scores.json", {**scores, "exponent": exponent, "class_shares": shares})
     stage.finish(started, submission=path.name, sha256=sha256_file(path))
 
+    if len(runs) > 1:
+        print("ensemble: " + ", ".join(f"{run.name} {w:.3f}" for run, w in zip(runs, rule.weights, strict=True)))
     print(f"ensemble: {len(members)} folds merged, sharpened by exponent {exponent:.3f}, decision {rule.rung}")
     if not experiment.metric.of_probabilities and rule.rung != "argmax":
         print("class shares by argmax and by the decision: " + ", ".join(

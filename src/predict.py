@@ -93,7 +93,7 @@ def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[s
     metric, true = experiment.metric, experiment.labels[rows]
     weight = experiment.call.settings.predict.prototype_weight
     return {
-        name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))  # type: ignore[arg-type]  # its own kind
+        name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))
         for name, logits in {BLEND: blend(oof, weight), **oof}.items()
     }
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.artifacts.files import digest, sha256_file
+from supcon.artifacts.runs import SPLIT, FinishedRun, find_run
 from supcon.artifacts.stage import StageRun
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
@@ -52,6 +53,11 @@ class Experiment:
     def fold(self) -> npt.NDArray[np.int64]:
         """Fold numbers of the training rows; TRAIN_ONLY and LEFT_OUT are below 0."""
         return np.array(self.split["fold"], dtype=np.int64)
+
+    @cached_property
+    def scored_groups(self) -> npt.NDArray[np.int64] | None:
+        """Group numbers of the scored rows; None where all rows are alone."""
+        return None if self.groups is None else self.groups[self.scored_rows]
 
     @cached_property
     def groups(self) -> npt.NDArray[np.int64] | None:
@@ -158,7 +164,7 @@ class Experiment:
     def stage(self, name: str, fold: int | None = None) -> StageRun:
         """Return a stage of this run with its inputs; `UserError` when a stage before it is not done."""
         training = name in ("pretrain", "finetune")
-        inputs = {"folds/folds.csv": self._split_digest}
+        inputs = {SPLIT: self.split_digest}
         inputs |= {"training images": self._training_digest} if training else {"images": self.images_digest}
         settings = self.call.settings
         if name == "pretrain" and settings.pretrain.use_test:
@@ -170,15 +176,29 @@ class Experiment:
         if name == "predict":
             inputs["finetune"] = self.stage("finetune", fold).require()
         if name in ("tune", "ensemble"):
-            for one in range(settings.data.folds):
-                inputs[f"predict fold {one}"] = self.stage("predict", one).require()
+            for run in self.runs:
+                inputs |= run.inputs
         if name == "ensemble":
             inputs["tune"] = self.stage("tune").require()
             inputs[SAMPLE] = sha256_file(self.competition.sample.path)
         return StageRun(self.call, name, fold, STAGE_FILES[name], inputs)
 
     @cached_property
-    def _split_digest(self) -> str:
+    def runs(self) -> list[FinishedRun]:
+        """The runs that the decision is made from: those that are blended, or this run alone."""
+        settings = self.call.settings
+        if settings.tune.runs:
+            return [
+                find_run(self.call.root, name, settings.data.folds, self.split_digest) for name in settings.tune.runs
+            ]
+        hashes = {f"predict fold {one}": self.stage("predict", one).require() for one in range(settings.data.folds)}
+        folder, weight = self.call.run_folder, settings.predict.prototype_weight
+        folders = tuple(folder / f"fold{one}" for one in range(settings.data.folds))
+        return [FinishedRun(self.call.run, folder, hashes, folders, weight)]
+
+    @cached_property
+    def split_digest(self) -> str:
+        """One hash of which row has which label and fold."""
         return digest(self.split[["id", "label", "fold"]].to_numpy().tolist())
 
 

@@ -11,6 +11,7 @@ from supcon.metrics.f1 import Counts, Labels, Scores, count, f1_of_counts, paire
 
 MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
 LogProbabilities = npt.NDArray[np.float64]  # [rows, classes]
+Prediction = npt.NDArray[Any]  # what a metric scores: class numbers [rows], or log-probabilities [rows, classes]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class LabelMetric:
         """Return what is scored where nothing is tuned: the likeliest class of each row."""
         return log_probabilities.argmax(axis=1)
 
-    def score(self, true: Labels, predicted: Labels) -> float:
+    def score(self, true: Labels, predicted: Prediction) -> float:
         """Return the score of class numbers [rows]."""
         return float(self.of_counts(*count(true, predicted, self.classes)))
 
@@ -73,7 +74,7 @@ class LogLoss:
         """Return what is scored where nothing is tuned: the probabilities as they are."""
         return log_probabilities
 
-    def score(self, true: Labels, predicted: LogProbabilities) -> float:
+    def score(self, true: Labels, predicted: Prediction) -> float:
         """Return the loss of log-probabilities [rows, classes]."""
         return float(row_losses(true, predicted).mean())
 
@@ -96,7 +97,6 @@ class LogLoss:
 
 
 Metric = LabelMetric | LogLoss
-Prediction = npt.NDArray[Any]  # what a metric scores: class numbers [rows], or log-probabilities [rows, classes]
 
 
 def make_metric(name: MetricName, classes: int, scored: Labels) -> Metric:
