@@ -1,7 +1,7 @@
 """Merge folds and views, decide, and write submissions/submission.csv with a ledger row and the table of scores."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from supcon.artifacts.files import digest, read_json, sha256_file, write_atomic, write_json
@@ -66,11 +66,18 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
         print("ensemble: " + ", ".join(f"{run.name} {w:.3f}" for run, w in zip(runs, rule.weights, strict=True)))
     print(f"ensemble: {len(members)} folds merged, sharpened by exponent {exponent:.3f}, decision {rule.rung}")
     if not experiment.metric.of_probabilities and rule.rung != "argmax":
-        print("class shares by argmax and by the decision: " + ", ".join(
-            f"{name} {before:.3f} {after:.3f}" for name, (before, after) in shares.items()
-        ))  # fmt: skip
+        print(share_line(shares))
     print(table.text() + (private.text(table) if private else ""))
     print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
+
+
+def share_line(shares: Mapping[str, tuple[float, float]], most: int = 10) -> str:
+    """Return the classes whose shares of the test rows the decision changes most, by argmax and by the decision."""
+    changed = {name: pair for name, pair in shares.items() if pair[0] != pair[1]}
+    shown = sorted(changed, key=lambda name: -abs(changed[name][1] - changed[name][0]))[:most]
+    line = ", ".join(f"{name} {changed[name][0]:.3f} -> {changed[name][1]:.3f}" for name in shown)
+    rest = f", and {len(changed) - most} more" if len(changed) > most else ""
+    return f"class shares by argmax -> by the decision: {line or 'unchanged'}{rest}"
 
 
 def restore_newest(stage: StageRun) -> None:

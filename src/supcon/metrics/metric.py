@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from supcon.metrics.f1 import Counts, Labels, Scores, count, f1_of_counts, paired_bootstrap
+from supcon.metrics.f1 import Counts, Labels, Scores, count, f1_of_counts, paired_bootstrap, present_f1_of_counts
 
 MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
 LogProbabilities = npt.NDArray[np.float64]  # [rows, classes]
@@ -57,8 +57,15 @@ class LabelMetric:
     def bootstrap(
         self, true: Labels, predictions: Sequence[Labels], resamples: int, seed: int, groups: Labels | None = None
     ) -> list[Scores]:
-        """Return each prediction's scores on the same bootstrap samples of rows or groups, [resamples] each."""
-        return paired_bootstrap(true, predictions, self.classes, resamples, seed, groups, self.of_counts)
+        """Return each prediction's scores on the same bootstrap samples of rows or groups, [resamples] each.
+
+        Macro-F1 is the mean over those scored classes that a sample has rows of.
+        """
+        of_counts = self._present_f1 if self.name == "macro_f1" else self.of_counts
+        return paired_bootstrap(true, predictions, self.classes, resamples, seed, groups, of_counts)
+
+    def _present_f1(self, hits: Counts, in_true: Counts, in_predicted: Counts) -> Scores:
+        return present_f1_of_counts(*(counts[..., self.scored] for counts in (hits, in_true, in_predicted)))
 
 
 @dataclass(frozen=True)
