@@ -14,7 +14,7 @@ from supcon.decision.merge import merge_members, merge_views
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
-from supcon.predictions import read_test
+from supcon.predictions import read_full, read_test, renew_for_full
 from supcon.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 
 
@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
     experiment = load_experiment(parse(__doc__, argv))
     stage = experiment.stage("ensemble")
+    renew_for_full(experiment, stage)
     restore_newest(stage)
     if stage.ready():
         ensemble(experiment, stage)
@@ -33,8 +34,11 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     competition, classes = experiment.competition, experiment.classes
     decision = read_json(stage.folder / "decision.json")
     rule = Rule.from_json(decision["rule"])
-    members = read_test(experiment)
-    merged, exponent = merge_members([merge_views(logits, rule.temperature) for logits in members])
+    members, full = read_test(experiment), read_full(experiment)
+    merged, exponent = merge_members(
+        [merge_views(logits, rule.temperature) for logits in members],
+        beside=[merge_views(logits, rule.temperature) for logits in full],
+    )
     predicted = rule.predict(merged, experiment.metric)
     table = score_table(experiment, decision)
     solution = read_solution(competition.folder, competition)
@@ -59,7 +63,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     write_json(stage.folder / "scores.json", {**scores, "exponent": exponent, "class_shares": shares})
     stage.finish(started, submission=path.name, sha256=sha256_file(path))
 
-    print(f"ensemble: {len(members)} folds merged, sharpened by exponent {exponent:.3f}, decision {rule.rung}")
+    models = f"{len(members)} folds{' and the full model' if full else ''}"
+    print(f"ensemble: {models} merged, sharpened by exponent {exponent:.3f}, decision {rule.rung}")
     if not experiment.metric.of_probabilities and rule.rung != "argmax":
         print("class shares by argmax and by the decision: " + ", ".join(
             f"{name} {before:.3f} {after:.3f}" for name, (before, after) in shares.items()

@@ -9,9 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.artifacts.files import read_npz, write_csv, write_npz
+from supcon.artifacts.stage import StageRun
+from supcon.config import FULL
 from supcon.decision.merge import HEAD, PROTOTYPES, Logits, LogProbabilities, blend, merge_members, merge_views
 from supcon.errors import UserError
-from supcon.experiment import Experiment
+from supcon.experiment import FULL_MODEL, Experiment
 
 Predicted = Mapping[str, Logits]  # HEAD and, where asked for, PROTOTYPES
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
@@ -41,8 +43,29 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
 
 def read_test(experiment: Experiment) -> list[Logits]:
     """Return each fold's logits of the test rows, blended alike, in the order of sample_submission.csv."""
-    ids = experiment.competition.test["id"]
-    return [_join_blended([read_npz(folder / "test.npz")], ids, experiment) for folder in _fold_folders(experiment)]
+    return [read_test_of(experiment, fold) for fold in range(experiment.call.settings.data.folds)]
+
+
+def read_full(experiment: Experiment) -> list[Logits]:
+    """Return the same of the model on all rows, where there is one that is up to date: one element, or none."""
+    return [read_test_of(experiment, FULL)] if experiment.full_model else []
+
+
+def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
+    """Let the ensemble be made anew, having said so, where all that changed is the model on all rows.
+
+    It was asked for by hand and may come late: that is a new submission, the one before keeps its file and ledger row.
+    """
+    if experiment.call.force or ensemble.changed() != [f"input {FULL_MODEL}"]:
+        return
+    print(f"ensemble: the full model is {'new' if experiment.full_model else 'gone'}: a new submission", flush=True)
+    ensemble.forget()
+
+
+def read_test_of(experiment: Experiment, fold: int) -> Logits:
+    """Return the logits of the test rows by one fold's model, [rows, views, classes]."""
+    content = read_npz(experiment.call.fold_folder(fold) / "test.npz")
+    return _join_blended([content], experiment.competition.test["id"], experiment)
 
 
 def _join_blended(parts: Sequence[Content], ids: pd.Series, experiment: Experiment) -> Logits:
@@ -81,14 +104,15 @@ def write_tables(experiment: Experiment) -> None:
         return
     folder, classes = experiment.call.run_folder, experiment.classes
     oof = merge_views(read_out_of_fold(experiment), 1.0)
-    test, _ = merge_members([merge_views(logits, 1.0) for logits in read_test(experiment)])
+    members, full = ([merge_views(logits, 1.0) for logits in read(experiment)] for read in (read_test, read_full))
+    test, _ = merge_members(members, beside=full)
     _write_probabilities(folder / "oof.csv", experiment.split["id"].iloc[experiment.scored_rows], oof, classes)
     _write_probabilities(folder / "test.csv", experiment.competition.test["id"], test, classes)
 
 
 def _fold_folders(experiment: Experiment, folds: Sequence[int] | None = None) -> list[Path]:
     folds = range(experiment.call.settings.data.folds) if folds is None else folds
-    return [experiment.call.run_folder / f"fold{fold}" for fold in folds]
+    return [experiment.call.fold_folder(fold) for fold in folds]
 
 
 def _write_probabilities(path: Path, ids: pd.Series, log_probabilities: LogProbabilities, classes: list[str]) -> None:
