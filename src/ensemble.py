@@ -14,7 +14,7 @@ from supcon.decision.merge import merge_members
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
-from supcon.predictions import read_runs, write_test
+from supcon.runs import read_runs, renew_for_full, write_test
 from supcon.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 
 
@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
     experiment = load_experiment(parse(__doc__, argv, blends=True))
     stage = experiment.stage("ensemble")
+    renew_for_full(experiment, stage)
     restore_newest(stage)
     if stage.ready():
         ensemble(experiment, stage)
@@ -35,7 +36,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     rule = Rule.from_json(decision["rule"])
     runs = read_runs(experiment)
     members = list(zip(*(run.test for run in runs), strict=True))  # of each fold, the runs' models
-    merged, exponent = merge_members([rule.merge(models) for models in members])
+    full = [rule.merge([run.full for run in runs if run.full is not None])] if experiment.full_model else []
+    merged, exponent = merge_members([rule.merge(models) for models in members], beside=full)
     predicted = rule.predict(merged, experiment.metric)
     table = score_table(experiment, decision, runs)
     solution = read_solution(competition.folder, competition)
@@ -64,7 +66,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
 
     if len(runs) > 1:
         print("ensemble: " + ", ".join(f"{run.name} {w:.3f}" for run, w in zip(runs, rule.weights, strict=True)))
-    print(f"ensemble: {len(members)} folds merged, sharpened by exponent {exponent:.3f}, decision {rule.rung}")
+    models = f"{len(members)} folds{' and the full model' if full else ''}"
+    print(f"ensemble: {models} merged, sharpened by exponent {exponent:.3f}, decision {rule.rung}")
     if not experiment.metric.of_probabilities and rule.rung != "argmax":
         print(share_line(shares))
     print(table.text() + (private.text(table) if private else ""))

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from supcon.artifacts.stage import StageRun
-from supcon.config import parse
+from supcon.config import FULL, parse
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, Rows, load_experiment
-from supcon.predictions import Predicted, write_predictions, write_tables
+from supcon.predictions import Predicted, write_predictions
+from supcon.runs import write_tables
 
 BLEND = "blend"  # of the head and the class means, as predict.prototype_weight says
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
-    """Write oof.npz and test.npz: both by the same model, views, precision and code."""
+    """Write oof.npz and test.npz, both by the same model, views, precision and code; for FULL test.npz alone."""
     from supcon.data import FixedViews, fixed_loader, worker_count
     from supcon.engine.device import set_up_device
     from supcon.engine.evaluate import evaluate
@@ -75,9 +76,14 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
                 f"{stage.label}: {experiment.competition.paths[position]} is unreadable: its row gets the class shares"
             )
     held_out, classes = experiment.rows_of(fold), experiment.classes
-    oof, test = predict("oof", held_out), predict("test", experiment.test_positions)
-    write_predictions(stage.folder / "oof.npz", experiment.split["id"][held_out], oof, classes, list(views))
+    test = predict("test", experiment.test_positions)
     write_predictions(stage.folder / "test.npz", experiment.competition.test["id"], test, classes, list(views))
+    if fold == FULL:
+        stage.finish(started)
+        print(f"{stage.label}: {len(experiment.test_positions)} test rows of {len(views)} views", flush=True)
+        return
+    oof = predict("oof", held_out)
+    write_predictions(stage.folder / "oof.npz", experiment.split["id"][held_out], oof, classes, list(views))
     scores = untuned_scores(experiment, held_out, oof)
     stage.finish(started, metric=experiment.metric.name, raw=scores[BLEND], prototypes=scores.get(PROTOTYPES))
     apart = f" (head {scores[HEAD]:.4f}, class means {scores[PROTOTYPES]:.4f})" if PROTOTYPES in scores else ""

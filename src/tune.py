@@ -15,7 +15,7 @@ from supcon.artifacts.stage import StageRun
 from supcon.config import parse
 from supcon.errors import UserError, run_stage
 from supcon.experiment import Experiment, load_experiment
-from supcon.predictions import RunLogits, read_runs, write_out_of_fold
+from supcon.runs import RunLogits, read_runs, write_out_of_fold
 
 if TYPE_CHECKING:
     from supcon.decision.crossfit import Decision

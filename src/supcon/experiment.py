@@ -13,13 +13,15 @@ from supcon.artifacts.runs import SPLIT, FinishedRun, find_run
 from supcon.artifacts.stage import StageRun
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
-from supcon.config import Call
+from supcon.config import FULL, Call
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
 from supcon.metrics.metric import Metric, make_metric
 
 Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
+
+FULL_MODEL = "predict fold full"  # the ensemble's input that may be there or not
 
 STAGE_FILES = {
     "pretrain": ("encoder.safetensors",),
@@ -71,15 +73,15 @@ class Experiment:
 
     @property
     def folds(self) -> list[int]:
-        """The folds this call works on."""
+        """The folds this call works on; FULL among them only where it was asked for."""
         count = self.call.settings.data.folds
-        beyond = [fold for fold in self.call.folds if not 0 <= fold < count]
+        beyond = [fold for fold in self.call.folds if fold >= count]
         if beyond:
-            raise UserError(f"--fold {beyond[0]}: the folds are 0 to {count - 1}")
+            raise UserError(f"--fold {beyond[0]}: the folds are 0 to {count - 1}, and full")
         return self.call.folds or list(range(count))
 
     def rows_of(self, fold: int) -> Rows:
-        """Return the row numbers of a fold's held-out rows."""
+        """Return the row numbers of a fold's held-out rows; none for FULL."""
         return np.flatnonzero(self.fold == fold)
 
     def training_rows_of(self, fold: int) -> Rows:
@@ -181,7 +183,28 @@ class Experiment:
         if name == "ensemble":
             inputs["tune"] = self.stage("tune").require()
             inputs[SAMPLE] = sha256_file(self.competition.sample.path)
-        return StageRun(self.call, name, fold, STAGE_FILES[name], inputs)
+            inputs |= {FULL_MODEL: self.full_model} if self.full_model else {}
+        files = STAGE_FILES[name] if (name, fold) != ("predict", FULL) else ("test.npz",)
+        return StageRun(self.call, name, fold, files, inputs)
+
+    @cached_property
+    def full_model(self) -> str:
+        """Hash of what the model of `--fold full` predicts; empty without one, or with an outdated one, which is told.
+
+        Of a blend: of what those of all its runs predict, where each has one.
+
+        The ensemble takes it when it is there, so no stage needs it.
+        """
+        if self.call.settings.tune.runs:
+            hashes = [run.full for run in self.runs]
+            return digest(hashes) if all(hashes) else ""
+        if not (self.call.fold_folder(FULL) / "predict.done.json").exists():
+            return ""
+        try:
+            return self.stage("predict", FULL).require()
+        except UserError as error:
+            print(f"the full model is left out: {error}", flush=True)
+            return ""
 
     @cached_property
     def runs(self) -> list[FinishedRun]:
@@ -194,7 +217,7 @@ class Experiment:
         hashes = {f"predict fold {one}": self.stage("predict", one).require() for one in range(settings.data.folds)}
         folder, weight = self.call.run_folder, settings.predict.prototype_weight
         folders = tuple(folder / f"fold{one}" for one in range(settings.data.folds))
-        return [FinishedRun(self.call.run, folder, hashes, folders, weight)]
+        return [FinishedRun(self.call.run, folder, hashes, folders, weight, self.full_model)]
 
     @cached_property
     def split_digest(self) -> str:

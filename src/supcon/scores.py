@@ -14,7 +14,7 @@ from supcon.decision.rule import Rule
 from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import Metric, Prediction, make_metric
-from supcon.predictions import RunLogits
+from supcon.runs import RunLogits
 
 POOLED = "pooled"
 

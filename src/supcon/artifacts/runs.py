@@ -19,6 +19,7 @@ class FinishedRun:
     inputs: dict[str, str]  # what its predictions are known by: name -> hash
     fold_folders: tuple[Path, ...]  # empty: only tables
     prototype_weight: float = 0.0  # of the class means in its predictions
+    full: str = ""  # hash of what the model on all rows predicts; empty without one
 
 
 def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRun:
@@ -42,7 +43,14 @@ def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRu
             raise UserError(f"run {name} was made with other folds, rows or labels than {SPLIT} has now: leave it out")
         inputs[f"{name} fold {fold}"] = content["hash"]
         weights.add(content["fingerprint"].get("predict.prototype_weight", 0.0))
-    return FinishedRun(name, folder, inputs, folders, max(weights))
+    return FinishedRun(name, folder, inputs, folders, max(weights), _full_model(folder, split_digest))
+
+
+def _full_model(folder: Path, split_digest: str) -> str:
+    done = folder / "full" / "predict.done.json"
+    content = read_json(done) if done.exists() else {}
+    ours = content.get("fingerprint", {}).get(f"input {SPLIT}") == split_digest
+    return content["hash"] if ours else ""
 
 
 def _tables(name: str, folder: Path) -> FinishedRun:

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from supcon.config.settings import Settings
 from supcon.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
+FULL = -3  # `--fold full`, which no row has: nothing is held out, all but what is left out is trained on
 
 Flat = dict[str, Any]  # settings by dotted key
 _LONGEST = 1000  # characters of an error that quotes a value
@@ -34,7 +36,7 @@ class Call:
 
     root: Path
     run: str
-    folds: list[int]  # empty: all
+    folds: list[int]  # empty: all of the split; FULL comes last
     force: bool
     settings: Settings
     config: str  # the config's stem
@@ -46,6 +48,10 @@ class Call:
     def run_folder(self) -> Path:
         """runs/NAME of this call's root."""
         return self.root / "runs" / self.run
+
+    def fold_folder(self, fold: int) -> Path:
+        """Return runs/NAME/fold3, or runs/NAME/full."""
+        return self.run_folder / ("full" if fold == FULL else f"fold{fold}")
 
 
 class _Parser(jsonargparse.ArgumentParser):
@@ -102,7 +108,7 @@ def parse(
         names = blended_runs(where, root)
         settings = dataclasses.replace(settings, tune=dataclasses.replace(settings.tune, runs=names))
     check(settings)
-    folds = sorted(set(namespace.fold or [])) if per_fold else []
+    folds = sorted(set(namespace.fold or []), key=lambda fold: (fold == FULL, fold)) if per_fold else []
     given = frozenset(name for name in switches if namespace[name])
     if file_help and not namespace.file:
         raise UserError(f"name {file_help} (--help lists every setting)")
@@ -138,7 +144,13 @@ def _make_parser(
     parser = _Parser(description=description, allow_abbrev=False)
     _add_where(parser)
     if per_fold:
-        parser.add_argument("--fold", type=int, nargs="+", metavar="K", help="folds to work on (default: all)")
+        parser.add_argument(
+            "--fold",
+            type=_fold_number,
+            nargs="+",
+            metavar="K",
+            help="folds to work on (default: all of them); `full`: one model on all rows, which the ensemble adds",
+        )
     if file_help:
         parser.add_argument("file", metavar="FILE", nargs="?", help=file_help)  # required below: config files have none
     if blends:
@@ -150,6 +162,22 @@ def _make_parser(
         told = part.metadata.get("help")  # of the settings that stand alone; sections document their own
         parser.add_argument(f"--{part.name}", type=part.type, default=getattr(Settings(), part.name), help=told)
     return parser
+
+
+def fold_name(fold: int) -> str:
+    """Return how `--fold` calls a fold: 3, or full."""
+    return "full" if fold == FULL else str(fold)
+
+
+def _fold_number(word: str | int) -> int:
+    """Return the number of the fold that `--fold` calls so; a number, which the parser checks again, as it is."""
+    if isinstance(word, int):
+        return word
+    if word == "full":
+        return FULL
+    if not re.fullmatch(r"[0-9]{1,9}", word):
+        raise argparse.ArgumentTypeError(f"{word[:50]!r} is no fold: name numbers from 0, or full")
+    return int(word)
 
 
 def _add_where(parser: argparse.ArgumentParser) -> None:

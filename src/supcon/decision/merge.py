@@ -39,14 +39,17 @@ def merge_runs(weighted: Sequence[tuple[LogProbabilities, float]]) -> LogProbabi
     return log_softmax(np.sum([each.dtype.type(weight) * each for each, weight in weighted], axis=0))
 
 
-def merge_members(members: Sequence[LogProbabilities]) -> tuple[LogProbabilities, float]:
+def merge_members(
+    members: Sequence[LogProbabilities], beside: Sequence[LogProbabilities] = ()
+) -> tuple[LogProbabilities, float]:
     """Return the mean of several models' log-probabilities, sharpened, and the exponent that sharpened it.
 
     A mean of models is flatter than each of them, so offsets tuned on single models would act too strongly on it. The
     exponent gives the merged probabilities the mean entropy of their members; it needs no labels. One member: 1.
+    Models `beside` them join the mean, each like a member, but not that entropy: no decision was tuned on their like.
     """
-    merged = np.mean(members, axis=0)
-    if len(members) == 1:
+    merged = np.mean([*members, *beside], axis=0)
+    if len(members) + len(beside) == 1:
         return log_softmax(merged), 1.0
     return sharpen(merged, float(np.mean([mean_entropy(member) for member in members])))
 
