@@ -14,8 +14,10 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   pretrain   contrastive pre-training, one encoder a fold           ./run.sh pretrain --fold 0 1
   finetune   train the classifiers                                  ./run.sh finetune --fold 3
   predict    out-of-fold and test logits                            ./run.sh predict --fold 3
+             these three: also one model on all rows, for ensemble  ./run.sh finetune --fold full
   tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
   ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
+             several runs: tune their blend too                     ./run.sh ensemble --run mix --runs a b c
   report     a page on a run: where the next point is               ./run.sh report --corruptions
   compare    runs side by side, and who is better                   ./run.sh compare demo cross_entropy
   bundle     a folder and zip for a notebook without network        ./run.sh bundle --run demo
@@ -83,7 +85,11 @@ case "$command" in
     stage tune "$@"
     stage ensemble "$@" ;;
   folds) setup requirements.txt; stage make_folds "$@" ;;
-  pretrain | finetune | predict | tune | ensemble | doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
+  ensemble)
+    setup requirements.txt
+    case " $* " in *" --runs "*) stage tune "$@" ;; esac
+    stage ensemble "$@" ;;
+  pretrain | finetune | predict | tune | doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
   test-all) checks "$@" ;;

@@ -4,19 +4,12 @@ import time
 from collections.abc import Sequence
 
 from supcon.artifacts.stage import StageRun
-from supcon.config import parse
+from supcon.config import FULL, parse
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, Rows, load_experiment
-from supcon.predictions import (
-    EMBEDDINGS,
-    HELD_OUT,
-    TEST,
-    Predicted,
-    write_embeddings,
-    write_predictions,
-    write_tables,
-)
+from supcon.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
+from supcon.runs import write_tables
 
 BLEND = "blend"  # of the head and the class means, as predict.prototype_weight says
 
@@ -37,7 +30,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
-    """Write oof.npz and test.npz, both by the same model, views, precision and code; and embeddings.npz."""
+    """Write oof.npz and test.npz, both by the same model, views, precision and code; and embeddings.npz.
+
+    FULL has no held-out rows, so no oof.npz.
+    """
     from supcon.engine.predictor import Predictor
 
     started = time.time()
@@ -48,12 +44,18 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
                 f"{stage.label}: {experiment.competition.paths[position]} is unreadable: its row gets the class shares"
             )
     held_out, classes, views = experiment.rows_of(fold), experiment.classes, list(predictor.views)
-    oof_ids, test_ids = experiment.split["id"].iloc[held_out], experiment.competition.test["id"]
-    oof = predictor.predict(HELD_OUT, oof_ids, held_out, f"{stage.label} oof")
-    test = predictor.predict(TEST, test_ids, experiment.test_positions, f"{stage.label} test")
-    write_predictions(stage.folder / "oof.npz", oof_ids, oof, classes, views)
-    write_predictions(stage.folder / "test.npz", test_ids, test, classes, views)
+    if fold != FULL:
+        ids = experiment.split["id"].iloc[held_out]
+        oof = predictor.predict(HELD_OUT, ids, held_out, f"{stage.label} oof")
+        write_predictions(stage.folder / "oof.npz", ids, oof, classes, views)
+    ids = experiment.competition.test["id"]
+    test = predictor.predict(TEST, ids, experiment.test_positions, f"{stage.label} test")
+    write_predictions(stage.folder / "test.npz", ids, test, classes, views)
     write_embeddings(stage.folder / EMBEDDINGS, predictor.embeddings())
+    if fold == FULL:
+        stage.finish(started)
+        print(f"{stage.label}: {len(ids)} test rows of {len(views)} views", flush=True)
+        return
     scores = untuned_scores(experiment, held_out, oof)
     stage.finish(started, metric=experiment.metric.name, raw=scores[BLEND], prototypes=scores.get(PROTOTYPES))
     apart = f" (head {scores[HEAD]:.4f}, class means {scores[PROTOTYPES]:.4f})" if PROTOTYPES in scores else ""
@@ -69,7 +71,7 @@ def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[s
     metric, true = experiment.metric, experiment.labels[rows]
     weight = experiment.call.settings.predict.prototype_weight
     return {
-        name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))  # type: ignore[arg-type]  # its own kind
+        name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))
         for name, logits in {BLEND: blend(oof, weight), **oof}.items()
     }
 

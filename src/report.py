@@ -65,7 +65,7 @@ def open_baseline(call: Call, name: str) -> Run:
 
 def try_damaged_images(run: Run, rows: int) -> None:
     """Measure corruption F1, folds that are done left out."""
-    if not (run.folder / "fold0").exists():
+    if run.blended:
         raise UserError(f"--corruptions: run {run.name} has no models of its own: name one of the runs that it blends")
     from supcon.corruptions.measure import measure  # imports torch
     from supcon.corruptions.result import write_scores

@@ -9,16 +9,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.artifacts.files import digest, sha256_file
+from supcon.artifacts.runs import SPLIT, FinishedRun, find_run
 from supcon.artifacts.stage import StageRun
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
-from supcon.config import Call
+from supcon.config import FULL, Call
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
 from supcon.metrics.metric import Metric, make_metric
 
 Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
+
+FULL_MODEL = "predict fold full"  # the ensemble's input that may be there or not
 
 STAGE_FILES = {
     "pretrain": ("encoder.safetensors",),
@@ -54,6 +57,11 @@ class Experiment:
         return np.array(self.split["fold"], dtype=np.int64)
 
     @cached_property
+    def scored_groups(self) -> npt.NDArray[np.int64] | None:
+        """Group numbers of the scored rows; None where all rows are alone."""
+        return None if self.groups is None else self.groups[self.scored_rows]
+
+    @cached_property
     def groups(self) -> npt.NDArray[np.int64] | None:
         """Group numbers of the training rows, a lone row's its own; None where all rows are alone."""
         given = self.split["group"].to_numpy(dtype=str)
@@ -65,15 +73,15 @@ class Experiment:
 
     @property
     def folds(self) -> list[int]:
-        """The folds this call works on."""
+        """The folds this call works on; FULL among them only where it was asked for."""
         count = self.call.settings.data.folds
-        beyond = [fold for fold in self.call.folds if not 0 <= fold < count]
+        beyond = [fold for fold in self.call.folds if fold >= count]
         if beyond:
-            raise UserError(f"--fold {beyond[0]}: the folds are 0 to {count - 1}")
+            raise UserError(f"--fold {beyond[0]}: the folds are 0 to {count - 1}, and full")
         return self.call.folds or list(range(count))
 
     def rows_of(self, fold: int) -> Rows:
-        """Return the row numbers of a fold's held-out rows."""
+        """Return the row numbers of a fold's held-out rows; none for FULL."""
         return np.flatnonzero(self.fold == fold)
 
     def training_rows_of(self, fold: int) -> Rows:
@@ -158,7 +166,7 @@ class Experiment:
     def stage(self, name: str, fold: int | None = None) -> StageRun:
         """Return a stage of this run with its inputs; `UserError` when a stage before it is not done."""
         training = name in ("pretrain", "finetune")
-        inputs = {"folds/folds.csv": self._split_digest}
+        inputs = {SPLIT: self.split_digest}
         inputs |= {"training images": self._training_digest} if training else {"images": self.images_digest}
         settings = self.call.settings
         if name == "pretrain" and settings.pretrain.use_test:
@@ -170,15 +178,50 @@ class Experiment:
         if name == "predict":
             inputs["finetune"] = self.stage("finetune", fold).require()
         if name in ("tune", "ensemble"):
-            for one in range(settings.data.folds):
-                inputs[f"predict fold {one}"] = self.stage("predict", one).require()
+            for run in self.runs:
+                inputs |= run.inputs
         if name == "ensemble":
             inputs["tune"] = self.stage("tune").require()
             inputs[SAMPLE] = sha256_file(self.competition.sample.path)
-        return StageRun(self.call, name, fold, STAGE_FILES[name], inputs)
+            inputs |= {FULL_MODEL: self.full_model} if self.full_model else {}
+        files = tuple(file for file in STAGE_FILES[name] if (fold, file) != (FULL, "oof.npz"))
+        return StageRun(self.call, name, fold, files, inputs)
 
     @cached_property
-    def _split_digest(self) -> str:
+    def full_model(self) -> str:
+        """Hash of what the model of `--fold full` predicts; empty without one, or with an outdated one, which is told.
+
+        Of a blend: of what those of all its runs predict, where each has one.
+
+        The ensemble takes it when it is there, so no stage needs it.
+        """
+        if self.call.settings.tune.runs:
+            hashes = [run.full for run in self.runs]
+            return digest(hashes) if all(hashes) else ""
+        if not (self.call.fold_folder(FULL) / "predict.done.json").exists():
+            return ""
+        try:
+            return self.stage("predict", FULL).require()
+        except UserError as error:
+            print(f"the full model is left out: {error}", flush=True)
+            return ""
+
+    @cached_property
+    def runs(self) -> list[FinishedRun]:
+        """The runs that the decision is made from: those that are blended, or this run alone."""
+        settings = self.call.settings
+        if settings.tune.runs:
+            return [
+                find_run(self.call.root, name, settings.data.folds, self.split_digest) for name in settings.tune.runs
+            ]
+        hashes = {f"predict fold {one}": self.stage("predict", one).require() for one in range(settings.data.folds)}
+        folder, weight = self.call.run_folder, settings.predict.prototype_weight
+        folders = tuple(folder / f"fold{one}" for one in range(settings.data.folds))
+        return [FinishedRun(self.call.run, folder, hashes, folders, weight, self.full_model)]
+
+    @cached_property
+    def split_digest(self) -> str:
+        """One hash of which row has which label and fold."""
         return digest(self.split[["id", "label", "fold"]].to_numpy().tolist())
 
 

@@ -20,7 +20,8 @@ def bundle_at(folder: Path) -> Bundle:
     """A bundle of two classes, without weights."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(data=DataSettings(image_size=8), predict=PredictSettings(batch_size=4, views=2))
-    return Bundle(folder, settings, ["a", "b"], ["id", "label"], [[0.0, 0.0]] * 2, [[0.0, 0.0]] * 2, Rule((0.5, 0.5)))
+    nothing = [[0.0, 0.0]] * 2
+    return Bundle(folder, settings, ["a", "b"], ["id", "label"], ["fold0", "fold1"], nothing, nothing, Rule((0.5, 0.5)))
 
 
 def write_sample(folder: Path, header: str = "id,label") -> Path:

@@ -40,7 +40,7 @@ def test_the_probability_is_that_of_resampled_rows(two: Path) -> None:
     draw, wins = np.random.default_rng(0), []
     for _ in range(600):
         rows = draw.integers(0, len(first.true), len(first.true))
-        one, other = (first.metric.score(first.true[rows], run.labels[rows]) for run in (first, second))  # type: ignore[arg-type]
+        one, other = (first.metric.score(first.true[rows], run.labels[rows]) for run in (first, second))
         wins.append((other > one) + (other == one) / 2)
     assert found.probability(1) == pytest.approx(np.mean(wins), abs=0.08)
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from supcon.artifacts.stage import write_resolved
-from supcon.config import parse
+from supcon.config import FULL, parse
 from supcon.config.builtin_mark import mark_builtin
 from supcon.config.check import _BOUNDS
 from supcon.config.settings import Settings
@@ -42,6 +42,9 @@ def test_the_run_is_named_by_its_config_and_folds_are_sorted(tmp_path: Path) -> 
     argv = ["--root", str(tmp_path), "--config", str(REPOSITORY / "configs/smoke.yaml"), "--fold", "3", "1", "3"]
     call = parse("", argv, per_fold=True)
     assert (call.run, call.folds, call.run_folder) == ("smoke", [1, 3], tmp_path / "runs" / "smoke")
+    call = parse("", [*argv, "--fold", "full", "2", "full"], per_fold=True)
+    assert call.folds == [2, FULL]
+    assert [call.fold_folder(fold).name for fold in call.folds] == ["fold2", "full"]
 
 
 def test_without_a_config_the_built_in_competition_gets_demo_and_any_other_default(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Damage follows from the row alone, and grows with the severity."""
 
+import hashlib
 import subprocess
 import sys
 
@@ -62,13 +63,11 @@ def test_damage_depends_on_the_row_and_not_on_the_order() -> None:
     assert np.array_equal(corruptions.damage(image(28), 5, *state), first)
 
 
+def fingerprint() -> str:
+    return hashlib.sha256(b"".join(one.tobytes() for one in damaged(28, 3).values())).hexdigest()
+
+
 def test_another_process_damages_alike() -> None:
-    code = (
-        "from tests.corruptions.test_kinds import damaged; import hashlib;"
-        "print(hashlib.sha256(b''.join(one.tobytes() for one in damaged(28, 3).values())).hexdigest())"
-    )
-    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, 'src'); {code}"]
-    said = {
-        subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout for _ in range(2)
-    }
-    assert len(said) == 1
+    code = "import sys; sys.path.insert(0, 'src'); from tests.corruptions.test_kinds import fingerprint as f; print(f())"
+    result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == fingerprint()

@@ -40,6 +40,14 @@ def test_one_member_is_left_as_it_is() -> None:
     np.testing.assert_allclose(merged, member)
 
 
+def test_models_beside_the_members_weigh_alike_but_do_not_set_the_entropy() -> None:
+    members = [log_softmax(DRAW.normal(size=(300, 4))) for _ in range(3)]
+    sharp = log_softmax(6 * DRAW.normal(size=(300, 4)))
+    merged, exponent = merge_members(members, beside=[sharp])
+    np.testing.assert_allclose(merged, log_softmax(exponent * np.mean([*members, sharp], axis=0)))
+    assert abs(mean_entropy(merged) - np.mean([mean_entropy(member) for member in members])) < 1e-4
+
+
 def test_certain_members_are_merged_without_an_exponent() -> None:
     certain = log_softmax(1e6 * np.eye(3)[DRAW.integers(0, 3, 30)])
     merged, exponent = merge_members([certain, certain])

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from supcon.config import parse
+from supcon.decision.rule import Rule
 from supcon.experiment import Experiment
 from supcon.report.contents import sections
 from supcon.report.page import Table, render
 from supcon.report.run import Run
+from supcon.runs import RunLogits
 
 CLASSES, ROWS_A_CLASS, FOLDS = 1000, 3, 3
 
@@ -24,7 +26,7 @@ class Noise:
 
 
 @pytest.fixture
-def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def large(tmp_path: Path) -> Run:
     """A run that is right in about half of its rows."""
     draw = np.random.default_rng(0)
     names = [f"species number {number:04d} of a long list" for number in range(CLASSES)]
@@ -40,18 +42,18 @@ def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     competition = SimpleNamespace(paths=ids, train=split, test=split.iloc[:0])
     flags = [f"--root={tmp_path}", "--config=configs/smoke.yaml", f"--data.folds={FOLDS}", "--tune.bootstrap=50"]
     run = Run(Experiment(parse("", flags), competition, split))  # type: ignore[arg-type]
-    rule = {"prior": dict.fromkeys(names, 1 / CLASSES), "temperature": 1.0, "alpha": 0.0, "offsets": {},
-            "rung": "argmax", "thresholds": dict.fromkeys(names, 1.0)}  # fmt: skip
+    rule = Rule((1 / CLASSES,) * CLASSES).as_json(names, ["large"])
     run.__dict__["decision"] = {
-        "in_sample": 0.5, "ladder": [{"rung": "argmax"}], "rule": rule, "fold_rules": {str(k): rule for k in range(3)},
+        "in_sample": 0.5, "ladder": [{"rung": "argmax", "cross_fitted": 0.5}], "rule": rule, "untuned": rule,
+        "fold_rules": {str(fold): rule for fold in range(FOLDS)},
         "cross_fitted_labels": {name: names[label] for name, label in zip(ids, labels, strict=True)},
     }  # fmt: skip
     copies = SimpleNamespace(text=lambda _: [], contradictions=(), test_in_train=())
-    run.__dict__.update(logits=logits, images=Noise(), copies=copies)
-    monkeypatch.setattr("supcon.scores.read_out_of_fold", lambda experiment: logits)
+    run.__dict__.update(logits=logits, runs=[RunLogits("large", logits, [])], images=Noise(), copies=copies)
     return run
 
 
+@pytest.mark.slow
 def test_a_thousand_classes_stay_below_five_megabytes(large: Run) -> None:
     found = {section.title: section for section in sections(large)}
     tables = [block for block in found["Classes"].blocks if isinstance(block, Table)]

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import ensemble
 import report
+import tune
 from supcon.artifacts.files import read_json, write_json
 from supcon.errors import UserError
-from supcon.report import run as run_module
 from supcon.report.contents import CONTENTS
 from tests.conftest import REPOSITORY, run_command, run_stage
 from tests.report.conftest import AMPERSAND, FILE, MATH, SCRIPT, page_of, run_of
@@ -162,21 +163,22 @@ def test_without_embeddings_and_damaged_images_torch_is_not_imported(copied: Pat
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_a_blend_of_runs_says_what_only_its_members_have(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    logits = run_of(copied).logits
-    folder = copied / "runs" / "cross_entropy"
-    for path in folder.glob("fold*"):
-        shutil.rmtree(path)
-    monkeypatch.setattr(run_module, "read_out_of_fold", lambda experiment: logits)
-    monkeypatch.setattr("supcon.scores.read_out_of_fold", lambda experiment: logits)
-    found = Parts(page_of(copied))
+def test_a_blend_of_runs_says_what_only_its_members_have(copied: Path) -> None:
+    shutil.copytree(copied / "runs" / "cross_entropy", copied / "runs" / "other")
+    flags = [f"--root={copied}", "--run=mix", "--tune.trials=5", "--tune.bootstrap=20"]
+    for stage in (tune, ensemble):
+        stage.main([*flags, "--runs", "cross_entropy", "other"])
+    found = Parts(page_of(copied, name="mix"))
     for title in ("Learning curves", "Embedding map", "Embedding quality", "Train and test", "Damaged images"):
-        assert "Run cross_entropy has no folds of its own: it blends other runs" in found.sections[title]
-    assert "0." in found.sections["Scores"]
-    with pytest.raises(UserError, match="--corruptions: run cross_entropy has no models of its own"):
-        page_of(copied, "--corruptions")
+        assert found.sections[title].startswith("Run mix has no folds of its own: it blends other runs"), title
+    assert "weight in the blend cross_entropy" in found.sections["What each step added"]
+    assert "fold 2" in found.sections["Scores"]
+    assert "tune" in found.sections["Time and memory"]
+    with pytest.raises(UserError, match="--corruptions: run mix has no models of its own"):
+        page_of(copied, "--corruptions", name="mix")
 
 
+@pytest.mark.slow
 def test_damaged_images_are_shown_and_held_against_a_baseline(copied: Path) -> None:
     runs = copied / "runs"
     shutil.copytree(runs / "cross_entropy", runs / "base")

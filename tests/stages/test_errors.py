@@ -205,7 +205,7 @@ def test_test_rows_that_cannot_be_read_get_the_class_shares(root: Path) -> None:
         ("--pretrain.epochs=many", "pretrain.epochs"),
         ("--pretrain.temperature=0", "out of bounds"),
         ("--data.fit=stretch", "data.fit"),
-        ("--fold=7", "folds are 0 to 2"),
+        ("--fold=7", "folds are 0 to 2, and full"),
         ("--data.folds=4", "use another --root"),
         ("--model.encoder=resnet_of_dreams", "no such model"),
         ("--model.weights=/nowhere.safetensors", "not read with --model.pretrained false"),

@@ -21,7 +21,7 @@ import yaml
 from supcon.artifacts import lock
 from supcon.artifacts.files import digest, read_json, sha256_file, write_json, write_text
 from supcon.artifacts.memory import peak_memory
-from supcon.config import Call
+from supcon.config import Call, fold_name
 from supcon.errors import UserError
 
 Fingerprint = dict[str, Any]  # flat: setting or input -> value
@@ -31,7 +31,15 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "pretrain": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "pretrain"),
     "finetune": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "finetune"),
     "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
-    "tune": ("tune",),
+    "tune": (
+        "tune.metric",
+        "tune.runs",
+        "tune.trials",
+        "tune.seconds",
+        "tune.shrinkage",
+        "tune.bootstrap",
+        "tune.seed",
+    ),
     "ensemble": ("tune.metric", "tune.bootstrap", "tune.seed"),
     "corruptions": ("data.image_size", "data.test_size", "data.fit", "predict.prototype_weight"),
 }
@@ -77,12 +85,12 @@ class StageRun:
     @property
     def folder(self) -> Path:
         """Where its files lie."""
-        return self.call.run_folder if self.fold is None else self.call.run_folder / f"fold{self.fold}"
+        return self.call.run_folder if self.fold is None else self.call.fold_folder(self.fold)
 
     @property
     def label(self) -> str:
         """How messages call it."""
-        return self.name if self.fold is None else f"{self.name} fold {self.fold}"
+        return self.name if self.fold is None else f"{self.name} fold {fold_name(self.fold)}"
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -146,16 +154,29 @@ class StageRun:
 
     def require(self) -> str:
         """Return the hash of this stage's finished work; `UserError` when it is not done, or done otherwise."""
-        command = f"python src/{self.name}.py" + ("" if self.fold is None else f" --fold {self.fold}")
+        command = f"python src/{self.name}.py" + ("" if self.fold is None else f" --fold {fold_name(self.fold)}")
         if not self.done_file.exists():
             raise UserError(f"{self.label} of run {self.call.run} is not done: run `{command}` first")
         self._refuse_difference(self.done_file)
         return str(read_json(self.done_file)["hash"])
 
+    def changed(self) -> list[str]:
+        """Return the keys of the fingerprint by which what is there, finished or not, was made otherwise."""
+        path = self.done_file if self.done_file.exists() else self.started_file
+        return self._changed(_fingerprint_in(path)) if path.exists() else []
+
+    def forget(self) -> None:
+        """Let the work be done again in place of what is there."""
+        self.done_file.unlink(missing_ok=True)
+        self.started_file.unlink(missing_ok=True)
+
+    def _changed(self, then: Fingerprint) -> list[str]:
+        now = self.fingerprint
+        return sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+
     def _refuse_difference(self, path: Path) -> None:
-        then, now = read_json(path).get("fingerprint", {}), self.fingerprint
-        changed = sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
-        if changed:
+        then, now = _fingerprint_in(path), self.fingerprint
+        if changed := self._changed(then):
             shown = ", ".join(_change(key, then.get(key), now.get(key)) for key in changed)
             raise UserError(
                 f"{self.label} of run {self.call.run} was made otherwise: {shown};"
@@ -184,6 +205,11 @@ def write_resolved(call: Call) -> None:
         "settings": dataclasses.asdict(call.settings),
     }
     write_text(call.run_folder / "resolved.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _fingerprint_in(path: Path) -> Fingerprint:
+    fingerprint: Fingerprint = read_json(path).get("fingerprint", {})
+    return fingerprint
 
 
 def _change(key: str, then: object, now: object) -> str:

@@ -22,7 +22,7 @@ from supcon.competition.index import ImageIndex
 from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
 from supcon.competition.tables import write_table
 from supcon.config.settings import MachineSettings
-from supcon.decision.merge import HEAD, PROTOTYPES, Logits, blend, merge_views, row_entropies, sharpen
+from supcon.decision.merge import HEAD, PROTOTYPES, Logits, blend, row_entropies, sharpen
 from supcon.engine.device import set_up_device
 from supcon.engine.forward import forward_views
 from supcon.errors import UserError
@@ -74,20 +74,20 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
     sample, files = _read_test(bundle, competition)
     threads = bundle.settings.machine.threads  # their number decides the last bits of a float
     device = set_up_device(MachineSettings(threads=threads))
-    models = [_load_model(bundle, fold).to(device) for fold in range(len(bundle.log_odds_shifts))]
+    models = [_load_model(bundle, name).to(device) for name in bundle.models]
     print(f"{competition}: {len(files):,} rows", flush=True)
-    print(f"{len(models)} folds, {len(bundle.views)} views of each image, on {device.type}", flush=True)
+    print(f"{len(models)} models, {len(bundle.views)} views of each image, on {device.type}", flush=True)
 
-    merged, entropies = [], []  # the members' mean log-probabilities, and each member's entropies, batch by batch
+    merged, entropies = [], []  # the models' mean log-probabilities, and each fold's entropies, batch by batch
     for views, readable in _with_progress(_batches(bundle, files), len(files)):
         members = []
-        for fold, model in enumerate(models):
+        for number, model in enumerate(models):
             _, outputs = forward_views(model, views, device, bundle.settings.train.precision)
-            logits = _logits(bundle, fold, outputs)
-            logits[~readable] = bundle.unreadable_logits[fold]
-            members.append(merge_views(logits, bundle.rule.temperature))
+            logits = _logits(bundle, number, outputs)
+            logits[~readable] = bundle.unreadable_logits[number]
+            members.append(bundle.rule.merge([logits]))
         merged.append(np.mean(members, axis=0))
-        entropies.append([row_entropies(member) for member in members])
+        entropies.append([row_entropies(member) for member in members[: bundle.settings.data.folds]])
     entropy = float(np.concatenate(entropies, axis=1).mean(axis=1).mean())
     sharpened, _ = sharpen(np.concatenate(merged), entropy)
     labels, shares = bundle.rule.decide(sharpened), bundle.rule.adjusted(sharpened)
@@ -113,9 +113,9 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
     return sample, [index.file(path) for path in rows["path"]]
 
 
-def _load_model(bundle: Bundle, fold: int) -> nn.Module:
-    """Return a fold's encoder with its classifiers."""
-    folder, settings = bundle.folder / f"fold{fold}", bundle.settings
+def _load_model(bundle: Bundle, name: str) -> nn.Module:
+    """Return a model's encoder with its classifiers."""
+    folder, settings = bundle.folder / name, bundle.settings
     encoder = Encoder(
         settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last
     )
@@ -129,10 +129,10 @@ def _load_model(bundle: Bundle, fold: int) -> nn.Module:
     return Classifiers(encoder, classifiers)
 
 
-def _logits(bundle: Bundle, fold: int, outputs: Tensor) -> Logits:
+def _logits(bundle: Bundle, number: int, outputs: Tensor) -> Logits:
     """Return a batch's natural-prior log-odds [B, V, classes] from the outputs [B, V, classifiers, classes]."""
     predicted = dict(zip((HEAD, PROTOTYPES), outputs.unbind(dim=2), strict=False))
-    predicted[HEAD] = predicted[HEAD] + torch.tensor(bundle.log_odds_shifts[fold])
+    predicted[HEAD] = predicted[HEAD] + torch.tensor(bundle.log_odds_shifts[number])
     arrays = {name: np.ascontiguousarray(logits.numpy()) for name, logits in predicted.items()}
     return blend(arrays, bundle.settings.predict.prototype_weight)
 

@@ -14,7 +14,7 @@ from supcon.errors import UserError
 from supcon.views import View, prediction_views
 
 MANIFEST, DECISION = "bundle.json", "decision.json"
-CLASSIFIER, CLASS_MEANS = "classifier.safetensors", "class_means.safetensors"  # of each fold
+CLASSIFIER, CLASS_MEANS = "classifier.safetensors", "class_means.safetensors"  # of each model
 RANGES = {  # package: from this version on, below that one
     "torch": ("2.6", "3"),
     "timm": ("1.0.9", "1.1"),
@@ -33,8 +33,9 @@ class Bundle:
     settings: Settings
     classes: list[str]
     columns: list[str]  # of sample_submission.csv
-    log_odds_shifts: list[list[float]]  # [folds][classes]: what turns a fold's logits into natural-prior log-odds
-    unreadable_logits: list[list[float]]  # [folds][classes]: what each fold says of an image that cannot be read
+    models: list[str]  # their folders: of each fold, then perhaps of the model on all rows
+    log_odds_shifts: list[list[float]]  # [models][classes]: what turns a model's logits into natural-prior log-odds
+    unreadable_logits: list[list[float]]  # [models][classes]: what each says of an image that cannot be read
     rule: Rule
 
     @property
@@ -63,6 +64,7 @@ def read_bundle(folder: Path) -> Bundle:
         Settings(**settings),
         content["classes"],
         content["columns"],
+        content["models"],
         content["log_odds_shifts"],
         content["unreadable_logits"],
         Rule.from_json(read_json(folder / DECISION)["rule"]),

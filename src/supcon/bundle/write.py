@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -11,6 +12,7 @@ from supcon.artifacts.stage import versions
 from supcon.bundle.closure import LIBRARY, docstring_of, needed_modules
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, DECISION, MANIFEST, RANGES
 from supcon.bundle.notebook import notebook
+from supcon.config import FULL
 from supcon.engine.device import set_up_device
 from supcon.engine.fold import FoldData
 from supcon.errors import UserError
@@ -22,7 +24,7 @@ ENTRY = "bundle/infer.py"  # what the notebook imports; with all that it imports
 _README = """# Offline inference of the run {run}
 
 `predict.ipynb` writes submission.csv for the rows of the sample_submission.csv that it finds, with the network off:
-{folds} folds of {encoder} at {side} px, {views} views of each image at most. Attach this folder and the competition's
+{models} models, {encoder} at {side} px, {views} views of each image at most. Attach this folder and the competition's
 files to a notebook, and run all cells.
 
 The host needs Python 3.11 or newer, Pillow for images that are neither plain JPEG nor PNG, and
@@ -57,19 +59,21 @@ def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
 def _fill(folder: Path, experiment: Experiment) -> None:
     run_folder, settings = experiment.call.run_folder, experiment.call.settings
     folder.mkdir(parents=True)
-    folds = [_add_fold(folder, experiment, fold) for fold in range(settings.data.folds)]
+    folds = [*range(settings.data.folds), *([FULL] if experiment.full_model else [])]
+    models = {experiment.call.fold_folder(fold).name: _add_model(folder, experiment, fold) for fold in folds}
     _add_code(folder / "supcon")
     for name in ("resolved.yaml", DECISION):
         shutil.copyfile(run_folder / name, folder / name)
     shutil.copyfile(LIBRARY.parents[1] / "LICENSE", folder / "LICENSE")
-    write_json(folder / MANIFEST, _manifest(experiment, folds))
+    write_json(folder / MANIFEST, _manifest(experiment, models))
     write_json(folder / "predict.ipynb", notebook(experiment.call.run))
-    write_text(folder / "README.md", _readme(experiment))
+    write_text(folder / "README.md", _readme(experiment, models))
 
 
-def _add_fold(folder: Path, experiment: Experiment, fold: int) -> FoldData:
-    """Add a fold's weights, and return its data."""
-    here, there = experiment.call.run_folder / f"fold{fold}", folder / f"fold{fold}"
+def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
+    """Add the weights of a fold's model, or of the model on all rows, and return its data."""
+    here = experiment.call.fold_folder(fold)
+    there = folder / here.name
     there.mkdir()
     shutil.copyfile(here / CLASSIFIER, there / CLASSIFIER)
     settings = experiment.call.settings
@@ -94,7 +98,7 @@ def _add_code(folder: Path) -> None:
         write_text(inner / "__init__.py", docstring_of(source))
 
 
-def _manifest(experiment: Experiment, folds: list[FoldData]) -> dict[str, Any]:
+def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:
     settings, sample = experiment.call.settings, experiment.competition.sample
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
     return {
@@ -102,18 +106,19 @@ def _manifest(experiment: Experiment, folds: list[FoldData]) -> dict[str, Any]:
         "settings": dataclasses.asdict(dataclasses.replace(settings, model=model)),
         "classes": experiment.classes,
         "columns": [sample.id_column, *sample.targets],
-        "log_odds_shifts": [fold.log_odds_shift.tolist() for fold in folds],
-        "unreadable_logits": [fold.unreadable_logits.tolist() for fold in folds],
+        "models": list(models),
+        "log_odds_shifts": [data.log_odds_shift.tolist() for data in models.values()],
+        "unreadable_logits": [data.unreadable_logits.tolist() for data in models.values()],
         "versions": versions(),
         "ranges": RANGES,
     }
 
 
-def _readme(experiment: Experiment) -> str:
+def _readme(experiment: Experiment, models: Mapping[str, FoldData]) -> str:
     settings = experiment.call.settings
     return _README.format(
         run=experiment.call.run,
-        folds=settings.data.folds,
+        models=len(models),
         encoder=settings.model.encoder,
         side=experiment.prediction_side,
         views=settings.predict.views,

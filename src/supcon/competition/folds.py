@@ -14,7 +14,8 @@ from supcon.config.settings import DataSettings
 from supcon.errors import UserError
 
 COLUMNS = ["id", "label", "group", "fold"]
-TRAIN_ONLY, LEFT_OUT = -1, -2  # folds of rows that are in every training set, and in none (an empty cell)
+# folds of rows that are in every training set, and in none (an empty cell); config.FULL is another number below 0
+TRAIN_ONLY, LEFT_OUT = -1, -2
 _SEEDS_TRIED = 20  # a grouped split can leave a fold without a class; another seed often does not
 
 Rows = npt.NDArray[np.int64]

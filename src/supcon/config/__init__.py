@@ -1,6 +1,6 @@
 """Settings: their definition (`settings`), the command line (`parse`) and their checks (`check`)."""
 
-from supcon.config.parse import Call, parse
+from supcon.config.parse import FULL, Call, fold_name, parse
 from supcon.config.settings import Settings
 
-__all__ = ["Call", "Settings", "parse"]
+__all__ = ["FULL", "Call", "Settings", "fold_name", "parse"]

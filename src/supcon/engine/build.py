@@ -50,7 +50,8 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
         + head_groups(contrast.values(), options.lr, options.weight_decay)
     )
     memory = Memory(model, options.memory, options.momentum) if options.memory else None
-    objective = ContrastivePretraining(options, len(experiment.classes), data.held_out_features, memory)
+    held_out = data.held_out_features if data.watches else None
+    objective = ContrastivePretraining(options, len(experiment.classes), held_out, memory)
     return Training(encoder, model, objective, loader, sampler, optimizer)
 
 
@@ -83,6 +84,8 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         groups = []
         model = nn.ModuleDict({"encoder": nn.Identity(), "classifier": classifier})
     optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
-    held_out = data.held_out_score if options.mode == "full" else data.held_out_feature_score(encoder)
+    held_out = None
+    if data.watches:
+        held_out = data.held_out_score if options.mode == "full" else data.held_out_feature_score(encoder)
     objective = Classification(options, settings.pretrain, data.sampling_prior.to(device), held_out)
     return Training(encoder, model.to(device), objective, loader, sampler, optimizer)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from supcon.augment import RandomView
+from supcon.config import fold_name
 from supcon.data import (
     Batch,
     FixedViews,
@@ -53,6 +54,11 @@ class FoldData:
         shuffled = np.random.default_rng(0).permutation(held_out)
         self._watched = np.sort(shuffled[:MONITOR_ROWS])
         self._watched_labels = experiment.labels[self._watched]
+
+    @property
+    def watches(self) -> bool:
+        """Whether there are held-out rows to watch: none where the model is of all rows."""
+        return len(self._watched) > 0
 
     @property
     def natural_prior(self) -> Tensor:
@@ -160,7 +166,9 @@ class FoldData:
         rows = self.train_rows if kept is None else self.train_rows[kept]
         loader = fixed_loader(self._plain(rows), self._settings.predict.batch_size, self._workers)
         precision = self._settings.train.precision
-        return evaluate(encoder, loader, len(loader), self._device, precision, f"features fold {self.fold}")[:, 0]
+        return evaluate(encoder, loader, len(loader), self._device, precision, f"features fold {fold_name(self.fold)}")[
+            :, 0
+        ]
 
     def held_out_features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
         """Return features [Q, width] and labels [Q] of the watched held-out rows."""

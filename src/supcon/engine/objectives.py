@@ -28,9 +28,9 @@ class ContrastivePretraining:
     """
 
     def __init__(
-        self, settings: PretrainSettings, classes: int, held_out: HeldOut, memory: Memory | None = None
+        self, settings: PretrainSettings, classes: int, held_out: HeldOut | None, memory: Memory | None = None
     ) -> None:
-        """Take `held_out` to watch the kNN score of rows that the fold never trains on."""
+        """Take `held_out` to watch the kNN score of rows that the fold never trains on, where there are such rows."""
         self._settings, self._classes, self._held_out = settings, classes, held_out
         self._memory = memory
         self._mixer = Mixer(settings.mixup, settings.cutmix)
@@ -63,6 +63,8 @@ class ContrastivePretraining:
         """Return the kNN macro-F1 of held-out rows among the epoch's training features, and their geometry."""
         bank, bank_labels = (torch.cat(part) for part in zip(*self._bank, strict=True))
         self._bank.clear()
+        if self._held_out is None:
+            return {}
         queries, labels = self._held_out(model["encoder"])
         queries = queries.to(bank.device)
         score = knn_macro_f1(bank, bank_labels, queries, labels, self._classes)
@@ -89,9 +91,9 @@ class Classification:
         settings: FinetuneSettings,
         contrast: PretrainSettings,
         prior: Tensor,
-        held_out_score: Callable[[nn.ModuleDict], float],
+        held_out_score: Callable[[nn.ModuleDict], float] | None,
     ) -> None:
-        """Take the class shares `prior` [C] that batches are drawn with, and the monitor of held-out rows."""
+        """Take the class shares `prior` [C] that batches are drawn with, and the monitor of held-out rows, if any."""
         self._settings, self._contrast, self._held_out_score = settings, contrast, held_out_score
         self._adjustment = settings.logit_adjustment * prior.log()
         self._mixer = Mixer(settings.mixup, settings.cutmix)
@@ -123,8 +125,8 @@ class Classification:
         return images * (3 + (self._chunks(images) > 1)) / 3
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
-        """Return the macro-F1 of held-out rows."""
-        return {"held_out_macro_f1": self._held_out_score(model)}
+        """Return the macro-F1 of held-out rows, where there are any."""
+        return {} if self._held_out_score is None else {"held_out_macro_f1": self._held_out_score(model)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: all state is the model's."""

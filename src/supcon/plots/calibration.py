@@ -23,19 +23,21 @@ def reliability(before: ReliabilityBins, after: ReliabilityBins | None = None, t
         rows, colour = bins.count > 0, COLOURS[number]
         points = bins.confidence[rows], bins.accuracy[rows]
         upper.plot(*points, linewidth=1.2, alpha=0.5, color=colour)
+        size = 15 + 75 * np.sqrt(bins.count[rows] / bins.count.max(initial=1))
+        face = colour if number == 0 else "white"
         handles[name] = upper.scatter(
-            *points, s=15 + 75 * np.sqrt(bins.count[rows] / bins.count.max()), marker="os"[number], color=colour,
-            facecolors=colour if number == 0 else "white", linewidths=1.4, zorder=3,
-        )  # fmt: skip
+            *points, s=size, marker="os"[number], color=colour, facecolors=face, linewidths=1.4, zorder=3
+        )
         width = np.diff(bins.edges) / (len(series) + 0.2)
         lower.bar(bins.edges[:-1] + number * width, bins.count, width, align="edge", color=colour, alpha=0.85)
     upper.set_xlim(-0.02, 1.02)
     upper.set_ylim(-0.03, 1.03)
-    lower.set_yscale("log")
-    lower.set_ylim(bottom=0.7)
-    lower.yaxis.set_major_locator(LogLocator(10, numticks=5))
-    lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    lower.yaxis.set_minor_locator(NullLocator())
+    if before.count.any():
+        lower.set_yscale("log")
+        lower.set_ylim(bottom=0.7)
+        lower.yaxis.set_major_locator(LogLocator(10, numticks=5))
+        lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        lower.yaxis.set_minor_locator(NullLocator())
     label(upper, y="accuracy")
     label(lower, x="confidence", y="rows")
     legend(figure, handles, most=20)

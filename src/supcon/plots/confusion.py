@@ -110,7 +110,7 @@ def _draw_overview(figure: Figure, axes: Axes, matrix: Matrix, classes: Sequence
     right = np.diag(_blocks(np.diag(np.diag(shares)), block))
     on_diagonal = np.eye(len(errors), dtype=bool) & (errors == 0)
     _image(figure, axes, np.where(on_diagonal, np.diag(right), errors), on_diagonal)
-    ticks = np.unique(np.linspace(0, len(shares) - 1, min(_TICKS, len(shares))).round().astype(int))
+    ticks = np.arange(0, len(shares), -(-len(shares) // _TICKS))
     axes.set_yticks(ticks / block, [written(classes[order[tick]], 16) for tick in ticks], fontsize=SMALL - 1)
     axes.set_xticks([])
     label(axes, title=f"{len(shares)} classes, clustered" + (f", in blocks of {block}" if block > 1 else ""))

@@ -56,7 +56,8 @@ def corruption_heat(scores: Mapping[str, Severities], metric: str = "macro-F1", 
     figure = new_figure(0.7 + 0.3 * max(len(names), 1), title)
     axes = panels(figure)[0, 0]
     axes.grid(False)
-    axes.imshow(values[order], cmap=_LOW, aspect="auto", vmin=0, vmax=1)
+    if values.size:
+        axes.imshow(values[order], cmap=_LOW, aspect="auto", vmin=0, vmax=1)
     name_rows(axes, [names[number] for number in order])
     axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.set_xticks(range(len(severities)), [str(severity) for severity in severities])

@@ -52,16 +52,16 @@ def score_intervals(
     handles = {}
     for number, (kind, scores) in enumerate(series.items()):
         rows = [row for row, name in enumerate(names) if name in scores]
-        score, low, high = np.array([scores[names[row]] for row in rows], float).reshape(-1, 3).T
+        values, low, high = np.array([scores[names[row]] for row in rows], float).reshape(-1, 3).T
         places = np.array(rows) + (number - (len(series) - 1) / 2) * 0.6 / len(series)
         handles[kind] = axes.errorbar(
-            score, places, xerr=np.stack([score - low, high - score]).clip(0), fmt="o" if number == 0 else "s",
+            values, places, xerr=np.stack([values - low, high - values]).clip(0), fmt="o" if number == 0 else "s",
             markersize=5 if number == 0 else 4, capsize=2, elinewidth=1.4, color=COLOURS[number % len(COLOURS)],
             markerfacecolor=None if number == 0 else "white",
         )  # fmt: skip
-    for row, name in enumerate(names):
-        if name in next(iter(series.values()), {}):
-            beside(axes, row, f"{series[next(iter(series))][name][0]:.4f}", COLOURS[0])
+    for name, (score, _, _) in next(iter(series.values()), {}).items():
+        if np.isfinite(score):
+            beside(axes, names.index(name), f"{score:.4f}", COLOURS[0])
     label(axes, x=metric + (f"; {note}" if note else ""))
     if len(series) > 1:
         legend(figure, handles)

@@ -21,7 +21,8 @@ from supcon.images.cache import ImageCache
 from supcon.metrics.f1 import Scores
 from supcon.metrics.label_errors import LabelErrors, label_errors
 from supcon.metrics.metric import Metric, Prediction
-from supcon.predictions import Embeddings, read_embeddings, read_out_of_fold
+from supcon.predictions import Embeddings, read_embeddings
+from supcon.runs import RunLogits, read_out_of_fold, read_runs
 from supcon.scores import ScoreTable, score_table
 from supcon.survey import remembered_copies
 
@@ -91,11 +92,10 @@ class Run:
         """The folds that hold them out, [rows]."""
         return self.experiment.fold[self.rows]
 
-    @cached_property
+    @property
     def groups(self) -> Labels | None:
         """Their group numbers, [rows]; None where all rows are alone."""
-        groups = self.experiment.groups
-        return None if groups is None else groups[self.rows]
+        return self.experiment.scored_groups
 
     @property
     def unit(self) -> str:
@@ -107,12 +107,16 @@ class Run:
         """Numbers of the folds."""
         return range(self.experiment.call.settings.data.folds)
 
+    @property
+    def blended(self) -> list[str]:
+        """The runs that this one blends; none where it is trained."""
+        return self.experiment.call.settings.tune.runs
+
     def fold_folder(self, fold: int) -> Path:
-        """Return where a fold's files lie. Raises `Missing` where the run has none."""
-        folder = self.folder / f"fold{fold}"
-        if not folder.is_dir():
+        """Return where a fold's files lie. Raises `Missing` where the run is a blend and has none."""
+        if self.blended:
             raise Missing(f"Run {self.name} has no folds of its own: it blends other runs, whose reports show theirs.")
-        return folder
+        return self.experiment.call.fold_folder(fold)
 
     @cached_property
     def decision(self) -> dict[str, Any]:
@@ -128,16 +132,21 @@ class Run:
     @cached_property
     def table(self) -> ScoreTable:
         """Scores a fold and pooled, with intervals."""
-        return score_table(self.experiment, self.decision)
+        return score_table(self.experiment, self.decision, self.runs)
+
+    @cached_property
+    def runs(self) -> list[RunLogits]:
+        """What the decision is made from: this run's predictions, or those of the runs that it blends."""
+        return read_runs(self.experiment)
 
     @cached_property
     def logits(self) -> Logits:
-        """Out-of-fold logits, [rows, views, classes]."""
+        """Out-of-fold logits, [rows, views, classes]; of a blend one view, weighed by the rules of the other folds."""
         return read_out_of_fold(self.experiment)
 
     @cached_property
     def log_probabilities(self) -> LogProbabilities:
-        """Out-of-fold, all views merged, nothing tuned, [rows, classes]."""
+        """Out-of-fold, all views merged, [rows, classes]."""
         return merge_views(self.logits, 1.0)
 
     @cached_property
@@ -248,16 +257,14 @@ def open_run(call: Call) -> Run:
         named = ", ".join(known[:_NAMED_RUNS]) + (", ..." if len(known) > _NAMED_RUNS else "")
         raise UserError(f"no run is called {call.run} in {runs}" + (f", which has {named}" if known else ""))
     experiment = load_experiment(call)
-    decided = (call.run_folder / "decision.json").exists()
-    if not decided or (call.run_folder / "fold0").exists():  # a blend has a decision and no folds
-        experiment.stage("tune").require()
+    experiment.stage("tune").require()
     return Run(experiment)
 
 
 def cross_fitted(run: Run) -> LogProbabilities:
     """Return each fold's log-probabilities by the rule that the other folds made, [rows, classes]."""
-    predicted = np.empty_like(run.log_probabilities)
+    predicted, logits = np.empty_like(run.log_probabilities), [one.out_of_fold for one in run.runs]
     for fold, rule in run.decision["fold_rules"].items():
         held_out = run.fold == int(fold)
-        predicted[held_out] = Rule.from_json(rule).predict_logits(run.logits[held_out], run.metric)
+        predicted[held_out] = Rule.from_json(rule).predict_runs([one[held_out] for one in logits], run.metric)
     return predicted

@@ -1,6 +1,6 @@
 """Sections on the scores: what the run is worth, and what views, folds and tuning each added to it."""
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 
@@ -48,41 +48,33 @@ def scores(run: Run) -> list[Block]:
 
 def gains(run: Run) -> list[Block]:
     """Show what views, tuning and folds each added."""
-    metric, views = run.metric, views_gain(run)
+    metric, views, untuned = run.metric, views_gain(run), run.decision["ladder"][0]
+    start, begin = (plain_score(run), "plain view") if views else (untuned["cross_fitted"], untuned["rung"])
     steps = [views] if views else []
     steps += [
         Gain(rung["rung"], rung["gain"], rung["standard_error"], rung["chosen"]) for rung in run.decision["ladder"][1:]
     ]
-    start = plain_score(run)
-    blocks: list[Block] = [
-        Text(
-            "From one model's plain view of a row, step by step. Tuning steps are judged cross-fitted, used where they"
-            " gain more than the standard error of their paired difference. Gains above 0 are better."
-        )
-    ]
-    if steps:
-        figure = ladder(
-            start,
-            [dataclasses.replace(step, value=metric.sign * step.value) for step in steps],
-            metric.title,
-            begin="plain view",
-        )
-        blocks.append(Figure(of_figure(figure, "What each step added")))
-    rows = [["plain view alone", f"{start:.4f}", "", ""]]
+    drawn = ladder(start, [replace(step, value=metric.sign * step.value) for step in steps], metric.title, begin=begin)
+    rows = [[begin, f"{start:.4f}", "", ""]]
     rows += [
         [step.name, f"{step.value:+.4f}", f"{step.standard_error:.4f}", "yes" if step.used else "no"] for step in steps
+    ]
+    blocks: list[Block] = [
+        Text(
+            "Step by step. Tuning is judged cross-fitted, and used where it gains more than the standard error of its"
+            " paired difference. Gains above 0 are better."
+        ),
+        Figure(of_figure(drawn, "What each step added")),
     ]
     if private := run.scores.get("private"):
         gain = metric.sign * (private["ensemble"]["score"] - private["single_mean"])
         rows.append(["all folds together (private labels)", f"{gain:+.4f}", "", "yes"])
     else:
-        blocks.append(
-            Text(
-                "What merging the folds' models adds shows on test rows alone: with an input/solution.csv `ensemble`"
-                " tells it."
-            )
-        )
+        blocks.append(Text("What merging the folds' models adds shows on test rows alone: input/solution.csv tells."))
     blocks.append(Table(["step", metric.title, "standard error", "used"], rows))
+    if run.blended:
+        weights = run.decision["rule"]["weights"].items()
+        blocks.append(Table(["run", "weight in the blend"], [[name, f"{weight:.3f}"] for name, weight in weights]))
     return blocks
 
 

@@ -95,8 +95,9 @@ def _epochs(run: Run) -> list[Point]:
 
 
 def _views(run: Run) -> list[Point]:
-    run.fold_folder(0)  # a blend has views of its members only
     gain = views_gain(run)
+    if run.blended:  # its members have views
+        return []
     if gain is None:
         line = "Only the plain view is predicted: --predict.views 4 and declared invariances (augment) add more."
     elif gain.value < -gain.standard_error:
