@@ -17,6 +17,7 @@ from supcon.scores import POOLED
 _PAIR_SHARE = 0.1  # of all errors, and at least
 _PAIR_ERRORS = 3  # rows, for a pair to be named
 _DEAR = 2.0  # times the mean cost, for a class to be named
+_RARE = 0.5  # times the median rows of a class, for one to be called rare
 _RISE = 0.003  # of the held-out score over the last fifth of the epochs, for more epochs to be worth a try
 _NLL_PART = 0.03  # of the log loss that a temperature saves, for it to be named
 
@@ -34,7 +35,7 @@ def _labels(run: Run) -> list[Point]:
     found = len(run.label_errors.rows)
     if not found:
         return []
-    line = f"{found:,} labels are probably wrong: look at them first, they cap every score."
+    line = f"{found:,} labels are doubtful: look at them first, wrong ones cap every score."
     return [Point(line, "Probable label errors")]
 
 
@@ -62,7 +63,7 @@ def _dear_class(run: Run) -> list[Point]:
         return []
     part = first["cost"] / table["cost"].sum()
     line = f"{first['support']:,} rows of {first['class']} cost {first['cost']:.4f}, {part:.0%} of all that is lost"
-    if first["support"] < table["support"].median():
+    if first["support"] < _RARE * table["support"].median():
         line += ": a rare class, so more images of it, or stronger --finetune.logit_adjustment, may pay"
     return [Point(f"{line}.", "Classes")]
 
