@@ -68,6 +68,8 @@ def fingerprint() -> str:
 
 
 def test_another_process_damages_alike() -> None:
-    code = "import sys; sys.path.insert(0, 'src'); from tests.corruptions.test_kinds import fingerprint as f; print(f())"
+    code = (
+        "import sys; sys.path.insert(0, 'src'); from tests.corruptions.test_kinds import fingerprint as f; print(f())"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == fingerprint()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,7 +58,7 @@ def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int)
     """Predict one fold's rows from the plain view, by the head and class means that its prediction uses."""
     started = time.time()
     settings = experiment.call.settings
-    predictor = Predictor(experiment, fold, stage.folder)
+    predictor = Predictor(_with_no_more_than_needed(experiment), fold, stage.folder)
     rows = sample_rows(experiment, fold, limit)
     dataset = DamagedRows(predictor.images, rows, experiment.prediction_side, settings.data.fit)
     predicted, _ = predictor.classify(dataset, stage.label)
@@ -66,6 +67,13 @@ def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int)
     write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": labels.astype(np.int32)})
     stage.finish(started)
     print(f"{stage.label}: {len(rows):,} rows in {len(STATES)} states, {time.time() - started:.0f} s", flush=True)
+
+
+def _with_no_more_than_needed(experiment: Experiment) -> Experiment:
+    """Leave out what costs a pass of the training rows: embeddings, and class means where the prediction has none."""
+    call = experiment.call
+    predict = replace(call.settings.predict, embeddings=0, prototypes=call.settings.predict.prototype_weight > 0)
+    return replace(experiment, call=replace(call, settings=replace(call.settings, predict=predict)))
 
 
 def sample_rows(experiment: Experiment, fold: int, limit: int) -> npt.NDArray[np.int64]:

@@ -142,7 +142,7 @@ class Run:
     @cached_property
     def logits(self) -> Logits:
         """Out-of-fold logits, [rows, views, classes]; of a blend one view, weighed by the rules of the other folds."""
-        return read_out_of_fold(self.experiment)
+        return read_out_of_fold(self.experiment) if self.blended else self.runs[0].out_of_fold
 
     @cached_property
     def log_probabilities(self) -> LogProbabilities:

@@ -46,7 +46,7 @@ def costs(run: Run) -> list[Block]:
     """Show the time and memory of every stage."""
     done = {stage: found for stage in _STAGES if (found := _done(run, stage))}
     if not done:
-        raise Missing(f"Run {run.name} keeps no times of its own: it blends other runs, whose reports show theirs.")
+        raise Missing(f"Run {run.name} keeps no times: its done.json files are gone.")
     seconds = {stage: {fold: _seconds(run, stage, fold, one) for fold, one in of.items()} for stage, of in done.items()}
     memory = {stage: known for stage, of in done.items() if (known := _known(of, "peak_memory_mb"))}
     rows = []
