@@ -33,7 +33,7 @@ def calibrations(standings: Standings) -> list[Block]:
             drawn = reliability(before, after, run.name)
             figures.append(Figure(of_figure(drawn, f"Reliability of {run.name}")))
     head = ["run", "temperature", "NLL", "NLL after", "ECE", "ECE after"]
-    return [Table(head, rows, "Out of fold, at the cross-fitted calibration temperature; lower is better"), *figures]
+    return [*figures, Table(head, rows, "Out of fold, at the cross-fitted calibration temperature; lower is better")]
 
 
 def qualities(standings: Standings) -> list[Block]:
@@ -70,7 +70,7 @@ def robustnesses(standings: Standings) -> list[Block]:
     (base, first), *_ = found.items()
     rows = [
         [name, f"{one.rows:,}", f"{one.clean:.4f}", f"{one.corruption_f1:.4f}", f"{one.mean_lost:.4f}",
-         f"{relative(one, first):.2f}"]
+         f"{relative(one, first):.2f}" if one.rows_a_fold == first.rows_a_fold else "other rows"]
         for name, one in found.items()
     ]  # fmt: skip
     curves = {name: curves_of(one) for name, one in found.items()}

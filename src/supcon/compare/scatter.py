@@ -36,9 +36,8 @@ def scatter(standings: Standings) -> list[Block]:
                 ]
                 for name, values in found.items()
             ]
-            caption = f"{score[0].upper()}{score[1:]}, a dot a {over}"
             blocks += [
-                Figure(of_figure(figure, f"Scores over {over}s"), caption),
+                Figure(of_figure(figure, f"Scores over {over}s")),
                 Table(["recipe", f"{over}s", "mean", "sd"], rows),
             ]
     return [

@@ -43,7 +43,7 @@ def paired_tests(standings: Standings) -> list[Block]:
     for number, name in enumerate(names[1:], 1):
         value, error = standings.gain(number)
         probability = standings.probability(number)
-        lines.append(Point(f"{name} is better than {first} with probability {probability:.2f}."))
+        lines.append(Point(f"{name} is better than {first} with probability {_shown(probability)}."))
         rows.append([name, f"{value:+.4f}", f"{error:.4f}", f"{value / max(error, 1e-9):+.1f}", f"{probability:.3f}"])
     blocks: list[Block] = [
         Points(lines),
@@ -61,6 +61,11 @@ def paired_tests(standings: Standings) -> list[Block]:
         ]
         blocks.append(Table(["better than", *names], cells, "Probability that the run of the line is better"))
     return blocks
+
+
+def _shown(probability: float) -> str:
+    """Return a probability as a finite number of samples tells it."""
+    return "above 0.99" if probability > 0.99 else "below 0.01" if probability < 0.01 else f"{probability:.2f}"
 
 
 def _private(scores: dict[str, Any]) -> str:

@@ -35,13 +35,13 @@ def _labels(run: Run) -> list[Point]:
     found = len(run.label_errors.rows)
     if not found:
         return []
-    line = f"{found:,} labels are doubtful: look at them first, wrong ones cap every score."
+    line = f"Doubtful labels: {found:,}. Look at them first, wrong ones cap every score."
     return [Point(line, "Probable label errors")]
 
 
 def _contradictions(run: Run) -> list[Point]:
     found = len(run.copies.contradictions)
-    line = f"{found:,} images have a copy with another label: one of the two is wrong."
+    line = f"Images with a copy that has another label: {found:,}. One of the two is wrong."
     return [Point(line, "Near-duplicates")] if found else []
 
 
@@ -76,9 +76,7 @@ def _odd_fold(run: Run) -> list[Point]:
     behind = sign * (rest - folds[worst].score)
     if behind <= 2 * folds[worst].standard_error:
         return []
-    line = (
-        f"{worst} is {behind:.4f} behind the others, over 2 standard errors: does it hold a kind of image of its own?"
-    )
+    line = f"F{worst[1:]} is {behind:.4f} behind the others, over 2 standard errors: does it hold images of its own kind?"
     return [Point(line, "Scores")]
 
 
@@ -127,7 +125,7 @@ def _test_rows(run: Run) -> list[Point]:
 
 def _known_test_rows(run: Run) -> list[Point]:
     found = len(run.copies.test_in_train)
-    line = f"{found:,} test images are copies of training images: scores of such rows say little."
+    line = f"Test images that are copies of training images: {found:,}. Scores of such rows say little."
     return [Point(line, "Near-duplicates")] if found else []
 
 
