@@ -15,6 +15,7 @@ FLOORS: list[set[str]] = [
     {"competition", "images", "augment", "views", "model", "decision", "host"},
     {"experiment", "survey", "budget"},
     {"data", "predictions"},
+    {"pseudo"},
     {"scores", "engine", "study"},
     {"bundle"},
 ]

@@ -1,5 +1,6 @@
 """One run's world without torch: the competition, its split, its images, and the state of its stages."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.artifacts.files import digest, sha256_file
+from supcon.artifacts.files import digest, read_json, sha256_file
 from supcon.artifacts.stage import StageRun
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
-from supcon.config import FULL, Call
+from supcon.config import FULL, Call, fold_name, parse
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
@@ -20,9 +21,11 @@ from supcon.metrics.metric import Metric, make_metric
 
 Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
 
+SPLIT = "folds/folds.csv"
 FULL_MODEL = "predict fold full"  # the ensemble's input that may be there or not
 
 STAGE_FILES = {
+    "pseudo": ("pseudo.csv",),
     "pretrain": ("encoder.safetensors",),
     "finetune": ("classifier.safetensors",),
     "predict": ("oof.npz", "test.npz"),
@@ -81,6 +84,10 @@ class Experiment:
     def training_rows_of(self, fold: int) -> Rows:
         """Return the row numbers that a fold's models are trained on."""
         return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
+
+    def other_folds(self, fold: int) -> list[int]:
+        """Return the folds whose held-out rows a fold's models are trained on; all of them for FULL."""
+        return [other for other in range(self.call.settings.data.folds) if other != fold]
 
     @cached_property
     def unscored(self) -> Rows:
@@ -160,13 +167,18 @@ class Experiment:
     def stage(self, name: str, fold: int | None = None) -> StageRun:
         """Return a stage of this run with its inputs; `UserError` when a stage before it is not done."""
         training = name in ("pretrain", "finetune")
-        inputs = {"folds/folds.csv": self._split_digest}
+        inputs = {SPLIT: self._split_digest}
         inputs |= {"training images": self._training_digest} if training else {"images": self.images_digest}
         settings = self.call.settings
         if name == "pretrain" and settings.pretrain.use_test:
             inputs["test images"] = self._test_digest
         if training and settings.model.weights:
             inputs["--model.weights"] = self._weights_digest
+        if name == "pseudo" and fold is not None:
+            for one in (fold, *self.other_folds(fold)):
+                inputs[f"predict fold {fold_name(one)} of run {settings.pseudo.run}"] = self._first_round_hash(one)
+        if training and settings.pseudo.run:
+            inputs["pseudo"] = self.stage("pseudo", fold).require()
         if name == "finetune" and settings.pretrain.epochs:
             inputs["pretrain"] = self.stage("pretrain", fold).require()
         if name == "predict":
@@ -180,6 +192,31 @@ class Experiment:
             inputs |= {FULL_MODEL: self.full_model} if self.full_model else {}
         files = STAGE_FILES[name] if (name, fold) != ("predict", FULL) else ("test.npz",)
         return StageRun(self.call, name, fold, files, inputs)
+
+    @cached_property
+    def first_round(self) -> "Experiment":
+        """The run that `pseudo.run` names, on this root's rows. Raises `UserError` where there is none."""
+        runs, calls = self.call.root / "runs", [self.call]
+        while run := calls[-1].settings.pseudo.run:
+            if run in [call.run for call in calls]:
+                raise UserError(f"--pseudo.run {run}: run {run} would learn from itself: name an earlier run")
+            if not (runs / run / "resolved.yaml").exists():
+                raise UserError(f"--pseudo.run {run}: {runs} has no run of that name: finish it first, or name another")
+            calls.append(parse("", ["--root", str(self.call.root), "--run", run]))
+        return dataclasses.replace(self, call=calls[1])
+
+    def _first_round_hash(self, fold: int) -> str:
+        """Return the hash of what the first round's model of `fold` predicts; `UserError` where it cannot be used."""
+        first = self.first_round
+        flag, path = f"--pseudo.run {first.call.run}", first.call.fold_folder(fold) / "predict.done.json"
+        if not path.exists():
+            raise UserError(
+                f"{flag}: fold {fold_name(fold)} of that run is not predicted: run its stages, the last with `python"
+                f" src/predict.py --run {first.call.run} --fold {fold_name(fold)}`, or name another run"
+            )
+        if read_json(path)["fingerprint"].get(f"input {SPLIT}") != self._split_digest:
+            raise UserError(f"{flag} was made on another split than the present {SPLIT}: name a run of this split")
+        return first.stage("predict", fold).require()
 
     @cached_property
     def full_model(self) -> str:
