@@ -11,6 +11,7 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   all        doctor, then the stages from folds to ensemble         ./run.sh all --config configs/demo.yaml
   doctor     what was understood of input/, how long it will take   ./run.sh doctor --time_budget 2h
   folds      split the training rows                                ./run.sh folds --data.folds 5
+  pseudo     labels for test rows by an earlier run, to train on    ./run.sh pseudo --run two --pseudo.run one
   pretrain   contrastive pre-training, one encoder a fold           ./run.sh pretrain --fold 0 1
   finetune   train the classifiers                                  ./run.sh finetune --fold 3
   predict    out-of-fold and test logits                            ./run.sh predict --fold 3
@@ -79,6 +80,7 @@ case "$command" in
     setup requirements.txt
     stage doctor --quick "$@"
     stage make_folds "$@"
+    stage pseudo "$@"
     stage pretrain "$@"
     stage finetune "$@"
     stage predict "$@"
@@ -89,7 +91,7 @@ case "$command" in
     setup requirements.txt
     case " $* " in *" --runs "*) stage tune "$@" ;; esac
     stage ensemble "$@" ;;
-  pretrain | finetune | predict | tune | doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
+  pseudo | pretrain | finetune | predict | tune | doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
   test-all) checks "$@" ;;

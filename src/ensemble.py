@@ -10,11 +10,11 @@ from supcon.competition.ledger import add_to_ledger
 from supcon.competition.sample import submission_rows
 from supcon.competition.submission import read_solution, write_submission
 from supcon.config import parse
-from supcon.decision.merge import merge_members
+from supcon.decision.merge import LogProbabilities, merge_members
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
-from supcon.runs import read_runs, renew_for_full, write_test
+from supcon.runs import RunLogits, read_runs, renew_for_full, write_test
 from supcon.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 
 
@@ -36,7 +36,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     rule = Rule.from_json(decision["rule"])
     runs = read_runs(experiment)
     members = list(zip(*(run.test for run in runs), strict=True))  # of each fold, the runs' models
-    full = [rule.merge([run.full for run in runs if run.full is not None])] if experiment.full_model else []
+    full = full_models(rule, runs)
     merged, exponent = merge_members([rule.merge(models) for models in members], beside=full)
     predicted = rule.predict(merged, experiment.metric)
     table = score_table(experiment, decision, runs)
@@ -72,6 +72,13 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
         print(share_line(shares))
     print(table.text() + (private.text(table) if private else ""))
     print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
+
+
+def full_models(rule: Rule, runs: Sequence[RunLogits]) -> list[LogProbabilities]:
+    """Return what the models on all rows predict together, where each run that counts has one: one element, or none."""
+    if any(run.full is None and weight > 0 for run, weight in zip(runs, rule.weights, strict=True)):
+        return []
+    return [rule.merge([run.test[0] if run.full is None else run.full for run in runs])]
 
 
 def share_line(shares: Mapping[str, tuple[float, float]], most: int = 10) -> str:

@@ -8,6 +8,7 @@ import finetune
 import make_folds
 import predict
 import pretrain
+import pseudo
 import tune
 from supcon.config.options import OptionsParser
 from supcon.errors import UserError, run_stage
@@ -18,7 +19,7 @@ from supcon.study.read import read_study
 from supcon.study.report import write_report
 from supcon.study.runs import Runs
 
-STAGES = {"pretrain": pretrain.main, "finetune": finetune.main, "predict": predict.main}
+STAGES = {"pseudo": pseudo.main, "pretrain": pretrain.main, "finetune": finetune.main, "predict": predict.main}
 
 
 def main(argv: Sequence[str] | None = None) -> None:

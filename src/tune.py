@@ -13,8 +13,9 @@ import numpy as np
 from supcon.artifacts.files import digest, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
+from supcon.decision.merge import Logits, LogProbabilities, merge_views
 from supcon.errors import UserError, run_stage
-from supcon.experiment import Experiment, load_experiment
+from supcon.experiment import Experiment, Rows, load_experiment
 from supcon.runs import RunLogits, read_runs, write_out_of_fold
 
 if TYPE_CHECKING:
@@ -41,15 +42,13 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     metric, rows, runs = experiment.metric, experiment.scored_rows, read_runs(experiment)
     print_runs(experiment, runs)
     logits, true, fold = [run.out_of_fold for run in runs], experiment.labels[rows], experiment.fold[rows]
-    goal, kept = Goal(metric, experiment.call.settings.tune, experiment.unscored), kept_study(stage)
+    blends, kept = bool(experiment.call.settings.tune.runs), kept_study(stage)
+    goal = Goal(metric, experiment.call.settings.tune, experiment.unscored, second_round=len(runs) > 1 and not blends)
     groups, processes = experiment.scored_groups, available_processes()
     decision = Decider(logits, true, fold, goal, groups=groups, kept=kept, processes=processes).decide()
 
-    if experiment.call.settings.tune.runs:
-        merged = np.empty((len(rows), len(experiment.classes)))
-        for number, rule in decision.fold_rules.items():
-            merged[fold == number] = rule.merge([each[fold == number] for each in logits])
-        write_out_of_fold(experiment, merged)
+    if blends:
+        write_out_of_fold(experiment, merged_by_fold(decision, logits, fold))
     write_trials(stage.folder / "trials.csv", kept, [rung.rung for rung in decision.ladder])
     scores = {
         "metric": metric.name,
@@ -79,6 +78,15 @@ def kept_study(stage: StageRun) -> "Kept":
     return Kept(str(journal), stage.call.run, settings.workers)
 
 
+def merged_by_fold(decision: "Decision", logits: Sequence[Logits], fold: Rows) -> LogProbabilities:
+    """Return what each fold's rule, made on the other folds, makes of its rows, [rows, classes]."""
+    merged = np.empty((len(fold), logits[0].shape[2]))
+    for number, rule in decision.fold_rules.items():
+        rows = fold == number
+        merged[rows] = rule.merge([each[rows] for each in logits])
+    return merged
+
+
 def described(experiment: Experiment, runs: Sequence[RunLogits], decision: "Decision") -> dict[str, object]:
     """Return what decision.json says beside the scores."""
     from supcon.decision.calibration import calibration_factor
@@ -102,8 +110,6 @@ def print_runs(experiment: Experiment, runs: Sequence[RunLogits]) -> None:
     metric, true = experiment.metric, experiment.labels[experiment.scored_rows]
     if len(runs) < 2:
         return
-    from supcon.decision.merge import merge_views
-
     for run in runs:
         score = metric.score(true, metric.untuned(merge_views(run.out_of_fold, 1.0)))
         print(f"tune: run {run.name} alone, untuned: out-of-fold {metric.title} {score:.4f}")

@@ -16,6 +16,7 @@ FLOORS: list[set[str]] = [
     {"experiment", "survey", "budget"},
     {"data", "predictions"},
     {"runs"},
+    {"pseudo"},
     {"scores", "engine", "study"},
     {"bundle", "corruptions"},
     {"report"},

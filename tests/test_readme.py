@@ -46,7 +46,7 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
     if name in OF_THEIR_OWN:
         OF_THEIR_OWN[name](["--root", str(tmp_path), *flags])
         return
-    per_fold = name in ("pretrain", "finetune", "predict")
+    per_fold = name in ("pseudo", "pretrain", "finetune", "predict")
     file_help = "a file" if name == "check" else ""
     parse("", ["--root", str(tmp_path), *flags], per_fold=per_fold, file_help=file_help)
 

@@ -55,7 +55,7 @@ def test_every_stage_script_has_a_command_and_help() -> None:
         result = run(command, "--help")
         assert result.returncode == 0
         assert "--finetune.contrastive_weight" in result.stdout
-        assert ("--fold " in result.stdout) == (command in ("pretrain", "finetune", "predict"))
+        assert ("--fold " in result.stdout) == (command in ("pseudo", "pretrain", "finetune", "predict"))
 
 
 @pytest.mark.parametrize("command", OWN_OPTIONS)

@@ -1,5 +1,6 @@
 """One run's world without torch: the competition, its split, its images, and the state of its stages."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.artifacts.files import digest, sha256_file
+from supcon.artifacts.files import digest, read_json, sha256_file
 from supcon.artifacts.runs import SPLIT, FinishedRun, find_run
 from supcon.artifacts.stage import StageRun
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
-from supcon.config import FULL, Call
+from supcon.config import FULL, Call, fold_name, parse
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
@@ -24,6 +25,7 @@ Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
 FULL_MODEL = "predict fold full"  # the ensemble's input that may be there or not
 
 STAGE_FILES = {
+    "pseudo": ("pseudo.csv",),
     "pretrain": ("encoder.safetensors",),
     "finetune": ("classifier.safetensors",),
     "predict": ("oof.npz", "test.npz", "embeddings.npz"),
@@ -87,6 +89,10 @@ class Experiment:
     def training_rows_of(self, fold: int) -> Rows:
         """Return the row numbers that a fold's models are trained on."""
         return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
+
+    def other_folds(self, fold: int) -> list[int]:
+        """Return the folds whose held-out rows a fold's models are trained on; all of them for FULL."""
+        return [other for other in range(self.call.settings.data.folds) if other != fold]
 
     @cached_property
     def unscored(self) -> Rows:
@@ -173,6 +179,11 @@ class Experiment:
             inputs["test images"] = self._test_digest
         if training and settings.model.weights:
             inputs["--model.weights"] = self._weights_digest
+        if name == "pseudo" and fold is not None:
+            for one in (fold, *self.other_folds(fold)):
+                inputs[f"predict fold {fold_name(one)} of run {settings.pseudo.run}"] = self._first_round_hash(one)
+        if training and settings.pseudo.run:
+            inputs["pseudo"] = self.stage("pseudo", fold).require()
         if name == "finetune" and settings.pretrain.epochs:
             inputs["pretrain"] = self.stage("pretrain", fold).require()
         if name == "predict":
@@ -188,36 +199,65 @@ class Experiment:
         return StageRun(self.call, name, fold, files, inputs)
 
     @cached_property
-    def full_model(self) -> str:
-        """Hash of what the model of `--fold full` predicts; empty without one, or with an outdated one, which is told.
+    def first_round(self) -> "Experiment":
+        """The run that `pseudo.run` names, on this root's rows. Raises `UserError` where there is none."""
+        runs, calls = self.call.root / "runs", [self.call]
+        while run := calls[-1].settings.pseudo.run:
+            if run in [call.run for call in calls]:
+                raise UserError(f"--pseudo.run {run}: run {run} would learn from itself: name an earlier run")
+            if not (runs / run / "resolved.yaml").exists():
+                raise UserError(f"--pseudo.run {run}: {runs} has no run of that name: finish it first, or name another")
+            calls.append(parse("", ["--root", str(self.call.root), "--run", run]))
+        return dataclasses.replace(self, call=calls[1])
 
-        Of a blend: of what those of all its runs predict, where each has one.
+    def _first_round_hash(self, fold: int) -> str:
+        """Return the hash of what the first round's model of `fold` predicts; `UserError` where it cannot be used."""
+        first = self.first_round
+        flag, path = f"--pseudo.run {first.call.run}", first.call.fold_folder(fold) / "predict.done.json"
+        if not path.exists():
+            raise UserError(
+                f"{flag}: fold {fold_name(fold)} of that run is not predicted: run its stages, the last with `python"
+                f" src/predict.py --run {first.call.run} --fold {fold_name(fold)}`, or name another run"
+            )
+        if read_json(path)["fingerprint"].get(f"input {SPLIT}") != self.split_digest:
+            raise UserError(f"{flag} was made on another split than the present {SPLIT}: name a run of this split")
+        return first.stage("predict", fold).require()
 
-        The ensemble takes it when it is there, so no stage needs it.
+    @cached_property
+    def runs(self) -> list[FinishedRun]:
+        """The runs that the decision is made from: this one, after its first round where there is one, or a blend's.
+
+        Raises `UserError` where one is unknown, unfinished or of another split.
         """
-        if self.call.settings.tune.runs:
-            hashes = [run.full for run in self.runs]
-            return digest(hashes) if all(hashes) else ""
+        root, settings = self.call.root, self.call.settings
+        others = settings.tune.runs or [settings.pseudo.run] * bool(settings.pseudo.run)
+        found = [find_run(root, name, settings.data.folds, self.split_digest) for name in others]
+        return found if settings.tune.runs else [*found, self.own_run]
+
+    @cached_property
+    def own_run(self) -> FinishedRun:
+        """What this run's own models predict. Raises `UserError` while a fold is missing."""
+        folds = range(self.call.settings.data.folds)
+        hashes = {f"predict fold {fold}": self.stage("predict", fold).require() for fold in folds}
+        folders = tuple(self.call.fold_folder(fold) for fold in folds)
+        weight = self.call.settings.predict.prototype_weight
+        return FinishedRun(self.call.run, self.call.run_folder, hashes, folders, weight, self._own_full_model)
+
+    @property
+    def full_model(self) -> str:
+        """Hash of what the models of `--fold full` predict, which the ensemble takes where they are; empty if none."""
+        hashes = [run.full for run in self.runs]
+        return digest(hashes) if any(hashes) else ""
+
+    @cached_property
+    def _own_full_model(self) -> str:
         if not (self.call.fold_folder(FULL) / "predict.done.json").exists():
             return ""
         try:
             return self.stage("predict", FULL).require()
-        except UserError as error:
+        except UserError as error:  # no stage needs it
             print(f"the full model is left out: {error}", flush=True)
             return ""
-
-    @cached_property
-    def runs(self) -> list[FinishedRun]:
-        """The runs that the decision is made from: those that are blended, or this run alone."""
-        settings = self.call.settings
-        if settings.tune.runs:
-            return [
-                find_run(self.call.root, name, settings.data.folds, self.split_digest) for name in settings.tune.runs
-            ]
-        hashes = {f"predict fold {one}": self.stage("predict", one).require() for one in range(settings.data.folds)}
-        folder, weight = self.call.run_folder, settings.predict.prototype_weight
-        folders = tuple(folder / f"fold{one}" for one in range(settings.data.folds))
-        return [FinishedRun(self.call.run, folder, hashes, folders, weight, self.full_model)]
 
     @cached_property
     def split_digest(self) -> str:

@@ -47,7 +47,13 @@ def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
         full = read_blended([run.folder / "full" / "test.npz"], test_ids, classes, weight) if run.full else None
         return RunLogits(run.name, oof, test, full)
     except UserError as error:
-        raise error if len(experiment.runs) == 1 else UserError(f"run {run.name}: {error}") from None
+        raise error if run.name == experiment.call.run else UserError(f"run {run.name}: {error}") from None
+
+
+def read_test_of(experiment: Experiment, fold: int) -> Logits:
+    """Return the logits of the test rows by one fold's model, [rows, views, classes]."""
+    file, weight = experiment.call.fold_folder(fold) / "test.npz", experiment.call.settings.predict.prototype_weight
+    return read_blended([file], experiment.competition.test["id"], experiment.classes, weight)
 
 
 def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
@@ -133,7 +139,7 @@ def write_tables(experiment: Experiment) -> None:
     folds = range(experiment.call.settings.data.folds)
     if not all((experiment.call.run_folder / f"fold{fold}" / "predict.done.json").exists() for fold in folds):
         return
-    (run,) = read_runs(experiment)
+    run = _read_run(experiment.own_run, experiment)
     write_out_of_fold(experiment, merge_views(run.out_of_fold, 1.0))
     beside = [] if run.full is None else [merge_views(run.full, 1.0)]
     write_test(experiment, merge_members([merge_views(logits, 1.0) for logits in run.test], beside)[0])

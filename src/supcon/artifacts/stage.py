@@ -28,6 +28,7 @@ Fingerprint = dict[str, Any]  # flat: setting or input -> value
 
 # The settings each stage's result depends on: whole sections, or single keys.
 _DEPENDS: dict[str, tuple[str, ...]] = {
+    "pseudo": ("pseudo",),
     "pretrain": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "pretrain"),
     "finetune": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "finetune"),
     "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
@@ -186,7 +187,7 @@ class StageRun:
     def _set_aside(self) -> None:
         logs = (f"{self.name}.csv", f"tensorboard/{self.name}")
         names = (*self.files, *logs, self.done_file.name, self.started_file.name, f"{self.name}.checkpoint.pt")
-        there = [self.folder / name for name in names if (self.folder / name).exists()]
+        there = [self.folder / name for name in dict.fromkeys(names) if (self.folder / name).exists()]
         if there:
             where = self.call.run_folder / "old" / f"{self.label.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
             while where.exists():

@@ -1,5 +1,7 @@
 """Values that no run can use are refused before anything is written."""
 
+import os
+
 from supcon.config.settings import Settings
 from supcon.errors import UserError
 
@@ -19,6 +21,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "augment.erase": (0, 1),
     "model.drop_path": (0, 0.9),
     "model.dropout": (0, 0.9),
+    "pseudo.share": (0.001, 1),
+    "pseudo.min_confidence": (0, 1),
     "pretrain.epochs": (0, 100_000),
     "pretrain.views": (1, 64),
     "pretrain.temperature": (1e-3, 100),
@@ -76,6 +80,12 @@ _BOUNDS: dict[str, tuple[float, float]] = {
 }
 
 
+def check_run_name(flag: str, run: str) -> None:
+    """Raise `UserError` for a run that can be no folder below runs/."""
+    if run in ("", ".", "..", "old") or "/" in run or "\\" in run or len(os.fsencode(run)) > 200:
+        raise UserError(f"{flag} {run[:200]!r} is not a folder name: use letters, digits, '-' and '_', at most 200")
+
+
 def check(settings: Settings) -> None:
     """Raise `UserError` for a value out of bounds or for settings that exclude each other."""
     for key, (smallest, largest) in _BOUNDS.items():
@@ -84,6 +94,8 @@ def check(settings: Settings) -> None:
         if not smallest <= value <= largest:
             raise UserError(f"--{key} {value} is out of bounds: {smallest:g} to {largest:g}")
     finetune, pretrain = settings.finetune, settings.pretrain
+    if settings.pseudo.run:
+        check_run_name("--pseudo.run", settings.pseudo.run)
     if settings.model.weights and not settings.model.pretrained:
         raise UserError(
             "--model.weights is not read with --model.pretrained false: set it to true, or leave weights out"

@@ -15,7 +15,7 @@ import jsonargparse
 import yaml
 
 from supcon.config.builtin_mark import holds_builtin, is_empty
-from supcon.config.check import check
+from supcon.config.check import check, check_run_name
 from supcon.config.settings import Settings
 from supcon.errors import UserError
 
@@ -84,8 +84,7 @@ def parse(
     root = absolute("--root", where.root) if where.root else REPOSITORY
     config = _find_config(where.config) if where.config else _default_config(root)
     run, stem = where.run or config.stem, config.stem
-    if run in ("", ".", "..", "old") or "/" in run or "\\" in run or len(os.fsencode(run)) > 200:
-        raise UserError(f"--run {run[:200]!r} is not a folder name: use letters, digits, '-' and '_', at most 200")
+    check_run_name("--run", run)
 
     config_settings = _flatten(_load_yaml(config))
     _apply(parser, config_settings, config)

@@ -91,6 +91,18 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
+class PseudoSettings:
+    """A second round: both training stages also learn the test rows that an earlier run's models are sure of."""
+
+    run: str = ""
+    """The earlier run, on the same split; empty: none. Each fold learns what that run's model of the fold says."""
+    share: float = 0.5
+    """Part of the test rows of each predicted class that get a label, the surest first, at least one row."""
+    min_confidence: float = 0.5
+    """Smallest probability of a label, calibrated on held-out rows of the other folds."""
+
+
+@dataclass(frozen=True)
 class PretrainSettings:
     """Supervised contrastive pre-training of the encoder."""
 
@@ -274,6 +286,7 @@ class Settings:
     augment: AugmentSettings = field(default_factory=AugmentSettings)
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
+    pseudo: PseudoSettings = field(default_factory=PseudoSettings)
     pretrain: PretrainSettings = field(default_factory=PretrainSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     predict: PredictSettings = field(default_factory=PredictSettings)

@@ -1,6 +1,10 @@
 """One fold's rows, as the loaders, samplers and monitors that the training stages need.
 
 Law 1 lives here: everything that trains is made from `train_rows`; held-out rows are only watched.
+
+Test rows with a pseudo-label are training rows: batches, their prior and the class means count them. Only the natural
+prior, under which the stored logits are log-odds, is without them: the shares that classes have in nature are told by
+the true labels, and not by how many rows of a class a model was sure of.
 """
 
 from collections.abc import Callable
@@ -28,6 +32,7 @@ from supcon.errors import UserError
 from supcon.experiment import Experiment, Rows
 from supcon.metrics.f1 import macro_f1
 from supcon.model.prototypes import ClassMeans
+from supcon.pseudo import read_pseudo
 from supcon.randomness import address
 from supcon.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled
 from supcon.views import prediction_views
@@ -48,8 +53,11 @@ class FoldData:
         self._images = experiment.open_training_images()
         self._plain_images = experiment.open_prediction_images()
         rows = experiment.training_rows_of(fold)
-        self.train_rows = _few_of_each(rows, experiment.labels, self._settings.data.shots, self._seed("shots"))
-        self.train_labels = experiment.labels[self.train_rows]
+        rows = _few_of_each(rows, experiment.labels, self._settings.data.shots, self._seed("shots"))
+        self._true_labels = experiment.labels[rows]
+        self._pseudo_rows, pseudo_labels = read_pseudo(experiment, fold)
+        self.train_rows = np.concatenate([rows, self._pseudo_rows])  # positions in the image cache
+        self.train_labels = np.concatenate([self._true_labels, pseudo_labels])
         held_out = experiment.rows_of(fold)
         shuffled = np.random.default_rng(0).permutation(held_out)
         self._watched = np.sort(shuffled[:MONITOR_ROWS])
@@ -62,9 +70,8 @@ class FoldData:
 
     @property
     def natural_prior(self) -> Tensor:
-        """Class shares of the training rows, [classes]."""
-        counts = np.bincount(self.train_labels, minlength=self._classes)
-        return torch.tensor(counts / counts.sum(), dtype=torch.float32)
+        """Class shares of the training rows with a true label, [classes]."""
+        return self._shares(self._true_labels)
 
     @property
     def unreadable_logits(self) -> Tensor:
@@ -77,7 +84,11 @@ class FoldData:
         if self._settings.finetune.mode == "full" and self._settings.finetune.batches == "pk":
             shares = self.pk_sampler("finetune").class_shares
             return torch.tensor(np.pad(shares, (0, self._classes - len(shares))), dtype=torch.float32)
-        return self.natural_prior
+        return self._shares(self.train_labels)
+
+    def _shares(self, labels: Rows) -> Tensor:
+        counts = np.bincount(labels, minlength=self._classes)
+        return torch.tensor(counts / counts.sum(), dtype=torch.float32)
 
     @property
     def log_odds_shift(self) -> Tensor:
@@ -111,12 +122,17 @@ class FoldData:
         return 2 if contrasts and views == 1 else 1
 
     def contrastive_sampler(self) -> BatchSampler:
-        """Return the pre-training stage's batches, with the test images where `pretrain.use_test` asks for them."""
+        """Return the pre-training stage's batches, with the unlabelled rows where `pretrain.use_test` asks for them."""
         sampler = self.pk_sampler("pretrain")
         if not self._settings.pretrain.use_test:
             return sampler
-        test_rows = len(self._experiment.readable_test_positions(self._images))
-        return WithUnlabelled(sampler, len(self.train_rows), test_rows, self._seed("pretrain test images"))
+        unlabelled = len(self._unlabelled_rows)
+        return WithUnlabelled(sampler, len(self.train_rows), unlabelled, self._seed("pretrain test images"))
+
+    @cached_property
+    def _unlabelled_rows(self) -> Rows:
+        """The test rows that have an image and no pseudo-label."""
+        return np.setdiff1d(self._experiment.readable_test_positions(self._images), self._pseudo_rows)
 
     def classifier_sampler(self) -> BatchSampler:
         """Return the batches that `finetune.batches` asks for."""
@@ -126,14 +142,13 @@ class FoldData:
         return NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune"))
 
     def contrastive_loader(self, sampler: BatchSampler) -> DataLoader[Batch]:
-        """Return random views of the training rows, then of the test rows, whose labels are numbers above the classes'.
+        """Return random views of the training rows, then of the unlabelled ones, as classes numbered above the others.
 
-        Only a `contrastive_sampler` draws the test rows.
+        Only a `contrastive_sampler` with `pretrain.use_test` draws the unlabelled rows.
         """
         options = self._settings.pretrain
-        test_positions = self._experiment.readable_test_positions(self._images)
-        rows = np.concatenate([self.train_rows, test_positions])
-        labels = np.concatenate([self.train_labels, self._classes + np.arange(len(test_positions))])
+        rows = np.concatenate([self.train_rows, self._unlabelled_rows])
+        labels = np.concatenate([self.train_labels, self._classes + np.arange(len(self._unlabelled_rows))])
         return self._random_views(rows, labels, sampler, options.views, options.strength, "pretrain")
 
     def classifier_loader(self, sampler: BatchSampler) -> DataLoader[Batch]:

@@ -1,5 +1,6 @@
 """How long the stages of a run will take, from a few timed batches of fold 0."""
 
+import dataclasses
 import time
 from dataclasses import dataclass
 
@@ -31,10 +32,25 @@ class Timing:
         training = self.pretrain_epoch * pretrain_epochs + self.finetune_epoch * finetune_epochs
         return training + self.finetune_start + self.predict
 
+    def longer_epochs(self, factor: float) -> "Timing":
+        """Return the timing with epochs of `factor` times the rows."""
+        return dataclasses.replace(
+            self, pretrain_epoch=factor * self.pretrain_epoch, finetune_epoch=factor * self.finetune_epoch
+        )
+
 
 def time_stages(experiment: Experiment) -> Timing:
-    """Time a few batches of each stage on fold 0: nothing is written, nothing is kept."""
+    """Time a few batches of each stage on fold 0: nothing is written, nothing is kept.
+
+    Rows with a pseudo-label lengthen epochs, but may not be known yet: as many are counted as `pseudo.share` allows.
+    """
     settings = experiment.call.settings
+    if settings.pseudo.run:
+        plain = dataclasses.replace(settings, pseudo=dataclasses.replace(settings.pseudo, run=""))
+        call = dataclasses.replace(experiment.call, settings=plain)
+        timing = time_stages(dataclasses.replace(experiment, call=call))
+        more = settings.pseudo.share * len(experiment.test_positions) / len(experiment.training_rows_of(0))
+        return timing.longer_epochs(1 + more)
     device = set_up_device(settings.machine)
     pretrain = 0.0
     if settings.pretrain.epochs:

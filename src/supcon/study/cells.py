@@ -16,6 +16,7 @@ from supcon.metrics.f1 import Labels, macro_f1
 from supcon.runs import read_out_of_fold
 from supcon.study.runs import Cell
 
+TRAINING = ("pretrain", "finetune")  # the stages that have epochs
 FAILURE = "study-failed.json"  # in the fold's folder: why the cell has no score, and with which settings
 
 
@@ -54,7 +55,9 @@ class Results:
 
 def stages_of(settings: Settings) -> tuple[str, ...]:
     """Return the stages that make a cell, in order."""
-    return ("pretrain", "finetune", "predict") if settings.pretrain.epochs else ("finetune", "predict")
+    pseudo = ("pseudo",) if settings.pseudo.run else ()
+    pretrain = ("pretrain",) if settings.pretrain.epochs else ()
+    return (*pseudo, *pretrain, "finetune", "predict")
 
 
 def finished(experiment: Experiment, fold: int) -> bool:
@@ -70,19 +73,18 @@ def finished(experiment: Experiment, fold: int) -> bool:
 def read_scores(experiment: Experiment, fold: int) -> Scores:
     """Score a finished cell by its oof.npz."""
     rows = experiment.rows_of(fold)
-    names = stages_of(experiment.call.settings)
-    stages = [experiment.stage(name, fold) for name in names]
+    stages = {name: experiment.stage(name, fold) for name in stages_of(experiment.call.settings)}
     log_probabilities = merge_views(read_out_of_fold(experiment, [fold]), 1.0)
     true = experiment.labels[rows]
-    epochs = [_epochs(stage) for stage in stages[:-1]]
+    epochs = {name: _epochs(stages[name]) for name in stages if name in TRAINING}
     return Scores(
         true,
         log_probabilities.argmax(axis=1),
         -log_probabilities[np.arange(len(rows)), true],
         len(experiment.classes),
-        sum(passes for passes, _ in epochs),
+        sum(passes for passes, _ in epochs.values()),
         # done.json counts from the last resumption, the CSV all epochs but nothing beside them
-        sum(max(_seconds(stage), seconds) for stage, (_, seconds) in zip(stages, [*epochs, (0.0, 0.0)], strict=True)),
+        sum(max(_seconds(stage), epochs.get(name, (0.0, 0.0))[1]) for name, stage in stages.items()),
     )
 
 

@@ -37,7 +37,7 @@ class Play:
     """A study in play."""
 
     def __init__(self, study: Study, runs: Runs, stages: Mapping[str, Stage], *, force: bool = False) -> None:
-        """Take the mains of pretrain, finetune and predict; `force` redoes what failed or was made otherwise."""
+        """Take the mains of the stages of a cell; `force` redoes what failed or was made otherwise."""
         self._study, self._runs, self._stages, self._force = study, runs, stages, force
         self.results = Results()
         self._trained = 0

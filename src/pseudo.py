@@ -1,0 +1,42 @@
+"""Give test rows the labels that an earlier run is sure of, for a second round of training (`pseudo.run` names it)."""
+
+import time
+from collections.abc import Sequence
+
+from supcon.artifacts.files import write_csv
+from supcon.artifacts.stage import StageRun
+from supcon.config import fold_name, parse
+from supcon.errors import run_stage
+from supcon.experiment import Experiment, load_experiment
+from supcon.pseudo import FILE, pseudo_labels
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stage for the folds asked for; nothing where no run is named, as in most runs of `all`."""
+    call = parse(__doc__ or "", argv, per_fold=True)
+    if not call.settings.pseudo.run:
+        return
+    experiment = load_experiment(call)
+    for fold in experiment.folds:
+        stage = experiment.stage("pseudo", fold)
+        if stage.ready():
+            label_fold(experiment, stage, fold)
+
+
+def label_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
+    """Write one fold's labels: pseudo.csv."""
+    started = time.time()
+    labels, temperature = pseudo_labels(experiment, fold)
+    write_csv(stage.folder / FILE, labels)
+    counts = labels["label"].value_counts()
+    stage.finish(started, temperature=temperature, classes={name: int(counts[name]) for name in sorted(counts.index)})
+    surety = f", at {labels['confidence'].min():.3f} or more" if len(labels) else ""
+    print(
+        f"{stage.label}: {len(labels)} of {len(experiment.test_positions)} test rows, {len(counts)} classes, by fold"
+        f" {fold_name(fold)} of run {experiment.call.settings.pseudo.run}{surety} (temperature {temperature:.3f})",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

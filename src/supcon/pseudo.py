@@ -1,0 +1,76 @@
+"""Labels for test rows by an earlier run, fold by fold: what a second round may learn without a leak (law 1).
+
+Fold k's labels are what the first round's model of fold k says, which never saw a label of fold k's held-out rows. The
+other folds' models did, so they have no say, but for one number: the temperature, which is fitted to the other folds'
+held-out rows, as fold k's cross-fitted decision is.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from supcon.artifacts.files import read_csv
+from supcon.decision.calibration import calibration_temperature
+from supcon.decision.merge import LogProbabilities, merge_views
+from supcon.errors import UserError
+from supcon.experiment import Experiment, Rows
+from supcon.runs import read_out_of_fold, read_test_of
+
+FILE = "pseudo.csv"  # of each fold: id, label, confidence
+
+
+def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, float]:
+    """Return a fold's labels of test rows (id, label, confidence), and the temperature of their confidence.
+
+    Rows without a readable image get none.
+    """
+    first, settings = experiment.first_round, experiment.call.settings.pseudo
+    others = experiment.other_folds(fold)
+    true = experiment.labels[np.isin(experiment.fold, others)]
+    temperature = calibration_temperature(read_out_of_fold(first, others), true)
+    log_probabilities = merge_views(read_test_of(first, fold), temperature)
+
+    readable = experiment.readable_test_positions(experiment.open_training_images()) - len(experiment.split)
+    rows = readable[surest(log_probabilities[readable], settings.share, settings.min_confidence)]
+    chosen = log_probabilities[rows]
+    labels = [experiment.classes[label] for label in chosen.argmax(axis=1)]
+    confidence = np.exp(chosen.max(axis=1)).round(6)
+    ids = experiment.competition.test["id"].to_numpy()[rows]
+    return pd.DataFrame({"id": ids, "label": labels, "confidence": confidence}), temperature
+
+
+def surest(log_probabilities: LogProbabilities, share: float, min_confidence: float) -> Rows:
+    """Return the rows whose likeliest class is surest, ascending: the same `share` of each class that is predicted.
+
+    `log_probabilities` [rows, classes]. Frequent and easy classes are predicted with more confidence than rare and hard
+    ones: one threshold for all would take nearly nothing but them, and training on it would drown the others. At least
+    one row of each predicted class is taken, none below `min_confidence`. Equally sure: the earlier row.
+    """
+    predicted = log_probabilities.argmax(axis=1)
+    others = np.where(np.arange(log_probabilities.shape[1]) == predicted[:, None], -np.inf, log_probabilities)
+    doubt = np.logaddexp.reduce(others, axis=1)  # log(1 - confidence): tells rows apart whose confidence rounds to 1
+    taken = np.zeros(len(predicted), bool)
+    for label in np.unique(predicted):
+        rows = np.flatnonzero(predicted == label)
+        count = int(np.ceil(share * len(rows) - 1e-9))  # 0.1 of 30 is 3, not 4
+        taken[rows[np.argsort(doubt[rows], kind="stable")[:count]]] = True
+    return np.flatnonzero(taken & (log_probabilities.max(axis=1) >= np.log(max(min_confidence, 1e-300))))
+
+
+def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, npt.NDArray[np.int64]]:
+    """Return a fold's test rows with such labels, as positions in the image cache, and their class numbers.
+
+    None where `pseudo.run` is empty. Raises `UserError` where the file has other rows or classes than the competition.
+    """
+    if not experiment.call.settings.pseudo.run:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    path = experiment.call.fold_folder(fold) / FILE
+    table = read_csv(path)
+    position = dict(zip(experiment.competition.test["id"], experiment.test_positions.tolist(), strict=True))
+    number = {name: place for place, name in enumerate(experiment.classes)}
+    try:
+        positions = [position[name] for name in table["id"]]
+        labels = [number[name] for name in table["label"]]
+    except KeyError as error:
+        raise UserError(f"{path}: {error} is no test row, class or column: run src/pseudo.py with --force") from None
+    return np.array(positions, dtype=np.int64), np.array(labels, dtype=np.int64)

@@ -1,0 +1,261 @@
+"""A second round on pseudo-labels: fold k learns what the first round's fold k says, and no label of its own rows."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from supcon.artifacts.files import read_csv, read_npz, write_npz
+from supcon.config import FULL, parse
+from supcon.decision.merge import merge_views
+from supcon.engine.fold import FoldData
+from supcon.errors import UserError
+from supcon.experiment import Experiment, load_experiment
+from supcon.study.cells import finished as finished_cell
+from supcon.study.cells import read_scores, stages_of
+from tests.conftest import REPOSITORY, TINY, run_command, run_stage
+from tests.stages.test_laws import permute_held_out_labels
+
+ONE = "cross_entropy"
+TWO = ("--run=two", f"--pseudo.run={ONE}", "--pseudo.min_confidence=0")
+TRAINING = ("pretrain", "finetune", "predict")
+MADE = ("pseudo.csv", "oof.npz", "test.npz")
+
+
+@pytest.fixture
+def first(finished: Path, tmp_path: Path) -> Path:
+    """A root whose first round is finished, to be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "root"))
+
+
+def second_round(root: Path, *flags: str) -> None:
+    for stage in ("pseudo", *TRAINING):
+        run_stage(stage, root, *TWO, *flags)
+
+
+def folder(root: Path, fold: int, run: str = "two") -> Path:
+    return root / "runs" / run / f"fold{fold}"
+
+
+def made(root: Path, fold: int) -> list[bytes]:
+    return [(folder(root, fold) / name).read_bytes() for name in MADE]
+
+
+def experiment_of(root: Path, *flags: str) -> Experiment:
+    config = ["--config", str(REPOSITORY / "configs/cross_entropy.yaml")]
+    return load_experiment(parse("", ["--root", str(root), *config, *TINY, *TWO, *flags], per_fold=True))
+
+
+def let_round_one_stand(root: Path) -> None:
+    """Let the first round's files count as made with the present labels, as they would be by another fold's reading."""
+    digest = experiment_of(root).split_digest
+    for path in (root / "runs" / ONE).rglob("*.done.json"):
+        content = json.loads(path.read_text())
+        content["fingerprint"]["input folds/folds.csv"] = digest
+        path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("batches", ["natural", "pk"])
+def test_the_labels_of_held_out_rows_change_no_byte_of_the_second_round(first: Path, batches: str) -> None:
+    results = []
+    for attempt in ("first", "second"):
+        second_round(first, "--fold=1", f"--finetune.batches={batches}", "--pretrain.epochs=1", "--finetune.epochs=4")
+        results.append(made(first, fold=1))
+        shutil.move(first / "runs" / "two", first / attempt)
+        permute_held_out_labels(first, fold=1)
+        let_round_one_stand(first)
+    assert len(read_csv(first / "second" / "fold1" / "pseudo.csv")) >= 3
+    assert results[0] == results[1]
+
+
+def noisy(path: Path) -> None:
+    """Change every logit of a prediction file."""
+    content = read_npz(path)
+    noise = np.random.default_rng(5).normal(0, 3, content["logits"].shape).astype(np.float32)
+    write_npz(path, {**content, "logits": content["logits"] + noise})
+
+
+def test_a_folds_labels_follow_from_its_own_models_test_rows_and_no_other_folds(first: Path) -> None:
+    run_stage("pseudo", first, *TWO, "--fold=1")
+    before = (folder(first, 1) / "pseudo.csv").read_bytes()
+
+    def labels_with_noise_in(fold: int, name: str) -> bytes:
+        path = folder(first, fold, ONE) / name
+        shutil.copy(path, first / "kept.npz")
+        noisy(path)
+        run_stage("pseudo", first, *TWO, "--fold=1", "--force")
+        shutil.copy(first / "kept.npz", path)
+        return (folder(first, 1) / "pseudo.csv").read_bytes()
+
+    assert labels_with_noise_in(0, "test.npz") == before
+    assert labels_with_noise_in(2, "test.npz") == before
+    assert labels_with_noise_in(1, "oof.npz") == before  # its held-out rows do not set the temperature
+    assert labels_with_noise_in(2, "oof.npz") != before
+    assert labels_with_noise_in(1, "test.npz") != before
+
+
+def test_the_file_holds_the_same_share_of_each_predicted_class(first: Path) -> None:
+    run_stage("pseudo", first, *TWO, "--pseudo.share=0.6")
+    for fold in range(3):
+        table = read_csv(folder(first, fold) / "pseudo.csv")
+        test = read_npz(folder(first, fold, ONE) / "test.npz")
+        done = json.loads((folder(first, fold) / "pseudo.done.json").read_text())
+        log_probabilities = merge_views(test["logits"], done["temperature"])
+        said = pd.Series(test["classes"][log_probabilities.argmax(axis=1)], index=test["ids"])
+        assert (said[table["id"]].to_numpy() == table["label"].to_numpy()).all()
+        expected = {str(name): int(np.ceil(0.6 * count)) for name, count in said.value_counts().items()}
+        assert dict(table["label"].value_counts()) == expected == done["classes"]
+        probability = pd.Series(np.exp(log_probabilities.max(axis=1)), index=test["ids"])
+        np.testing.assert_allclose(table["confidence"].astype(float), probability[table["id"]], atol=1e-6)
+
+
+def test_both_stages_learn_them_as_training_rows_and_the_natural_prior_does_not_count_them(first: Path) -> None:
+    second_round(first, "--fold=1", "--pseudo.share=0.5", "--finetune.epochs=4")
+    table = read_csv(folder(first, 1) / "pseudo.csv")
+    for stage, batch in (("pretrain", 12), ("finetune", 24)):
+        passes = pd.read_csv(folder(first, 1) / f"{stage}.csv")["passes"]
+        assert (passes == -(-(40 + len(table)) // batch) * batch).all()
+
+    experiment = experiment_of(first, "--pseudo.share=0.5", "--finetune.epochs=4")
+    data = FoldData(experiment, 1, torch.device("cpu"))
+    plain = FoldData(experiment_of(first, "--pseudo.run="), 1, torch.device("cpu"))
+    ids = [*experiment.split["id"], *experiment.competition.test["id"]]
+    assert data.train_rows[:40].tolist() == plain.train_rows.tolist()
+    assert [ids[row] for row in data.train_rows[40:]] == table["id"].to_list()
+    assert [experiment.classes[label] for label in data.train_labels[40:]] == table["label"].to_list()
+    assert torch.equal(data.natural_prior, plain.natural_prior)
+    shown = np.bincount(data.train_labels) / len(data.train_labels)
+    np.testing.assert_allclose(data.sampling_prior, shown, rtol=1e-6)
+    # logit_adjustment 1: what the head says is free of the batches' prior, and the natural one is all that is added
+    torch.testing.assert_close(data.log_odds_shift, data.natural_prior.log())
+    few = FoldData(experiment_of(first, "--data.shots=2"), 1, torch.device("cpu"))
+    assert len(few.train_rows) == 3 * 2 + len(table)
+
+
+def test_the_second_round_is_repeatable_and_its_labels_matter(first: Path) -> None:
+    results = []
+    for flags in ((), (), ("--pseudo.share=1",)):
+        second_round(first, "--fold=2", "--finetune.epochs=4", *flags)
+        results.append(made(first, fold=2))
+        shutil.rmtree(first / "runs" / "two")
+    assert results[0] == results[1]
+    assert all(one != other for one, other in zip(results[0], results[2], strict=True))
+
+
+def test_a_second_call_does_nothing_and_what_changes_in_the_first_round_stops_the_second(
+    first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    second_round(first, "--fold=0", "--finetune.epochs=4")
+    said = capsys.readouterr().out
+    assert "pseudo fold 0: 6 of 12 test rows, 3 classes, by fold 0 of run cross_entropy, at " in said
+    second_round(first, "--fold=0", "--finetune.epochs=4")
+    stages = ("pseudo", *TRAINING)
+    assert capsys.readouterr().out == "".join(f"{stage} fold 0: done already\n" for stage in stages)
+    with pytest.raises(UserError, match=r"pretrain fold 0 of run two was made otherwise: pseudo changed"):
+        run_stage("finetune", first, "--run=two", "--pseudo.run=", "--fold=0", "--finetune.epochs=4")
+    run_stage("pseudo", first, *TWO, "--fold=0", "--pseudo.share=0.8", "--force")
+    with pytest.raises(UserError, match=r"pretrain fold 0 of run two was made otherwise: pseudo changed"):
+        run_stage("pretrain", first, *TWO, "--pseudo.share=0.8", "--fold=0", "--finetune.epochs=4")
+    path = folder(first, 0, ONE) / "predict.done.json"
+    path.write_text(path.read_text().replace('"hash": "', '"hash": "0'))
+    with pytest.raises(UserError, match=r"made otherwise: predict fold 0 of run cross_entropy changed"):
+        run_stage("pseudo", first, *TWO, "--fold=0", "--pseudo.share=0.8")
+
+
+def test_unreadable_test_images_get_no_label(first: Path) -> None:
+    (first / "input" / "test" / "b004.png").write_bytes(b"")
+    shutil.rmtree(first / "runs")
+    flags = ("--data.bad_images=skip", "--pretrain.epochs=0", "--finetune.epochs=1")
+    for stage in ("finetune", "predict"):
+        run_stage(stage, first, *flags)
+    run_stage("pseudo", first, *TWO, *flags, "--fold=0", "--pseudo.share=1")
+    ids = set(read_csv(folder(first, 0) / "pseudo.csv")["id"])
+    assert ids == {f"b{number:03d}" for number in range(12)} - {"b004"}
+
+
+def test_the_full_model_learns_what_the_first_rounds_full_model_says(first: Path) -> None:
+    with pytest.raises(UserError, match=r"pseudo\.run cross_entropy: fold full of that run is not predicted: .*--fold"):
+        run_stage("pseudo", first, *TWO, "--fold=full")
+    for stage in TRAINING:
+        run_stage(stage, first, "--fold=full")
+    second_round(first, "--fold=full", "--finetune.epochs=2")
+    table = read_csv(first / "runs" / "two" / "full" / "pseudo.csv")
+    assert len(table) == 6
+    data = FoldData(experiment_of(first, "--finetune.epochs=2"), FULL, torch.device("cpu"))
+    assert len(data.train_rows) == 60 + 6
+
+
+def test_a_row_with_a_label_is_no_unlabelled_one_too(first: Path) -> None:
+    run_stage("pseudo", first, *TWO, "--fold=0")
+    run_stage("pretrain", first, *TWO, "--fold=0", "--pretrain.epochs=1", "--pretrain.use_test=true")
+    passes = pd.read_csv(folder(first, 0) / "pretrain.csv")["passes"]
+    assert passes.to_list() == [4 * 12 + 6]  # 46 labelled rows in batches of 12; 6 of the 12 test rows beside them
+
+
+def test_where_no_run_is_named_nothing_is_said_and_nothing_written(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stage("pseudo", root)
+    assert capsys.readouterr().out == ""
+    assert sorted(path.name for path in root.iterdir()) == ["input"]
+
+
+def test_a_run_that_cannot_give_labels_is_named(first: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run_command("pseudo", first, "--run=two", "--pseudo.run=nobody")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --pseudo.run nobody: ")
+    assert "has no run of that name: finish it first, or name another\n" in result.stderr
+    with pytest.raises(UserError, match=r"--pseudo\.run '\.\./x' is not a folder name"):
+        run_stage("pseudo", first, "--run=two", "--pseudo.run=../x")
+    with pytest.raises(UserError, match=r"--pseudo\.run cross_entropy: run cross_entropy would learn from itself"):
+        run_stage("pseudo", first, f"--pseudo.run={ONE}")
+    with pytest.raises(UserError, match=r"run `python src/pseudo\.py --fold 1` first"):
+        run_stage("finetune", first, *TWO, "--fold=1")
+    assert not (first / "runs" / "two").exists()
+
+    run_stage("pretrain", first, "--run=half")
+    with pytest.raises(UserError, match=r"--pseudo\.run half: fold 0 of that run is not predicted: .*--run half"):
+        run_stage("pseudo", first, "--run=two", "--pseudo.run=half")
+    path = first / "runs" / ONE / "resolved.yaml"
+    text = path.read_text()
+    run_stage("pseudo", first, *TWO)
+    path.write_text(text.replace("run: ''", "run: two"))
+    with pytest.raises(UserError, match=r"run two would learn from itself"):
+        run_stage("pseudo", first, *TWO)
+    path.write_text(text)
+    permute_held_out_labels(first, fold=1)
+    with pytest.raises(
+        UserError, match=r"--pseudo\.run cross_entropy was made on another split than the present folds"
+    ):
+        run_stage("pseudo", first, *TWO)
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_file_of_other_rows_is_named(first: Path) -> None:
+    run_stage("pseudo", first, *TWO, "--fold=0")
+    path = folder(first, 0) / "pseudo.csv"
+    path.write_text("id,label,confidence\na000,red,1\n")  # a training row
+    with pytest.raises(UserError, match=r"pseudo\.csv: 'a000' is no test row, class or column: .*--force"):
+        FoldData(experiment_of(first), 0, torch.device("cpu"))
+
+
+def test_a_study_makes_the_labels_of_a_cell_before_it_trains(first: Path) -> None:
+    experiment = experiment_of(first, "--finetune.epochs=2")
+    assert stages_of(experiment.call.settings) == ("pseudo", *TRAINING)
+    assert not finished_cell(experiment, 0)
+    second_round(first, "--fold=0", "--finetune.epochs=2")
+    assert finished_cell(experiment, 0)
+    passes = sum(pd.read_csv(folder(first, 0) / f"{stage}.csv")["passes"].sum() for stage in ("pretrain", "finetune"))
+    assert read_scores(experiment, 0).passes == passes
+
+
+def test_the_doctor_times_the_second_round_before_it_has_labels(
+    first: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stage("doctor", first, *TWO)
+    assert "all 3 folds about" in capsys.readouterr().out
+    assert not (first / "runs" / "two").exists()
