@@ -1,1 +1,1 @@
-"""Scores (`f1`, `metric`) and calibration; embeddings: `knn`, `geometry`, `quality`, `drift`; probable `label_errors`."""
+"""Scores (`f1`, `metric`), calibration and probable label errors; embeddings: `knn`, `geometry`, `quality`, `drift`."""
