@@ -18,6 +18,7 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
              these three: also one model on all rows, for ensemble  ./run.sh finetune --fold full
   tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
   ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
+             several runs: tune their blend too                     ./run.sh ensemble --run mix --runs a b c
   bundle     a folder and zip for a notebook without network        ./run.sh bundle --run demo
   check      does a file fit sample_submission.csv?                 ./run.sh check submissions/mine.csv
   download   fetch the host's files into an empty input/            ./run.sh download digit-recognizer
@@ -84,7 +85,11 @@ case "$command" in
     stage tune "$@"
     stage ensemble "$@" ;;
   folds) setup requirements.txt; stage make_folds "$@" ;;
-  pseudo | pretrain | finetune | predict | tune | ensemble | doctor | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
+  ensemble)
+    setup requirements.txt
+    case " $* " in *" --runs "*) stage tune "$@" ;; esac
+    stage ensemble "$@" ;;
+  pseudo | pretrain | finetune | predict | tune | doctor | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
   test-all) checks "$@" ;;

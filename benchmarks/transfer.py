@@ -17,7 +17,7 @@ from tests.decision.simulate import PRIOR, simulate  # noqa: E402
 
 from supcon.config.settings import TuneSettings  # noqa: E402
 from supcon.decision.crossfit import Decider  # noqa: E402
-from supcon.decision.merge import log_softmax, merge_members, merge_views  # noqa: E402
+from supcon.decision.merge import log_softmax, merge_members  # noqa: E402
 from supcon.decision.tune import Goal  # noqa: E402
 from supcon.metrics.f1 import macro_f1  # noqa: E402
 from supcon.metrics.metric import make_metric  # noqa: E402
@@ -44,9 +44,9 @@ def main() -> None:
 def one(strength: float, rows: int, seed: int, goal: Goal) -> tuple[float, float, float, float, str]:
     """Return the scores of one simulated competition."""
     (logits,), true = simulate(rows, strength, seed)
-    rule = Decider(logits, true, np.arange(rows) % 5, goal).decide().rule
+    rule = Decider([logits], true, np.arange(rows) % 5, goal).decide().rule
     members, fresh = simulate(10_000, strength, 1000 + seed, members=5)
-    merged = [merge_views(member, rule.temperature) for member in members]
+    merged = [rule.merge([member]) for member in members]
     sharpened, exponent = merge_members(merged)
     plain = log_softmax(np.mean(merged, axis=0))
     scores = [

@@ -1,7 +1,7 @@
 """Merge folds and views, decide, and write submissions/submission.csv with a ledger row and the table of scores."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from supcon.artifacts.files import digest, read_json, sha256_file, write_atomic, write_json
@@ -10,17 +10,17 @@ from supcon.competition.ledger import add_to_ledger
 from supcon.competition.sample import submission_rows
 from supcon.competition.submission import read_solution, write_submission
 from supcon.config import parse
-from supcon.decision.merge import merge_members, merge_views
+from supcon.decision.merge import merge_members
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
-from supcon.predictions import read_full, read_test, renew_for_full
+from supcon.runs import read_runs, renew_for_full, write_test
 from supcon.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
-    experiment = load_experiment(parse(__doc__, argv))
+    experiment = load_experiment(parse(__doc__, argv, blends=True))
     stage = experiment.stage("ensemble")
     renew_for_full(experiment, stage)
     restore_newest(stage)
@@ -34,19 +34,20 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     competition, classes = experiment.competition, experiment.classes
     decision = read_json(stage.folder / "decision.json")
     rule = Rule.from_json(decision["rule"])
-    members, full = read_test(experiment), read_full(experiment)
-    merged, exponent = merge_members(
-        [merge_views(logits, rule.temperature) for logits in members],
-        beside=[merge_views(logits, rule.temperature) for logits in full],
-    )
+    runs = read_runs(experiment)
+    members = list(zip(*(run.test for run in runs), strict=True))  # of each fold, the runs' models
+    full = [rule.merge([run.full for run in runs if run.full is not None])] if experiment.full_model else []
+    merged, exponent = merge_members([rule.merge(models) for models in members], beside=full)
     predicted = rule.predict(merged, experiment.metric)
-    table = score_table(experiment, decision)
+    table = score_table(experiment, decision, runs)
     solution = read_solution(competition.folder, competition)
 
     ids = competition.test["id"].to_list()
     rows = submission_rows(competition.sample, ids, classes, rule.decide(merged), rule.adjusted(merged))
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
+    if experiment.call.settings.tune.runs:
+        write_test(experiment, merged)
     for file in (path, newest):
         write_submission(file, competition, rows)
     add_to_ledger(path.with_name("ledger.csv"), ledger_row(stage, path, table))
@@ -54,8 +55,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     private = None
     if solution is not None:
         singles = [
-            Rule.from_json(decision["fold_rules"][str(fold)]).predict_logits(logits, experiment.metric)
-            for fold, logits in enumerate(members)
+            Rule.from_json(decision["fold_rules"][str(fold)]).predict_runs(models, experiment.metric)
+            for fold, models in enumerate(members)
         ]
         private = private_scores(solution, experiment, singles, predicted)
     shares = class_shares(classes, merged.argmax(axis=1), rule.decide(merged))
@@ -63,14 +64,23 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     write_json(stage.folder / "scores.json", {**scores, "exponent": exponent, "class_shares": shares})
     stage.finish(started, submission=path.name, sha256=sha256_file(path))
 
+    if len(runs) > 1:
+        print("ensemble: " + ", ".join(f"{run.name} {w:.3f}" for run, w in zip(runs, rule.weights, strict=True)))
     models = f"{len(members)} folds{' and the full model' if full else ''}"
     print(f"ensemble: {models} merged, sharpened by exponent {exponent:.3f}, decision {rule.rung}")
     if not experiment.metric.of_probabilities and rule.rung != "argmax":
-        print("class shares by argmax and by the decision: " + ", ".join(
-            f"{name} {before:.3f} {after:.3f}" for name, (before, after) in shares.items()
-        ))  # fmt: skip
+        print(share_line(shares))
     print(table.text() + (private.text(table) if private else ""))
     print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
+
+
+def share_line(shares: Mapping[str, tuple[float, float]], most: int = 10) -> str:
+    """Return the classes whose shares of the test rows the decision changes most, by argmax and by the decision."""
+    changed = {name: pair for name, pair in shares.items() if pair[0] != pair[1]}
+    shown = sorted(changed, key=lambda name: -abs(changed[name][1] - changed[name][0]))[:most]
+    line = ", ".join(f"{name} {changed[name][0]:.3f} -> {changed[name][1]:.3f}" for name in shown)
+    rest = f", and {len(changed) - most} more" if len(changed) > most else ""
+    return f"class shares by argmax -> by the decision: {line or 'unchanged'}{rest}"
 
 
 def restore_newest(stage: StageRun) -> None:

@@ -10,7 +10,8 @@ from supcon.config import FULL, parse
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, Rows, load_experiment
-from supcon.predictions import Predicted, write_predictions, write_tables
+from supcon.predictions import Predicted, write_predictions
+from supcon.runs import write_tables
 
 BLEND = "blend"  # of the head and the class means, as predict.prototype_weight says
 
@@ -98,7 +99,7 @@ def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[s
     metric, true = experiment.metric, experiment.labels[rows]
     weight = experiment.call.settings.predict.prototype_weight
     return {
-        name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))  # type: ignore[arg-type]  # its own kind
+        name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))
         for name, logits in {BLEND: blend(oof, weight), **oof}.items()
     }
 

@@ -1,67 +1,121 @@
-"""Tune the decision on out-of-fold predictions, as far as it helps on rows that had no part in it: decision.json."""
+"""Tune the decision on out-of-fold predictions, as far as it helps on rows that had no part in it: decision.json.
+
+With --runs the decision blends runs, and what it makes of the training rows is written as their own run's oof.csv.
+"""
 
 import dataclasses
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from supcon.artifacts.files import write_json
+import numpy as np
+
+from supcon.artifacts.files import digest, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
 from supcon.errors import UserError, run_stage
 from supcon.experiment import Experiment, load_experiment
-from supcon.predictions import read_out_of_fold
+from supcon.runs import RunLogits, read_runs, write_out_of_fold
+
+if TYPE_CHECKING:
+    from supcon.decision.crossfit import Decision
+    from supcon.decision.search import Kept
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
-    experiment = load_experiment(parse(__doc__, argv))
+    experiment = load_experiment(parse(__doc__, argv, blends=True))
     stage = experiment.stage("tune")
     if stage.ready():
         tune(experiment, stage)
 
 
 def tune(experiment: Experiment, stage: StageRun) -> None:
-    """Fit and judge the decision: decision.json."""
-    from supcon.decision.calibration import calibration_temperature
-    from supcon.decision.crossfit import Decider
-    from supcon.decision.tune import Goal
+    """Fit and judge the decision: decision.json and trials.csv; of a blend, oof.csv too."""
+    from supcon.decision.crossfit import Decider, available_processes
+    from supcon.decision.ladder import Goal
+    from supcon.decision.search import write_trials
 
     started = time.time()
-    metric, rows = experiment.metric, experiment.scored_rows
     check_form(experiment)
-    logits, true = read_out_of_fold(experiment), experiment.labels[rows]
-    goal = Goal(metric, experiment.call.settings.tune, experiment.unscored)
-    decision = Decider(logits, true, experiment.fold[rows], goal).decide()
+    metric, rows, runs = experiment.metric, experiment.scored_rows, read_runs(experiment)
+    print_runs(experiment, runs)
+    logits, true, fold = [run.out_of_fold for run in runs], experiment.labels[rows], experiment.fold[rows]
+    goal, kept = Goal(metric, experiment.call.settings.tune, experiment.unscored), kept_study(stage)
+    groups, processes = experiment.scored_groups, available_processes()
+    decision = Decider(logits, true, fold, goal, groups=groups, kept=kept, processes=processes).decide()
 
-    raw = decision.ladder[0].cross_fitted  # nothing is fitted on that rung
-    cross_fitted = metric.score(true, decision.predicted)
-    in_sample = metric.score(true, decision.rule.predict_logits(logits, metric))
-    scores = {"metric": metric.name, "cross_fitted": cross_fitted, "raw": raw, "in_sample": in_sample}
-    names = experiment.classes
-    labels = decision.predicted.argmax(axis=1) if metric.of_probabilities else decision.predicted
-    write_json(
-        stage.folder / "decision.json",
-        {
-            **scores,
-            "calibration_temperature": calibration_temperature(logits, true),
-            "rule": decision.rule.as_json(names),
-            "fold_rules": {str(fold): rule.as_json(names) for fold, rule in decision.fold_rules.items()},
-            "ladder": [dataclasses.asdict(rung) for rung in decision.ladder],
-            "cross_fitted_labels": {
-                name: names[label] for name, label in zip(experiment.split["id"].iloc[rows], labels, strict=True)
-            },
-        },
-    )
+    if experiment.call.settings.tune.runs:
+        merged = np.empty((len(rows), len(experiment.classes)))
+        for number, rule in decision.fold_rules.items():
+            merged[fold == number] = rule.merge([each[fold == number] for each in logits])
+        write_out_of_fold(experiment, merged)
+    write_trials(stage.folder / "trials.csv", kept, [rung.rung for rung in decision.ladder])
+    scores = {
+        "metric": metric.name,
+        "cross_fitted": metric.score(true, decision.predicted),
+        "raw": decision.ladder[0].cross_fitted,  # nothing is fitted on that rung
+        "in_sample": metric.score(true, decision.rule.predict_runs(logits, metric)),
+    }
+    write_json(stage.folder / "decision.json", {**scores, **described(experiment, runs, decision)})
     stage.finish(started, **scores)
+    print_ladder(decision)
+    print(
+        f"tune: decision {decision.rule.rung}, cross-fitted {metric.title} {scores['cross_fitted']:.4f}"
+        f" (raw {scores['raw']:.4f})",
+        flush=True,
+    )
+
+
+def kept_study(stage: StageRun) -> "Kept":
+    """Return where the searches over all rows are kept: a journal of this run's own, or the storage asked for."""
+    from supcon.decision.search import Kept
+
+    settings = stage.call.settings.tune
+    if settings.storage:  # shared: searches of other inputs must not mix with these
+        return Kept(settings.storage, f"{stage.call.run}-{digest(stage.fingerprint)[:8]}", settings.workers)
+    journal = stage.folder / "optuna.journal"
+    journal.unlink(missing_ok=True)
+    return Kept(str(journal), stage.call.run, settings.workers)
+
+
+def described(experiment: Experiment, runs: Sequence[RunLogits], decision: "Decision") -> dict[str, object]:
+    """Return what decision.json says beside the scores."""
+    from supcon.decision.calibration import calibration_factor
+
+    rows, classes, names = experiment.scored_rows, experiment.classes, [run.name for run in runs]
+    logits, true = [run.out_of_fold for run in runs], experiment.labels[rows]
+    labels = decision.predicted.argmax(axis=1) if experiment.metric.of_probabilities else decision.predicted
+    ids = experiment.split["id"].iloc[rows]
+    return {
+        "calibration_temperature": calibration_factor(lambda t: decision.untuned.at(t).merge(logits), true),
+        "rule": decision.rule.as_json(classes, names),
+        "untuned": decision.untuned.as_json(classes, names),
+        "fold_rules": {str(fold): rule.as_json(classes, names) for fold, rule in decision.fold_rules.items()},
+        "ladder": [dataclasses.asdict(rung) for rung in decision.ladder],
+        "cross_fitted_labels": {name: classes[label] for name, label in zip(ids, labels, strict=True)},
+    }
+
+
+def print_runs(experiment: Experiment, runs: Sequence[RunLogits]) -> None:
+    """Say what each of several runs scores alone, untuned."""
+    metric, true = experiment.metric, experiment.labels[experiment.scored_rows]
+    if len(runs) < 2:
+        return
+    from supcon.decision.merge import merge_views
+
+    for run in runs:
+        score = metric.score(true, metric.untuned(merge_views(run.out_of_fold, 1.0)))
+        print(f"tune: run {run.name} alone, untuned: out-of-fold {metric.title} {score:.4f}")
+
+
+def print_ladder(decision: "Decision") -> None:
+    """Say what each rung is worth."""
     for rung in decision.ladder:
         print(
             f"tune: {rung.rung:<11}  cross-fitted {rung.cross_fitted:.4f}  in-sample {rung.in_sample:.4f}"
             f"  gain {rung.gain:+.4f} +- {rung.standard_error:.4f}  {'kept' if rung.chosen else 'not used'}"
         )
-    print(
-        f"tune: decision {decision.rule.rung}, cross-fitted {metric.title} {cross_fitted:.4f} (raw {raw:.4f})",
-        flush=True,
-    )
 
 
 def check_form(experiment: Experiment) -> None:

@@ -9,13 +9,13 @@ from tests.conftest import REPOSITORY
 
 LIBRARY = REPOSITORY / "src" / "supcon"
 FLOORS: list[set[str]] = [
-    {"errors", "randomness"},
+    {"errors", "processes", "randomness"},
     {"config", "losses", "sampler", "metrics"},
     {"artifacts"},
     {"competition", "images", "augment", "views", "model", "decision", "host"},
     {"experiment", "survey", "budget"},
     {"data", "predictions"},
-    {"pseudo"},
+    {"runs", "pseudo"},
     {"scores", "engine", "study"},
     {"bundle"},
 ]

@@ -1,4 +1,4 @@
-"""A run's prediction files: logits of every view as npz, probabilities as CSV, rows joined by id (law 7)."""
+"""Prediction files of a fold: logits of every view as npz, rows joined by id (law 7)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,13 +8,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.artifacts.files import read_npz, write_csv, write_npz
-from supcon.artifacts.stage import StageRun
-from supcon.config import FULL
-from supcon.decision.merge import HEAD, PROTOTYPES, Logits, LogProbabilities, blend, merge_members, merge_views
+from supcon.artifacts.files import read_npz, write_npz
+from supcon.decision.merge import (
+    HEAD,
+    PROTOTYPES,
+    Logits,
+    blend,
+)
 from supcon.errors import UserError
-from supcon.experiment import FULL_MODEL, Experiment
 
+LEAST_PROBABILITY = 1e-12  # what a table's 0 is taken for
 Predicted = Mapping[str, Logits]  # HEAD and, where asked for, PROTOTYPES
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
@@ -30,48 +33,11 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
     write_npz(path, {"ids": names["ids"], **arrays, **names})
 
 
-def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None) -> Logits:
-    """Return the logits of all scored training rows, or of some folds', each by the model that never saw it.
-
-    [rows, views, classes], head and class means blended as `predict.prototype_weight` says.
-    """
-    folders = _fold_folders(experiment, folds)
-    rows = experiment.fold >= 0 if folds is None else np.isin(experiment.fold, folds)
-    ids = experiment.split["id"][rows]
-    return _join_blended([read_npz(folder / "oof.npz") for folder in folders], ids, experiment)
-
-
-def read_test(experiment: Experiment) -> list[Logits]:
-    """Return each fold's logits of the test rows, blended alike, in the order of sample_submission.csv."""
-    return [read_test_of(experiment, fold) for fold in range(experiment.call.settings.data.folds)]
-
-
-def read_full(experiment: Experiment) -> list[Logits]:
-    """Return the same of the model on all rows, where there is one that is up to date: one element, or none."""
-    return [read_test_of(experiment, FULL)] if experiment.full_model else []
-
-
-def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
-    """Let the ensemble be made anew, having said so, where all that changed is the model on all rows.
-
-    It was asked for by hand and may come late: that is a new submission, the one before keeps its file and ledger row.
-    """
-    if experiment.call.force or ensemble.changed() != [f"input {FULL_MODEL}"]:
-        return
-    print(f"ensemble: the full model is {'new' if experiment.full_model else 'gone'}: a new submission", flush=True)
-    ensemble.forget()
-
-
-def read_test_of(experiment: Experiment, fold: int) -> Logits:
-    """Return the logits of the test rows by one fold's model, [rows, views, classes]."""
-    content = read_npz(experiment.call.fold_folder(fold) / "test.npz")
-    return _join_blended([content], experiment.competition.test["id"], experiment)
-
-
-def _join_blended(parts: Sequence[Content], ids: pd.Series, experiment: Experiment) -> Logits:
-    weight = experiment.call.settings.predict.prototype_weight
+def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weight: float) -> Logits:
+    """Return the logits of `ids` out of a run's files, the class means blended in with `weight`."""
+    parts = [read_npz(file) for file in files]
     names = (HEAD, PROTOTYPES) if weight > 0 else (HEAD,)
-    return blend({name: join_rows(parts, ids, experiment.classes, name) for name in names}, weight)
+    return blend({name: join_rows(parts, ids, classes, name) for name in names}, weight)
 
 
 def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> Logits:
@@ -96,26 +62,3 @@ def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: 
         raise UserError(f"the prediction files do not hold every row once, first {odd[0]!r}: run predict with --force")
     logits: Logits = np.concatenate([part[by] for part in parts])[place.loc[list(ids)].to_numpy()]
     return logits
-
-
-def write_tables(experiment: Experiment) -> None:
-    """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted."""
-    if not all((folder / "predict.done.json").exists() for folder in _fold_folders(experiment)):
-        return
-    folder, classes = experiment.call.run_folder, experiment.classes
-    oof = merge_views(read_out_of_fold(experiment), 1.0)
-    members, full = ([merge_views(logits, 1.0) for logits in read(experiment)] for read in (read_test, read_full))
-    test, _ = merge_members(members, beside=full)
-    _write_probabilities(folder / "oof.csv", experiment.split["id"].iloc[experiment.scored_rows], oof, classes)
-    _write_probabilities(folder / "test.csv", experiment.competition.test["id"], test, classes)
-
-
-def _fold_folders(experiment: Experiment, folds: Sequence[int] | None = None) -> list[Path]:
-    folds = range(experiment.call.settings.data.folds) if folds is None else folds
-    return [experiment.call.fold_folder(fold) for fold in folds]
-
-
-def _write_probabilities(path: Path, ids: pd.Series, log_probabilities: LogProbabilities, classes: list[str]) -> None:
-    table = pd.DataFrame(np.exp(log_probabilities), columns=classes)
-    table.insert(0, "id", ids.to_numpy(), allow_duplicates=True)
-    write_csv(path, table)

@@ -1,4 +1,7 @@
-"""The table at the end of a run: raw and cross-fitted scores with intervals, and the private ones where known."""
+"""The table at the end of a run: raw and cross-fitted scores with intervals, and the private ones where known.
+
+Intervals are by bootstrap, over groups of rows where there are any: rows of a patient are right or wrong together.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,12 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from supcon.decision.merge import merge_views
 from supcon.decision.rule import Rule
 from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import Metric, Prediction, make_metric
-from supcon.predictions import read_out_of_fold
+from supcon.runs import RunLogits
 
 POOLED = "pooled"
 
@@ -76,16 +78,16 @@ class PrivateScores:
         )
 
 
-def score_table(experiment: Experiment, decision: Mapping[str, Any]) -> ScoreTable:
+def score_table(experiment: Experiment, decision: Mapping[str, Any], runs: Sequence[RunLogits]) -> ScoreTable:
     """Return the scores of a run's out-of-fold rows under its decision.json."""
-    logits, metric = read_out_of_fold(experiment), experiment.metric
+    logits, metric = [run.out_of_fold for run in runs], experiment.metric
     fold = experiment.fold[experiment.scored_rows]
-    raw = merge_views(logits, 1.0)
-    cross_fitted = np.empty_like(raw) if metric.of_probabilities else np.empty(len(raw), np.int64)
+    raw = Rule.from_json(decision["untuned"]).predict_runs(logits, metric)
+    cross_fitted = np.empty_like(raw)
     for number, rule in decision["fold_rules"].items():
         rows = fold == int(number)
-        cross_fitted[rows] = Rule.from_json(rule).predict_logits(logits[rows], metric)
-    return ScoreTable(metric.title, _by_fold(experiment, metric.untuned(raw)), _by_fold(experiment, cross_fitted))
+        cross_fitted[rows] = Rule.from_json(rule).predict_runs([each[rows] for each in logits], metric)
+    return ScoreTable(metric.title, _by_fold(experiment, raw), _by_fold(experiment, cross_fitted))
 
 
 def private_scores(
@@ -114,11 +116,17 @@ def _by_fold(experiment: Experiment, predicted: Prediction) -> dict[str, Score]:
     fold, true = experiment.fold[scored], experiment.labels[scored]
     rows = {f"fold {number}": fold == number for number in range(experiment.call.settings.data.folds)}
     rows[POOLED] = np.ones(len(predicted), bool)
-    return {name: _score(experiment, metric, true[mask], predicted[mask]) for name, mask in rows.items()}
+    groups = experiment.scored_groups
+    return {
+        name: _score(experiment, metric, true[mask], predicted[mask], None if groups is None else groups[mask])
+        for name, mask in rows.items()
+    }
 
 
-def _score(experiment: Experiment, metric: Metric, true: Labels, predicted: Prediction) -> Score:
+def _score(
+    experiment: Experiment, metric: Metric, true: Labels, predicted: Prediction, groups: Labels | None = None
+) -> Score:
     tune = experiment.call.settings.tune
-    (draws,) = metric.bootstrap(true, [predicted], tune.bootstrap, tune.seed)
+    (draws,) = metric.bootstrap(true, [predicted], tune.bootstrap, tune.seed, groups)
     low, high = np.percentile(draws, [2.5, 97.5])
     return Score(metric.score(true, predicted), float(low), float(high), float(draws.std()))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from supcon.config.settings import TuneSettings
 from supcon.decision.crossfit import Decider
-from supcon.decision.merge import merge_members, merge_views
+from supcon.decision.merge import merge_members
 from supcon.decision.tune import Goal
 from supcon.metrics.metric import MetricName, make_metric
 from tests.fuzz.budget import budget
@@ -31,11 +31,11 @@ def test_any_logits(data: st.DataObject) -> None:
     unscored = np.array(data.draw(st.lists(st.integers(0, 3), min_size=classes, max_size=classes)), np.int64)
     goal = Goal(metric, TuneSettings(trials=4, bootstrap=10), unscored)
 
-    decision = Decider(logits, true, fold, goal).decide()
+    decision = Decider([logits], true, fold, goal).decide()
 
     for step in decision.ladder:
         assert np.isfinite([step.in_sample, step.cross_fitted, step.gain, step.standard_error]).all()
-    merged, exponent = merge_members([merge_views(logits, decision.rule.temperature) for _ in range(folds)])
+    merged, exponent = merge_members([decision.rule.merge([logits]) for _ in range(folds)])
     assert np.isfinite(exponent)
     for predicted in (decision.predicted, decision.rule.predict(merged, metric)):
         if metric.of_probabilities:

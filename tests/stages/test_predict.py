@@ -13,7 +13,7 @@ from supcon.config import parse
 from supcon.decision.merge import log_softmax, merge_views
 from supcon.experiment import load_experiment
 from supcon.metrics.f1 import macro_f1
-from supcon.predictions import read_out_of_fold
+from supcon.runs import read_out_of_fold
 from tests.conftest import REPOSITORY, TINY, run_stage
 
 PART = "runs/cross_entropy/fold1"

@@ -31,7 +31,15 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "pretrain": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "pretrain"),
     "finetune": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "finetune"),
     "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
-    "tune": ("tune",),
+    "tune": (
+        "tune.metric",
+        "tune.runs",
+        "tune.trials",
+        "tune.seconds",
+        "tune.shrinkage",
+        "tune.bootstrap",
+        "tune.seed",
+    ),
     "ensemble": ("tune.metric", "tune.bootstrap", "tune.seed"),
 }
 _FROZEN_KEYS = ("data.test_size", "predict.batch_size")  # how features are computed

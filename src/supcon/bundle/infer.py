@@ -22,7 +22,7 @@ from supcon.competition.index import ImageIndex
 from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
 from supcon.competition.tables import write_table
 from supcon.config.settings import MachineSettings
-from supcon.decision.merge import HEAD, PROTOTYPES, Logits, blend, merge_views, row_entropies, sharpen
+from supcon.decision.merge import HEAD, PROTOTYPES, Logits, blend, row_entropies, sharpen
 from supcon.engine.device import set_up_device
 from supcon.engine.forward import forward_views
 from supcon.errors import UserError
@@ -84,7 +84,7 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
         for number, model in enumerate(models):
             logits = _logits(bundle, number, forward_views(model, views, device, bundle.settings.train.precision))
             logits[~readable] = bundle.unreadable_logits[number]
-            members.append(merge_views(logits, bundle.rule.temperature))
+            members.append(bundle.rule.merge([logits]))
         merged.append(np.mean(members, axis=0))
         entropies.append([row_entropies(member) for member in members[: bundle.settings.data.folds]])
     entropy = float(np.concatenate(entropies, axis=1).mean(axis=1).mean())

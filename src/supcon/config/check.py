@@ -70,6 +70,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "train.seed": (0, 2**32 - 1),
     "tune.seed": (0, 2**32 - 1),
     "tune.trials": (1, 1_000_000),
+    "tune.seconds": (0, 10_000_000),
+    "tune.workers": (1, 1024),
     "tune.shrinkage": (0, 100),
     "tune.bootstrap": (10, 1_000_000),
     "machine.workers": (-1, 1024),

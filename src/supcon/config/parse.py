@@ -24,6 +24,9 @@ FULL = -3  # `--fold full`, which no row has: nothing is held out, all but what 
 
 Flat = dict[str, Any]  # settings by dotted key
 _LONGEST = 1000  # characters of an error that quotes a value
+_RUNS_HELP = (
+    "blend these runs into the run NAME of --run: names below runs/, or folders with a run's oof.csv and test.csv"
+)
 _RESOLVED = {"config": str, "config_settings": dict, "settings": dict}  # what resolved.yaml holds
 
 
@@ -66,14 +69,15 @@ def parse(
     per_fold: bool = False,
     file_help: str = "",
     switches: Mapping[str, str] = MappingProxyType({}),
+    blends: bool = False,
 ) -> Call:
     """Parse a stage's command line.
 
-    `per_fold` adds `--fold K ...`, `file_help` a file to work on, `switches` (name -> help) options without a value.
-    Raises `UserError` for what it does not know.
+    `per_fold` adds `--fold K ...`, `file_help` a file to work on, `switches` (name -> help) options without a value,
+    `blends` the option `--runs A B ...`. Raises `UserError` for what it does not know.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _make_parser(description, per_fold, file_help, switches)
+    parser = _make_parser(description, per_fold, file_help, switches, blends)
     if "-h" in argv or "--help" in argv:
         parser.parse_args(argv)  # prints the help and exits
     where = _where(argv)
@@ -90,6 +94,8 @@ def parse(
         if not where.config:  # the run knows its own config
             stem, config_settings = content["config"], content["config_settings"]
         _apply(parser, _resolved_settings(content, config_settings), resolved)
+    elif blends and where.runs:
+        _apply_data_of(parser, root / "runs" / where.runs[0] / "resolved.yaml")
     namespace = _readable(lambda: parser.parse_args(argv))
     settings = Settings(
         **{part.name: getattr(parser.instantiate(namespace), part.name) for part in dataclasses.fields(Settings)}
@@ -97,6 +103,9 @@ def parse(
     if settings.model.weights:  # a later stage may start from another folder
         weights = str(absolute("--model.weights", settings.model.weights))
         settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
+    if blends and where.runs:
+        names = blended_runs(where, root)
+        settings = dataclasses.replace(settings, tune=dataclasses.replace(settings.tune, runs=names))
     check(settings)
     folds = sorted(set(namespace.fold or []), key=lambda fold: (fold == FULL, fold)) if per_fold else []
     given = frozenset(name for name in switches if namespace[name])
@@ -106,7 +115,30 @@ def parse(
     return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, file, given)
 
 
-def _make_parser(description: str, per_fold: bool, file_help: str, switches: Mapping[str, str]) -> _Parser:
+def blended_runs(where: argparse.Namespace, root: Path) -> list[str]:
+    """Return the runs of `--runs`, folders outside runs/ as absolute paths."""
+    if not where.run or where.run in where.runs:
+        raise UserError("--runs makes a run of its own: name it with --run, other than those it is made of")
+    names = [
+        name if (root / "runs" / name).is_dir() or not Path(name).is_dir() else str(absolute("--runs", name))
+        for name in where.runs
+    ]
+    if len(set(names)) < len(names):
+        raise UserError("--runs names a run twice: weights are found by themselves, name each once")
+    return names
+
+
+def _apply_data_of(parser: _Parser, resolved: Path) -> None:
+    """Take the settings that say how the host's files are read, and the metric, from another run."""
+    if resolved.exists():
+        settings = _flatten(_load_resolved(resolved)["settings"])
+        read = {key: value for key, value in settings.items() if key.startswith("data.") or key == "tune.metric"}
+        _apply(parser, read, resolved)
+
+
+def _make_parser(
+    description: str, per_fold: bool, file_help: str, switches: Mapping[str, str], blends: bool
+) -> _Parser:
     jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = _Parser(description=description, allow_abbrev=False)
     _add_where(parser)
@@ -120,6 +152,8 @@ def _make_parser(description: str, per_fold: bool, file_help: str, switches: Map
         )
     if file_help:
         parser.add_argument("file", metavar="FILE", nargs="?", help=file_help)  # required below: config files have none
+    if blends:
+        parser.add_argument("--runs", nargs="+", metavar="RUN", help=_RUNS_HELP)
     for name, explanation in switches.items():
         parser.add_argument(f"--{name}", action="store_true", help=explanation)
     parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
@@ -156,9 +190,10 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
 
 
 def _where(argv: list[str]) -> argparse.Namespace:
-    """Read the three options that say where the other settings come from."""
+    """Read the options that say where the other settings come from."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     _add_where(parser)
+    parser.add_argument("--runs", nargs="+", default=[])
     try:
         return parser.parse_known_args(argv)[0]
     except argparse.ArgumentError as error:

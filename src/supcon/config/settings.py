@@ -244,8 +244,17 @@ class TuneSettings:
 
     metric: Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"] = "macro_f1"
     """The host's metric: decisions are tuned for it and scores reported in it."""
+    runs: list[str] = field(default_factory=list)
+    """Runs to blend in place of the run's own folds, as --runs A B of tune and ensemble sets it."""
     trials: int = 100
     """Optuna trials of one search."""
+    seconds: float = 0.0
+    """Seconds of one search at most; the decision then depends on the machine's speed. 0: `trials` alone count."""
+    storage: str = ""
+    """Where the searches over all rows are kept for others to open or to share: an URL such as sqlite:///trials.db, or
+    the path of a journal file; default: runs/NAME/optuna.journal, made anew each time."""
+    workers: int = 1
+    """Processes that share each search over all rows; with more than 1 the decision depends on their timing."""
     shrinkage: float = 0.02
     """Cost in the metric of a mean squared log-threshold of 1: draws the thresholds toward none."""
     bootstrap: int = 1000

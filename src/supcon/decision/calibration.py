@@ -1,5 +1,7 @@
 """Negative log-likelihood, and the temperature and the clip that minimise it."""
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,10 +18,15 @@ def negative_log_likelihood(log_probabilities: LogProbabilities, true: npt.NDArr
 
 def calibration_temperature(logits: Logits, true: npt.NDArray[np.int64]) -> float:
     """Return the temperature in 0.05 .. 20 at which merged `logits` [rows, views, classes] have the smallest NLL."""
+    return calibration_factor(lambda temperature: merge_views(logits, temperature), true)
+
+
+def calibration_factor(merge: Callable[[float], LogProbabilities], true: npt.NDArray[np.int64]) -> float:
+    """Return the factor in 0.05 .. 20 for which what `merge` makes of it, [rows, classes], has the smallest NLL."""
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
-        lambda log_t: negative_log_likelihood(merge_views(logits, float(np.exp(log_t))), true),
+        lambda log_factor: negative_log_likelihood(merge(float(np.exp(log_factor))), true),
         bounds=(np.log(0.05), np.log(20)),
         method="bounded",
         options={"xatol": 1e-3},

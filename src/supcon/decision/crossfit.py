@@ -1,18 +1,29 @@
 """How far to tune, and what that is worth on rows that had no part in it (law 2)."""
 
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from supcon.decision.ladder import Goal, Path, path_to
 from supcon.decision.merge import Logits
 from supcon.decision.rule import Rule
-from supcon.decision.tune import Goal, fit_rule
+from supcon.decision.search import Kept
+from supcon.decision.tune import fit_rule
 from supcon.metrics.metric import Prediction
+from supcon.processes import worker_pool
 
 Labels = npt.NDArray[np.int64]
 Units = frozenset[int]
+Fit = tuple[Path, Units]  # which rule, on which rows
+
+_forked: "list[Decider]" = []  # in a worker process: what it fits for
 
 
 @dataclass(frozen=True)
@@ -32,9 +43,19 @@ class Decision:
     """The rule for the test rows, and for each fold the rule that the other folds made."""
 
     rule: Rule
+    untuned: Rule
     fold_rules: dict[int, Rule]
     ladder: list[RungScore]
     predicted: Prediction  # cross-fitted: class numbers [rows], or log-probabilities [rows, classes]
+
+
+@dataclass
+class _Climb:
+    """How far a set of rows has climbed."""
+
+    chosen: Path
+    best: Prediction  # of the rows, cross-fitted within them
+    ladder: list[RungScore]
 
 
 class Decider:
@@ -44,72 +65,141 @@ class Decider:
     halves.
     """
 
-    def __init__(self, logits: Logits, true: Labels, fold: Labels, goal: Goal) -> None:
-        """Take out-of-fold logits [rows, views, classes], class numbers [rows] and fold numbers [rows]."""
-        self._logits, self._true, self._goal = logits, true, goal
+    def __init__(
+        self,
+        runs: Sequence[Logits],
+        true: Labels,
+        fold: Labels,
+        goal: Goal,
+        *,
+        groups: Labels | None = None,
+        kept: Kept | None = None,
+        processes: int = 1,
+    ) -> None:
+        """Take each run's out-of-fold logits [rows, views, classes], class numbers, fold and group numbers [rows].
+
+        The searches over all rows are `kept`; the others are spread over `processes`, which changes no result.
+        """
+        self._runs, self._true, self._goal = runs, true, goal
+        self._groups, self._kept, self._processes = groups, kept, processes
         self._folds = sorted(np.unique(fold).tolist())
         self._unit = 2 * fold + _halves(true, fold)
-        self._rules: dict[tuple[str, Units], Rule] = {}
+        self._all = self._units(self._folds)
+        self._rules: dict[Fit, Rule] = {}
 
     def decide(self) -> Decision:
         """Choose the rung and fit the rule on all folds; and, for each fold, both on the other folds only."""
-        everything = self._units(self._folds)
-        rung, ladder = self._choose(everything)
+        others = {fold: self._all - self._units([fold]) for fold in self._folds}
+        climbs: dict[Units, _Climb] = {}
+        with self._pool() as pool, tqdm(desc="tune", unit="fit", leave=False, disable=None) as bar:
+            for rung in self._goal.rungs(len(self._runs)):
+                paths = {
+                    units: path_to(rung, climbs[units].chosen if climbs else ())
+                    for units in (self._all, *others.values())
+                }
+                self._fit_all(paths, pool, bar)
+                for units, path in paths.items():
+                    self._climb(climbs, units, path)
+        predicted = self._blank()
         fold_rules = {}
-        predicted = self._blank()
-        for fold in tqdm(self._folds, "tune", unit="fold", leave=False, disable=None):
-            held_out = self._units([fold])
-            others = everything - held_out
-            fold_rules[fold] = self._fit(self._choose(others)[0], others)
-            rows = self._rows(held_out)
-            predicted[rows] = fold_rules[fold].predict_logits(self._logits[rows], self._goal.metric)
-        return Decision(self._fit(rung, everything), fold_rules, ladder, predicted)
+        for fold, units in others.items():
+            fold_rules[fold] = self._rules[climbs[units].chosen, units]
+            rows = self._rows(self._units([fold]))
+            predicted[rows] = self._predict(fold_rules[fold], rows)
+        top = climbs[self._all]
+        rule, untuned = (self._rules[path, self._all] for path in (top.chosen, top.chosen[:1]))
+        return Decision(rule, untuned, fold_rules, top.ladder, predicted)
 
-    def _choose(self, units: Units) -> tuple[str, list[RungScore]]:
-        """Climb the ladder as far as the score cross-fitted within `units` rises by more than its standard error."""
+    def _fit_all(self, paths: dict[Units, Path], pool: ProcessPoolExecutor | None, bar: "tqdm[Any]") -> None:
+        """Fit the rules that judging these sets needs: on each whole set, and on it without each of its parts."""
+        wanted = dict.fromkeys(
+            (path, part) for units, path in paths.items() for part in (units, *(units - p for p in self._parts(units)))
+        )
+        for length in range(1, max(len(path) for path, _ in wanted) + 1):  # the rungs below first
+            stems = dict.fromkeys((path[:length], units) for path, units in wanted if len(path) >= length)
+            todo = [fit for fit in stems if fit not in self._rules]
+            bar.total = bar.n + len(todo)
+            bar.refresh()
+            for fit, rule in self._fitted(todo, pool):
+                self._rules[fit] = rule
+                bar.update()
+
+    def _fitted(self, todo: list[Fit], pool: ProcessPoolExecutor | None) -> Iterator[tuple[Fit, Rule]]:
+        tasks = [(*fit, self._rules.get((fit[0][:-1], fit[1]))) for fit in todo]
+        spread = [task for task in tasks if pool is not None and task[1] != self._all]
+        futures = {task[:2]: pool.submit(_fit_here, *task) for task in spread} if pool is not None else {}
+        for task in tasks:  # the one over all rows comes first: its study is kept by this process
+            fit = task[:2]
+            yield fit, futures[fit].result() if fit in futures else self.fit(*task)
+
+    def fit(self, path: Path, units: Units, base: Rule | None) -> Rule:
+        """Fit one rule on top of `base`."""
         rows = self._rows(units)
-        true, rungs, metric, settings = self._true[rows], self._goal.rungs, self._goal.metric, self._goal.settings
-        chosen, best = rungs[0], self._cross_fitted(rungs[0], units)[rows]
-        ladder = []
-        for rung in rungs:
-            predicted = self._cross_fitted(rung, units)[rows]
-            before, after = metric.bootstrap(true, [best, predicted], settings.bootstrap, settings.seed)
-            score, error = metric.score(true, predicted), float(np.std(after - before))
-            gain = metric.sign * (score - metric.score(true, best))
-            better = rung == rungs[0] or gain > error
-            in_sample = metric.score(true, self._fit(rung, units).predict_logits(self._logits[rows], metric))
-            ladder.append(RungScore(rung, in_sample, score, gain, error, better))
-            if better:
-                chosen, best = rung, predicted
-        return chosen, ladder
+        kept = None if self._kept is None or units != self._all else self._kept.named(path[-1])
+        return fit_rule(path, [logits[rows] for logits in self._runs], self._true[rows], self._goal, base, kept)
 
-    def _cross_fitted(self, rung: str, units: Units) -> Prediction:
+    def _climb(self, climbs: dict[Units, _Climb], units: Units, path: Path) -> None:
+        """Take the rung where the score cross-fitted within `units` rises by more than its standard error."""
+        rows = self._rows(units)
+        predicted = self._cross_fitted(path, units)[rows]
+        true, metric, settings = self._true[rows], self._goal.metric, self._goal.settings
+        groups = None if self._groups is None else self._groups[rows]
+        climb = climbs.setdefault(units, _Climb(path, predicted, []))
+        before, after = metric.bootstrap(true, [climb.best, predicted], settings.bootstrap, settings.seed, groups)
+        score, error = metric.score(true, predicted), float(np.std(after - before))
+        gain = metric.sign * (score - metric.score(true, climb.best))
+        better = not climb.ladder or gain > error
+        in_sample = metric.score(true, self._predict(self._rules[path, units], rows))
+        climb.ladder.append(RungScore(path[-1], in_sample, score, gain, error, better))
+        if better:
+            climb.chosen, climb.best = path, predicted
+
+    def _cross_fitted(self, path: Path, units: Units) -> Prediction:
         """Return predictions, each part of `units` by the rule of the other parts; -1 outside `units`."""
-        folds = {unit // 2 for unit in units}
-        parts = [self._units([fold]) for fold in folds] if len(folds) > 1 else [frozenset([unit]) for unit in units]
         predicted = self._blank()
-        for part in parts:
+        for part in self._parts(units):
             rows = self._rows(part)
-            predicted[rows] = self._fit(rung, units - part).predict_logits(self._logits[rows], self._goal.metric)
+            predicted[rows] = self._predict(self._rules[path, units - part], rows)
         return predicted
 
-    def _fit(self, rung: str, units: Units) -> Rule:
-        if (rung, units) not in self._rules:
-            rows, rungs = self._rows(units), self._goal.rungs
-            base = self._fit(rungs[-2], units) if rung == rungs[-1] else None
-            self._rules[rung, units] = fit_rule(rung, self._logits[rows], self._true[rows], self._goal, base)
-        return self._rules[rung, units]
+    def _predict(self, rule: Rule, rows: npt.NDArray[np.bool_]) -> Prediction:
+        return rule.predict_runs([logits[rows] for logits in self._runs], self._goal.metric)
 
     def _blank(self) -> Prediction:
         """Return predictions that are none yet."""
-        rows, _, classes = self._logits.shape
+        rows, _, classes = self._runs[0].shape
         return np.full((rows, classes), -1.0) if self._goal.metric.of_probabilities else np.full(rows, -1)
 
-    def _units(self, folds: list[int]) -> Units:
+    def _parts(self, units: Units) -> list[Units]:
+        folds = {unit // 2 for unit in units}
+        return [self._units([fold]) for fold in folds] if len(folds) > 1 else [frozenset([unit]) for unit in units]
+
+    def _units(self, folds: Sequence[int]) -> Units:
         return frozenset(2 * fold + half for fold in folds for half in (0, 1))
 
     def _rows(self, units: Units) -> npt.NDArray[np.bool_]:
         return np.isin(self._unit, list(units))
+
+    @contextmanager
+    def _pool(self) -> Iterator[ProcessPoolExecutor | None]:
+        """Give worker processes that know this decider, or none for one process."""
+        if self._processes < 2:
+            yield None
+            return
+        pool = worker_pool(self._processes, _forked.append, self)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def available_processes() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def _fit_here(path: Path, units: Units, base: Rule | None) -> Rule:
+    return _forked[-1].fit(path, units, base)
 
 
 def _halves(true: Labels, fold: Labels) -> Labels:

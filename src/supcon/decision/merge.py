@@ -1,6 +1,7 @@
 """One merge rule for views, folds and runs: the mean of log-probabilities at the decision's temperature (law 3)."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,21 +9,34 @@ import numpy.typing as npt
 from supcon.metrics.metric import LogProbabilities
 
 Logits = npt.NDArray[np.float32]  # [rows, views, classes], natural-prior log-odds
+Precision = type[np.float32] | type[np.float64]
 HEAD, PROTOTYPES = "logits", "prototype_logits"  # who predicted: the classifier, or the class means of the features
 
+_LOWEST = -1e30  # below the highest logit: in single precision there is room left for a temperature and a sum
 _HALVINGS = 30  # of the interval that holds the logarithm of an exponent
 
 
-def log_softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Return log-probabilities over the last axis."""
+def log_softmax(logits: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return log-probabilities over the last axis, in the precision of `logits`."""
     shifted = logits - logits.max(axis=-1, keepdims=True)
-    result: npt.NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    result: npt.NDArray[Any] = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return result
 
 
-def merge_views(logits: Logits, temperature: float) -> LogProbabilities:
+def merge_views(logits: Logits, temperature: float, precision: Precision = np.float64) -> LogProbabilities:
     """Return normalised log-probabilities of one model, [rows, classes]: the views' mean at `temperature`."""
-    return log_softmax(log_softmax(logits.astype(np.float64) / temperature).mean(axis=1))
+    below: npt.NDArray[Any] = logits.astype(precision)
+    with np.errstate(over="ignore"):
+        below = below - below.max(axis=-1, keepdims=True)
+    tempered = log_softmax(np.maximum(below, _LOWEST, out=below) / precision(temperature))
+    return tempered[:, 0] if logits.shape[1] == 1 else log_softmax(tempered.mean(axis=1))
+
+
+def merge_runs(weighted: Sequence[tuple[LogProbabilities, float]]) -> LogProbabilities:
+    """Return the weighted mean of several runs' log-probabilities [rows, classes], normalised; one run as it is."""
+    if len(weighted) == 1:
+        return weighted[0][0]
+    return log_softmax(np.sum([each.dtype.type(weight) * each for each, weight in weighted], axis=0))
 
 
 def merge_members(

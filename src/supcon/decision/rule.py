@@ -1,17 +1,17 @@
-"""The decision: label = argmax_c(log p_c - alpha log prior_c + b_c); or probabilities, no smaller than a clip."""
+"""The decision: label = argmax_c(log p_c - alpha log prior_c + b_c); or probabilities, no smaller than a clip.
 
-from dataclasses import asdict, dataclass
+log p is the weighted mean of the runs' log-probabilities, each at its temperature.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from supcon.decision.merge import Logits, LogProbabilities, log_softmax, merge_views
+from supcon.decision.merge import Logits, LogProbabilities, Precision, log_softmax, merge_runs, merge_views
 from supcon.metrics.metric import Metric, Prediction
-
-# How far a decision is tuned, of labels: nothing, + temperature and alpha, + offsets; of probabilities: likewise.
-LABEL_RUNGS = ("argmax", "prior", "thresholds")
-PROBABILITY_RUNGS = ("raw", "temperature", "clipping")
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,12 @@ class Rule:
     """A decision over C classes; the default is plain argmax."""
 
     prior: tuple[float, ...]  # class shares of the training rows
-    temperature: float = 1.0
+    temperatures: tuple[float, ...] = (1.0,)  # of each run
+    weights: tuple[float, ...] = (1.0,)  # of each run; they sum to 1
     alpha: float = 0.0
     offsets: tuple[float, ...] = ()  # b_c; empty: 0. A reported threshold is exp(-b_c)
-    rung: str = "argmax"
     clip: float = 0.0  # smallest probability that is submitted
+    rung: str = "argmax"  # how far it was tuned
 
     @property
     def bias(self) -> npt.NDArray[np.float64]:
@@ -47,16 +48,27 @@ class Rule:
         """Return what `metric` scores: class numbers [rows], or log-probabilities [rows, classes]."""
         return (self.adjusted if metric.of_probabilities else self.decide)(log_probabilities)
 
-    def predict_logits(self, logits: Logits, metric: Metric) -> Prediction:
-        """Return the same for one model's logits [rows, views, classes]."""
-        return self.predict(merge_views(logits, self.temperature), metric)
+    def merge(self, runs: Sequence[Logits], precision: Precision = np.float64) -> LogProbabilities:
+        """Return the log-probabilities [rows, classes] of the runs' logits, each [rows, views, classes]."""
+        parts = zip(runs, self.weights, self.temperatures, strict=True)
+        return merge_runs([(merge_views(logits, t, precision), weight) for logits, weight, t in parts if weight > 0])
 
-    def as_json(self, classes: list[str]) -> dict[str, Any]:
-        """Return the rule with class names, thresholds written out."""
+    def at(self, temperature: float) -> "Rule":
+        """Return the rule with every run's temperature times that."""
+        return replace(self, temperatures=tuple(temperature * each for each in self.temperatures))
+
+    def predict_runs(self, runs: Sequence[Logits], metric: Metric) -> Prediction:
+        """Return what `metric` scores for the runs' logits, each of one model, [rows, views, classes]."""
+        return self.predict(self.merge(runs), metric)
+
+    def as_json(self, classes: list[str], runs: Sequence[str]) -> dict[str, Any]:
+        """Return the rule with the names of classes and runs, thresholds written out."""
         thresholds = np.exp(-np.asarray(self.offsets)) if self.offsets else np.ones(len(self.prior))
         return {
             **asdict(self),
             "prior": dict(zip(classes, self.prior, strict=True)),
+            "temperatures": dict(zip(runs, self.temperatures, strict=True)),
+            "weights": dict(zip(runs, self.weights, strict=True)),
             "offsets": dict(zip(classes, self.offsets, strict=True)) if self.offsets else {},
             "thresholds": dict(zip(classes, thresholds.tolist(), strict=True)),
         }
@@ -64,14 +76,10 @@ class Rule:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Rule":
         """Read what `as_json` made."""
-        return cls(
-            tuple(content["prior"].values()),
-            content["temperature"],
-            content["alpha"],
-            tuple(content["offsets"].values()),
-            content["rung"],
-            content.get("clip", 0.0),
-        )
+        named: dict[str, Any] = {
+            name: tuple(content[name].values()) for name in ("prior", "temperatures", "weights", "offsets")
+        }
+        return cls(**named, **{name: content[name] for name in ("alpha", "clip", "rung")})
 
 
 def class_prior(true: npt.NDArray[np.int64], unscored: npt.NDArray[np.int64]) -> tuple[float, ...]:

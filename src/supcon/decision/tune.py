@@ -1,100 +1,129 @@
-"""One rule of a given rung, fitted to out-of-fold logits: by Optuna against a metric of labels, or to the log loss."""
+"""One rung's rule, fitted to the out-of-fold logits of one or several runs, on top of the rule below it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-import optuna
 
-from supcon.config.settings import TuneSettings
-from supcon.decision.calibration import best_clip, calibration_temperature
-from supcon.decision.merge import Logits, merge_views
-from supcon.decision.rule import LABEL_RUNGS, PROBABILITY_RUNGS, Rule, class_prior
-from supcon.metrics.metric import Metric
+from supcon.decision.calibration import best_clip, calibration_factor, calibration_temperature
+from supcon.decision.ladder import (
+    CLIPPING,
+    GREEDY,
+    PRIOR,
+    SECOND_ROUND,
+    TEMPERATURE,
+    THRESHOLDS,
+    UNTUNED,
+    UNTUNED_PROBABILITIES,
+    WEIGHTS,
+    Goal,
+    Path,
+)
+from supcon.decision.merge import Logits
+from supcon.decision.open_rows import OpenRows
+from supcon.decision.rule import Rule, class_prior
+from supcon.decision.search import Kept, Parameters, search
+from supcon.decision.weights import greedy_weights, searched_weights
 
 LARGEST_OFFSET = 1.5  # |b_c|: a factor of 4.5 on a class's probability
-_TEMPERATURES = (0.25, 4.0)  # searched, as factors of the calibration temperature
+LARGEST_GROUPS = 100  # offsets at most; above that many classes those of like frequency share one
 _ALPHAS = (-0.5, 1.5)
+_TEMPERATURE_STEPS = 4  # of a factor sqrt(2), either way from the calibration temperatures
+_CALIBRATED_ROWS = 10_000  # where a temperature is but a start: one row in so many is enough
 
 Labels = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Goal:
-    """What decisions are tuned for."""
+def fit_rule(
+    path: Path, runs: Sequence[Logits], true: Labels, goal: Goal, base: Rule | None, kept: Kept | None = None
+) -> Rule:
+    """Return the rule of the last rung of `path`, fitted to these rows on top of `base`, the fitted rule below it.
 
-    metric: Metric
-    settings: TuneSettings
-    unscored: Labels  # rows of each class that are always trained on and never scored, [classes]
-
-    @property
-    def rungs(self) -> tuple[str, ...]:
-        """How far a decision can be tuned, step by step."""
-        return PROBABILITY_RUNGS if self.metric.of_probabilities else LABEL_RUNGS
-
-
-def fit_rule(rung: str, logits: Logits, true: Labels, goal: Goal, base: Rule | None = None) -> Rule:
-    """Return the rule of `rung` with the best score on these rows, its thresholds shrunk toward none.
-
-    `logits` [rows, views, classes], `true` [rows]. The rungs `thresholds` and `clipping` start from `base`, the fitted
-    rule of the rung below. The untuned rule is always the first trial, so a search never ends below where it began.
+    `runs` hold [rows, views, classes] each, `true` [rows]. The untuned values are always the first trial, so a search
+    never ends below where it began. With `kept` the search's trials can be looked at afterwards.
     """
-    prior = class_prior(true, goal.unscored)
-    if rung in ("argmax", "raw"):
-        return Rule(prior, rung=rung)
-    if rung in ("prior", "temperature"):
-        calibrated = Rule(prior, calibration_temperature(logits, true), rung=rung)
-        return calibrated if rung == "temperature" else _fit_prior(logits, true, calibrated, goal)
+    rung, prior = path[-1], class_prior(true, goal.unscored)
     if base is None:
-        raise ValueError(f"the rung {rung!r} needs the fitted rule of the rung below it")
-    if rung == "clipping":
-        clip = best_clip(merge_views(logits, base.temperature), true)
-        return Rule(prior, base.temperature, rung=rung, clip=clip)
-    return _fit_offsets(logits, true, base, goal)
+        if rung not in (UNTUNED, UNTUNED_PROBABILITIES):
+            raise ValueError(f"the rung {rung!r} needs the fitted rule of the rung below it")
+        return Rule(prior, (1.0,) * len(runs), _first_weights(len(runs), goal), rung=rung)
+    base = replace(base, prior=prior, rung=rung)
+    if rung == SECOND_ROUND:
+        return replace(base, weights=(0.0, 1.0))
+    if rung == TEMPERATURE:
+        return _calibrated(base, runs, true)
+    if rung == CLIPPING:
+        return replace(base, clip=best_clip(base.merge(runs), true))
+    if rung == PRIOR:
+        return _fit_prior(_calibrated(base, runs, true), runs, true, goal, kept)
+    if rung == THRESHOLDS:
+        return _fit_offsets(base, runs, true, goal, kept)
+    if rung == GREEDY:
+        return greedy_weights(base, runs, true, goal)
+    if rung == WEIGHTS:
+        return searched_weights(base, runs, true, goal, kept)
+    raise ValueError(f"no rung is called {rung!r}")
 
 
-def _fit_prior(logits: Logits, true: Labels, start: Rule, goal: Goal) -> Rule:
-    settings = goal.settings
-
-    def rule_of(parameters: dict[str, float]) -> Rule:
-        return Rule(start.prior, parameters["temperature"], parameters["alpha"], (), "prior")
-
-    def objective(trial: optuna.Trial) -> float:
-        low, high = (factor * start.temperature for factor in _TEMPERATURES)
-        if logits.shape[1] == 1:  # one view: temperature and offsets are the same lever twice
-            low = high = start.temperature
-        trial.suggest_float("temperature", low, high, log=True)
-        trial.suggest_float("alpha", *_ALPHAS)
-        rule = rule_of(trial.params)
-        score = goal.metric.score(true, rule.predict_logits(logits, goal.metric))
-        return score - settings.shrinkage * rule.alpha**2 / 10
-
-    return rule_of(_search(objective, {"temperature": start.temperature, "alpha": 0.0}, settings))
+def _first_weights(runs: int, goal: Goal) -> tuple[float, ...]:
+    return (1.0, 0.0) if goal.second_round else (1 / runs,) * runs
 
 
-def _fit_offsets(logits: Logits, true: Labels, start: Rule, goal: Goal) -> Rule:
-    merged = merge_views(logits, start.temperature)
-    names = [f"b{number}" for number in range(logits.shape[2])]
-
-    def rule_of(parameters: dict[str, float]) -> Rule:
-        offsets = tuple(parameters[name] for name in names)
-        return Rule(start.prior, start.temperature, start.alpha, offsets, "thresholds")
-
-    def objective(trial: optuna.Trial) -> float:
-        offsets = [trial.suggest_float(name, -LARGEST_OFFSET, LARGEST_OFFSET) for name in names]
-        score = goal.metric.score(true, rule_of(trial.params).predict(merged, goal.metric))
-        return score - goal.settings.shrinkage * float(np.mean(np.square(offsets)))
-
-    return rule_of(_search(objective, dict.fromkeys(names, 0.0), goal.settings))
+def _calibrated(base: Rule, runs: Sequence[Logits], true: Labels) -> Rule:
+    """Return `base` with each run's calibration temperature, all times the factor that calibrates their mean."""
+    some = slice(None, None, -(-len(true) // _CALIBRATED_ROWS))
+    few = [logits[some] for logits in runs]
+    calibrated = replace(base, temperatures=tuple(calibration_temperature(logits, true[some]) for logits in few))
+    if sum(weight > 0 for weight in base.weights) == 1:
+        return calibrated
+    return calibrated.at(calibration_factor(lambda factor: calibrated.at(factor).merge(few), true[some]))
 
 
-def _search(
-    objective: Callable[[optuna.Trial], float], first: dict[str, float], settings: TuneSettings
-) -> dict[str, float]:
-    """Return the best parameters; ties go to the earliest trial, so to the untuned one."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=settings.seed))
-    study.enqueue_trial(first)
-    study.optimize(objective, n_trials=settings.trials)
-    return study.best_params
+def _fit_prior(start: Rule, runs: Sequence[Logits], true: Labels, goal: Goal, kept: Kept | None) -> Rule:
+    tilt = -np.log(np.asarray(start.prior))
+    rows_at: dict[float, OpenRows] = {}
+
+    def rule_of(parameters: Parameters) -> Rule:
+        factor = 2 ** (parameters.get("temperature_step", 0) / 2)
+        return replace(start.at(factor), alpha=parameters["alpha"])
+
+    def objective(parameters: Parameters) -> float:
+        step, alpha = parameters.get("temperature_step", 0), parameters["alpha"]
+        if step not in rows_at:
+            merged = rule_of(parameters).merge(runs, np.float32)
+            rows_at[step] = OpenRows.between(merged, _ALPHAS[0] * tilt, _ALPHAS[1] * tilt)
+        score = goal.metric.score(true, rows_at[step].labels(alpha * tilt))
+        return score - goal.settings.shrinkage * alpha**2 / 10
+
+    first: Parameters = {"alpha": 0.0}
+    space: dict[str, tuple[float, float]] = {"alpha": _ALPHAS}
+    if any(logits.shape[1] > 1 for logits in runs):  # of single views, temperature and alpha are the same lever twice
+        first["temperature_step"], space["temperature_step"] = 0, (-_TEMPERATURE_STEPS, _TEMPERATURE_STEPS)
+    return rule_of(search(objective, space, first, goal.settings, kept))
+
+
+def _fit_offsets(start: Rule, runs: Sequence[Logits], true: Labels, goal: Goal, kept: Kept | None) -> Rule:
+    rows = OpenRows.in_box(start.merge(runs, np.float32) + start.bias.astype(np.float32), LARGEST_OFFSET)
+    group = offset_groups(start.prior)
+    names = [f"b{number}" for number in range(group.max() + 1)]
+    share = np.bincount(group) / len(group)
+
+    def objective(parameters: Parameters) -> float:
+        offsets = np.array([parameters[name] for name in names])
+        score = goal.metric.score(true, rows.labels(offsets[group]))
+        return score - goal.settings.shrinkage * float(share @ np.square(offsets))
+
+    ends = (-LARGEST_OFFSET, LARGEST_OFFSET)
+    found = search(objective, dict.fromkeys(names, ends), dict.fromkeys(names, 0.0), goal.settings, kept)
+    return replace(start, offsets=tuple(found[names[number]] for number in group))
+
+
+def offset_groups(prior: Sequence[float]) -> Labels:
+    """Return the number of the offset that each class has, [classes]: its own, or one with classes as frequent."""
+    classes = len(prior)
+    if classes <= LARGEST_GROUPS:
+        return np.arange(classes)
+    group = np.empty(classes, np.int64)
+    group[np.argsort(-np.asarray(prior), kind="stable")] = np.arange(classes) * LARGEST_GROUPS // classes
+    return group

@@ -23,7 +23,7 @@ from supcon.images.decode import read_image
 from supcon.images.geometry import Fit, Image, shrink, shrunk_size
 from supcon.images.headers import FORMATS, Unreadable
 from supcon.images.pillow import declared_size
-from supcon.images.workers import worker_pool
+from supcon.processes import worker_pool
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # whichever is reached first: bounds the memory
 _AHEAD = 3  # chunks under way for each process

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from supcon.artifacts.files import sha256_file, write_atomic
 from supcon.errors import UserError
-from supcon.images.workers import worker_pool
+from supcon.processes import worker_pool
 
 _COLUMNS = ["path", "size", "modified_ns", "sha256"]
 _CHUNK = 256  # files a process hashes before it reports

@@ -29,9 +29,15 @@ def f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) -> Counts:
     return f1
 
 
-def mean_f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) -> Scores:
-    """Return the macro-F1, [...]."""
-    mean: Scores = f1_of_counts(hits, in_true, in_predicted).mean(axis=-1)
+def present_f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) -> Scores:
+    """Return the mean F1 of the classes that have rows, [...].
+
+    The macro-F1 of bootstrap samples: a small class is missing from some, and counted as 0 there it would draw every
+    interval below the score that it belongs to.
+    """
+    present = in_true > 0
+    f1 = f1_of_counts(hits, in_true, in_predicted) * present
+    mean: Scores = f1.sum(axis=-1) / np.maximum(present.sum(axis=-1), 1)
     return mean
 
 
@@ -47,7 +53,7 @@ def paired_bootstrap(
     resamples: int,
     seed: int,
     groups: Labels | None = None,
-    of_counts: OfCounts = mean_f1_of_counts,
+    of_counts: OfCounts = present_f1_of_counts,
 ) -> list[Scores]:
     """Return the score of several predictions of the same rows on the same bootstrap samples, [resamples] each.
 

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from supcon.metrics.f1 import Counts, Labels, Scores, count, f1_of_counts, paired_bootstrap
+from supcon.metrics.f1 import Counts, Labels, Scores, count, f1_of_counts, paired_bootstrap, present_f1_of_counts
 
 MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
 LogProbabilities = npt.NDArray[np.float64]  # [rows, classes]
+Prediction = npt.NDArray[Any]  # what a metric scores: class numbers [rows], or log-probabilities [rows, classes]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class LabelMetric:
         """Return what is scored where nothing is tuned: the likeliest class of each row."""
         return log_probabilities.argmax(axis=1)
 
-    def score(self, true: Labels, predicted: Labels) -> float:
+    def score(self, true: Labels, predicted: Prediction) -> float:
         """Return the score of class numbers [rows]."""
         return float(self.of_counts(*count(true, predicted, self.classes)))
 
@@ -56,8 +57,15 @@ class LabelMetric:
     def bootstrap(
         self, true: Labels, predictions: Sequence[Labels], resamples: int, seed: int, groups: Labels | None = None
     ) -> list[Scores]:
-        """Return each prediction's scores on the same bootstrap samples of rows or groups, [resamples] each."""
-        return paired_bootstrap(true, predictions, self.classes, resamples, seed, groups, self.of_counts)
+        """Return each prediction's scores on the same bootstrap samples of rows or groups, [resamples] each.
+
+        Macro-F1 is the mean over those scored classes that a sample has rows of.
+        """
+        of_counts = self._present_f1 if self.name == "macro_f1" else self.of_counts
+        return paired_bootstrap(true, predictions, self.classes, resamples, seed, groups, of_counts)
+
+    def _present_f1(self, hits: Counts, in_true: Counts, in_predicted: Counts) -> Scores:
+        return present_f1_of_counts(*(counts[..., self.scored] for counts in (hits, in_true, in_predicted)))
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class LogLoss:
         """Return what is scored where nothing is tuned: the probabilities as they are."""
         return log_probabilities
 
-    def score(self, true: Labels, predicted: LogProbabilities) -> float:
+    def score(self, true: Labels, predicted: Prediction) -> float:
         """Return the loss of log-probabilities [rows, classes]."""
         return float(row_losses(true, predicted).mean())
 
@@ -96,7 +104,6 @@ class LogLoss:
 
 
 Metric = LabelMetric | LogLoss
-Prediction = npt.NDArray[Any]  # what a metric scores: class numbers [rows], or log-probabilities [rows, classes]
 
 
 def make_metric(name: MetricName, classes: int, scored: Labels) -> Metric:

@@ -13,7 +13,7 @@ from supcon.config import Settings
 from supcon.decision.merge import merge_views
 from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels, macro_f1
-from supcon.predictions import read_out_of_fold
+from supcon.runs import read_out_of_fold
 from supcon.study.runs import Cell
 
 TRAINING = ("pretrain", "finetune")  # the stages that have epochs

@@ -15,7 +15,7 @@ def worker_pool(processes: int, start: Callable[..., object] | None = None, *arg
 
 
 def _start_worker(start: Callable[..., object] | None, *arguments: Any) -> None:
-    """Leave the interrupt to the parent, die with it, and keep the C decoders' remarks from the screen."""
+    """Leave the interrupt to the parent, die with it, and keep the remarks of C libraries from the screen."""
     if start is not None:
         start(*arguments)
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,47 @@
+"""How far a decision can be tuned: rungs, each fitted on top of a rule below it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from supcon.config.settings import TuneSettings
+from supcon.metrics.metric import Metric
+
+Labels = npt.NDArray[np.int64]
+Path = tuple[str, ...]  # the rungs that a rule stands on, its own last
+
+UNTUNED, UNTUNED_PROBABILITIES = "argmax", "raw"
+SECOND_ROUND = "round two"  # the run trained on pseudo-labels in place of the run that gave them
+PRIOR, THRESHOLDS = "prior", "thresholds"  # temperature and prior strength; + offsets of the classes
+TEMPERATURE, CLIPPING = "temperature", "clipping"
+GREEDY, WEIGHTS = "greedy", "weights"  # of several runs: by forward selection; by Optuna
+
+_BELOW = {THRESHOLDS: PRIOR, CLIPPING: TEMPERATURE}  # what these rungs cannot do without, kept or not
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What decisions are tuned for."""
+
+    metric: Metric
+    settings: TuneSettings
+    unscored: Labels  # rows of each class that are always trained on and never scored, [classes]
+    second_round: bool = False  # of two runs, the second is trained on the first one's pseudo-labels
+
+    def rungs(self, runs: int) -> Path:
+        """Return the ladder for that many runs."""
+        first, *tuned = (
+            (UNTUNED_PROBABILITIES, TEMPERATURE, CLIPPING)
+            if self.metric.of_probabilities
+            else (UNTUNED, PRIOR, THRESHOLDS)
+        )
+        if self.second_round:
+            return (first, SECOND_ROUND, *tuned)
+        return (first, *tuned, GREEDY, WEIGHTS) if runs > 1 else (first, *tuned)
+
+
+def path_to(rung: str, chosen: Path) -> Path:
+    """Return the rungs of a rule of `rung` on top of the rule chosen so far."""
+    below = _BELOW.get(rung)
+    return (*chosen, rung) if below is None or below in chosen else (*chosen, below, rung)

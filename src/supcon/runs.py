@@ -1,0 +1,157 @@
+"""What runs predict, from their folds' files or from their tables: of one run, or of several that are blended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from supcon.artifacts.files import read_csv, write_csv
+from supcon.artifacts.runs import TABLES, FinishedRun
+from supcon.artifacts.stage import StageRun
+from supcon.decision.merge import Logits, LogProbabilities, mean_entropy, merge_members, merge_views, sharpen
+from supcon.errors import UserError
+from supcon.experiment import FULL_MODEL, Experiment
+from supcon.predictions import read_blended
+
+LEAST_PROBABILITY = 1e-12  # what a table's 0 is taken for
+
+
+@dataclass(frozen=True)
+class RunLogits:
+    """What one run predicts."""
+
+    name: str
+    out_of_fold: Logits  # of the scored training rows [rows, views, classes], each by the model that never saw it
+    test: Sequence[Logits]  # of the test rows, in the sample's order, by each fold's model
+    full: Logits | None = None  # of the test rows, by the model on all rows
+
+
+def read_runs(experiment: Experiment) -> list[RunLogits]:
+    """Return the predictions of the runs that the decision is made from.
+
+    Raises `UserError` naming the run whose rows, classes or folds are others.
+    """
+    return [_read_run(run, experiment) for run in experiment.runs]
+
+
+def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
+    ids, test_ids = experiment.split["id"].iloc[experiment.scored_rows], experiment.competition.test["id"]
+    try:
+        if not run.fold_folders:
+            return _read_tables(run, experiment, ids, test_ids)
+        classes, weight = experiment.classes, run.prototype_weight
+        oof = read_blended([folder / "oof.npz" for folder in run.fold_folders], ids, classes, weight)
+        test = [read_blended([folder / "test.npz"], test_ids, classes, weight) for folder in run.fold_folders]
+        full = read_blended([run.folder / "full" / "test.npz"], test_ids, classes, weight) if run.full else None
+        return RunLogits(run.name, oof, test, full)
+    except UserError as error:
+        raise error if len(experiment.runs) == 1 else UserError(f"run {run.name}: {error}") from None
+
+
+def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
+    """Let the ensemble be made anew, having said so, where all that changed is the model on all rows.
+
+    It was asked for by hand and may come late: that is a new submission, the one before keeps its file and ledger row.
+    """
+    if experiment.call.force or ensemble.changed() != [f"input {FULL_MODEL}"]:
+        return
+    print(f"ensemble: the full model is {'new' if experiment.full_model else 'gone'}: a new submission", flush=True)
+    ensemble.forget()
+
+
+def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None) -> Logits:
+    """Return this run's logits of all scored training rows, or of some folds', each by the model that never saw it.
+
+    [rows, views, classes], head and class means blended as `predict.prototype_weight` says. Of a blend: one view, the
+    log-probabilities that each fold's rule, made on the other folds, gives.
+    """
+    folders = [
+        experiment.call.run_folder / f"fold{fold}" for fold in folds or range(experiment.call.settings.data.folds)
+    ]
+    rows = experiment.fold >= 0 if folds is None else np.isin(experiment.fold, folds)
+    ids = experiment.split["id"][rows]
+    if experiment.call.settings.tune.runs:
+        return _read_probabilities(experiment.call.run_folder / "oof.csv", ids, experiment.classes)
+    weight = experiment.call.settings.predict.prototype_weight
+    return read_blended([folder / "oof.npz" for folder in folders], ids, experiment.classes, weight)
+
+
+def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_ids: pd.Series) -> RunLogits:
+    """Return what a run's tables say, its test rows the same for every fold.
+
+    They are the mean of its folds, flatter than one model; they get the mean entropy of its out-of-fold rows, on which
+    the decision is tuned.
+    """
+    _require_split(run, experiment)
+    oof, test = (
+        _read_probabilities(run.folder / table, rows, experiment.classes)
+        for table, rows in zip(TABLES, (ids, test_ids), strict=True)
+    )
+    sharpened, _ = sharpen(merge_views(test, 1.0), mean_entropy(merge_views(oof, 1.0)))
+    return RunLogits(run.name, oof, [sharpened[:, None].astype(np.float32)] * experiment.call.settings.data.folds)
+
+
+def _require_split(run: FinishedRun, experiment: Experiment) -> None:
+    """Check the split that lies beside a run's tables; without one, say that it is taken on trust."""
+    path = run.folder / "folds.csv"
+    if not path.exists():
+        print(f"run {run.name}: no folds.csv beside its oof.csv, so its folds are taken on trust", flush=True)
+        return
+    table = read_csv(path)
+    if not {"id", "fold"} <= set(table.columns):
+        raise UserError(f"{path} needs the columns id and fold: copy the folds/folds.csv it was made with")
+    theirs = dict(zip(table["id"], table["fold"], strict=True))
+    for row, fold in zip(experiment.split["id"], experiment.fold, strict=True):
+        if fold >= 0 and theirs.get(row) != str(fold):
+            raise UserError(f"its fold of {row!r} is {theirs.get(row)}, here {fold}: leave it out, or share folds.csv")
+
+
+def _read_probabilities(path: Path, ids: pd.Series, classes: list[str]) -> Logits:
+    """Return the logarithms of a table's probabilities, [rows, 1, classes], in the order of `ids`."""
+    table = read_csv(path)
+    columns = [name for name in table.columns if name != "id"]
+    if "id" not in table.columns or sorted(columns) != classes:
+        odd = sorted(set(columns) ^ set(classes))
+        raise UserError(f"{path} needs the column id and one a class, first that differs: {(odd or ['id'])[0]!r}")
+    place = pd.Series(np.arange(len(table)), index=table["id"])
+    if place.index.has_duplicates or set(place.index) != set(ids):
+        odd = sorted(set(place.index) ^ set(ids)) or list(place.index[place.index.duplicated()])
+        raise UserError(f"{path} does not hold every row once, first {odd[0]!r}: leave the run out")
+    try:
+        found = table[classes].to_numpy(dtype=np.float64)[place.loc[list(ids)].to_numpy()]
+    except ValueError as error:
+        raise UserError(f"{path} holds what is no number ({error}): leave the run out") from None
+    if not (np.isfinite(found).all() and (found >= 0).all() and (found.sum(axis=1) > 0).all()):
+        raise UserError(f"{path} holds what are no probabilities: they are finite, not negative, and not all 0")
+    return np.log(np.maximum(found, LEAST_PROBABILITY))[:, None].astype(np.float32)
+
+
+def write_tables(experiment: Experiment) -> None:
+    """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted."""
+    folds = range(experiment.call.settings.data.folds)
+    if not all((experiment.call.run_folder / f"fold{fold}" / "predict.done.json").exists() for fold in folds):
+        return
+    (run,) = read_runs(experiment)
+    write_out_of_fold(experiment, merge_views(run.out_of_fold, 1.0))
+    beside = [] if run.full is None else [merge_views(run.full, 1.0)]
+    write_test(experiment, merge_members([merge_views(logits, 1.0) for logits in run.test], beside)[0])
+
+
+def write_out_of_fold(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
+    """Write the run's oof.csv of the scored rows, [rows, classes]."""
+    ids = experiment.split["id"].iloc[experiment.scored_rows]
+    _write_probabilities(experiment.call.run_folder / TABLES[0], ids, log_probabilities, experiment.classes)
+
+
+def write_test(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
+    """Write the run's test.csv, [rows, classes]."""
+    ids = experiment.competition.test["id"]
+    _write_probabilities(experiment.call.run_folder / TABLES[1], ids, log_probabilities, experiment.classes)
+
+
+def _write_probabilities(path: Path, ids: pd.Series, log_probabilities: LogProbabilities, classes: list[str]) -> None:
+    table = pd.DataFrame(np.exp(log_probabilities), columns=classes)
+    table.insert(0, "id", ids.to_numpy(), allow_duplicates=True)
+    write_csv(path, table)
