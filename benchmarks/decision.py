@@ -54,9 +54,8 @@ def main() -> None:
     decision = Decider([logits], true, fold, goal, processes=available_processes()).decide()
     print(f"tune, cross-fitted (32 searches): {time.perf_counter() - started:.1f} s")
     for rung in decision.ladder:
-        print(
-            f"  {rung.rung:<11} cross-fitted {rung.cross_fitted:.4f}  gain {rung.gain:+.4f} +- {rung.standard_error:.4f}"
-        )
+        gain = f"gain {rung.gain:+.4f} +- {rung.standard_error:.4f}"
+        print(f"  {rung.rung:<11} cross-fitted {rung.cross_fitted:.4f}  {gain}")
 
 
 def simulate(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

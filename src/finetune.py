@@ -20,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
-    """Train one classifier: classifier.safetensors, which holds its encoder too."""
+    """Train one classifier: classifier.safetensors, which holds its encoder and its projection head too."""
     from supcon.engine.build import classifier_training
     from supcon.engine.device import set_up_device
     from supcon.engine.loop import Plan, train
@@ -37,7 +37,8 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     )
 
     encoder = trained["encoder"] if settings.finetune.mode == "full" else training.encoder
-    save_weights(stage.folder / "classifier.safetensors", encoder=encoder, classifier=trained["classifier"])
+    heads = {name: trained[name] for name in ("classifier", "projection") if name in trained}
+    save_weights(stage.folder / "classifier.safetensors", encoder=encoder, **heads)
     stage.finish(started, last_epoch=log.rows[-1])
     plan.checkpoint.unlink(missing_ok=True)
 

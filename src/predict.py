@@ -3,14 +3,12 @@
 import time
 from collections.abc import Sequence
 
-import numpy as np
-
 from supcon.artifacts.stage import StageRun
 from supcon.config import FULL, parse
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, Rows, load_experiment
-from supcon.predictions import Predicted, write_predictions
+from supcon.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
 from supcon.runs import write_tables
 
 BLEND = "blend"  # of the head and the class means, as predict.prototype_weight says
@@ -32,58 +30,32 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
-    """Write oof.npz and test.npz, both by the same model, views, precision and code; for FULL test.npz alone."""
-    from supcon.data import FixedViews, fixed_loader, worker_count
-    from supcon.engine.device import set_up_device
-    from supcon.engine.evaluate import evaluate
-    from supcon.engine.fold import FoldData
-    from supcon.model.classifier import classifier_head
-    from supcon.model.encoder import Encoder, load_weights, nn
-    from supcon.model.prototypes import Classifiers
-    from supcon.views import prediction_views
+    """Write oof.npz and test.npz, both by the same model, views, precision and code; and embeddings.npz.
+
+    FULL has no held-out rows, so no oof.npz.
+    """
+    from supcon.engine.predictor import Predictor
 
     started = time.time()
-    settings = experiment.call.settings
-    device = set_up_device(settings.machine)
-    data = FoldData(experiment, fold, device)
-    encoder = Encoder(
-        settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last
-    )
-    classifier = classifier_head(encoder.width, len(experiment.classes), settings.finetune.mode, settings.model.dropout)
-    load_weights(stage.folder / "classifier.safetensors", encoder=encoder, classifier=classifier)
-    classifiers = nn.ModuleDict({HEAD: classifier})
-    if settings.predict.prototypes:
-        classifiers[PROTOTYPES] = data.class_means(encoder.to(device))
-    model = Classifiers(encoder, classifiers).to(device)
-
-    views = prediction_views(settings.augment, settings.predict.views)
-    images = experiment.open_prediction_images()
-
-    def predict(part: str, positions: Rows) -> Predicted:
-        dataset = FixedViews(images, positions, views, experiment.prediction_side, settings.data.fit)
-        loader = fixed_loader(dataset, settings.predict.batch_size, worker_count(settings.machine.workers))
-        label = f"{stage.label} {part}"
-        outputs = evaluate(model, loader, len(loader), device, settings.train.precision, label)
-        predicted = dict(zip(classifiers, outputs.unbind(dim=2), strict=True))
-        predicted[HEAD] = predicted[HEAD] + data.log_odds_shift
-        readable = ~np.isin(positions, list(images.problems))[:, None, None]
-        unknown = data.unreadable_logits.numpy()
-        return {name: np.where(readable, logits.numpy(), unknown) for name, logits in predicted.items()}
-
-    for position in sorted(images.problems):
+    predictor = Predictor(experiment, fold, stage.folder)
+    for position in sorted(predictor.images.problems):
         if position >= len(experiment.split):
             print(
                 f"{stage.label}: {experiment.competition.paths[position]} is unreadable: its row gets the class shares"
             )
-    held_out, classes = experiment.rows_of(fold), experiment.classes
-    test = predict("test", experiment.test_positions)
-    write_predictions(stage.folder / "test.npz", experiment.competition.test["id"], test, classes, list(views))
+    held_out, classes, views = experiment.rows_of(fold), experiment.classes, list(predictor.views)
+    if fold != FULL:
+        ids = experiment.split["id"].iloc[held_out]
+        oof = predictor.predict(HELD_OUT, ids, held_out, f"{stage.label} oof")
+        write_predictions(stage.folder / "oof.npz", ids, oof, classes, views)
+    ids = experiment.competition.test["id"]
+    test = predictor.predict(TEST, ids, experiment.test_positions, f"{stage.label} test")
+    write_predictions(stage.folder / "test.npz", ids, test, classes, views)
+    write_embeddings(stage.folder / EMBEDDINGS, predictor.embeddings())
     if fold == FULL:
         stage.finish(started)
-        print(f"{stage.label}: {len(experiment.test_positions)} test rows of {len(views)} views", flush=True)
+        print(f"{stage.label}: {len(ids)} test rows of {len(views)} views", flush=True)
         return
-    oof = predict("oof", held_out)
-    write_predictions(stage.folder / "oof.npz", experiment.split["id"][held_out], oof, classes, list(views))
     scores = untuned_scores(experiment, held_out, oof)
     stage.finish(started, metric=experiment.metric.name, raw=scores[BLEND], prototypes=scores.get(PROTOTYPES))
     apart = f" (head {scores[HEAD]:.4f}, class means {scores[PROTOTYPES]:.4f})" if PROTOTYPES in scores else ""

@@ -12,7 +12,7 @@ FLOORS: list[set[str]] = [
     {"errors", "processes", "randomness"},
     {"config", "losses", "sampler", "metrics"},
     {"artifacts"},
-    {"competition", "images", "augment", "views", "model", "decision", "host"},
+    {"competition", "images", "augment", "views", "model", "decision", "host", "plots"},
     {"experiment", "survey", "budget"},
     {"data", "predictions"},
     {"runs", "pseudo"},

@@ -27,7 +27,7 @@ STAGE_FILES = {
     "pseudo": ("pseudo.csv",),
     "pretrain": ("encoder.safetensors",),
     "finetune": ("classifier.safetensors",),
-    "predict": ("oof.npz", "test.npz"),
+    "predict": ("oof.npz", "test.npz", "embeddings.npz"),
     "tune": ("decision.json",),
     "ensemble": ("scores.json",),
 }
@@ -189,7 +189,7 @@ class Experiment:
             inputs["tune"] = self.stage("tune").require()
             inputs[SAMPLE] = sha256_file(self.competition.sample.path)
             inputs |= {FULL_MODEL: self.full_model} if self.full_model else {}
-        files = STAGE_FILES[name] if (name, fold) != ("predict", FULL) else ("test.npz",)
+        files = tuple(file for file in STAGE_FILES[name] if (fold, file) != (FULL, "oof.npz"))
         return StageRun(self.call, name, fold, files, inputs)
 
     @cached_property

@@ -1,6 +1,7 @@
 """Prediction files of a fold: logits of every view as npz, rows joined by id (law 7)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,50 @@ from supcon.errors import UserError
 LEAST_PROBABILITY = 1e-12  # what a table's 0 is taken for
 Predicted = Mapping[str, Logits]  # HEAD and, where asked for, PROTOTYPES
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
+
+
+EMBEDDINGS = "embeddings.npz"
+TRAINING, HELD_OUT, TEST = 0, 1, 2  # parts of a fold's embeddings
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What a fold's final encoder makes of the plain view of some rows: a sample of each part."""
+
+    ids: npt.NDArray[np.str_]  # [n]; an id of a test row may be one of a training row too
+    part: npt.NDArray[np.int8]  # [n], TRAINING rows of the fold, HELD_OUT or TEST
+    features: npt.NDArray[np.float32]  # [n, D], what the classifier sees, not normalised
+    projections: npt.NDArray[np.float32] | None  # [n, P], after the projection head; None where none belongs to it
+
+    def of(self, part: int) -> "Embeddings":
+        """Return the rows of one part."""
+        rows = self.part == part
+        projections = None if self.projections is None else self.projections[rows]
+        return Embeddings(self.ids[rows], self.part[rows], self.features[rows], projections)
+
+
+def read_embeddings(folder: Path) -> Embeddings:
+    """Return the embeddings of a fold's folder. `UserError` where the file is missing or damaged.
+
+    Without rows where `predict.embeddings` is 0. Without `projections` where no projection head was trained on the
+    final encoder: with `pretrain.projection none`, without contrast, or where the encoder was trained on without it.
+    """
+    content = read_npz(folder / EMBEDDINGS)
+    projections = content.get("projections")
+    return Embeddings(
+        content["ids"],
+        content["part"],
+        content["features"].astype(np.float32),
+        None if projections is None else projections.astype(np.float32),
+    )
+
+
+def write_embeddings(path: Path, embeddings: Embeddings) -> None:
+    """Write embeddings.npz, of half precision."""
+    arrays = {"ids": embeddings.ids, "part": embeddings.part, "features": embeddings.features.astype(np.float16)}
+    if embeddings.projections is not None:
+        arrays["projections"] = embeddings.projections.astype(np.float16)
+    write_npz(path, arrays)
 
 
 def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes: list[str], views: list[str]) -> None:

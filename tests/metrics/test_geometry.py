@@ -1,4 +1,4 @@
-"""Alignment and uniformity, against values by hand and the definitions."""
+"""Alignment, uniformity, distances, rank and isotropy, against values by hand and the definitions."""
 
 import itertools
 import math
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from supcon.metrics.geometry import alignment, uniformity
+from supcon.metrics.geometry import alignment, distance_ratio, effective_rank, isotropy, uniformity
 
 
 def random_batch(items: int = 37, classes: int = 5) -> tuple[Tensor, Tensor]:
@@ -79,6 +79,76 @@ def test_a_large_t_does_not_underflow() -> None:
 def test_without_pairs_there_is_no_value() -> None:
     assert math.isnan(alignment(torch.eye(3), torch.arange(3)))
     assert math.isnan(uniformity(torch.ones(1, 3)))
+
+
+def test_the_distance_ratio_by_hand_and_by_the_definition() -> None:
+    # two classes on opposite sides: within 0 and 90 degrees, between 180 and 90
+    z = torch.tensor([[1.0, 0.0], [0.0, 3.0], [-1.0, 0.0], [-2.0, 0.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    within, between = (2 + 2 + 0 + 0) / 4, (4 + 2 + 3 + 3) / 4
+    assert distance_ratio(z, labels) == pytest.approx(math.sqrt(within / between))
+
+    z, labels = random_batch()
+    unit = torch.nn.functional.normalize(z, dim=1)
+    squared = torch.cdist(unit, unit).square()
+    same = labels[:, None] == labels
+    rows = range(len(z))
+    own = [squared[i][same[i] & (torch.arange(len(z)) != i)].mean() for i in rows if same[i].sum() > 1]
+    other = [squared[i][~same[i]].mean() for i in rows]
+    expected = (torch.stack(own).mean() / torch.stack(other).mean()).sqrt()
+    assert distance_ratio(z, labels) == pytest.approx(float(expected))
+
+
+def test_the_distance_ratio_is_0_for_points_and_1_for_labels_that_mean_nothing() -> None:
+    labels = torch.arange(3000) % 3
+    assert distance_ratio(torch.eye(3)[labels], labels) == pytest.approx(0, abs=1e-6)
+    z = torch.randn(3000, 8, generator=torch.Generator().manual_seed(0))
+    assert distance_ratio(z, labels) == pytest.approx(1, abs=0.005)
+    assert math.isnan(distance_ratio(torch.eye(3), torch.zeros(3)))
+    assert math.isnan(distance_ratio(torch.eye(3), torch.arange(3)))
+
+
+@pytest.mark.parametrize("shape", [(50, 8), (8, 50)])
+def test_the_effective_rank_is_that_of_the_singular_values(shape: tuple[int, int]) -> None:
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values = torch.linalg.svdvals(torch.nn.functional.normalize(z, dim=1))
+    shares = (values / values.sum()).tolist()
+    assert effective_rank(z) == pytest.approx(math.exp(-sum(share * math.log(share) for share in shares)))
+    assert 1 < effective_rank(z) < 8
+
+
+def test_the_effective_rank_counts_directions() -> None:
+    assert effective_rank(torch.eye(5).repeat(3, 1)) == pytest.approx(5)
+    assert effective_rank(torch.ones(20, 6)) == pytest.approx(1)
+    low = torch.randn(200, 3, generator=torch.Generator().manual_seed(1)) @ torch.eye(3, 64)
+    assert effective_rank(low) == pytest.approx(3, abs=0.05)
+
+
+def iso_score(points: Tensor) -> float:
+    """IsoScore by the steps of its paper: PCA, normalised variances, distance to all ones, share of dimensions."""
+    n = points.shape[1]
+    variances = torch.linalg.eigvalsh(torch.cov(points.T))
+    normalised = math.sqrt(n) * variances / variances.norm()
+    defect = float((normalised - 1).norm()) / math.sqrt(2 * (n - math.sqrt(n)))
+    dimensions = (n - defect**2 * (n - math.sqrt(n))) ** 2 / n**2
+    return (n * dimensions - 1) / (n - 1)
+
+
+@pytest.mark.parametrize("shape", [(60, 7), (5, 40)])
+def test_isotropy_is_iso_score_step_by_step(shape: tuple[int, int]) -> None:
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * torch.arange(
+        1, shape[1] + 1
+    )
+    assert isotropy(z) == pytest.approx(iso_score(torch.nn.functional.normalize(z, dim=1)))
+
+
+def test_isotropy_is_0_on_a_line_and_1_where_all_directions_are_alike() -> None:
+    assert isotropy(torch.cat([torch.eye(6), -torch.eye(6)])) == pytest.approx(1)
+    assert isotropy(torch.tensor([[1.0, 0.1, 0.0], [1.0, -0.1, 0.0]])) == pytest.approx(0, abs=1e-9)
+    half = torch.randn(4000, 10, generator=torch.Generator().manual_seed(3)) @ torch.eye(10, 20)
+    assert isotropy(half) == pytest.approx(9 / 19, abs=0.01)  # 10 of 20 dimensions
+    assert math.isnan(isotropy(torch.ones(4, 1)))
+    assert math.isnan(isotropy(torch.ones(4, 3)))
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

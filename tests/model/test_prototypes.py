@@ -60,8 +60,9 @@ def test_classifiers_share_one_forward_pass() -> None:
     encoder, head = Counting(), nn.Linear(6, 3)
     views = torch.randn(5, 2, 3)
     means = ClassMeans(views.flatten(1), torch.arange(5) % 3, torch.full((3,), 1 / 3), 0.1)
-    logits = Classifiers(encoder, nn.ModuleDict({"head": head, "means": means}))(views)
+    features, logits = Classifiers(encoder, nn.ModuleDict({"head": head, "means": means}))(views)
     assert encoder.calls == 1
+    assert torch.equal(features, views.flatten(1))
     assert logits.shape == (5, 2, 3)
     assert torch.equal(logits[:, 0], head(views.flatten(1)))
     cosines = F.normalize(views.flatten(1), dim=1) @ means.means.T

@@ -17,6 +17,7 @@ from supcon.decision.rule import Rule
 from supcon.engine.fold import FoldData
 from supcon.errors import UserError
 from supcon.experiment import load_experiment
+from supcon.predictions import read_embeddings
 from tests.bundle.test_bundle import run_notebook, unpack
 from tests.conftest import REPOSITORY, TINY, run_stage
 from tests.stages.test_laws import prediction_bytes, run_folder, submission_bytes
@@ -65,6 +66,7 @@ def test_it_is_trained_on_every_row_that_is_not_left_out(root: Path) -> None:
 def test_it_takes_the_folds_epochs_and_predicts_the_test_rows_alone(with_full: Path) -> None:
     folder = run_folder(with_full) / "full"
     assert not (folder / "oof.npz").exists()
+    assert np.bincount(read_embeddings(folder).part).tolist() == [60, 0, 12]
     here, there = (read_npz(run_folder(with_full) / name / "test.npz") for name in ("full", "fold0"))
     for key in ("ids", "classes", "views"):
         assert here[key].tolist() == there[key].tolist()

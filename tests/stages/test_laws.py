@@ -19,7 +19,7 @@ from supcon.errors import UserError
 from supcon.metrics.f1 import macro_f1
 from tests.conftest import REPOSITORY, STAGES, TINY, run_all, run_command, run_stage, write_competition
 
-PREDICTIONS = ("oof.npz", "test.npz")
+PREDICTIONS = ("oof.npz", "test.npz", "embeddings.npz")
 
 
 def run_folder(root: Path) -> Path:

@@ -20,6 +20,7 @@ import yaml
 
 from supcon.artifacts import lock
 from supcon.artifacts.files import digest, read_json, sha256_file, write_json, write_text
+from supcon.artifacts.memory import peak_memory
 from supcon.config import Call, fold_name
 from supcon.errors import UserError
 
@@ -135,7 +136,7 @@ class StageRun:
         return self.done_file.exists() and all((self.folder / file).exists() for file in self.files)
 
     def finish(self, started: float, **facts: Any) -> None:
-        """Write done.json: the fingerprint, `facts` (such as a score), seconds since `started`, versions, commit."""
+        """Write done.json: fingerprint, `facts` such as a score, seconds since `started`, memory, versions, commit."""
         write_json(
             self.done_file,
             {
@@ -143,6 +144,7 @@ class StageRun:
                 "hash": digest([self.fingerprint, {file: sha256_file(self.folder / file) for file in self.files}]),
                 **facts,
                 "seconds": round(time.time() - started, 1),
+                **peak_memory(),
                 "versions": versions(),
                 "commit": _commit(),
             },

@@ -82,7 +82,8 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
     for views, readable in _with_progress(_batches(bundle, files), len(files)):
         members = []
         for number, model in enumerate(models):
-            logits = _logits(bundle, number, forward_views(model, views, device, bundle.settings.train.precision))
+            _, outputs = forward_views(model, views, device, bundle.settings.train.precision)
+            logits = _logits(bundle, number, outputs)
             logits[~readable] = bundle.unreadable_logits[number]
             members.append(bundle.rule.merge([logits]))
         merged.append(np.mean(members, axis=0))
@@ -113,7 +114,7 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
 
 
 def _load_model(bundle: Bundle, name: str) -> nn.Module:
-    """Return a model's encoder with its classifiers: views -> logits [N, classifiers, classes]."""
+    """Return a model's encoder with its classifiers."""
     folder, settings = bundle.folder / name, bundle.settings
     encoder = Encoder(
         settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last

@@ -83,7 +83,7 @@ def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
         channels_last = settings.train.channels_last
         encoder = Encoder(settings.model, settings.data.image_size, load_weights=False, channels_last=channels_last)
         load_weights(here / CLASSIFIER, encoder=encoder)
-        save_weights(there / CLASS_MEANS, class_means=data.class_means(encoder.to(device)))
+        save_weights(there / CLASS_MEANS, class_means=data.class_means(data.training_features(encoder.to(device))))
     return data
 
 

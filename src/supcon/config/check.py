@@ -66,6 +66,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "predict.batch_size": (1, 1_000_000),
     "predict.prototype_weight": (0, 1),
     "predict.prototype_temperature": (1e-3, 100),
+    "predict.embeddings": (0, 10_000_000),
     "data.fold_seed": (0, 2**32 - 100),
     "train.seed": (0, 2**32 - 1),
     "tune.seed": (0, 2**32 - 1),

@@ -236,6 +236,9 @@ class PredictSettings:
     """Weight of the class means' log-probabilities beside the head's, from 0 (the head alone) to 1."""
     prototype_temperature: float = 0.1
     """What cosines to the class means are divided by."""
+    embeddings: int = 5000
+    """Rows of each part (training, held out, test) whose embeddings are kept for the report, drawn by train.seed, at
+    most; 0: none."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from supcon.engine.forward import forward_views
 from supcon.engine.log import bar
+from supcon.model.prototypes import Classifiers
 
 
 @torch.inference_mode()
@@ -17,5 +18,30 @@ def evaluate(
 
     `batches` are `total` uint8 tensors [B, views, side, side, 3]; `label` names the progress bar.
     """
-    outputs = [forward_views(model, views, device, precision) for views in bar(batches, label, total)]
+    outputs = [forward_views(model, views, device, precision)[0] for views in bar(batches, label, total)]
     return torch.cat(outputs).clone()
+
+
+@torch.inference_mode()
+def classify(
+    model: Classifiers,
+    batches: Iterable[Tensor],
+    total: int,
+    device: torch.device,
+    precision: str,
+    label: str,
+    kept: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return every row's logits [rows, views, classifiers, classes], and the features of some, [kept, width].
+
+    The features are those of the first view of the rows numbered `kept`, ascending, out of the same forward pass; no
+    others are held.
+    """
+    features, logits, first = [], [], 0
+    for views in bar(batches, label, total):
+        of_rows, outputs = forward_views(model, views, device, precision)
+        here = kept[(kept >= first) & (kept < first + len(views))]
+        features.append(of_rows[here - first, 0].clone())
+        logits.append(outputs)
+        first += len(views)
+    return torch.cat(logits).clone(), torch.cat(features)

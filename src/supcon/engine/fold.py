@@ -168,17 +168,18 @@ class FoldData:
 
     def feature_loader(self, sampler: BatchSampler, encoder: nn.Module) -> DataLoader[Batch]:
         """Return a frozen encoder's features of the training rows, computed once, as batches [B, 1, width]."""
-        dataset = _FeatureRows(self._training_features(encoder), torch.from_numpy(self.train_labels))
+        dataset = _FeatureRows(self.training_features(encoder), torch.from_numpy(self.train_labels))
         return DataLoader(dataset, batch_sampler=sampler, **loader_options(0))
 
-    def class_means(self, encoder: nn.Module) -> ClassMeans:
-        """Return the classifier that the training rows' features make."""
-        features, labels = self._training_features(encoder), torch.from_numpy(self.train_labels)
-        return ClassMeans(features, labels, self.natural_prior, self._settings.predict.prototype_temperature)
+    def class_means(self, features: Tensor) -> ClassMeans:
+        """Return the classifier that the `training_features` [rows, width] make."""
+        labels, temperature = torch.from_numpy(self.train_labels), self._settings.predict.prototype_temperature
+        return ClassMeans(features, labels, self.natural_prior, temperature)
 
-    def _training_features(self, encoder: nn.Module) -> Tensor:
-        """Return the features of the training rows' plain views, [rows, width]."""
-        loader = fixed_loader(self._plain(self.train_rows), self._settings.predict.batch_size, self._workers)
+    def training_features(self, encoder: nn.Module, kept: Rows | None = None) -> Tensor:
+        """Return the features of the training rows' plain views, [rows, width], or of those numbered `kept` alone."""
+        rows = self.train_rows if kept is None else self.train_rows[kept]
+        loader = fixed_loader(self._plain(rows), self._settings.predict.batch_size, self._workers)
         precision = self._settings.train.precision
         return evaluate(encoder, loader, len(loader), self._device, precision, f"features fold {fold_name(self.fold)}")[
             :, 0

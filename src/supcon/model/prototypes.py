@@ -34,13 +34,14 @@ class ClassMeans(nn.Module):
 
 
 class Classifiers(nn.Module):
-    """Several classifiers on the features of one forward pass: views -> float32 logits [N, classifiers, classes]."""
+    """Several classifiers on the features of one forward pass."""
 
     def __init__(self, encoder: nn.Module, classifiers: nn.ModuleDict) -> None:
         super().__init__()
         self.encoder, self.classifiers = encoder, classifiers
 
-    def forward(self, views: Tensor) -> Tensor:
-        """Return every classifier's logits, in their order."""
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features [N, width] and every classifier's float32 logits [N, classifiers, classes]."""
         features = self.encoder(views)
-        return torch.stack([classifier(features).float() for classifier in self.classifiers.values()], dim=1)
+        logits = [classifier(features).float() for classifier in self.classifiers.values()]
+        return features, torch.stack(logits, dim=1)

@@ -1,0 +1,90 @@
+"""One fold's final model on any rows: logits of every view, and the embeddings of a sample of the rows."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from supcon.data import FixedViews, fixed_loader, worker_count
+from supcon.decision.merge import HEAD, PROTOTYPES
+from supcon.engine.device import set_up_device
+from supcon.engine.embed import EmbeddingSample, trained_projection
+from supcon.engine.evaluate import classify
+from supcon.engine.fold import FoldData
+from supcon.experiment import Experiment, Rows
+from supcon.model.classifier import classifier_head
+from supcon.model.encoder import Encoder, load_weights
+from supcon.model.prototypes import Classifiers
+from supcon.predictions import TRAINING, Embeddings, Predicted
+from supcon.views import prediction_views
+
+
+class Predictor:
+    """A fold's encoder with its classifiers, loaded from the fold's folder."""
+
+    def __init__(self, experiment: Experiment, fold: int, folder: Path) -> None:
+        """Load the model; the features of the training rows make its class means, where `predict.prototypes` asks."""
+        settings = experiment.call.settings
+        self._experiment, self._settings = experiment, settings
+        self._device = set_up_device(settings.machine)
+        self._data = FoldData(experiment, fold, self._device)
+        encoder = Encoder(
+            settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last
+        )
+        classes, mode = len(experiment.classes), settings.finetune.mode
+        classifier = classifier_head(encoder.width, classes, mode, settings.model.dropout)
+        load_weights(folder / "classifier.safetensors", encoder=encoder, classifier=classifier)
+        self._projection = trained_projection(settings, folder, encoder.width)
+        self._sample = EmbeddingSample(settings)
+        self._classifiers = nn.ModuleDict({HEAD: classifier})
+        self._take_training_rows(encoder.to(self._device))
+        self._model = Classifiers(encoder, self._classifiers).to(self._device)
+        self.views = prediction_views(settings.augment, settings.predict.views)
+        self.images = experiment.open_prediction_images()
+
+    def _take_training_rows(self, encoder: nn.Module) -> None:
+        """Make the class means, and keep the features of some rows: out of the same forward pass where both are."""
+        rows = self._data.train_rows
+        labelled = np.flatnonzero(rows < len(self._experiment.split))  # test rows with a pseudo-label are of part TEST
+        kept = self._sample.draw(TRAINING, labelled)
+        if self._settings.predict.prototypes:
+            features = self._data.training_features(encoder)
+            self._classifiers[PROTOTYPES] = self._data.class_means(features)
+            features = features[torch.from_numpy(kept)]
+        elif len(kept):
+            features = self._data.training_features(encoder, kept)
+        else:
+            return
+        self._sample.add(TRAINING, self._experiment.split["id"].iloc[rows[kept]], features)
+
+    def predict(self, part: int, ids: pd.Series, positions: Rows, label: str) -> Predicted:
+        """Return natural-prior log-odds [rows, views, classes] of images by their positions; an unreadable one's prior.
+
+        Of a sample of these rows, called `ids` and of that `part`, the embeddings are kept. `label` names the bar.
+        """
+        readable = ~np.isin(positions, list(self.images.problems))
+        kept = self._sample.draw(part, np.flatnonzero(readable))
+        side, fit = self._experiment.prediction_side, self._settings.data.fit
+        predicted, features = self.classify(FixedViews(self.images, positions, self.views, side, fit), label, kept)
+        self._sample.add(part, ids.iloc[kept], features)
+        unknown = self._data.unreadable_logits.numpy()
+        return {name: np.where(readable[:, None, None], logits, unknown) for name, logits in predicted.items()}
+
+    def classify(self, dataset: FixedViews, label: str, kept: Rows | None = None) -> tuple[Predicted, Tensor]:
+        """Return natural-prior log-odds [rows, views, classes] of a dataset, and features of its rows `kept` [kept, D].
+
+        The features are those of the first view, out of the same forward pass.
+        """
+        loader = fixed_loader(dataset, self._settings.predict.batch_size, worker_count(self._settings.machine.workers))
+        wanted = torch.from_numpy(np.empty(0, np.int64) if kept is None else kept)
+        precision = self._settings.train.precision
+        outputs, features = classify(self._model, loader, len(loader), self._device, precision, label, wanted)
+        predicted = dict(zip(self._classifiers, outputs.unbind(dim=2), strict=True))
+        predicted[HEAD] = predicted[HEAD] + self._data.log_odds_shift
+        return {name: logits.numpy() for name, logits in predicted.items()}, features
+
+    def embeddings(self) -> Embeddings:
+        """Return the embeddings of all that was kept."""
+        return self._sample.embeddings(self._projection)

@@ -1,0 +1,148 @@
+"""The confusion matrix, its classes in an order that shows who is confused with whom."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from supcon.plots.look import BLUE, GREY, INK, ORANGE, SMALL, label, new_figure, panels, written
+
+Matrix = npt.NDArray[np.int64]  # [C, C], rows of true class i predicted as class j
+Numbers = npt.NDArray[np.int64]
+Shares = npt.NDArray[np.float64]  # [C, C], of a true class's rows
+
+_ALL_NAMED = 30  # classes
+_COUNTED = 12  # classes whose cells can hold a number; and so many most confused ones are shown apart
+_CELLS = 150  # a side, that can be seen
+_TICKS = 22
+_LETTERS_ACROSS = 36  # of names side by side
+_OPTIMAL = 200  # classes: putting the leaves in the best order takes the cube of their number
+
+_RIGHT = LinearSegmentedColormap.from_list("right", ["#ffffff", BLUE])
+_WRONG = LinearSegmentedColormap.from_list("wrong", ["#fde3cc", ORANGE, "#5c2600"])
+
+
+def cluster_order(matrix: Matrix) -> Numbers:
+    """Return an order of the classes [C] in which those confused with each other are neighbours.
+
+    Hierarchical clustering (average linkage) by the symmetrised shares of confused rows; up to 200 classes with the
+    leaves in optimal order.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
+    if len(matrix) < 3:
+        return np.arange(len(matrix))
+    shares = _shares(matrix)
+    distance = 1 - (shares + shares.T) / 2
+    np.fill_diagonal(distance, 0)
+    tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=len(matrix) <= _OPTIMAL)
+    order: Numbers = leaves_list(tree).astype(np.int64)
+    return order
+
+
+def most_confused(matrix: Matrix, most: int) -> Numbers:
+    """Return the `most` classes with the largest confusions between two of them, in the order of `cluster_order`."""
+    both = np.triu(matrix + matrix.T, 1)
+    pairs = np.argsort(-both, axis=None, kind="stable")[: 2 * most]
+    places = np.stack(np.unravel_index(pairs[both.flat[pairs] > 0], both.shape), axis=1)
+    classes = np.array(list(dict.fromkeys(places.ravel().tolist()))[:most], dtype=np.int64)
+    return classes[cluster_order(matrix[np.ix_(classes, classes)])]
+
+
+def confusion(matrix: Matrix, classes: Sequence[str], title: str = "") -> Figure:
+    """Draw the confusion matrix, each row divided by its sum: the diagonal in one colour, errors in another beside it.
+
+    Up to 30 classes in their own order with their names. More in the order of `cluster_order`, with as many names as
+    can be read, and the classes that are confused most apart, in a second panel.
+    """
+    if len(matrix) <= _ALL_NAMED:
+        figure = new_figure(4.9, title, "compressed")
+        axes = panels(figure)[0, 0]
+        _draw(figure, axes, matrix, np.arange(len(matrix)), classes, _shares(matrix))
+        return figure
+    apart = most_confused(matrix, _COUNTED)
+    figure = new_figure(9.2 if len(apart) else 4.6, title, "compressed")
+    upper, *lower = panels(figure, 2 if len(apart) else 1)[:, 0]
+    _draw_overview(figure, upper, matrix, classes)
+    for axes in lower:
+        _draw(figure, axes, matrix, apart, classes, _shares(matrix))
+        label(axes, title=f"the {len(apart)} classes that are confused most")
+    return figure
+
+
+def _draw(figure: Figure, axes: Axes, matrix: Matrix, places: Numbers, classes: Sequence[str], shares: Shares) -> None:
+    """Draw the cells of some classes with their names, and their rows where there is room for numbers."""
+    cells = np.ix_(places, places)
+    _image(figure, axes, shares[cells], np.eye(len(places), dtype=bool))
+    names = [classes[place] for place in places]
+    largest = float(np.where(np.eye(len(places), dtype=bool), 0, shares[cells]).max())
+    size = SMALL if len(places) <= 20 else SMALL - 1.5
+    upright = len(names) * max(map(len, names)) > _LETTERS_ACROSS
+    axes.set_yticks(range(len(places)), [written(name, 16) for name in names], fontsize=size)
+    axes.set_xticks(range(len(places)), [written(name, 12) for name in names], fontsize=size, rotation=90 * upright)
+    if len(places) <= _COUNTED:
+        for (row, column), count in np.ndenumerate(matrix[cells]):
+            if count:
+                dark = shares[cells][row, column] > (0.5 if row == column else 0.4 * largest)
+                axes.text(
+                    column,
+                    row,
+                    str(count),
+                    ha="center",
+                    va="center",
+                    fontsize=SMALL - 1,
+                    color="white" if dark else INK,
+                )
+
+
+def _draw_overview(figure: Figure, axes: Axes, matrix: Matrix, classes: Sequence[str]) -> None:
+    """Draw all classes, clustered; of more than can be seen, blocks of them, each as its largest error."""
+    order = cluster_order(matrix)
+    shares = _shares(matrix)[np.ix_(order, order)]
+    block = -(-len(shares) // _CELLS)
+    errors = _blocks(np.where(np.eye(len(shares), dtype=bool), 0, shares), block)
+    right = np.diag(_blocks(np.diag(np.diag(shares)), block))
+    on_diagonal = np.eye(len(errors), dtype=bool) & (errors == 0)
+    _image(figure, axes, np.where(on_diagonal, np.diag(right), errors), on_diagonal)
+    ticks = np.arange(0, len(shares), -(-len(shares) // _TICKS))
+    axes.set_yticks(ticks / block, [written(classes[order[tick]], 16) for tick in ticks], fontsize=SMALL - 1)
+    axes.set_xticks([])
+    label(axes, title=f"{len(shares)} classes, clustered" + (f", in blocks of {block}" if block > 1 else ""))
+
+
+def _image(figure: Figure, axes: Axes, shares: Shares, diagonal: npt.NDArray[np.bool_]) -> None:
+    axes.grid(False)
+    axes.tick_params(length=0)
+    errors = np.ma.array(shares, mask=diagonal | (shares == 0))
+    largest = float(errors.max()) if errors.count() else 1.0
+    options: dict[str, Any] = {"interpolation": "nearest", "aspect": "equal"}
+    axes.imshow(np.ma.array(shares, mask=~diagonal), cmap=_RIGHT, vmin=0, vmax=1, **options)
+    image = axes.imshow(errors, cmap=_WRONG, norm=Normalize(0, largest), **options)
+    label(axes, x="predicted class", y="true class")
+    if errors.count():
+        bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.7, aspect=30, pad=0.02)
+        bar.ax.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK)
+        bar.outline.set_visible(False)
+        bar.locator = MaxNLocator(5)
+        bar.formatter = PercentFormatter(1, decimals=None)
+        bar.set_label("errors: share of the true class's rows", fontsize=SMALL, color=INK)
+
+
+def _blocks(values: Shares, block: int) -> Shares:
+    """Return the largest value of each block x block square."""
+    side = -(-len(values) // block)
+    padded = np.pad(values, (0, side * block - len(values)))
+    largest: Shares = padded.reshape(side, block, side, block).max(axis=(1, 3))
+    return largest
+
+
+def _shares(matrix: Matrix) -> Shares:
+    """Return each row divided by its sum; rows of nothing stay 0."""
+    shares: Shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    return shares

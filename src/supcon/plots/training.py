@@ -1,0 +1,88 @@
+"""Learning curves, and what the stages cost."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from supcon.plots.look import COLOURS, beside, label, legend, line_style, name_rows, new_figure, panels
+
+
+def learning_curves(logs: Mapping[str, pd.DataFrame], columns: Sequence[str], title: str = "") -> Figure:
+    """Draw a panel a column over the epochs, a line a log.
+
+    `logs`: such as {"fold 0": the table of fold0/finetune.csv, ...}, numbers with a column `epoch`. A log without a
+    column, or with gaps in it, has no line, or a broken one; a column that no log has, has no panel.
+    """
+    there = [column for column in columns if any(column in log and log[column].notna().any() for log in logs.values())]
+    figure = new_figure(0.5 + 1.4 * max(len(there), 1), title)
+    grid = panels(figure, max(len(there), 1), sharex=True)[:, 0]
+    handles = {}
+    for axes, column in zip(grid, there, strict=False):
+        for number, (name, log) in enumerate(logs.items()):
+            if column in log:
+                marker = "o" if log[column].notna().sum() == 1 else None
+                (handles[name],) = axes.plot(
+                    log["epoch"], log[column], linewidth=1.4, marker=marker, markersize=4, **line_style(number)
+                )
+        label(axes, title=column.replace("_", " "))
+        axes.set_ylim(*_range_after_start([log[column] for log in logs.values() if column in log]))
+    grid[-1].xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    label(grid[-1], x="epoch", title="" if there else "nothing was logged")
+    if len(handles) > 1:
+        legend(figure, handles)
+    return figure
+
+
+def _range_after_start(columns: Sequence[pd.Series]) -> tuple[float, float]:
+    """Return limits that the first tenth of the epochs, which falls steeply, may leave."""
+    values = pd.concat([column.iloc[len(column) // 10 :] for column in columns])
+    finite = values[np.isfinite(values)]
+    low, high = (0.0, 1.0) if finite.empty else (float(finite.min()), float(finite.max()))
+    margin = 0.06 * (high - low) or 0.05 * abs(high) or 0.05
+    return low - margin, high + margin
+
+
+def stage_times(
+    seconds: Mapping[str, Mapping[str, float]],
+    memory_mb: Mapping[str, Mapping[str, float]] | None = None,
+    title: str = "",
+) -> Figure:
+    """Draw how long each stage took, its folds side by side in one bar, and a stage's peak memory where it is known.
+
+    `seconds` and `memory_mb`: stage to fold ("fold 0", or "" for a stage without folds) to value.
+    """
+    figure = new_figure(0.6 + 0.36 * len(seconds), title)
+    axes = panels(figure)[0, 0]
+    name_rows(axes, list(seconds))
+    totals = [sum(folds.values()) for folds in seconds.values()]
+    unit, length = _unit(max(totals, default=0.0))
+    for row, (stage, folds) in enumerate(seconds.items()):
+        left = 0.0
+        for number, took in enumerate(folds.values()):
+            colour = COLOURS[0] if number % 2 == 0 else COLOURS[5]
+            axes.barh(
+                row, took / length, left=left / length, height=0.6, color=colour, edgecolor="white", linewidth=0.5
+            )
+            left += took
+        peak = max((memory_mb or {}).get(stage, {}).values(), default=None)
+        beside(axes, row, _shown_time(left) + (f", {peak / 1024:.1f} GB" if peak is not None else ""))
+    axes.set_xlim(left=0)
+    label(axes, x=f"{unit}, a shade a fold" + "; beside: peak memory" * bool(memory_mb))
+    return figure
+
+
+def _unit(longest: float) -> tuple[str, float]:
+    return next(
+        one for one in (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0)) if longest >= 2 * one[1] or one[1] == 1
+    )
+
+
+def _shown_time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,144 @@
+"""Several runs: weights are found where they pay, and judged on rows that had no part in them."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from supcon.config.settings import TuneSettings
+from supcon.decision.crossfit import Decider
+from supcon.decision.ladder import GREEDY, WEIGHTS, Goal, path_to
+from supcon.decision.merge import Logits, merge_runs, merge_views
+from supcon.decision.rule import Rule
+from supcon.decision.tune import LARGEST_GROUPS, fit_rule, offset_groups
+from supcon.metrics.f1 import macro_f1
+from supcon.metrics.metric import MetricName, make_metric
+
+CLASSES = 5
+
+
+def goal(name: MetricName = "macro_f1", second_round: bool = False) -> Goal:
+    metric = make_metric(name, CLASSES, np.arange(CLASSES))
+    settings = TuneSettings(trials=40, bootstrap=200)
+    return Goal(metric, settings, np.zeros(CLASSES, np.int64), second_round)
+
+
+def runs_of(
+    strengths: list[float], rows: int = 900, seed: int = 0, views: int = 1
+) -> tuple[list[Logits], npt.NDArray[np.int64]]:
+    """Return runs of these strengths, whose errors are independent, and the true classes."""
+    draw = np.random.default_rng(seed)
+    true = draw.integers(0, CLASSES, rows)
+    signal = np.eye(CLASSES)[true][:, None]
+    return [(s * signal + draw.normal(size=(rows, views, CLASSES))).astype(np.float32) for s in strengths], true
+
+
+def test_runs_of_equal_weight_are_their_mean_and_a_run_of_all_weight_is_itself() -> None:
+    (one, two), _ = runs_of([1, 2], rows=20)
+    prior = (1 / CLASSES,) * CLASSES
+    both = Rule(prior, (1.0, 2.0), (0.5, 0.5)).merge([one, two])
+    parts = [merge_views(one, 1.0), merge_views(two, 2.0)]
+    np.testing.assert_allclose(both, merge_runs([(part, 0.5) for part in parts]))
+    np.testing.assert_allclose(np.exp(both).sum(axis=1), 1)
+    np.testing.assert_array_equal(Rule(prior, (1.0, 2.0), (0.0, 1.0)).merge([one, two]), parts[1])
+
+
+@pytest.mark.parametrize("rung", [GREEDY, WEIGHTS])
+def test_a_useless_run_loses_its_weight(rung: str) -> None:
+    runs, true = runs_of([2.0, 0.0, 2.0])
+    base = fit_rule(("argmax",), runs, true, goal(), None)
+    assert base.weights == (1 / 3,) * 3
+    rule = fit_rule(("argmax", rung), runs, true, goal(), base)
+    assert sum(rule.weights) == pytest.approx(1)
+    assert rule.weights[1] < 0.15
+    assert min(rule.weights[0], rule.weights[2]) > 0.25
+    fresh, fresh_true = runs_of([2.0, 0.0, 2.0], rows=5000, seed=1)
+    scores = [macro_f1(fresh_true, each.merge(fresh).argmax(axis=1), CLASSES) for each in (base, rule)]
+    assert scores[1] > scores[0] + 0.005
+
+
+def test_forward_selection_may_pick_a_run_twice() -> None:
+    runs, true = runs_of([3.0, 1.5], rows=4000)
+    base = fit_rule(("argmax",), runs, true, goal(), None)
+    rule = fit_rule(("argmax", GREEDY), runs, true, goal(), base)
+    assert 0.55 < rule.weights[0] < 1
+
+
+def test_weights_that_do_not_help_are_not_used() -> None:
+    runs, true = runs_of([1.5, 1.5])
+    decision = Decider(runs, true, np.arange(len(true)) % 4, goal()).decide()
+    assert [step.rung for step in decision.ladder] == ["argmax", "prior", "thresholds", "greedy", "weights"]
+    for step in decision.ladder[1:]:
+        assert step.chosen == (step.gain > step.standard_error)
+    alone = max(macro_f1(true, merge_views(run, 1.0).argmax(axis=1), CLASSES) for run in runs)
+    assert macro_f1(true, decision.predicted, CLASSES) > alone + 0.02
+
+
+def test_a_folds_weights_do_not_depend_on_its_own_labels() -> None:
+    runs, true = runs_of([2.0, 0.3, 1.0], rows=400)
+    fold = np.arange(400) % 4
+    shuffled = true.copy()
+    held_out = np.flatnonzero(fold == 1)
+    shuffled[held_out] = np.random.default_rng(0).permutation(shuffled[held_out])
+    before, after = (Decider(runs, labels, fold, goal()).decide() for labels in (true, shuffled))
+    assert before.fold_rules[1] == after.fold_rules[1]
+    np.testing.assert_array_equal(before.predicted[held_out], after.predicted[held_out])
+    assert before.fold_rules[0] != after.fold_rules[0]
+
+
+def test_runs_of_unlike_confidence_are_brought_to_one_scale() -> None:
+    (one, two), true = runs_of([2.0, 2.0], rows=2000)
+    decision = Decider([one, 10 * two], true, np.arange(2000) % 4, goal("log_loss")).decide()
+    assert decision.rule.rung != "raw"
+    assert decision.rule.temperatures[1] / decision.rule.temperatures[0] == pytest.approx(10, rel=0.2)
+    np.testing.assert_allclose(np.exp(decision.predicted).sum(axis=1), 1)
+
+
+def test_processes_change_no_result() -> None:
+    runs, true = runs_of([1.0, 0.5], rows=300, views=2)
+    one, two = (Decider(runs, true, np.arange(300) % 3, goal(), processes=count).decide() for count in (1, 2))
+    assert one.rule == two.rule
+    assert one.fold_rules == two.fold_rules
+    assert one.ladder == two.ladder
+
+
+@pytest.mark.parametrize(("second", "kept"), [(3.0, True), (0.7, False)])
+def test_a_second_round_is_taken_only_where_it_raises_the_score(second: float, kept: bool) -> None:
+    runs, true = runs_of([1.5, second])
+    decision = Decider(runs, true, np.arange(len(true)) % 4, goal(second_round=True)).decide()
+    assert [step.rung for step in decision.ladder] == ["argmax", "round two", "prior", "thresholds"]
+    assert decision.ladder[1].chosen is kept
+    assert decision.rule.weights == ((0.0, 1.0) if kept else (1.0, 0.0))
+    assert decision.untuned.weights == (1.0, 0.0)
+
+
+def test_standard_errors_are_over_groups_where_there_are_any() -> None:
+    runs, true = runs_of([1.0, 1.0], rows=600)
+    doubled = [np.repeat(run, 4, axis=0) for run in runs]  # each row four times: no more is known
+    labels, group = np.repeat(true, 4), np.repeat(np.arange(600), 4)
+    fold = np.repeat(np.arange(600) % 4, 4)
+    alone = Decider(doubled, labels, fold, goal()).decide().ladder[-1]
+    grouped = Decider(doubled, labels, fold, goal(), groups=group).decide().ladder[-1]
+    assert grouped.cross_fitted == alone.cross_fitted
+    assert grouped.standard_error > 1.5 * alone.standard_error
+
+
+def test_many_classes_share_offsets_by_frequency() -> None:
+    prior = np.linspace(1, 2, 1000)
+    group = offset_groups(prior / prior.sum())
+    assert np.bincount(group).tolist() == [10] * LARGEST_GROUPS
+    assert group[-1] == 0  # the most frequent
+    assert (np.diff(group) <= 0).all()
+    assert offset_groups((0.1,) * 10).tolist() == list(range(10))
+
+
+def test_a_rung_stands_on_those_chosen_below_it() -> None:
+    assert path_to("argmax", ()) == ("argmax",)
+    assert path_to("thresholds", ("argmax",)) == ("argmax", "prior", "thresholds")
+    assert path_to("thresholds", ("argmax", "prior")) == ("argmax", "prior", "thresholds")
+    assert path_to("weights", ("argmax", "greedy")) == ("argmax", "greedy", "weights")
+
+
+def test_a_rung_without_what_it_stands_on_is_refused() -> None:
+    runs, true = runs_of([1.0], rows=20)
+    with pytest.raises(ValueError, match="'prior' needs the fitted rule"):
+        fit_rule(("argmax", "prior"), runs, true, goal(), None)
