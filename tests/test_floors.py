@@ -15,8 +15,7 @@ FLOORS: list[set[str]] = [
     {"competition", "images", "augment", "views", "model", "decision", "host", "plots"},
     {"experiment", "survey", "budget"},
     {"data", "predictions"},
-    {"runs"},
-    {"pseudo"},
+    {"runs", "pseudo"},
     {"scores", "engine", "study"},
     {"bundle"},
 ]

@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,6 +53,17 @@ def test_the_tree_shows_every_room_of_the_library() -> None:
     library = REPOSITORY / "src" / "supcon"
     rooms = {path.name + "/" if path.is_dir() else path.name for path in library.iterdir() if path.name[0] != "_"}
     assert names == rooms
+
+
+def test_what_it_shows_for_notebooks_draws_a_finished_runs_figures(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = README.split("## In a notebook")[1].split("```")[1].removeprefix("python\n")
+    monkeypatch.chdir(finished)
+    shown: dict[str, Any] = {}
+    exec(code.replace("demo", "cross_entropy").replace("range(5)", "range(3)"), shown)
+    assert len(shown["curves"].axes) == 2
+    assert len(shown["tsne"].axes[0].collections) == 2 * 4  # training and held-out rows of three classes, test rows
 
 
 def test_links_lead_somewhere() -> None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from supcon.decision.ladder import Goal, Path, path_to
-from supcon.decision.merge import Logits
+from supcon.decision.merge import Logits, LogProbabilities
 from supcon.decision.rule import Rule
 from supcon.decision.search import Kept
 from supcon.decision.tune import fit_rule
@@ -47,6 +47,14 @@ class Decision:
     fold_rules: dict[int, Rule]
     ladder: list[RungScore]
     predicted: Prediction  # cross-fitted: class numbers [rows], or log-probabilities [rows, classes]
+
+    def merge(self, runs: Sequence[Logits], fold: Labels) -> LogProbabilities:
+        """Return what each fold's rule, made on the other folds, makes of the runs' logits, [rows, classes]."""
+        merged = np.empty((len(fold), runs[0].shape[2]))
+        for number, rule in self.fold_rules.items():
+            rows = fold == number
+            merged[rows] = rule.merge([logits[rows] for logits in runs])
+        return merged
 
 
 @dataclass
