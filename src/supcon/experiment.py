@@ -244,7 +244,7 @@ class Experiment:
 
     @cached_property
     def own_full_model(self) -> str:
-        """Hash of what this run's model on all rows predicts; empty without one, or, which it says, with an outdated one."""
+        """Hash of what this run's model on all rows predicts; empty without one, and, which is said, if outdated."""
         if not (self.call.fold_folder(FULL) / "predict.done.json").exists():
             return ""
         try:

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from supcon.plots import Gain, ladder, score_intervals, stability
+from supcon.plots import Gain, differences, ladder, score_intervals, stability
 from tests.plots.shown import AWKWARD, check, said
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -75,6 +75,21 @@ def test_each_seed_is_a_dot_and_failed_ones_are_left_out() -> None:
     check(figure)
     assert [score for score, _ in points(figure)] == [[0.90, 0.94], [0.8]]
     assert {"0.9200 ± 0.0283", "0.8000", "no score", "ce"} <= set(said(figure))
+
+
+def test_each_round_is_a_panel_of_its_variants_differences() -> None:
+    rounds = {"round 1": {"joint": (0.02, 0.005), "hot": (-0.01, math.nan)}, "round 2": {"joint": (0.015, 0.002)}}
+    figure = differences(rounds, "macro-F1 over ce", "study digits")
+    check(figure)
+    first, second = figure.axes
+    dots = next(line for line in first.lines if line.get_marker() == "o")
+    assert np.asarray(dots.get_xdata()).tolist() == [0.02, -0.01]
+    bar = second.collections[0].get_segments()[0]  # type: ignore[attr-defined]
+    assert np.allclose(bar[:, 0], [0.011, 0.019])
+    assert {"joint", "hot", "round 2", "+0.0150", "macro-F1 over ce; ± 2 standard errors"} <= set(said(figure))
+    check(differences({}, "macro-F1"))
+    check(differences(rounds, "macro-F1 over a-baseline-with-a-rather-long-name; *: unequal passes"))
+    check(differences({"round 1": dict.fromkeys(AWKWARD, (0.1, 0.01)), "$2$": {}}, "_$x$", "$t$"))
 
 
 @pytest.mark.parametrize("draw", ["intervals", "ladder", "stability"])

@@ -1,1 +1,1 @@
-"""Scores: F1 with its bootstrap (`f1`); of embeddings: neighbours (`knn`), alignment and uniformity (`geometry`)."""
+"""Scores (`f1`, `metric`), calibration and probable label errors; embeddings: `knn`, `geometry`, `quality`, `drift`."""

@@ -12,7 +12,7 @@ from supcon.plots.corruptions import corruption_curves, corruption_heat
 from supcon.plots.embeddings import embedding_map
 from supcon.plots.look import as_png
 from supcon.plots.project import Projection, project
-from supcon.plots.scores import Gain, Interval, ladder, score_intervals, stability
+from supcon.plots.scores import Gain, Interval, differences, ladder, score_intervals, stability
 from supcon.plots.training import learning_curves, stage_times
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "confusion",
     "corruption_curves",
     "corruption_heat",
+    "differences",
     "embedding_map",
     "ladder",
     "learning_curves",

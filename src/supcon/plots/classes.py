@@ -29,7 +29,7 @@ def class_costs(table: pd.DataFrame, worst: int = 20, title: str = "") -> Figure
         beside(axes, row, f"F1 {f1:.3f}, {int(support)} rows")
     axes.set_xlim(0, max(costs.max(initial=0.0) * 1.05, 1e-4))
     shown = f"the {len(dearest)} dearest of {len(scored)} classes" if len(dearest) < len(scored) else "every class"
-    label(axes, x=f"points of macro-F1 lost, {shown}")
+    label(axes, x=f"macro-F1 lost; {shown}")
     return figure
 
 

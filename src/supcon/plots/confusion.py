@@ -90,15 +90,8 @@ def _draw(figure: Figure, axes: Axes, matrix: Matrix, places: Numbers, classes: 
         for (row, column), count in np.ndenumerate(matrix[cells]):
             if count:
                 dark = shares[cells][row, column] > (0.5 if row == column else 0.4 * largest)
-                axes.text(
-                    column,
-                    row,
-                    str(count),
-                    ha="center",
-                    va="center",
-                    fontsize=SMALL - 1,
-                    color="white" if dark else INK,
-                )
+                colour = "white" if dark else INK
+                axes.text(column, row, str(count), ha="center", va="center", fontsize=SMALL - 1, color=colour)
 
 
 def _draw_overview(figure: Figure, axes: Axes, matrix: Matrix, classes: Sequence[str]) -> None:

@@ -58,10 +58,11 @@ def panels(
     return grid
 
 
-def label(axes: Axes, x: str = "", y: str = "", title: str = "", most: int = 64) -> None:
-    """Name the axes, and the panel at its left; what is empty stays as it is."""
+def label(axes: Axes, x: str = "", y: str = "", title: str = "", most: int = 46) -> None:
+    """Name the axes, and the panel at its left; what is empty stays as it is, and a long x goes on in a second line."""
     if x:
-        axes.set_xlabel(written(x, most), fontsize=BASE, color=INK)
+        lines = textwrap.wrap(x, most, max_lines=2, placeholder=" …")
+        axes.set_xlabel("\n".join(written(line, most) for line in lines), fontsize=BASE, color=INK)
     if y:
         axes.set_ylabel(written(y, most), fontsize=BASE, color=INK)
     if title:

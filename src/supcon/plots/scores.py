@@ -128,3 +128,24 @@ def stability(
         beside(axes, row, f"{mean:.4f}" + (f" ± {spread:.4f}" if len(known) > 1 else ""))
     label(axes, x=f"{metric}; a dot a {over}, mean, 1 sd")
     return figure
+
+
+def differences(rounds: Mapping[str, Mapping[str, tuple[float, float]]], unit: str, title: str = "") -> Figure:
+    """Draw a panel a round: each variant's difference to a baseline with two standard errors either way, in order.
+
+    `rounds`: a panel's title to variant to (difference, standard error). `unit` says what is differenced, below.
+    """
+    heights = [max(len(lines), 1) for lines in rounds.values()] or [1]
+    figure = new_figure(_MARGIN + 0.3 * len(heights) + 0.28 * sum(heights), title)
+    grid = panels(figure, len(heights), heights=heights)[:, 0]
+    for axes, (name, lines) in zip(grid, rounds.items(), strict=False):
+        name_rows(axes, list(lines), most=18)
+        value, error = np.array(list(lines.values()), float).reshape(-1, 2).T
+        axes.axvline(0, color=GREY, linewidth=1)
+        axes.errorbar(value, range(len(lines)), xerr=2 * error, fmt="o", markersize=5, color=BLUE, elinewidth=1.4)
+        for row, difference in enumerate(value):
+            if np.isfinite(difference):
+                beside(axes, row, f"{difference:+.4f}")
+        label(axes, title=name)
+    label(grid[-1], x=f"{unit}; ± 2 standard errors")
+    return figure
