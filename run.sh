@@ -19,6 +19,8 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
   ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
              several runs: tune their blend too                     ./run.sh ensemble --run mix --runs a b c
+  report     a page on a run: where the next point is               ./run.sh report --corruptions
+  compare    runs side by side, and who is better                   ./run.sh compare demo cross_entropy
   bundle     a folder and zip for a notebook without network        ./run.sh bundle --run demo
   check      does a file fit sample_submission.csv?                 ./run.sh check submissions/mine.csv
   download   fetch the host's files into an empty input/            ./run.sh download digit-recognizer
@@ -89,7 +91,7 @@ case "$command" in
     setup requirements.txt
     case " $* " in *" --runs "*) stage tune "$@" ;; esac
     stage ensemble "$@" ;;
-  pseudo | pretrain | finetune | predict | tune | doctor | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
+  pseudo | pretrain | finetune | predict | tune | doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
   test-all) checks "$@" ;;

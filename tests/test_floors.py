@@ -17,7 +17,9 @@ FLOORS: list[set[str]] = [
     {"data", "predictions"},
     {"runs", "pseudo"},
     {"scores", "engine", "study"},
-    {"bundle"},
+    {"bundle", "corruptions"},
+    {"report"},
+    {"compare"},
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 # augment, views and model stand on images and artifacts; within a floor only these look at each other

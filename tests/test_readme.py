@@ -2,13 +2,16 @@
 
 import re
 import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import compare
 import download
 import ledger
+import report
 import study
 import submit
 from supcon.config import parse
@@ -17,6 +20,12 @@ from tests.conftest import REPOSITORY
 from tests.test_run_sh import commands_of_the_script
 
 README = (REPOSITORY / "README.md").read_text()
+OF_THEIR_OWN: dict[str, Callable[[list[str]], object]] = {
+    "ledger": ledger.read_options,
+    "download": download.read_options,
+    "report": report.read_options,
+    "compare": compare.read_options,
+}
 COMMANDS = sorted(set(re.findall(r"(?:\./run\.sh|python src/\w+\.py)[^\n`#;]*", README)))
 
 
@@ -35,8 +44,8 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         read_study(options.file, options.run)
     if name == "submit":
         flags = submit.read_options(flags)[1]
-    if name in ("ledger", "download"):
-        {"ledger": ledger, "download": download}[name].read_options(flags)
+    if name in OF_THEIR_OWN:
+        OF_THEIR_OWN[name](["--root", str(tmp_path), *flags])
         return
     per_fold = name in ("pseudo", "pretrain", "finetune", "predict")
     file_help = "a file" if name == "check" else ""

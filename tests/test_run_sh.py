@@ -17,6 +17,8 @@ OWN_OPTIONS = {  # of the commands that are no stages
     "submit": ("FILE", "--message", "--competition", "--wait", "--again", "--run"),
     "ledger": ("--refresh", "--competition"),
     "download": ("COMPETITION",),
+    "report": ("--run", "--config", "--corruptions", "--rows", "--baseline", "--force"),
+    "compare": ("RUN",),
 }
 SMOKE = ["all", "--config", "configs/smoke.yaml", "--root"]
 

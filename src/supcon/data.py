@@ -83,7 +83,7 @@ def training_loader(dataset: TrainingViews, sampler: BatchSampler, workers: int)
     return DataLoader(dataset, batch_sampler=sampler, **loader_options(workers))
 
 
-def fixed_loader(dataset: FixedViews, batch_size: int, workers: int) -> "DataLoader[Tensor]":
+def fixed_loader(dataset: Dataset[Tensor], batch_size: int, workers: int) -> "DataLoader[Tensor]":
     """Return a loader of all rows in order, in batches of views [B, V, side, side, 3]."""
     return DataLoader(dataset, batch_size=batch_size, **loader_options(workers))
 

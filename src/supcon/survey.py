@@ -88,10 +88,10 @@ def survey(call: Call) -> Survey:
     images = open_cache(cache, files, hashes, data.image_size, data.fit)
     if data.bad_images == "error":
         require_readable(images, files)
-    return Survey(call, competition, images, find_copies(competition, _copies(cache, images)))
+    return Survey(call, competition, images, find_copies(competition, remembered_copies(cache, images)))
 
 
-def _copies(cache: Path, images: ImageCache) -> Pairs:
+def remembered_copies(cache: Path, images: ImageCache) -> Pairs:
     """Return the pairs of copies, remembered in the cache: to compare all images takes longer than to read a split."""
     path = cache / f"copies-of-{images.key}.npz"
     if not path.exists():

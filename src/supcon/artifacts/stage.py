@@ -42,6 +42,7 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
         "tune.seed",
     ),
     "ensemble": ("tune.metric", "tune.bootstrap", "tune.seed"),
+    "corruptions": ("data.image_size", "data.test_size", "data.fit", "predict.prototype_weight"),
 }
 _FROZEN_KEYS = ("data.test_size", "predict.batch_size")  # how features are computed
 _PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class", "pretrain.batch_size", "pretrain.balance")

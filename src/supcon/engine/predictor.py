@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 from supcon.data import FixedViews, fixed_loader, worker_count
 from supcon.decision.merge import HEAD, PROTOTYPES
@@ -72,7 +73,7 @@ class Predictor:
         unknown = self._data.unreadable_logits.numpy()
         return {name: np.where(readable[:, None, None], logits, unknown) for name, logits in predicted.items()}
 
-    def classify(self, dataset: FixedViews, label: str, kept: Rows | None = None) -> tuple[Predicted, Tensor]:
+    def classify(self, dataset: Dataset[Tensor], label: str, kept: Rows | None = None) -> tuple[Predicted, Tensor]:
         """Return natural-prior log-odds [rows, views, classes] of a dataset, and features of its rows `kept` [kept, D].
 
         The features are those of the first view, out of the same forward pass.

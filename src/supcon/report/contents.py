@@ -1,0 +1,54 @@
+"""What a report holds, in this order."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from tqdm import tqdm
+
+from supcon.report.calibration import calibration
+from supcon.report.classes import classes, confusions
+from supcon.report.embeddings import drift, maps, quality
+from supcon.report.galleries import duplicates, label_errors, mistakes, pairs
+from supcon.report.page import Block, Section, Text
+from supcon.report.robustness import robustness
+from supcon.report.run import Missing, Run
+from supcon.report.scores import gains, scores
+from supcon.report.summary import summary
+from supcon.report.training import costs, curves, settings
+
+Maker = Callable[[Run], Sequence[Block]]
+
+CONTENTS: dict[str, Maker] = {
+    "Summary": summary,
+    "Scores": scores,
+    "Classes": classes,
+    "Confusions": confusions,
+    "Confident mistakes": mistakes,
+    "Confusable pairs": pairs,
+    "Probable label errors": label_errors,
+    "Near-duplicates": duplicates,
+    "What each step added": gains,
+    "Calibration": calibration,
+    "Learning curves": curves,
+    "Embedding map": maps,
+    "Embedding quality": quality,
+    "Train and test": drift,
+    "Damaged images": robustness,
+    "Time and memory": costs,
+    "Settings": settings,
+}
+
+
+def sections(run: Run, baseline: Run | None = None) -> list[Section]:
+    """Return the report's sections; one whose data is missing says so."""
+    contents = CONTENTS | {"Damaged images": partial(robustness, baseline=baseline)}
+    shown = tqdm(contents.items(), "report", unit="section", leave=False, disable=None)
+    return [Section(title, made_or_missing(maker, run)) for title, maker in shown]
+
+
+def made_or_missing(maker: Maker, run: Run) -> Sequence[Block]:
+    """Return a section's blocks, or the line that says what it lacks."""
+    try:
+        return maker(run)
+    except Missing as reason:
+        return [Text(str(reason))]

@@ -1,0 +1,127 @@
+"""Sections on the embedding space: its map, its quality, and how it tells test rows from training rows."""
+
+from dataclasses import astuple
+
+import numpy as np
+import numpy.typing as npt
+
+from supcon.metrics.drift import Drift, drift_auc
+from supcon.plots import embedding_map, project
+from supcon.predictions import HELD_OUT, TEST, TRAINING, Embeddings
+from supcon.report.page import Block, Figure, Table, Text
+from supcon.report.pictures import of_figure
+from supcon.report.run import Missing, Run
+
+_FOREIGN = 0.6  # AUC from which the test rows are called another population
+
+QUALITIES = {  # in the order of `EmbeddingQuality`: what it is, and which way is better
+    "alignment": "mean squared distance of a class's rows, lower is better",
+    "uniformity": "how evenly all rows spread, lower is better",
+    "isotropy": "share of the dimensions used alike, 0 to 1",
+    "effective rank": "dimensions in use",
+    "distances within / between classes": "lower is better",
+    "kNN macro-F1": "vote of the nearest training rows, higher is better",
+}
+
+
+def maps(run: Run) -> list[Block]:
+    """Show one fold's embeddings in two dimensions, held-out rows marked."""
+    fold = run.folds[0]
+    parts = run.embeddings[fold]
+    seen = parts.part != TEST
+    features, held_out = parts.features[seen], parts.part[seen] == HELD_OUT
+    labels = run.labels_of(parts.ids[seen])
+    shown = _confused_classes(run)
+    blocks: list[Block] = [
+        Text(
+            f"What fold {fold}'s encoder makes of the plain view of {(~held_out).sum():,} rows it was trained on and"
+            f" {held_out.sum():,} held-out rows. Held-out rows outside their class's cloud are its likely errors."
+        )
+    ]
+    for method, name in (("pca", "PCA"), ("tsne", "t-SNE")):
+        points = project(features, method)  # type: ignore[arg-type]
+        rows = points.rows
+        figure = embedding_map(points.points, labels[rows], held_out[rows], run.classes, name, shown)
+        blocks.append(Figure(of_figure(figure, f"Embedding map by {name}"), f"{len(rows):,} rows."))
+    return blocks
+
+
+def quality(run: Run) -> list[Block]:
+    """Show what the space is like before and after the projection head, mean over the folds."""
+    tables = quality_table(run)
+    rows = [
+        [name, says, *(as_text(values[place]) for values in tables.values())]
+        for place, (name, says) in enumerate(QUALITIES.items())
+    ]
+    about = f"Mean over {len(run.folds)} folds, of held-out rows."
+    if len(tables) == 1:
+        about += " No projection head belongs to the final encoder: contrast, if any, saw the features themselves."
+    return [Text(about), Table(["", "what it says", *tables], rows, left=2)]
+
+
+def quality_table(run: Run) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the mean quality over folds, [qualities], of "features" and, where there are any, "projections"."""
+    tables: dict[str, npt.NDArray[np.float64]] = {}
+    for kind in ("features", "projections"):
+        if all(getattr(one, kind) is not None for one in run.embeddings):
+            tables[kind] = np.mean([_quality(run, one, kind) for one in run.embeddings], axis=0)
+    return tables
+
+
+def drift(run: Run) -> list[Block]:
+    """Show how well a classifier tells test rows from held-out rows."""
+    found = [fold_drift(run, fold) for fold in run.folds]
+    rows = [[f"fold {fold}", f"{one.auc:.3f}", f"{one.standard_error:.3f}"] for fold, one in enumerate(found)]
+    auc = float(np.nanmean([one.auc for one in found]))
+    rows.append(["mean", f"{auc:.3f}", ""])
+    return [
+        Text(
+            "A logistic regression on the embeddings of held-out and test rows, both unseen by the encoder: 0.5 or"
+            f" less means that they cannot be told apart. Here {auc:.3f}: {drift_verdict(auc)}"
+        ),
+        Table(["encoder", "AUC", "standard error"], rows),
+    ]
+
+
+def fold_drift(run: Run, fold: int) -> Drift:
+    """Return how well test rows are told from held-out rows by one fold's embeddings."""
+    held_out, test = (run.embeddings[fold].of(part) for part in (HELD_OUT, TEST))
+    if len(test.ids) == 0:
+        raise Missing("There are no embeddings of test rows.")
+    groups = run.experiment.groups
+    if groups is not None:
+        number = dict(zip(run.experiment.split["id"], groups.tolist(), strict=True))
+        groups = np.array([number[name] for name in held_out.ids])
+    return drift_auc(held_out.features, test.features, groups=groups)
+
+
+def drift_verdict(auc: float) -> str:
+    """Return what an AUC says, as the end of a sentence."""
+    if not auc >= _FOREIGN:
+        return "the test rows look like the training rows."
+    return "the test rows are another population, and out-of-fold scores promise less about them."
+
+
+def _quality(run: Run, parts: Embeddings, kind: str) -> tuple[float, ...]:
+    from supcon.metrics.quality import embedding_quality  # imports torch
+
+    train, held_out = parts.of(TRAINING), parts.of(HELD_OUT)
+    return astuple(
+        embedding_quality(
+            getattr(train, kind),
+            run.labels_of(train.ids),
+            getattr(held_out, kind),
+            run.labels_of(held_out.ids),
+            len(run.classes),
+        )
+    )
+
+
+def _confused_classes(run: Run) -> list[int]:
+    """Return the classes in the order in which they have a part in errors, for maps that cannot colour all."""
+    return list(dict.fromkeys(one for pair in run.pairs for one in (pair.first, pair.second)))
+
+
+def as_text(value: float) -> str:
+    """Return a quality for a table."""
+    return "-" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

@@ -1,0 +1,270 @@
+"""A finished run as its pages see it: everything is read when it is first asked for, torch never."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from supcon.artifacts.files import read_json
+from supcon.competition.copies import Copies, find_copies
+from supcon.config import Call
+from supcon.decision.calibration import calibration_temperature
+from supcon.decision.merge import Logits, LogProbabilities, merge_views
+from supcon.decision.rule import Rule
+from supcon.errors import UserError
+from supcon.experiment import Experiment, load_experiment
+from supcon.images.cache import ImageCache
+from supcon.metrics.f1 import Scores
+from supcon.metrics.label_errors import LabelErrors, label_errors
+from supcon.metrics.metric import Metric, Prediction
+from supcon.predictions import Embeddings, read_embeddings
+from supcon.runs import RunLogits, read_out_of_fold, read_runs
+from supcon.scores import ScoreTable, score_table
+from supcon.survey import remembered_copies
+
+Labels = npt.NDArray[np.int64]
+
+_FITTED_LOGITS = 4_000_000  # enough for one temperature
+_FITTED_ROWS = 2000  # at least, where there are so many
+_NAMED_RUNS = 10  # that an error lists
+
+
+class Missing(Exception):
+    """What a section needs is not there. The message says why, and which command makes it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two classes that are taken for each other."""
+
+    first: int  # class numbers
+    second: int
+    rows: Labels  # places among the scored rows, the most confident error first
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A tuned run. Arrays over rows are over the scored rows, those that some fold holds out, in their order."""
+
+    experiment: Experiment
+
+    @property
+    def name(self) -> str:
+        """As below runs/."""
+        return self.experiment.call.run
+
+    @property
+    def folder(self) -> Path:
+        """runs/NAME."""
+        return self.experiment.call.run_folder
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names."""
+        return self.experiment.classes
+
+    @property
+    def metric(self) -> Metric:
+        """What it is tuned for."""
+        return self.experiment.metric
+
+    @property
+    def rows(self) -> Labels:
+        """Row numbers of the scored rows in the training table, also their positions in the image cache."""
+        return self.experiment.scored_rows
+
+    @cached_property
+    def ids(self) -> npt.NDArray[np.object_]:
+        """Their ids, [rows]."""
+        return self.experiment.split["id"].to_numpy(dtype=object)[self.rows]
+
+    @cached_property
+    def true(self) -> Labels:
+        """Their class numbers, [rows]."""
+        return self.experiment.labels[self.rows]
+
+    @cached_property
+    def fold(self) -> Labels:
+        """The folds that hold them out, [rows]."""
+        return self.experiment.fold[self.rows]
+
+    @property
+    def groups(self) -> Labels | None:
+        """Their group numbers, [rows]; None where all rows are alone."""
+        return self.experiment.scored_groups
+
+    @property
+    def unit(self) -> str:
+        """What intervals are over."""
+        return "rows" if self.groups is None else "groups of rows"
+
+    @property
+    def folds(self) -> range:
+        """Numbers of the folds."""
+        return range(self.experiment.call.settings.data.folds)
+
+    @property
+    def blended(self) -> list[str]:
+        """The runs that this one blends; none where it is trained."""
+        return self.experiment.call.settings.tune.runs
+
+    def fold_folder(self, fold: int) -> Path:
+        """Return where a fold's files lie. Raises `Missing` where the run is a blend and has none."""
+        if self.blended:
+            raise Missing(f"Run {self.name} has no folds of its own: it blends other runs, whose reports show theirs.")
+        return self.experiment.call.fold_folder(fold)
+
+    @cached_property
+    def decision(self) -> dict[str, Any]:
+        """decision.json."""
+        return read_json(self.folder / "decision.json")
+
+    @cached_property
+    def scores(self) -> dict[str, Any]:
+        """scores.json, empty before `ensemble`."""
+        path = self.folder / "scores.json"
+        return read_json(path) if path.exists() else {}
+
+    @cached_property
+    def table(self) -> ScoreTable:
+        """Scores a fold and pooled, with intervals."""
+        return score_table(self.experiment, self.decision, self.runs)
+
+    @cached_property
+    def runs(self) -> list[RunLogits]:
+        """What the decision is made from: this run, after its first round where it has one, or the runs that it blends."""
+        return read_runs(self.experiment)
+
+    @cached_property
+    def logits(self) -> Logits:
+        """Out-of-fold logits, [rows, views, classes]; of a blend one view, weighed by the rules of the other folds."""
+        return read_out_of_fold(self.experiment) if self.blended else self.runs[-1].out_of_fold
+
+    @cached_property
+    def log_probabilities(self) -> LogProbabilities:
+        """Out-of-fold, all views merged, [rows, classes]."""
+        return merge_views(self.logits, 1.0)
+
+    @cached_property
+    def temperatures(self) -> dict[int, float]:
+        """Each fold's calibration temperature, fitted to the other folds' rows."""
+        draw, limit = np.random.default_rng(0), max(_FITTED_ROWS, _FITTED_LOGITS // self.logits[0].size)
+        temperatures = {}
+        for fold in self.folds:
+            others = np.flatnonzero(self.fold != fold)
+            if len(others) > limit:
+                others = draw.choice(others, limit, replace=False)
+            temperatures[fold] = calibration_temperature(self.logits[others], self.true[others])
+        return temperatures
+
+    @cached_property
+    def calibrated(self) -> LogProbabilities:
+        """`log_probabilities` at the cross-fitted calibration temperature, [rows, classes]."""
+        calibrated = np.empty_like(self.log_probabilities)
+        for fold, temperature in self.temperatures.items():
+            held_out = self.fold == fold
+            calibrated[held_out] = merge_views(self.logits[held_out], temperature)
+        return calibrated
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What fold k's decision, made on the other folds, took fold k's rows for: class numbers [rows]."""
+        given = self.decision["cross_fitted_labels"]
+        number = {name: place for place, name in enumerate(self.classes)}
+        return np.array([number[given[row]] for row in self.ids], dtype=np.int64)
+
+    @cached_property
+    def predicted(self) -> Prediction:
+        """What the metric scores, cross-fitted: `labels`, or log-probabilities [rows, classes]."""
+        return cross_fitted(self) if self.metric.of_probabilities else self.labels
+
+    @cached_property
+    def confidence(self) -> npt.NDArray[np.float64]:
+        """The calibrated probability of each row's label by the decision, [rows]."""
+        return np.exp(self.calibrated[np.arange(len(self.rows)), self.labels])
+
+    @cached_property
+    def errors(self) -> Labels:
+        """Places of the rows that the decision gets wrong, the most confident first."""
+        wrong = np.flatnonzero(self.labels != self.true)
+        return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
+
+    @cached_property
+    def pairs(self) -> list[Pair]:
+        """Classes that are taken for each other, the most frequent pair first."""
+        both = np.sort(np.stack([self.true[self.errors], self.labels[self.errors]], axis=1), axis=1)
+        kinds, kind, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)
+        members = np.split(self.errors[np.argsort(kind, kind="stable")], np.cumsum(counts)[:-1])
+        order = np.argsort(-counts, kind="stable").tolist()
+        return [Pair(int(kinds[at, 0]), int(kinds[at, 1]), members[at]) for at in order]
+
+    @cached_property
+    def images(self) -> ImageCache:
+        """The decoded images, training rows first, then test rows."""
+        return self.experiment.open_training_images()
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Images that show the same."""
+        return find_copies(
+            self.experiment.competition, remembered_copies(self.experiment.call.root / "cache", self.images)
+        )
+
+    @cached_property
+    def label_errors(self) -> LabelErrors:
+        """Scored rows whose label is probably wrong."""
+        return label_errors(self.calibrated, self.true)
+
+    @cached_property
+    def embeddings(self) -> list[Embeddings]:
+        """Every fold's embeddings. Raises `Missing` where there are none."""
+        again = f"`python src/predict.py --run {self.name} --force` makes them."
+        found = []
+        for folder in map(self.fold_folder, self.folds):
+            if not (folder / "embeddings.npz").exists():
+                raise Missing(f"{folder.name} of run {self.name} has no embeddings.npz: {again}")
+            found.append(read_embeddings(folder))
+        if any(len(one.ids) == 0 for one in found):
+            raise Missing(f"Run {self.name} was predicted with predict.embeddings 0: with more of them, {again}")
+        return found
+
+    def score(self, predicted: Prediction) -> float:
+        """Return the run's metric of predictions of the scored rows."""
+        metric = cast(Any, self.metric)  # each scores its own kind of prediction
+        return float(metric.score(self.true, predicted))
+
+    def bootstrap(self, predictions: Sequence[Prediction]) -> list[Scores]:
+        """Return the scores of several predictions on the same bootstrap samples of rows or groups, [resamples]."""
+        metric, tune = cast(Any, self.metric), self.experiment.call.settings.tune
+        draws: list[Scores] = metric.bootstrap(self.true, predictions, tune.bootstrap, tune.seed, self.groups)
+        return draws
+
+    def labels_of(self, ids: Iterable[str]) -> Labels:
+        """Return the class numbers of training ids, [ids]."""
+        number = dict(zip(self.experiment.split["id"], self.experiment.labels.tolist(), strict=True))
+        return np.array([number[name] for name in ids], dtype=np.int64)
+
+
+def open_run(call: Call) -> Run:
+    """Return a tuned run. Raises `UserError` where it is unknown, unfinished, not tuned, or made otherwise."""
+    runs = call.root / "runs"
+    if not (call.run_folder / "resolved.yaml").exists():
+        known = sorted(path.parent.name for path in runs.glob("*/resolved.yaml"))
+        named = ", ".join(known[:_NAMED_RUNS]) + (", ..." if len(known) > _NAMED_RUNS else "")
+        raise UserError(f"no run is called {call.run} in {runs}" + (f", which has {named}" if known else ""))
+    experiment = load_experiment(call)
+    experiment.stage("tune").require()
+    return Run(experiment)
+
+
+def cross_fitted(run: Run) -> LogProbabilities:
+    """Return each fold's log-probabilities by the rule that the other folds made, [rows, classes]."""
+    predicted, logits = np.empty_like(run.log_probabilities), [one.out_of_fold for one in run.runs]
+    for fold, rule in run.decision["fold_rules"].items():
+        held_out = run.fold == int(fold)
+        predicted[held_out] = Rule.from_json(rule).predict_runs([one[held_out] for one in logits], run.metric)
+    return predicted

@@ -1,0 +1,100 @@
+"""Sections on the scores: what the run is worth, and what views, folds and tuning each added to it."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from supcon.decision.merge import merge_views
+from supcon.plots import Gain, ladder, score_intervals
+from supcon.report.page import Block, Figure, Table, Text
+from supcon.report.pictures import of_figure
+from supcon.report.run import Run
+from supcon.scores import POOLED, Score
+
+
+def scores(run: Run) -> list[Block]:
+    """Show the score of each fold and of all, cross-fitted beside untuned and in-sample."""
+    table, metric = run.table, run.metric.title
+    series = {"cross-fitted": table.cross_fitted, "untuned": table.raw}
+    intervals = {
+        name: {fold: (score.score, score.low, score.high) for fold, score in of.items()} for name, of in series.items()
+    }
+    counts = {f"fold {fold}": int((run.fold == fold).sum()) for fold in run.folds} | {POOLED: len(run.rows)}
+    figure = score_intervals(intervals, metric, f"Out-of-fold {metric}", f"95 % bootstrap over {run.unit}")
+    rows = [[name, f"{counts[name]:,}", str(table.cross_fitted[name]), str(table.raw[name])] for name in table.raw]
+    in_sample, honest = run.decision["in_sample"], table.cross_fitted[POOLED]
+    blocks: list[Block] = [
+        Text(
+            "Every row is predicted by a model that never saw it, and decided by a rule made on the other folds"
+            " (cross-fitted). Untuned is the likeliest class of all views."
+        ),
+        Figure(of_figure(figure, f"{metric} of each fold and pooled")),
+        Table(["", "rows", "cross-fitted [95 %]", "untuned [95 %]"], rows),
+        Text(
+            f"The rule for the test rows reaches {in_sample:.4f} on the rows that it was tuned on (in-sample). Only the"
+            f" cross-fitted {honest.score:.4f} is to be believed: {_promise(run, in_sample - honest.score, honest)}"
+        ),
+    ]
+    if private := run.scores.get("private"):
+        ensemble = Score(**private["ensemble"])
+        blocks.append(
+            Text(
+                f"On the private labels: single folds {private['single_mean']:.4f} on average, all folds together"
+                f" {ensemble}."
+            )
+        )
+    return blocks
+
+
+def gains(run: Run) -> list[Block]:
+    """Show what views, tuning and folds each added."""
+    metric, views, untuned = run.metric, views_gain(run), run.decision["ladder"][0]
+    start, begin = (plain_score(run), "plain view") if views else (untuned["cross_fitted"], untuned["rung"])
+    steps = [views] if views else []
+    steps += [
+        Gain(rung["rung"], rung["gain"], rung["standard_error"], rung["chosen"]) for rung in run.decision["ladder"][1:]
+    ]
+    drawn = ladder(start, [replace(step, value=metric.sign * step.value) for step in steps], metric.title, begin=begin)
+    rows = [[begin, f"{start:.4f}", "", ""]]
+    rows += [
+        [step.name, f"{step.value:+.4f}", f"{step.standard_error:.4f}", "yes" if step.used else "no"] for step in steps
+    ]
+    blocks: list[Block] = [
+        Text(
+            "Step by step. Tuning is judged cross-fitted, and used where it gains more than the standard error of its"
+            " paired difference. Gains above 0 are better."
+        ),
+        Figure(of_figure(drawn, "What each step added")),
+    ]
+    if private := run.scores.get("private"):
+        gain = metric.sign * (private["ensemble"]["score"] - private["single_mean"])
+        rows.append(["all folds together (private labels)", f"{gain:+.4f}", "", "yes"])
+    else:
+        blocks.append(Text("What merging the folds' models adds shows on test rows alone: input/solution.csv tells."))
+    blocks.append(Table(["step", metric.title, "standard error", "used"], rows))
+    if run.blended:
+        weights = run.decision["rule"]["weights"].items()
+        blocks.append(Table(["run", "weight in the blend"], [[name, f"{weight:.3f}"] for name, weight in weights]))
+    return blocks
+
+
+def plain_score(run: Run) -> float:
+    """Return the score of the plain view alone, nothing tuned."""
+    return run.score(run.metric.untuned(merge_views(run.logits[:, :1], 1.0)))
+
+
+def views_gain(run: Run) -> Gain | None:
+    """Return what the other views add to the plain one, None where there are none."""
+    views, metric = run.logits.shape[1], run.metric
+    if views == 1:
+        return None
+    plain, merged = (metric.untuned(one) for one in (merge_views(run.logits[:, :1], 1.0), run.log_probabilities))
+    before, after = run.bootstrap([plain, merged])
+    gain = metric.sign * (run.score(merged) - run.score(plain))
+    return Gain(f"{views - 1} more view{'s' * (views > 2)}", gain, float(np.std(after - before)))
+
+
+def _promise(run: Run, difference: float, honest: Score) -> str:
+    if run.metric.sign * difference > honest.standard_error:
+        return "the rest is tuning to noise."
+    return "here they agree within a standard error."

@@ -1,0 +1,106 @@
+"""Sections on how the run was made: learning curves, time and memory, settings."""
+
+import dataclasses
+from typing import Any
+
+import pandas as pd
+
+from supcon.artifacts.files import read_csv, read_json
+from supcon.budget import duration
+from supcon.config import Settings
+from supcon.plots import learning_curves, stage_times
+from supcon.report.page import Block, Figure, Table, Text
+from supcon.report.pictures import of_figure
+from supcon.report.run import Missing, Run
+
+_TRAINING = {  # stage -> the columns of its CSV that are drawn
+    "pretrain": ("loss", "knn_macro_f1", "alignment", "uniformity"),
+    "finetune": ("loss", "cross_entropy", "contrastive", "held_out_macro_f1"),
+}
+_STAGES = ("pretrain", "finetune", "predict", "tune", "ensemble")
+
+
+def curves(run: Run) -> list[Block]:
+    """Show both training stages epoch by epoch."""
+    blocks: list[Block] = []
+    for stage, columns in _TRAINING.items():
+        logs = training_logs(run, stage)
+        if logs:
+            drawn = learning_curves(logs, columns, stage)
+            blocks.append(Figure(of_figure(drawn, f"Learning curves of {stage}")))
+        elif stage == "pretrain":
+            blocks.append(Text("There is no pre-training in this run: --pretrain.epochs adds it."))
+        else:
+            raise Missing(f"Run {run.name} has no {stage}.csv: `python src/{stage}.py --run {run.name} --force`.")
+    held_out = "Scores of held-out rows are watched here on a sample of them, and used for nothing."
+    return [Text(held_out), *blocks]
+
+
+def training_logs(run: Run, stage: str) -> dict[str, pd.DataFrame]:
+    """Return the epochs of a training stage by fold, such as "fold 0", of the folds that have them."""
+    paths = {f"fold {fold}": run.fold_folder(fold) / f"{stage}.csv" for fold in run.folds}
+    return {fold: read_csv(path).apply(pd.to_numeric, errors="coerce") for fold, path in paths.items() if path.exists()}
+
+
+def costs(run: Run) -> list[Block]:
+    """Show the time and memory of every stage."""
+    done = {stage: found for stage in _STAGES if (found := _done(run, stage))}
+    if not done:
+        raise Missing(f"Run {run.name} keeps no times: its done.json files are gone.")
+    seconds = {stage: {fold: _seconds(run, stage, fold, one) for fold, one in of.items()} for stage, of in done.items()}
+    memory = {stage: known for stage, of in done.items() if (known := _known(of, "peak_memory_mb"))}
+    rows = []
+    for stage, of in seconds.items():
+        peaks = [_peak(_known(done[stage], name)) for name in ("peak_memory_mb", "peak_gpu_memory_mb")]
+        rows.append([stage, f"{sum(of.values()):,.0f}", f"{sum(of.values()) / len(of):,.1f}", *peaks])
+    total = sum(sum(of.values()) for of in seconds.values())
+    figure = stage_times(seconds, memory or None)
+    return [
+        Text(f"All stages took {duration(total)} in all. Memory is the peak of the process up to a stage's end."),
+        Figure(of_figure(figure, "Seconds of each stage, by fold")),
+        Table(["stage", "seconds", "each", "GB", "GB on the GPU"], rows),
+    ]
+
+
+def settings(run: Run) -> list[Block]:
+    """List the settings that differ from the defaults."""
+    given, defaults = flat_settings(run.experiment.call.settings), flat_settings(Settings())
+    rows = [[key, str(value), str(defaults[key])] for key, value in given.items() if value != defaults[key]]
+    about = f"Made from the config {run.experiment.call.config}; {run.name}/resolved.yaml holds every setting."
+    if not rows:
+        return [Text(f"{about} All are the defaults.")]
+    return [Text(about), Table(["setting", "here", "default"], rows, left=3)]
+
+
+def _done(run: Run, stage: str) -> dict[str, dict[str, Any]]:
+    """Return what a stage's done.json files hold by fold, or under "" where the stage has no folds."""
+    places = {"": run.folder, **{f"fold {fold}": run.folder / f"fold{fold}" for fold in run.folds}}
+    paths = {fold: folder / f"{stage}.done.json" for fold, folder in places.items()}
+    return {fold: read_json(path) for fold, path in paths.items() if path.exists()}
+
+
+def _known(done: dict[str, dict[str, Any]], name: str) -> dict[str, float]:
+    """Return a fact by fold, of the folds that have it."""
+    return {fold: float(facts[name]) for fold, facts in done.items() if name in facts}
+
+
+def _peak(values: dict[str, float]) -> str:
+    return f"{max(values.values()) / 1000:.2f}" if values else "-"
+
+
+def _seconds(run: Run, stage: str, fold: str, done: dict[str, Any]) -> float:
+    """Return a stage's seconds: done.json counts from the last resumption, the CSV all epochs but nothing beside."""
+    log = run.folder / fold.replace(" ", "") / f"{stage}.csv"
+    epochs = read_csv(log)["seconds"].astype(float).sum() if log.exists() else 0.0
+    return max(float(done["seconds"]), float(epochs))
+
+
+def flat_settings(settings: Settings) -> dict[str, Any]:
+    """Return the settings by dotted key, those of the machine left out."""
+    flat: dict[str, Any] = {}
+    for section, values in dataclasses.asdict(settings).items():
+        if section != "machine":
+            flat |= (
+                {f"{section}.{key}": v for key, v in values.items()} if isinstance(values, dict) else {section: values}
+            )
+    return flat
