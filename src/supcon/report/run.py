@@ -136,7 +136,7 @@ class Run:
 
     @cached_property
     def runs(self) -> list[RunLogits]:
-        """What the decision is made from: this run, after its first round where it has one, or the runs that it blends."""
+        """What the decision is made from: this run, after its first round if it has one, or the runs that it blends."""
         return read_runs(self.experiment)
 
     @cached_property
