@@ -23,7 +23,7 @@ Labels = npt.NDArray[np.int64]
 Units = frozenset[int]
 Fit = tuple[Path, Units]  # which rule, on which rows
 
-_forked: "list[Decider]" = []  # in a worker process: what it fits for
+_deciders: "list[Decider]" = []  # in a worker process: what it fits for
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Decider:
         if self._processes < 2:
             yield None
             return
-        pool = worker_pool(self._processes, _forked.append, self)
+        pool = worker_pool(self._processes, _work_for, self)
         try:
             yield pool
         finally:
@@ -206,8 +206,12 @@ def available_processes() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _work_for(decider: Decider) -> None:
+    _deciders.append(decider)
+
+
 def _fit_here(path: Path, units: Units, base: Rule | None) -> Rule:
-    return _forked[-1].fit(path, units, base)
+    return _deciders[-1].fit(path, units, base)
 
 
 def _halves(true: Labels, fold: Labels) -> Labels:
