@@ -259,3 +259,37 @@ def test_the_doctor_times_the_second_round_before_it_has_labels(
     run_stage("doctor", first, *TWO)
     assert "all 3 folds about" in capsys.readouterr().out
     assert not (first / "runs" / "two").exists()
+
+
+def spoil(root: Path, run: str) -> None:
+    """Let a run's models say the class after the one that they said, of training and of test rows."""
+    for path in (root / "runs" / run).glob("fold*/*.npz"):
+        content = read_npz(path)
+        if "logits" in content:
+            write_npz(path, {**content, "logits": np.roll(content["logits"], 1, axis=2)})
+
+
+@pytest.mark.parametrize(("worse", "kept"), [("two", False), (ONE, True)])
+def test_the_second_round_is_kept_only_where_it_raises_the_cross_fitted_score(
+    first: Path, worse: str, kept: bool
+) -> None:
+    second_round(first, "--pretrain.epochs=0", "--finetune.epochs=4")
+    for fold in range(3):  # what it learned does not matter here, only how the rounds compare
+        for name in ("oof.npz", "test.npz"):
+            shutil.copy(folder(first, fold, ONE) / name, folder(first, fold) / name)
+    spoil(first, worse)
+    flags = (*TWO, "--pretrain.epochs=0", "--finetune.epochs=4")
+    for stage in ("tune", "ensemble"):
+        run_stage(stage, first, *flags)
+    decision = json.loads((first / "runs" / "two" / "decision.json").read_text())
+    ladder = {rung["rung"]: rung for rung in decision["ladder"]}
+    assert list(ladder) == ["argmax", "round two", "prior", "thresholds"]
+    assert ladder["round two"]["chosen"] is kept
+    assert decision["rule"]["weights"] == ({ONE: 0.0, "two": 1.0} if kept else {ONE: 1.0, "two": 0.0})
+    assert decision["cross_fitted"] > 0.8
+    solution = pd.read_csv(first / "input" / "solution.csv", dtype=str, keep_default_na=False)
+    submission = pd.read_csv(first / "submissions" / "submission.csv", dtype=str, keep_default_na=False)
+    assert (solution["label"] == submission["label"]).mean() > 0.8
+    if not kept:
+        with pytest.raises(UserError, match=f"run two decides by what {ONE} predict: bundle them"):
+            run_stage("bundle", first, *flags)
