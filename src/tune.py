@@ -8,14 +8,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from supcon.artifacts.files import digest, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
-from supcon.decision.merge import Logits, LogProbabilities, merge_views
 from supcon.errors import UserError, run_stage
-from supcon.experiment import Experiment, Rows, load_experiment
+from supcon.experiment import Experiment, load_experiment
 from supcon.runs import RunLogits, read_runs, write_out_of_fold
 
 if TYPE_CHECKING:
@@ -48,7 +45,7 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     decision = Decider(logits, true, fold, goal, groups=groups, kept=kept, processes=processes).decide()
 
     if blends:
-        write_out_of_fold(experiment, merged_by_fold(decision, logits, fold))
+        write_out_of_fold(experiment, decision.merge(logits, fold))
     write_trials(stage.folder / "trials.csv", kept, [rung.rung for rung in decision.ladder])
     scores = {
         "metric": metric.name,
@@ -78,15 +75,6 @@ def kept_study(stage: StageRun) -> "Kept":
     return Kept(str(journal), stage.call.run, settings.workers)
 
 
-def merged_by_fold(decision: "Decision", logits: Sequence[Logits], fold: Rows) -> LogProbabilities:
-    """Return what each fold's rule, made on the other folds, makes of its rows, [rows, classes]."""
-    merged = np.empty((len(fold), logits[0].shape[2]))
-    for number, rule in decision.fold_rules.items():
-        rows = fold == number
-        merged[rows] = rule.merge([each[rows] for each in logits])
-    return merged
-
-
 def described(experiment: Experiment, runs: Sequence[RunLogits], decision: "Decision") -> dict[str, object]:
     """Return what decision.json says beside the scores."""
     from supcon.decision.calibration import calibration_factor
@@ -110,6 +98,8 @@ def print_runs(experiment: Experiment, runs: Sequence[RunLogits]) -> None:
     metric, true = experiment.metric, experiment.labels[experiment.scored_rows]
     if len(runs) < 2:
         return
+    from supcon.decision.merge import merge_views
+
     for run in runs:
         score = metric.score(true, metric.untuned(merge_views(run.out_of_fold, 1.0)))
         print(f"tune: run {run.name} alone, untuned: out-of-fold {metric.title} {score:.4f}")

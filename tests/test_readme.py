@@ -49,7 +49,8 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         return
     per_fold = name in ("pseudo", "pretrain", "finetune", "predict")
     file_help = "a file" if name == "check" else ""
-    parse("", ["--root", str(tmp_path), *flags], per_fold=per_fold, file_help=file_help)
+    blends = name in ("tune", "ensemble")
+    parse("", ["--root", str(tmp_path), *flags], per_fold=per_fold, file_help=file_help, blends=blends)
 
 
 def test_the_commands_were_found() -> None:

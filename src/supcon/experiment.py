@@ -1,6 +1,5 @@
 """One run's world without torch: the competition, its split, its images, and the state of its stages."""
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.artifacts.files import digest, read_json, sha256_file
+from supcon.artifacts.files import digest, sha256_file
 from supcon.artifacts.runs import SPLIT, FinishedRun, find_run
 from supcon.artifacts.stage import StageRun
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
-from supcon.config import FULL, Call, fold_name, parse
+from supcon.config import FULL, Call
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
@@ -89,10 +88,6 @@ class Experiment:
     def training_rows_of(self, fold: int) -> Rows:
         """Return the row numbers that a fold's models are trained on."""
         return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
-
-    def other_folds(self, fold: int) -> list[int]:
-        """Return the folds whose held-out rows a fold's models are trained on; all of them for FULL."""
-        return [other for other in range(self.call.settings.data.folds) if other != fold]
 
     @cached_property
     def unscored(self) -> Rows:
@@ -179,9 +174,8 @@ class Experiment:
             inputs["test images"] = self._test_digest
         if training and settings.model.weights:
             inputs["--model.weights"] = self._weights_digest
-        if name == "pseudo" and fold is not None:
-            for one in (fold, *self.other_folds(fold)):
-                inputs[f"predict fold {fold_name(one)} of run {settings.pseudo.run}"] = self._first_round_hash(one)
+        if name == "pseudo":
+            inputs |= self._first_round_inputs(fold)
         if training and settings.pseudo.run:
             inputs["pseudo"] = self.stage("pseudo", fold).require()
         if name == "finetune" and settings.pretrain.epochs:
@@ -199,29 +193,28 @@ class Experiment:
         return StageRun(self.call, name, fold, files, inputs)
 
     @cached_property
-    def first_round(self) -> "Experiment":
-        """The run that `pseudo.run` names, on this root's rows. Raises `UserError` where there is none."""
-        runs, calls = self.call.root / "runs", [self.call]
-        while run := calls[-1].settings.pseudo.run:
-            if run in [call.run for call in calls]:
-                raise UserError(f"--pseudo.run {run}: run {run} would learn from itself: name an earlier run")
-            if not (runs / run / "resolved.yaml").exists():
-                raise UserError(f"--pseudo.run {run}: {runs} has no run of that name: finish it first, or name another")
-            calls.append(parse("", ["--root", str(self.call.root), "--run", run]))
-        return dataclasses.replace(self, call=calls[1])
+    def first_round(self) -> FinishedRun:
+        """The run that `pseudo.run` names. Raises `UserError` where it has no labels to give."""
+        name = self.call.settings.pseudo.run
+        if name == self.call.run:
+            raise UserError(f"--pseudo.run {name}: a run cannot learn from itself: name an earlier one")
+        try:
+            run = find_run(self.call.root, name, self.call.settings.data.folds, self.split_digest)
+        except UserError as error:
+            raise UserError(f"--pseudo.run: {error}") from None
+        if not run.fold_folders:
+            raise UserError(f"--pseudo.run {name}: it has no models of its own for each fold: name one that has")
+        return run
 
-    def _first_round_hash(self, fold: int) -> str:
-        """Return the hash of what the first round's model of `fold` predicts; `UserError` where it cannot be used."""
-        first = self.first_round
-        flag, path = f"--pseudo.run {first.call.run}", first.call.fold_folder(fold) / "predict.done.json"
-        if not path.exists():
+    def _first_round_inputs(self, fold: int | None) -> dict[str, str]:
+        """Return the hashes of what the first round predicts, as far as labels for `fold` are made from it."""
+        run = self.first_round
+        if fold == FULL and not run.full:
             raise UserError(
-                f"{flag}: fold {fold_name(fold)} of that run is not predicted: run its stages, the last with `python"
-                f" src/predict.py --run {first.call.run} --fold {fold_name(fold)}`, or name another run"
+                f"--pseudo.run: run {run.name} has no predictions of a full model:"
+                f" `python src/predict.py --run {run.name} --fold full` first"
             )
-        if read_json(path)["fingerprint"].get(f"input {SPLIT}") != self.split_digest:
-            raise UserError(f"{flag} was made on another split than the present {SPLIT}: name a run of this split")
-        return first.stage("predict", fold).require()
+        return run.inputs | ({f"{run.name} fold full": run.full} if fold == FULL else {})
 
     @cached_property
     def runs(self) -> list[FinishedRun]:
@@ -241,7 +234,7 @@ class Experiment:
         hashes = {f"predict fold {fold}": self.stage("predict", fold).require() for fold in folds}
         folders = tuple(self.call.fold_folder(fold) for fold in folds)
         weight = self.call.settings.predict.prototype_weight
-        return FinishedRun(self.call.run, self.call.run_folder, hashes, folders, weight, self._own_full_model)
+        return FinishedRun(self.call.run, self.call.run_folder, hashes, folders, weight, self.own_full_model)
 
     @property
     def full_model(self) -> str:
@@ -250,7 +243,8 @@ class Experiment:
         return digest(hashes) if any(hashes) else ""
 
     @cached_property
-    def _own_full_model(self) -> str:
+    def own_full_model(self) -> str:
+        """Hash of what this run's model on all rows predicts; empty without one, and, which is said, if outdated."""
         if not (self.call.fold_folder(FULL) / "predict.done.json").exists():
             return ""
         try:

@@ -10,11 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.artifacts.files import read_csv
+from supcon.config import FULL
 from supcon.decision.calibration import calibration_temperature
 from supcon.decision.merge import LogProbabilities, merge_views
 from supcon.errors import UserError
 from supcon.experiment import Experiment, Rows
-from supcon.runs import read_out_of_fold, read_test_of
+from supcon.predictions import read_blended
 
 FILE = "pseudo.csv"  # of each fold: id, label, confidence
 
@@ -22,21 +23,23 @@ FILE = "pseudo.csv"  # of each fold: id, label, confidence
 def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, float]:
     """Return a fold's labels of test rows (id, label, confidence), and the temperature of their confidence.
 
-    Rows without a readable image get none.
+    Rows without a readable image get none. FULL has no held-out rows, so that all folds are the others.
     """
-    first, settings = experiment.first_round, experiment.call.settings.pseudo
-    others = experiment.other_folds(fold)
-    true = experiment.labels[np.isin(experiment.fold, others)]
-    temperature = calibration_temperature(read_out_of_fold(first, others), true)
-    log_probabilities = merge_views(read_test_of(first, fold), temperature)
+    run, settings = experiment.first_round, experiment.call.settings.pseudo
+    classes, weight, test_ids = experiment.classes, run.prototype_weight, experiment.competition.test["id"]
+    held_out = (experiment.fold >= 0) & (experiment.fold != fold)
+    files = [folder / "oof.npz" for other, folder in enumerate(run.fold_folders) if other != fold]
+    logits = read_blended(files, experiment.split["id"][held_out], classes, weight)
+    temperature = calibration_temperature(logits, experiment.labels[held_out])
+    own = run.folder / "full" if fold == FULL else run.fold_folders[fold]
+    log_probabilities = merge_views(read_blended([own / "test.npz"], test_ids, classes, weight), temperature)
 
     readable = experiment.readable_test_positions(experiment.open_training_images()) - len(experiment.split)
     rows = readable[surest(log_probabilities[readable], settings.share, settings.min_confidence)]
     chosen = log_probabilities[rows]
-    labels = [experiment.classes[label] for label in chosen.argmax(axis=1)]
+    labels = [classes[label] for label in chosen.argmax(axis=1)]
     confidence = np.exp(chosen.max(axis=1)).round(6)
-    ids = experiment.competition.test["id"].to_numpy()[rows]
-    return pd.DataFrame({"id": ids, "label": labels, "confidence": confidence}), temperature
+    return pd.DataFrame({"id": test_ids.to_numpy()[rows], "label": labels, "confidence": confidence}), temperature
 
 
 def surest(log_probabilities: LogProbabilities, share: float, min_confidence: float) -> Rows:

@@ -10,6 +10,7 @@ import pandas as pd
 from supcon.artifacts.files import read_csv, write_csv
 from supcon.artifacts.runs import TABLES, FinishedRun
 from supcon.artifacts.stage import StageRun
+from supcon.config import FULL
 from supcon.decision.merge import Logits, LogProbabilities, mean_entropy, merge_members, merge_views, sharpen
 from supcon.errors import UserError
 from supcon.experiment import FULL_MODEL, Experiment
@@ -139,10 +140,10 @@ def write_tables(experiment: Experiment) -> None:
     folds = range(experiment.call.settings.data.folds)
     if not all((experiment.call.run_folder / f"fold{fold}" / "predict.done.json").exists() for fold in folds):
         return
-    run = _read_run(experiment.own_run, experiment)
-    write_out_of_fold(experiment, merge_views(run.out_of_fold, 1.0))
-    beside = [] if run.full is None else [merge_views(run.full, 1.0)]
-    write_test(experiment, merge_members([merge_views(logits, 1.0) for logits in run.test], beside)[0])
+    write_out_of_fold(experiment, merge_views(read_out_of_fold(experiment), 1.0))
+    members = [merge_views(read_test_of(experiment, fold), 1.0) for fold in folds]
+    full = [merge_views(read_test_of(experiment, FULL), 1.0)] if experiment.own_full_model else []
+    write_test(experiment, merge_members(members, full)[0])
 
 
 def write_out_of_fold(experiment: Experiment, log_probabilities: LogProbabilities) -> None:

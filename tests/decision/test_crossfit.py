@@ -64,7 +64,7 @@ def test_a_weak_model_gains_from_the_decision() -> None:
     assert macro_f1(true, decision.predicted, CLASSES) > raw + 0.01
 
 
-@pytest.mark.parametrize(("strength", "least"), [(5.0, -0.003), (1.5, 0.0)])
+@pytest.mark.parametrize(("strength", "least"), [(5.0, -0.003), (1.5, 0.02), (1.0, 0.02)])
 def test_on_fresh_rows_merged_from_five_models_decisions_do_not_cost(strength: float, least: float) -> None:
     gains = []
     for seed in range(4):

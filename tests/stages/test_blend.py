@@ -190,3 +190,10 @@ def test_wrong_names_are_one_line_and_status_2(own: Path) -> None:
         assert said in ended.stderr
         assert ended.stderr.count("\n") == 1
     assert not (own / "runs" / "mix").exists()
+
+
+def test_a_blend_has_no_bundle_of_its_own(own: Path) -> None:
+    blend(own, "a", "b")
+    with pytest.raises(UserError, match="run mix decides by what a, b predict: bundle them, each with its own models"):
+        run_stage("bundle", own, "--run=mix")
+    assert not list((own / "runs" / "mix").glob("*bundle*"))

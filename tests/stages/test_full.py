@@ -12,7 +12,7 @@ import torch
 import bundle
 from supcon.artifacts.files import read_npz
 from supcon.config import FULL, parse
-from supcon.decision.merge import log_softmax, mean_entropy, merge_views
+from supcon.decision.merge import log_softmax, mean_entropy
 from supcon.decision.rule import Rule
 from supcon.engine.fold import FoldData
 from supcon.errors import UserError
@@ -126,18 +126,15 @@ def test_its_weight_is_a_folds_and_the_entropy_stays_the_folds(copied: Path, wit
     ids = pd.read_csv(sample, dtype=str)["id"]
     sample.write_text("id,001,NA,red\n" + "".join(f"{name},1,0,0\n" for name in ids))
     (copied / "input" / "solution.csv").unlink()
-    decision = json.loads((run_folder(copied) / "decision.json").read_text())["rule"]
+    rule = Rule.from_json(json.loads((run_folder(copied) / "decision.json").read_text())["rule"])
     run_stage("ensemble", copied, "--force")
     table = pd.read_csv(copied / "submissions" / "submission.csv", dtype={"id": str}).set_index("id")
     names = [*(f"fold{fold}" for fold in range(3)), "full"]
-    members = [
-        merge_views(read_npz(run_folder(copied) / name / "test.npz")["logits"], decision["temperature"])
-        for name in names
-    ]
+    members = [rule.merge([read_npz(run_folder(copied) / name / "test.npz")["logits"]]) for name in names]
     exponent = json.loads((run_folder(copied) / "scores.json").read_text())["exponent"]
     expected = log_softmax(exponent * np.mean(members, axis=0))
     assert mean_entropy(expected) == pytest.approx(np.mean([mean_entropy(member) for member in members[:3]]), abs=1e-6)
-    submitted = np.exp(Rule.from_json(decision).adjusted(expected))
+    submitted = np.exp(rule.adjusted(expected))
     np.testing.assert_allclose(table[["001", "NA", "red"]].to_numpy(), submitted, atol=1e-6)
 
 

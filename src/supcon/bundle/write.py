@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from supcon.artifacts.files import write_atomic, write_json, write_text
+from supcon.artifacts.files import read_json, write_atomic, write_json, write_text
 from supcon.artifacts.stage import versions
 from supcon.bundle.closure import LIBRARY, docstring_of, needed_modules
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, DECISION, MANIFEST, RANGES
@@ -58,16 +58,29 @@ def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
 
 def _fill(folder: Path, experiment: Experiment) -> None:
     run_folder, settings = experiment.call.run_folder, experiment.call.settings
+    decision = _own_decision(experiment)
     folder.mkdir(parents=True)
-    folds = [*range(settings.data.folds), *([FULL] if experiment.full_model else [])]
+    folds = [*range(settings.data.folds), *([FULL] if experiment.own_full_model else [])]
     models = {experiment.call.fold_folder(fold).name: _add_model(folder, experiment, fold) for fold in folds}
     _add_code(folder / "supcon")
-    for name in ("resolved.yaml", DECISION):
-        shutil.copyfile(run_folder / name, folder / name)
+    shutil.copyfile(run_folder / "resolved.yaml", folder / "resolved.yaml")
+    write_json(folder / DECISION, decision)
     shutil.copyfile(LIBRARY.parents[1] / "LICENSE", folder / "LICENSE")
     write_json(folder / MANIFEST, _manifest(experiment, models))
     write_json(folder / "predict.ipynb", notebook(experiment.call.run))
     write_text(folder / "README.md", _readme(experiment, models))
+
+
+def _own_decision(experiment: Experiment) -> dict[str, Any]:
+    """Return decision.json with this run's part of the rule. Raises `UserError` where other runs decide too."""
+    run, decision = experiment.call.run, read_json(experiment.call.run_folder / DECISION)
+    rule = decision["rule"]
+    if rule["weights"].get(run) != 1:
+        names = ", ".join(name for name, weight in rule["weights"].items() if weight > 0)
+        raise UserError(f"run {run} decides by what {names} predict: bundle them, each with its own models")
+    for name in ("weights", "temperatures"):
+        rule[name] = {run: rule[name][run]}
+    return decision
 
 
 def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from supcon.decision.ladder import Goal, Path, path_to
-from supcon.decision.merge import Logits
+from supcon.decision.merge import Logits, LogProbabilities
 from supcon.decision.rule import Rule
 from supcon.decision.search import Kept
 from supcon.decision.tune import fit_rule
@@ -23,7 +23,7 @@ Labels = npt.NDArray[np.int64]
 Units = frozenset[int]
 Fit = tuple[Path, Units]  # which rule, on which rows
 
-_forked: "list[Decider]" = []  # in a worker process: what it fits for
+_deciders: "list[Decider]" = []  # in a worker process: what it fits for
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,14 @@ class Decision:
     fold_rules: dict[int, Rule]
     ladder: list[RungScore]
     predicted: Prediction  # cross-fitted: class numbers [rows], or log-probabilities [rows, classes]
+
+    def merge(self, runs: Sequence[Logits], fold: Labels) -> LogProbabilities:
+        """Return what each fold's rule, made on the other folds, makes of the runs' logits, [rows, classes]."""
+        merged = np.empty((len(fold), runs[0].shape[2]))
+        for number, rule in self.fold_rules.items():
+            rows = fold == number
+            merged[rows] = rule.merge([logits[rows] for logits in runs])
+        return merged
 
 
 @dataclass
@@ -186,7 +194,7 @@ class Decider:
         if self._processes < 2:
             yield None
             return
-        pool = worker_pool(self._processes, _forked.append, self)
+        pool = worker_pool(self._processes, _work_for, self)
         try:
             yield pool
         finally:
@@ -198,8 +206,12 @@ def available_processes() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def _work_for(decider: Decider) -> None:
+    _deciders.append(decider)
+
+
 def _fit_here(path: Path, units: Units, base: Rule | None) -> Rule:
-    return _forked[-1].fit(path, units, base)
+    return _deciders[-1].fit(path, units, base)
 
 
 def _halves(true: Labels, fold: Labels) -> Labels:

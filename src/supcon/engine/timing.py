@@ -11,6 +11,7 @@ from supcon.data import FixedViews, fixed_loader, worker_count
 from supcon.engine.build import Training, classifier_training, contrastive_training
 from supcon.engine.device import autocast, set_up_device
 from supcon.engine.evaluate import evaluate
+from supcon.engine.fold import FoldData
 from supcon.engine.loop import Step
 from supcon.experiment import Experiment
 from supcon.views import prediction_views
@@ -47,10 +48,9 @@ def time_stages(experiment: Experiment) -> Timing:
     settings = experiment.call.settings
     if settings.pseudo.run:
         plain = dataclasses.replace(settings, pseudo=dataclasses.replace(settings.pseudo, run=""))
-        call = dataclasses.replace(experiment.call, settings=plain)
-        timing = time_stages(dataclasses.replace(experiment, call=call))
-        more = settings.pseudo.share * len(experiment.test_positions) / len(experiment.training_rows_of(0))
-        return timing.longer_epochs(1 + more)
+        first = dataclasses.replace(experiment, call=dataclasses.replace(experiment.call, settings=plain))
+        rows = len(FoldData(first, 0, torch.device("cpu")).train_rows)
+        return time_stages(first).longer_epochs(1 + settings.pseudo.share * len(experiment.test_positions) / rows)
     device = set_up_device(settings.machine)
     pretrain = 0.0
     if settings.pretrain.epochs:

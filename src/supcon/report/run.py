@@ -136,13 +136,13 @@ class Run:
 
     @cached_property
     def runs(self) -> list[RunLogits]:
-        """What the decision is made from: this run's predictions, or those of the runs that it blends."""
+        """What the decision is made from: this run, after its first round if it has one, or the runs that it blends."""
         return read_runs(self.experiment)
 
     @cached_property
     def logits(self) -> Logits:
         """Out-of-fold logits, [rows, views, classes]; of a blend one view, weighed by the rules of the other folds."""
-        return read_out_of_fold(self.experiment) if self.blended else self.runs[0].out_of_fold
+        return read_out_of_fold(self.experiment) if self.blended else self.runs[-1].out_of_fold
 
     @cached_property
     def log_probabilities(self) -> LogProbabilities:
