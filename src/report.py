@@ -8,7 +8,8 @@ from supcon.artifacts.files import write_text
 from supcon.config import Call, parse
 from supcon.config.options import OptionsParser
 from supcon.errors import UserError, run_stage
-from supcon.report.run import Missing, Run, open_run
+from supcon.report.page import Missing
+from supcon.report.run import Run, open_run
 
 FLAGS = ("root", "config", "run")
 

@@ -16,7 +16,7 @@ import tune
 from supcon.artifacts.files import read_json, write_json
 from supcon.errors import UserError
 from supcon.report.contents import CONTENTS
-from tests.conftest import REPOSITORY, run_command, run_stage
+from tests.conftest import REPOSITORY, STAGES, run_command, run_stage
 from tests.report.conftest import AMPERSAND, FILE, MATH, SCRIPT, page_of, run_of
 
 TAGS = {
@@ -176,6 +176,17 @@ def test_a_blend_of_runs_says_what_only_its_members_have(copied: Path) -> None:
     assert "tune" in found.sections["Time and memory"]
     with pytest.raises(UserError, match="--corruptions: run mix has no models of its own"):
         page_of(copied, "--corruptions", name="mix")
+
+
+@pytest.mark.slow
+def test_a_second_round_says_that_its_embeddings_know_the_test_rows(copied: Path) -> None:
+    for stage in ("pseudo", *STAGES[1:]):
+        run_stage(stage, copied, "--run=two", "--pseudo.run=cross_entropy")
+    found = Parts(page_of(copied, name="two"))
+    assert "has trained on test rows" in found.sections["Train and test"]
+    assert "round two" in found.sections["What each step added"]
+    assert "pseudo" in found.sections["Time and memory"]
+    assert "kNN macro-F1" in found.sections["Embedding quality"]
 
 
 @pytest.mark.slow

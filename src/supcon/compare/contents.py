@@ -1,6 +1,7 @@
 """What a comparison holds, in this order."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from tqdm import tqdm
 
@@ -9,8 +10,7 @@ from supcon.compare.qualities import calibrations, qualities, robustnesses, sett
 from supcon.compare.scatter import scatter
 from supcon.compare.scores import paired_tests, scores
 from supcon.compare.standings import Standings
-from supcon.report.page import Block, Section, Text
-from supcon.report.run import Missing
+from supcon.report.page import Block, Section, make_section
 
 Maker = Callable[[Standings], Sequence[Block]]
 
@@ -30,11 +30,4 @@ CONTENTS: dict[str, Maker] = {
 def sections(standings: Standings) -> list[Section]:
     """Return the comparison's sections; one whose data is missing says so."""
     shown = tqdm(CONTENTS.items(), "compare", unit="section", leave=False, disable=None)
-    return [Section(title, _made_or_missing(maker, standings)) for title, maker in shown]
-
-
-def _made_or_missing(maker: Maker, standings: Standings) -> Sequence[Block]:
-    try:
-        return maker(standings)
-    except Missing as reason:
-        return [Text(str(reason))]
+    return [make_section(title, partial(maker, standings)) for title, maker in shown]

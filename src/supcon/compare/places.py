@@ -4,8 +4,8 @@ import numpy as np
 
 from supcon.compare.standings import Standings, class_f1
 from supcon.plots import per_class_difference
-from supcon.report.galleries import thumbnail
-from supcon.report.page import Block, Card, Figure, Gallery, Table, Text
+from supcon.report.galleries import error_card
+from supcon.report.page import Block, Figure, Gallery, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
 
@@ -51,9 +51,5 @@ def rights(standings: Standings) -> list[Block]:
 
 def _gallery(right: Run, wrong: Run, places: np.ndarray) -> Gallery:
     sure = places[np.argsort(-wrong.confidence[places], kind="stable")][:_CARDS]
-    cards = []
-    for place in sure.tolist():
-        true, taken = (right.classes[number] for number in (right.true[place], wrong.labels[place]))
-        lines = [f"{true}, taken for {taken}", f"{wrong.confidence[place]:.1%} sure", str(right.ids[place])]
-        cards.append(Card([thumbnail(right, int(right.rows[place]))], lines))
+    cards = [error_card(wrong, place) for place in sure.tolist()]
     return Gallery(f"{right.name} is right, {wrong.name} wrong: {len(cards)} of {len(places):,} rows", cards)

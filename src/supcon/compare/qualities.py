@@ -8,10 +8,9 @@ from supcon.decision.calibration import negative_log_likelihood
 from supcon.metrics.calibration import calibration_error, reliability_bins
 from supcon.plots import corruption_curves, reliability
 from supcon.report.embeddings import QUALITIES, as_text, quality_table
-from supcon.report.page import Block, Figure, Table, Text
+from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.robustness import about, corruption_scores, curves_of
-from supcon.report.run import Missing
 from supcon.report.training import flat_settings
 
 _DRAWN = 6  # reliability diagrams

@@ -5,9 +5,8 @@ import numpy as np
 from supcon.compare.stability import scores_by_rate, scores_by_seed, studied
 from supcon.compare.standings import Standings
 from supcon.plots import stability
-from supcon.report.page import Block, Figure, Table, Text
+from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
-from supcon.report.run import Missing
 
 
 def scatter(standings: Standings) -> list[Block]:

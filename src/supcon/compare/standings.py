@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.errors import UserError
-from supcon.metrics.f1 import Scores, f1_of_counts, paired_bootstrap
+from supcon.metrics.f1 import Scores, count, f1_of_counts, paired_bootstrap
 from supcon.report.run import Run
 from supcon.scores import Score
 
@@ -82,8 +82,6 @@ class Standings:
 
 def class_f1(run: Run) -> npt.NDArray[np.float64]:
     """Return the F1 of each class by the cross-fitted decision, [classes]."""
-    from supcon.metrics.f1 import count
-
     return f1_of_counts(*count(run.true, run.labels, len(run.classes)))
 
 

@@ -9,9 +9,9 @@ from supcon.report.calibration import calibration
 from supcon.report.classes import classes, confusions
 from supcon.report.embeddings import drift, maps, quality
 from supcon.report.galleries import duplicates, label_errors, mistakes, pairs
-from supcon.report.page import Block, Section, Text
+from supcon.report.page import Block, Section, make_section
 from supcon.report.robustness import robustness
-from supcon.report.run import Missing, Run
+from supcon.report.run import Run
 from supcon.report.scores import gains, scores
 from supcon.report.summary import summary
 from supcon.report.training import costs, curves, settings
@@ -43,12 +43,4 @@ def sections(run: Run, baseline: Run | None = None) -> list[Section]:
     """Return the report's sections; one whose data is missing says so."""
     contents = CONTENTS | {"Damaged images": partial(robustness, baseline=baseline)}
     shown = tqdm(contents.items(), "report", unit="section", leave=False, disable=None)
-    return [Section(title, made_or_missing(maker, run)) for title, maker in shown]
-
-
-def made_or_missing(maker: Maker, run: Run) -> Sequence[Block]:
-    """Return a section's blocks, or the line that says what it lacks."""
-    try:
-        return maker(run)
-    except Missing as reason:
-        return [Text(str(reason))]
+    return [make_section(title, partial(maker, run)) for title, maker in shown]

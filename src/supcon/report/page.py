@@ -1,17 +1,22 @@
 """A page of sections as one HTML file that needs nothing else: no network, no script, pictures within."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
-from supcon.report.pictures import Picture
+if TYPE_CHECKING:  # its module imports matplotlib
+    from supcon.report.pictures import Picture
 
 _FOLDER = Path(__file__).parent
+
+
+class Missing(Exception):
+    """What a section needs is not there. The message says why, and which command makes it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +52,7 @@ class Points:
 class Figure:
     """A plot with its caption."""
 
-    picture: Picture
+    picture: "Picture"
     caption: str = ""
     kind: ClassVar[str] = "figure"
 
@@ -67,7 +72,7 @@ class Table:
 class Card:
     """One image, or several beside each other, and lines about them."""
 
-    pictures: Sequence[Picture]
+    pictures: Sequence["Picture"]
     lines: Sequence[str]
 
 
@@ -94,6 +99,14 @@ class Section:
     def anchor(self) -> str:
         """Where the contents lead to."""
         return anchor_of(self.title)
+
+
+def make_section(title: str, make: Callable[[], Sequence[Block]]) -> Section:
+    """Return the section of what `make` returns, or one that says what it lacks."""
+    try:
+        return Section(title, make())
+    except Missing as reason:
+        return Section(title, [Text(str(reason))])
 
 
 def anchor_of(title: str) -> str:

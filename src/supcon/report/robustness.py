@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from supcon.errors import UserError
 from supcon.plots import corruption_curves, corruption_heat
-from supcon.report.page import Block, Figure, Table, Text
+from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
-from supcon.report.run import Missing, Run
+from supcon.report.run import Run
 
 if TYPE_CHECKING:  # its module imports albumentations
     from supcon.corruptions.result import CorruptionScores

@@ -22,6 +22,7 @@ from supcon.metrics.f1 import Scores
 from supcon.metrics.label_errors import LabelErrors, label_errors
 from supcon.metrics.metric import Metric, Prediction
 from supcon.predictions import Embeddings, read_embeddings
+from supcon.report.page import Missing
 from supcon.runs import RunLogits, read_out_of_fold, read_runs
 from supcon.scores import ScoreTable, score_table
 from supcon.survey import remembered_copies
@@ -31,10 +32,6 @@ Labels = npt.NDArray[np.int64]
 _FITTED_LOGITS = 4_000_000  # enough for one temperature
 _FITTED_ROWS = 2000  # at least, where there are so many
 _NAMED_RUNS = 10  # that an error lists
-
-
-class Missing(Exception):
-    """What a section needs is not there. The message says why, and which command makes it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ import numpy as np
 from supcon.decision.calibration import negative_log_likelihood
 from supcon.report.classes import class_table
 from supcon.report.embeddings import drift_verdict, fold_drift
-from supcon.report.page import Point
-from supcon.report.run import Missing, Run
+from supcon.report.page import Missing, Point
+from supcon.report.run import Run
 from supcon.report.scores import views_gain
 from supcon.report.training import training_logs
 from supcon.scores import POOLED

@@ -9,9 +9,9 @@ from supcon.artifacts.files import read_csv, read_json
 from supcon.budget import duration
 from supcon.config import Settings
 from supcon.plots import learning_curves, stage_times
-from supcon.report.page import Block, Figure, Table, Text
+from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
-from supcon.report.run import Missing, Run
+from supcon.report.run import Run
 
 _TRAINING = {  # stage -> the columns of its CSV that are drawn
     "pretrain": ("loss", "knn_macro_f1", "alignment", "uniformity"),
@@ -91,7 +91,7 @@ def _peak(values: dict[str, float]) -> str:
 def _seconds(run: Run, stage: str, fold: str, done: dict[str, Any]) -> float:
     """Return a stage's seconds: done.json counts from the last resumption, the CSV all epochs but nothing beside."""
     log = run.folder / fold.replace(" ", "") / f"{stage}.csv"
-    epochs = read_csv(log)["seconds"].astype(float).sum() if log.exists() else 0.0
+    epochs = read_csv(log)["seconds"].astype(float).sum() if stage in _TRAINING and log.exists() else 0.0
     return max(float(done["seconds"]), float(epochs))
 
 
