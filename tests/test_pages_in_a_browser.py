@@ -56,7 +56,7 @@ def pages(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     return {"report": runs / "cross_entropy" / "report.html", "compare": next(runs.glob("compare-*.html"))}
 
 
-@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("width", [360, 720, 1200])
 @pytest.mark.parametrize("name", ["report", "compare"])
 def test_a_page_is_at_rest_and_fits(browser: Browser, pages: dict[str, Path], name: str, width: int) -> None:
     seen = browser.open(pages[name], width)

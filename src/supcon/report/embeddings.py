@@ -85,6 +85,12 @@ def drift(run: Run) -> list[Block]:
 
 def fold_drift(run: Run, fold: int) -> Drift:
     """Return how well test rows are told from held-out rows by one fold's embeddings."""
+    settings = run.experiment.call.settings
+    if settings.pseudo.run or settings.pretrain.use_test:
+        raise Missing(
+            f"Run {run.name} has trained on test rows (pseudo.run or pretrain.use_test): its embeddings tell them from"
+            " held-out rows for that alone."
+        )
     held_out, test = (run.embeddings[fold].of(part) for part in (HELD_OUT, TEST))
     if len(test.ids) == 0:
         raise Missing("There are no embeddings of test rows.")

@@ -48,7 +48,8 @@ def scores(run: Run) -> list[Block]:
 
 def gains(run: Run) -> list[Block]:
     """Show what views, tuning and folds each added."""
-    metric, views, untuned = run.metric, views_gain(run), run.decision["ladder"][0]
+    metric, untuned = run.metric, run.decision["ladder"][0]
+    views = views_gain(run) if len(run.runs) == 1 else None  # of several, each has views of its own
     start, begin = (plain_score(run), "plain view") if views else (untuned["cross_fitted"], untuned["rung"])
     steps = [views] if views else []
     steps += [

@@ -76,9 +76,7 @@ def _odd_fold(run: Run) -> list[Point]:
     behind = sign * (rest - folds[worst].score)
     if behind <= 2 * folds[worst].standard_error:
         return []
-    line = (
-        f"F{worst[1:]} is {behind:.4f} behind the others, over 2 standard errors: does it hold images of its own kind?"
-    )
+    line = f"F{worst[1:]} is {behind:.4f} behind the others, over 2 standard errors: has it a kind of image of its own?"
     return [Point(line, "Scores")]
 
 

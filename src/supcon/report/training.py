@@ -17,7 +17,7 @@ _TRAINING = {  # stage -> the columns of its CSV that are drawn
     "pretrain": ("loss", "knn_macro_f1", "alignment", "uniformity"),
     "finetune": ("loss", "cross_entropy", "contrastive", "held_out_macro_f1"),
 }
-_STAGES = ("pretrain", "finetune", "predict", "tune", "ensemble")
+_STAGES = ("pseudo", "pretrain", "finetune", "predict", "tune", "ensemble")
 
 
 def curves(run: Run) -> list[Block]:
