@@ -1,4 +1,4 @@
-"""Give test rows the labels that an earlier run is sure of, for a second round of training (`pseudo.run` names it)."""
+"""Label the rows that an earlier run is sure of, for a second round of training (`pseudo.run` names it)."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from supcon.artifacts.stage import StageRun
 from supcon.config import fold_name, parse
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
-from supcon.pseudo import FILE, pseudo_labels
+from supcon.pseudo import FILE, TEST_ROWS, pseudo_labels
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -31,11 +31,11 @@ def label_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     counts = labels["label"].value_counts()
     stage.finish(started, temperature=temperature, classes={name: int(counts[name]) for name in sorted(counts.index)})
     surety = f", at {labels['confidence'].min():.3f} or more" if len(labels) else ""
-    print(
-        f"{stage.label}: {len(labels)} of {len(experiment.test_positions)} test rows, {len(counts)} classes, by fold"
-        f" {fold_name(fold)} of run {experiment.call.settings.pseudo.run}{surety} (temperature {temperature:.3f})",
-        flush=True,
-    )
+    test = int((labels["part"] == TEST_ROWS).sum())
+    rows = f"{test} of {len(experiment.test_positions)} test rows and {len(labels) - test} of"
+    rows += f" {len(experiment.rows_of(fold))} held-out rows, {len(counts)} classes"
+    by = f"by fold {fold_name(fold)} of run {experiment.call.settings.pseudo.run}"
+    print(f"{stage.label}: {rows}, {by}{surety} (temperature {temperature:.3f})", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
-"""Labels for test rows by an earlier run, fold by fold: what a second round may learn without a leak (law 1).
+"""Labels by an earlier run, fold by fold: what a second round may learn without a leak (law 1).
 
 Fold k's labels are what the first round's model of fold k says, which never saw a label of fold k's held-out rows. The
 other folds' models did, so they have no say, but for one number: the temperature, which is fitted to the other folds'
 held-out rows, as fold k's cross-fitted decision is.
+
+Fold k's held-out rows get such labels just as test rows do. A model is surer of rows that it was trained on, rightly or
+not: learned alone, a wrong label would cost the test rows what the out-of-fold score never shows (law 3).
 """
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -12,34 +18,49 @@ import pandas as pd
 from supcon.artifacts.files import read_csv
 from supcon.config import FULL
 from supcon.decision.calibration import calibration_temperature
-from supcon.decision.merge import LogProbabilities, merge_views
+from supcon.decision.merge import Logits, LogProbabilities, merge_views
 from supcon.errors import UserError
 from supcon.experiment import Experiment, Rows
 from supcon.predictions import read_blended
 
-FILE = "pseudo.csv"  # of each fold: id, label, confidence
+FILE = "pseudo.csv"  # of each fold: part, id, label, confidence
+TEST_ROWS, HELD_OUT_ROWS = "test", "held out"  # parts
 
 
 def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, float]:
-    """Return a fold's labels of test rows (id, label, confidence), and the temperature of their confidence.
+    """Return a fold's labels (part, id, label, confidence) of test and held-out rows, and their temperature.
 
     Rows without a readable image get none. FULL has no held-out rows, so that all folds are the others.
     """
-    run, settings = experiment.first_round, experiment.call.settings.pseudo
-    classes, weight, test_ids = experiment.classes, run.prototype_weight, experiment.competition.test["id"]
-    held_out = (experiment.fold >= 0) & (experiment.fold != fold)
+    run, ids = experiment.first_round, experiment.split["id"]
+    others = (experiment.fold >= 0) & (experiment.fold != fold)
     files = [folder / "oof.npz" for other, folder in enumerate(run.fold_folders) if other != fold]
-    logits = read_blended(files, experiment.split["id"][held_out], classes, weight)
-    temperature = calibration_temperature(logits, experiment.labels[held_out])
-    own = run.folder / "full" if fold == FULL else run.fold_folders[fold]
-    log_probabilities = merge_views(read_blended([own / "test.npz"], test_ids, classes, weight), temperature)
+    temperature = calibration_temperature(_read(experiment, files, ids[others]), experiment.labels[others])
 
+    own = run.folder / "full" if fold == FULL else run.fold_folders[fold]
+    test_ids = experiment.competition.test["id"]
     readable = experiment.readable_test_positions(experiment.open_training_images()) - len(experiment.split)
-    rows = readable[surest(log_probabilities[readable], settings.share, settings.min_confidence)]
+    test = _read(experiment, [own / "test.npz"], test_ids)[readable]
+    parts = [_labelled(experiment, TEST_ROWS, test_ids.iloc[readable], merge_views(test, temperature))]
+    if fold != FULL:
+        held_out = ids.iloc[experiment.rows_of(fold)]
+        logits = _read(experiment, [own / "oof.npz"], held_out)
+        parts.append(_labelled(experiment, HELD_OUT_ROWS, held_out, merge_views(logits, temperature)))
+    return pd.concat(parts, ignore_index=True), temperature
+
+
+def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logits:
+    return read_blended(files, ids, experiment.classes, experiment.first_round.prototype_weight)
+
+
+def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabilities: LogProbabilities) -> pd.DataFrame:
+    """Return the surest rows of a part with their likeliest class."""
+    settings = experiment.call.settings.pseudo
+    rows = surest(log_probabilities, settings.share, settings.min_confidence)
     chosen = log_probabilities[rows]
-    labels = [classes[label] for label in chosen.argmax(axis=1)]
+    labels = [experiment.classes[label] for label in chosen.argmax(axis=1)]
     confidence = np.exp(chosen.max(axis=1)).round(6)
-    return pd.DataFrame({"id": test_ids.to_numpy()[rows], "label": labels, "confidence": confidence}), temperature
+    return pd.DataFrame({"part": part, "id": ids.to_numpy()[rows], "label": labels, "confidence": confidence})
 
 
 def surest(log_probabilities: LogProbabilities, share: float, min_confidence: float) -> Rows:
@@ -61,19 +82,21 @@ def surest(log_probabilities: LogProbabilities, share: float, min_confidence: fl
 
 
 def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, npt.NDArray[np.int64]]:
-    """Return a fold's test rows with such labels, as positions in the image cache, and their class numbers.
+    """Return a fold's rows with such labels, as positions in the image cache, and their class numbers.
 
     None where `pseudo.run` is empty. Raises `UserError` where the file has other rows or classes than the competition.
     """
     if not experiment.call.settings.pseudo.run:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     path = experiment.call.fold_folder(fold) / FILE
-    table = read_csv(path)
-    position = dict(zip(experiment.competition.test["id"], experiment.test_positions.tolist(), strict=True))
+    table, held_out = read_csv(path), experiment.rows_of(fold).tolist()
+    test = zip(experiment.competition.test["id"], experiment.test_positions.tolist(), strict=True)
+    position = {(TEST_ROWS, name): place for name, place in test}
+    position |= {(HELD_OUT_ROWS, experiment.split["id"].iloc[row]): row for row in held_out}
     number = {name: place for place, name in enumerate(experiment.classes)}
     try:
-        positions = [position[name] for name in table["id"]]
+        positions = [position[row] for row in zip(table["part"], table["id"], strict=True)]
         labels = [number[name] for name in table["label"]]
     except KeyError as error:
-        raise UserError(f"{path}: {error} is no test row, class or column: run src/pseudo.py with --force") from None
+        raise UserError(f"{path}: {error} is no such row, class or column: run src/pseudo.py with --force") from None
     return np.array(positions, dtype=np.int64), np.array(labels, dtype=np.int64)

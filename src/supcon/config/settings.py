@@ -92,12 +92,12 @@ class TrainSettings:
 
 @dataclass(frozen=True)
 class PseudoSettings:
-    """A second round: both training stages also learn the test rows that an earlier run's models are sure of."""
+    """A second round: both training stages also learn the test and held-out rows that an earlier run is sure of."""
 
     run: str = ""
     """The earlier run, on the same split; empty: none. Each fold learns what that run's model of the fold says."""
     share: float = 0.5
-    """Part of the test rows of each predicted class that get a label, the surest first, at least one row."""
+    """Part of the rows of each predicted class that get a label, the surest first, at least one row."""
     min_confidence: float = 0.5
     """Smallest probability of a label, calibrated on held-out rows of the other folds."""
 

@@ -1,8 +1,9 @@
 """One fold's rows, as the loaders, samplers and monitors that the training stages need.
 
-Law 1 lives here: everything that trains is made from `train_rows`; held-out rows are only watched.
+Law 1 lives here: everything that trains is made from `train_rows` and `train_labels`; of held-out rows only an earlier
+model's guess of their labels may be among these, never the labels themselves.
 
-Test rows with a pseudo-label are training rows: batches, their prior and the class means count them. Only the natural
+Rows with a pseudo-label are training rows: batches, their prior and the class means count them. Only the natural
 prior, under which the stored logits are log-odds, is without them: the shares that classes have in nature are told by
 the true labels, and not by how many rows of a class a model was sure of.
 """
@@ -62,6 +63,11 @@ class FoldData:
         shuffled = np.random.default_rng(0).permutation(held_out)
         self._watched = np.sort(shuffled[:MONITOR_ROWS])
         self._watched_labels = experiment.labels[self._watched]
+
+    @property
+    def labelled(self) -> int:
+        """How many of `train_rows`, the first ones, have a true label."""
+        return len(self._true_labels)
 
     @property
     def watches(self) -> bool:

@@ -48,8 +48,7 @@ class Predictor:
     def _take_training_rows(self, encoder: nn.Module) -> None:
         """Make the class means, and keep the features of some rows: out of the same forward pass where both are."""
         rows = self._data.train_rows
-        labelled = np.flatnonzero(rows < len(self._experiment.split))  # test rows with a pseudo-label are of part TEST
-        kept = self._sample.draw(TRAINING, labelled)
+        kept = self._sample.draw(TRAINING, np.arange(self._data.labelled))  # pseudo-labelled rows are of other parts
         if self._settings.predict.prototypes:
             features = self._data.training_features(encoder)
             self._classifiers[PROTOTYPES] = self._data.class_means(features)

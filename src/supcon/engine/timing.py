@@ -50,7 +50,8 @@ def time_stages(experiment: Experiment) -> Timing:
         plain = dataclasses.replace(settings, pseudo=dataclasses.replace(settings.pseudo, run=""))
         first = dataclasses.replace(experiment, call=dataclasses.replace(experiment.call, settings=plain))
         rows = len(FoldData(first, 0, torch.device("cpu")).train_rows)
-        return time_stages(first).longer_epochs(1 + settings.pseudo.share * len(experiment.test_positions) / rows)
+        more = len(experiment.test_positions) + len(experiment.rows_of(0))
+        return time_stages(first).longer_epochs(1 + settings.pseudo.share * more / rows)
     device = set_up_device(settings.machine)
     pretrain = 0.0
     if settings.pretrain.epochs:
