@@ -76,7 +76,7 @@ def drift(run: Run) -> list[Block]:
     rows.append(["mean", f"{auc:.3f}", ""])
     return [
         Text(
-            "A logistic regression on the embeddings of held-out and test rows, both unseen by the encoder: 0.5 or"
+            "A logistic regression on the embeddings of held-out and test rows, whose labels no encoder saw: 0.5 or"
             f" less means that they cannot be told apart. Here {auc:.3f}: {drift_verdict(auc)}"
         ),
         Table(["encoder", "AUC", "standard error"], rows),
@@ -85,11 +85,10 @@ def drift(run: Run) -> list[Block]:
 
 def fold_drift(run: Run, fold: int) -> Drift:
     """Return how well test rows are told from held-out rows by one fold's embeddings."""
-    settings = run.experiment.call.settings
-    if settings.pseudo.run or settings.pretrain.use_test:
+    if run.experiment.call.settings.pretrain.use_test:
         raise Missing(
-            f"Run {run.name} has trained on test rows (pseudo.run or pretrain.use_test): its embeddings tell them from"
-            " held-out rows for that alone."
+            f"Run {run.name} has contrasted test rows (pretrain.use_test), no held-out ones: its embeddings tell them"
+            " apart for that alone."
         )
     held_out, test = (run.embeddings[fold].of(part) for part in (HELD_OUT, TEST))
     if len(test.ids) == 0:
