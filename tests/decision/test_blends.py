@@ -111,6 +111,7 @@ def test_a_second_round_is_taken_only_where_it_raises_the_score(second: float, k
     assert decision.untuned.weights == (1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_standard_errors_are_over_groups_where_there_are_any() -> None:
     runs, true = runs_of([1.0, 1.0], rows=600)
     doubled = [np.repeat(run, 4, axis=0) for run in runs]  # each row four times: no more is known

@@ -151,6 +151,7 @@ def test_one_that_is_outdated_is_left_out_and_said(copied: Path, capsys: pytest.
     assert "ensemble: 3 folds merged" in said
 
 
+@pytest.mark.slow
 def test_the_bundle_predicts_with_it_too(with_full: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(with_full, tmp_path / "root"))
     with pytest.raises(UserError, match=r"ensemble of run cross_entropy was made otherwise: predict fold full changed"):

@@ -60,7 +60,7 @@ def let_round_one_stand(root: Path) -> None:
         path.write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("batches", ["natural", "pk"])
+@pytest.mark.parametrize("batches", ["natural", pytest.param("pk", marks=pytest.mark.slow)])
 def test_the_labels_of_held_out_rows_change_no_byte_of_the_second_round(first: Path, batches: str) -> None:
     results = []
     for attempt in ("first", "second"):
@@ -144,6 +144,7 @@ def test_both_stages_learn_them_as_training_rows_and_the_natural_prior_does_not_
     assert len(few.train_rows) == 3 * 2 + len(table)
 
 
+@pytest.mark.slow
 def test_the_second_round_is_repeatable_and_its_labels_matter(first: Path) -> None:
     results = []
     for flags in ((), (), ("--pseudo.share=1",)):
@@ -186,6 +187,7 @@ def test_unreadable_test_images_get_no_label(first: Path) -> None:
     assert ids == {f"b{number:03d}" for number in range(12)} - {"b004"}
 
 
+@pytest.mark.slow
 def test_the_full_model_learns_what_the_first_rounds_full_model_says(first: Path) -> None:
     with pytest.raises(UserError, match=r"run cross_entropy has no predictions of a full model: .*--fold full"):
         run_stage("pseudo", first, *TWO, "--fold=full")
@@ -254,6 +256,7 @@ def test_a_file_of_other_rows_is_named(first: Path) -> None:
             FoldData(experiment_of(first), 0, torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_a_study_makes_the_labels_of_a_cell_before_it_trains(first: Path) -> None:
     experiment = experiment_of(first, "--finetune.epochs=2")
     assert stages_of(experiment.call.settings) == ("pseudo", *STAGES)
