@@ -104,6 +104,14 @@ def test_a_storage_that_does_not_answer_is_named_in_one_line_without_its_passwor
     assert "\n" not in str(error.value)
 
 
+def test_an_error_of_the_objective_is_not_taken_for_the_storages(tmp_path: Path) -> None:
+    def broken(_: Parameters) -> float:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        search(broken, SPACE, FIRST, TuneSettings(trials=2), Kept(str(tmp_path / "trials"), "run"))
+
+
 def test_the_dashboard_opens_the_journal(tmp_path: Path) -> None:
     pytest.importorskip("optuna_dashboard")
     search(hill, SPACE, FIRST, TuneSettings(trials=5), Kept(str(tmp_path / "optuna.journal"), "run"))

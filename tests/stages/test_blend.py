@@ -192,6 +192,16 @@ def test_wrong_names_are_one_line_and_status_2(own: Path) -> None:
     assert not (own / "runs" / "mix").exists()
 
 
+def test_a_forced_search_keeps_the_trials_of_the_one_before(own: Path) -> None:
+    run_stage("tune", own, "--run=a", "--force")
+    trials = (own / "runs" / "a" / "trials.csv").read_bytes()
+    run_stage("tune", own, "--run=a", "--force", "--tune.trials=4")
+    kept = sorted((own / "runs" / "a" / "old").glob("tune-*"))[-1]
+    assert {path.name for path in kept.iterdir()} >= {"decision.json", "trials.csv", "optuna.journal"}
+    assert (kept / "trials.csv").read_bytes() == trials
+    assert len(pd.read_csv(own / "runs" / "a" / "trials.csv")) == 2 * 4
+
+
 def test_a_blend_has_no_bundle_of_its_own(own: Path) -> None:
     blend(own, "a", "b")
     with pytest.raises(UserError, match="run mix decides by what a, b predict: bundle them, each with its own models"):

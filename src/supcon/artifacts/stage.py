@@ -44,6 +44,7 @@ _DEPENDS: dict[str, tuple[str, ...]] = {
     "ensemble": ("tune.metric", "tune.bootstrap", "tune.seed"),
     "corruptions": ("data.image_size", "data.test_size", "data.fit", "predict.prototype_weight"),
 }
+_LOGS = {"tune": ("trials.csv", "optuna.journal")}  # what a stage leaves beside its files; training: curves
 _FROZEN_KEYS = ("data.test_size", "predict.batch_size")  # how features are computed
 _PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class", "pretrain.batch_size", "pretrain.balance")
 _PROJECTION_KEYS = tuple(f"pretrain.projection{part}" for part in ("", "_layers", "_norm", "_hidden", "_dim"))
@@ -185,7 +186,7 @@ class StageRun:
             )
 
     def _set_aside(self) -> None:
-        logs = (f"{self.name}.csv", f"tensorboard/{self.name}")
+        logs = _LOGS.get(self.name, (f"{self.name}.csv", f"tensorboard/{self.name}"))
         names = (*self.files, *logs, self.done_file.name, self.started_file.name, f"{self.name}.checkpoint.pt")
         there = [self.folder / name for name in dict.fromkeys(names) if (self.folder / name).exists()]
         if there:

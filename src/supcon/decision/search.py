@@ -14,10 +14,13 @@ from typing import Any
 
 import optuna
 import pandas as pd
+from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
 from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from supcon.artifacts.files import write_csv
 from supcon.config.settings import TuneSettings
@@ -57,8 +60,12 @@ def search(
         _work(study, objective, space, settings)
     else:
         try:
-            study = _search_together(objective, space, first, settings, kept)
+            study = _open_study(kept, kept.name, space, first, settings.seed)
         except Exception as error:  # each storage and driver has errors of its own
+            raise _no_answer(kept.storage, error) from None
+        try:
+            _search_together(study, objective, space, first, settings, kept)
+        except (OSError, SQLAlchemyError, StorageInternalError) as error:
             raise _no_answer(kept.storage, error) from None
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     best = max(done, key=lambda trial: (trial.value, -trial.number))
@@ -90,10 +97,8 @@ def _trial_rows(kept: Kept) -> list[dict[str, Any]]:
 
 
 def _search_together(
-    objective: Objective, space: Space, first: Parameters, settings: TuneSettings, kept: Kept
-) -> optuna.Study:
-    study = _open_study(kept, kept.name, space, first, settings.seed)
-
+    study: optuna.Study, objective: Objective, space: Space, first: Parameters, settings: TuneSettings, kept: Kept
+) -> None:
     def work(worker: int) -> None:
         own = _open_study(kept, kept.name, space, first, settings.seed + worker)  # connections are not shared
         _work(own, objective, space, settings)
@@ -109,7 +114,6 @@ def _search_together(
     finally:
         for process in others:
             process.join()
-    return study
 
 
 def _work(study: optuna.Study, objective: Objective, space: Space, settings: TuneSettings) -> None:
@@ -157,8 +161,6 @@ def _open_storage(storage: str) -> BaseStorage:
 
 
 def _no_answer(storage: str, error: Exception) -> UserError:
-    from sqlalchemy.engine import make_url
-
     shown = make_url(storage).render_as_string(hide_password=True) if "://" in storage else storage
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     return UserError(f"--tune.storage {shown} does not answer: {reason}; start it, or leave it out for a journal file")
