@@ -18,11 +18,12 @@ from sklearn.metrics import f1_score
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.config.settings import TuneSettings  # noqa: E402
-from supcon.decision.crossfit import Decider, available_processes  # noqa: E402
+from supcon.decision.crossfit import Decider  # noqa: E402
 from supcon.decision.ladder import PRIOR, THRESHOLDS, UNTUNED, Goal  # noqa: E402
 from supcon.decision.tune import fit_rule  # noqa: E402
 from supcon.metrics.f1 import macro_f1  # noqa: E402
 from supcon.metrics.metric import make_metric  # noqa: E402
+from supcon.processes import available_cores  # noqa: E402
 
 
 def main() -> None:
@@ -36,7 +37,7 @@ def main() -> None:
     predicted = logits[:, 0].argmax(axis=1)
     ours = median_s(lambda: macro_f1(true, predicted, classes), 7)
     theirs = median_s(lambda: f1_score(true, predicted, average="macro"), 3)
-    print(f"accuracy {(predicted == true).mean():.3f}; {available_processes()} cores")
+    print(f"accuracy {(predicted == true).mean():.3f}; {available_cores()} cores")
     print(f"macro-F1 of one trial: {ours * 1e3:.2f} ms, scikit-learn {theirs * 1e3:.1f} ms: {theirs / ours:.0f}x")
 
     settings = TuneSettings(trials=options.trials)
@@ -51,7 +52,7 @@ def main() -> None:
 
     fold = np.arange(options.rows) % 5
     started = time.perf_counter()
-    decision = Decider([logits], true, fold, goal, processes=available_processes()).decide()
+    decision = Decider([logits], true, fold, goal, processes=available_cores()).decide()
     print(f"tune, cross-fitted (32 searches): {time.perf_counter() - started:.1f} s")
     for rung in decision.ladder:
         gain = f"gain {rung.gain:+.4f} +- {rung.standard_error:.4f}"

@@ -13,6 +13,7 @@ from supcon.artifacts.stage import StageRun
 from supcon.config import parse
 from supcon.errors import UserError, run_stage
 from supcon.experiment import Experiment, load_experiment
+from supcon.processes import available_cores
 from supcon.runs import RunLogits, read_runs, write_out_of_fold
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def tune(experiment: Experiment, stage: StageRun) -> None:
     """Fit and judge the decision: decision.json and trials.csv; of a blend, oof.csv too."""
-    from supcon.decision.crossfit import Decider, available_processes
+    from supcon.decision.crossfit import Decider
     from supcon.decision.ladder import Goal
     from supcon.decision.search import write_trials
 
@@ -41,7 +42,7 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     logits, true, fold = [run.out_of_fold for run in runs], experiment.labels[rows], experiment.fold[rows]
     blends, kept = bool(experiment.call.settings.tune.runs), kept_study(stage)
     goal = Goal(metric, experiment.call.settings.tune, experiment.unscored, second_round=len(runs) > 1 and not blends)
-    groups, processes = experiment.scored_groups, available_processes()
+    groups, processes = experiment.scored_groups, available_cores()
     decision = Decider(logits, true, fold, goal, groups=groups, kept=kept, processes=processes).decide()
 
     if blends:

@@ -9,6 +9,11 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def worker_pool(processes: int, start: Callable[..., object] | None = None, *arguments: Any) -> ProcessPoolExecutor:
     """Return a pool of which each process begins with `start(*arguments)`."""
     return ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(start, *arguments))

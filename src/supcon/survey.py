@@ -16,6 +16,7 @@ from supcon.config import Call
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.duplicates import near_duplicates
 from supcon.images.hashes import content_hashes
+from supcon.processes import available_cores
 
 SHOWN = 5  # classes at either end of the list
 
@@ -135,7 +136,7 @@ def _size(size: npt.NDArray[np.int32]) -> str:
 
 def _machine() -> str:
     driver = "an NVIDIA driver" if shutil.which("nvidia-smi") else "no NVIDIA driver"
-    return f"{len(os.sched_getaffinity(0))} cores, {driver}"
+    return f"{available_cores()} cores, {driver}"
 
 
 def _available() -> int:

@@ -104,7 +104,7 @@ def parse(
         weights = str(absolute("--model.weights", settings.model.weights))
         settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
     if blends and where.runs:
-        names = blended_runs(where, root)
+        names = _blended_runs(where, root)
         settings = dataclasses.replace(settings, tune=dataclasses.replace(settings.tune, runs=names))
     check(settings)
     folds = sorted(set(namespace.fold or []), key=lambda fold: (fold == FULL, fold)) if per_fold else []
@@ -115,12 +115,13 @@ def parse(
     return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, file, given)
 
 
-def blended_runs(where: argparse.Namespace, root: Path) -> list[str]:
+def _blended_runs(where: argparse.Namespace, root: Path) -> list[str]:
     """Return the runs of `--runs`, folders outside runs/ as absolute paths."""
     if not where.run or where.run in where.runs:
         raise UserError("--runs makes a run of its own: name it with --run, other than those it is made of")
+    runs = root / "runs"
     names = [
-        name if (root / "runs" / name).is_dir() or not Path(name).is_dir() else str(absolute("--runs", name))
+        name if (runs / name).is_dir() or not Path(name).expanduser().is_dir() else str(absolute("--runs", name))
         for name in where.runs
     ]
     if len(set(names)) < len(names):

@@ -1,6 +1,5 @@
 """How far to tune, and what that is worth on rows that had no part in it (law 2)."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -199,11 +198,6 @@ class Decider:
             yield pool
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def available_processes() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def _work_for(decider: Decider) -> None:

@@ -23,7 +23,7 @@ from supcon.images.decode import read_image
 from supcon.images.geometry import Fit, Image, shrink, shrunk_size
 from supcon.images.headers import FORMATS, Unreadable
 from supcon.images.pillow import declared_size
-from supcon.processes import worker_pool
+from supcon.processes import available_cores, worker_pool
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # whichever is reached first: bounds the memory
 _AHEAD = 3  # chunks under way for each process
@@ -126,7 +126,7 @@ def write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dic
 
 
 def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Generator[Chunk, None, None]:
-    processes = max(1, min(len(os.sched_getaffinity(0)), len(paths) // _WORTH))
+    processes = max(1, min(available_cores(), len(paths) // _WORTH))
     step = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (side * side * 3), -(-len(paths) // processes)))
     pool = worker_pool(processes, _outputs.append, output)
     waiting: deque[Future[Chunk]] = deque()

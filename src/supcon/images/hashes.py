@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from supcon.artifacts.files import sha256_file, write_atomic
 from supcon.errors import UserError
-from supcon.processes import worker_pool
+from supcon.processes import available_cores, worker_pool
 
 _COLUMNS = ["path", "size", "modified_ns", "sha256"]
 _CHUNK = 256  # files a process hashes before it reports
@@ -95,7 +95,7 @@ def _hash_all(files: Sequence[tuple[str, int]]) -> Iterator[str]:
     if len(files) < _MANY:
         yield from (sha256 for chunk in chunks for sha256 in _hash_chunk(chunk))
         return
-    with worker_pool(len(os.sched_getaffinity(0))) as pool:  # threads would wait for the interpreter at small files
+    with worker_pool(available_cores()) as pool:  # threads would wait for the interpreter at small files
         for part in pool.map(_hash_chunk, chunks):
             yield from part
 
