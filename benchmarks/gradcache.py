@@ -19,7 +19,8 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from supcon.config.settings import ModelSettings, PretrainSettings  # noqa: E402
+from supcon.config.settings import ModelSettings  # noqa: E402
+from supcon.config.training import PretrainSettings  # noqa: E402
 from supcon.engine.loop import Step  # noqa: E402
 from supcon.engine.memory import Memory  # noqa: E402
 from supcon.engine.objectives import ContrastivePretraining  # noqa: E402

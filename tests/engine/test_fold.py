@@ -10,7 +10,8 @@ import torch
 from supcon.artifacts.stage import fingerprint
 from supcon.config import Call
 from supcon.config.check import check
-from supcon.config.settings import FinetuneSettings, PretrainSettings, Settings
+from supcon.config.settings import Settings
+from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.engine.fold import FoldData
 from supcon.errors import UserError
 from supcon.experiment import Experiment

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supcon.config.settings import FinetuneSettings, PretrainSettings
+from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.engine.gradcache import Context, backward, chunk_count
 from supcon.engine.loop import Objective, Step
 from supcon.engine.objectives import Classification, ContrastivePretraining

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from supcon.config.settings import FinetuneSettings, PretrainSettings
+from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.engine.loop import Step
 from supcon.engine.objectives import Classification, ContrastivePretraining, contrastive_weight
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups, set_lr

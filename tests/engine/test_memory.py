@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supcon.config.settings import PretrainSettings
+from supcon.config.training import PretrainSettings
 from supcon.engine.loop import Step
 from supcon.engine.memory import Memory
 from supcon.engine.objectives import ContrastivePretraining

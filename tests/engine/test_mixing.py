@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from supcon.config.settings import FinetuneSettings, PretrainSettings
+from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.engine.loop import Step
 from supcon.engine.mixing import Mixer
 from supcon.engine.objectives import Classification, ContrastivePretraining

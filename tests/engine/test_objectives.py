@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supcon.config.settings import FinetuneSettings, PretrainSettings
+from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.engine.loop import Step
 from supcon.engine.objectives import Classification, ContrastivePretraining
 from supcon.losses import contrastive_bounds, contrastive_loss

@@ -9,7 +9,7 @@ from torch import nn
 
 from supcon.artifacts.stage import fingerprint
 from supcon.config import parse
-from supcon.config.settings import FinetuneSettings, PretrainSettings
+from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.errors import UserError
 from supcon.model.encoder import load_weights, save_weights
 from supcon.model.heads import contrast_parts, projection_head

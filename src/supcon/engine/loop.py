@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from supcon.artifacts.files import write_atomic
 from supcon.artifacts.stage import StageRun
-from supcon.config.settings import FinetuneSettings, PretrainSettings, TrainSettings
+from supcon.config.training import FinetuneSettings, PretrainSettings, TrainSettings
 from supcon.engine.device import autocast
 from supcon.engine.gradcache import Context
 from supcon.engine.health import Health

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supcon.config.settings import FinetuneSettings, PretrainSettings
+from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.engine import gradcache
 from supcon.engine.loop import Metrics, Step
 from supcon.engine.memory import Memory

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from supcon.config.settings import PretrainSettings
+from supcon.config.training import PretrainSettings
 from supcon.losses import BalancedContrast
 
 

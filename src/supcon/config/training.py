@@ -1,0 +1,136 @@
+"""The settings of the two training stages: typed, documented, with their defaults."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What both training stages share."""
+
+    seed: int = 0
+    """Seed of all that training draws (splits and searches have their own)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the encoder; losses are always float32."""
+    channels_last: bool = True
+    """Memory format of the encoder: true is faster for most convolutional networks."""
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Supervised contrastive pre-training of the encoder."""
+
+    epochs: int = 10
+    """Epochs; 0 leaves the stage out."""
+    views: int = 1
+    """Augmented views of every image in a batch; with 1 the positives are the class's other images."""
+    form: Literal["out", "in", "sincere", "eps_infonce", "eps_supcon", "balanced"] = "out"
+    """Form of the loss, in both stages: `out` and `in` (Khosla et al. 2020, eq. 2 and 3), `sincere`, the `eps_` forms
+    with their margin `epsilon`, or `balanced`."""
+    temperature: float = 0.1
+    """Temperature of the similarities."""
+    epsilon: float = 0.0
+    """Margin of the forms eps_infonce and eps_supcon, in logits."""
+    hardness: float = 0.0
+    """How much more near negatives count than far ones (Robinson et al. 2021); 0: all alike. Not in form balanced."""
+    prototypes: bool = False
+    """Form balanced: a learnable prototype of each class joins it, so that no image is without a positive."""
+    scale_by_temperature: bool = False
+    """Multiply the loss by the temperature, so that a search over temperatures is not one over learning rates."""
+    classes_per_batch: int = 16
+    """P of a PK batch; never more than there are classes."""
+    images_per_class: int = 8
+    """K of a PK batch; unused when batch_size is given."""
+    batch_size: int = 0
+    """Images a contrastive batch, K = batch_size / classes in it; 0: classes_per_batch x images_per_class."""
+    balance: float = 1.0
+    """How often a class comes in PK batches: 0 as often as its share of the images, 1 as often as any other."""
+    projection: Literal["mlp", "linear", "none"] = "mlp"
+    """The projection head between the encoder's features and the loss; `none`: the loss sees the features."""
+    projection_layers: int = 2
+    """Linear layers of an mlp projection: one less of them are hidden."""
+    projection_norm: bool = False
+    """Batch norm after the hidden layers of an mlp projection."""
+    projection_hidden: int = 512
+    """Width of the hidden layers of an mlp projection."""
+    projection_dim: int = 128
+    """Width of the embedding that a projection head makes."""
+    lr: float = 1e-3
+    """Highest learning rate (AdamW)."""
+    layer_decay: float = 1.0
+    """Learning rate ratio from one layer group of the encoder to the one below."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay."""
+    warmup: float = 0.1
+    """Part of the steps spent warming up; cosine decay follows."""
+    clip: float = 1.0
+    """Largest gradient norm; 0: no clipping."""
+    ema: float = 0.999
+    """Decay of the averaged weights after its ramp; 0: no averaging."""
+    strength: float = 1.0
+    """Multiplies the magnitudes of `augment` in this stage."""
+    micro_batch: int = 0
+    """GradCache: images (views included) in memory at once, gradient of the whole batch; 0: the batch at once."""
+    memory: int = 0
+    """MoCo: keys of a momentum encoder, from earlier batches, that join every batch's images; 0: none."""
+    momentum: float = 0.99
+    """Decay of the momentum encoder that makes the keys of `memory`."""
+    mixup: float = 0.0
+    """Alpha of mixup, its contrastive loss weighed between both labels; 0: none."""
+    cutmix: float = 0.0
+    """Alpha of CutMix, its contrastive loss weighed between both labels; 0: none."""
+    use_test: bool = False
+    """Unlabelled test images join, each once an epoch as a class of its own: with `views` 2 or more its other views are
+    its positives, with 1 it is but a negative of the others. Some hosts forbid it."""
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """Training of the classifier on the encoder."""
+
+    mode: Literal["linear", "mlp", "full"] = "full"
+    """`linear` and `mlp` train a head on a frozen encoder's features; `full` trains the encoder too."""
+    epochs: int = 10
+    """Epochs."""
+    views: int = 1
+    """Augmented views of every image in a batch (mode full)."""
+    batches: Literal["natural", "pk"] = "natural"
+    """`natural`: every image once an epoch; `pk`: the pre-training stage's PK batches (mode full)."""
+    batch_size: int = 128
+    """Images a natural batch."""
+    micro_batch: int = 0
+    """GradCache: images (views included) in memory at once (mode full); 0: the batch at once."""
+    lr: float = 1e-3
+    """Highest learning rate of the heads (AdamW)."""
+    encoder_lr: float = 1e-3
+    """Highest learning rate of the encoder (mode full)."""
+    layer_decay: float = 1.0
+    """Learning rate ratio from one layer group of the encoder to the one below (mode full)."""
+    weight_decay: float = 0.05
+    """AdamW's weight decay."""
+    warmup: float = 0.1
+    """Part of the steps spent warming up; cosine decay follows."""
+    clip: float = 1.0
+    """Largest gradient norm; 0: no clipping."""
+    ema: float = 0.999
+    """Decay of the averaged weights after its ramp; 0: no averaging."""
+    strength: float = 1.0
+    """Multiplies the magnitudes of `augment` in this stage."""
+    label_smoothing: float = 0.0
+    """Label smoothing of the cross-entropy."""
+    logit_adjustment: float = 0.0
+    """Strength of the log class prior added to the logits in training (Menon et al. 2021); 0: none."""
+    mixup: float = 0.0
+    """Alpha of mixup, every loss weighed between both labels; 0: none (mode full)."""
+    cutmix: float = 0.0
+    """Alpha of CutMix, every loss weighed between both labels; 0: none (mode full)."""
+    contrastive_weight: float = 0.0
+    """Weight of the contrastive loss beside cross-entropy at the start (mode full). SCHaNe's lambda is lambda / (1 -
+    lambda) here, with pretrain.form in and pretrain.hardness 1."""
+    contrastive_weight_end: float = 0.0
+    """Weight of the contrastive loss at the end; in between it moves linearly."""
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether there is a contrastive term at all."""
+        return max(self.contrastive_weight, self.contrastive_weight_end) > 0
