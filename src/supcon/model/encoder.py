@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from supcon.artifacts.files import write_atomic
 from supcon.config.settings import ModelSettings
 from supcon.errors import UserError
-from supcon.model.depthwise import speed_up_depthwise
+from supcon.model.convolutions import speed_up_convolutions
 from supcon.model.zoo import timm
 
 
@@ -26,7 +26,7 @@ class Encoder(nn.Module):
         self.backbone = _create(settings, side, load_weights and settings.pretrained)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.backbone.to(memory_format=self._format)  # type: ignore[call-overload]  # torch's stubs lack it
-        speed_up_depthwise(self.backbone)
+        speed_up_convolutions(self.backbone)
         data = timm.data.resolve_model_data_config(self.backbone)
         self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
