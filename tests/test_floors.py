@@ -14,7 +14,7 @@ FLOORS: list[set[str]] = [
     {"artifacts"},
     {"competition", "images", "augment", "views", "model", "decision", "host", "plots"},
     {"experiment", "survey", "budget"},
-    {"data", "predictions"},
+    {"data", "predictions", "precision"},
     {"runs", "pseudo"},
     {"scores", "engine", "study"},
     {"bundle", "corruptions"},

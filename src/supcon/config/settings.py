@@ -143,7 +143,7 @@ class MachineSettings:
     device: str = "auto"
     """torch device; auto: the GPU when there is one."""
     workers: int = -1
-    """Loader processes; -1: one less than the cores, 0: none."""
+    """Loader processes; -1: as many as the cores, 0: none."""
     threads: int = 0
     """Training threads; 0: all cores. Never depends on `workers`."""
 

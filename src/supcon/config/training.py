@@ -10,8 +10,9 @@ class TrainSettings:
 
     seed: int = 0
     """Seed of all that training draws (splits and searches have their own)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the encoder; losses are always float32."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the encoder; losses are always float32. auto: a few timed steps choose it, and channels_last with
+    it, when the run begins."""
     channels_last: bool = True
     """Memory format of the encoder: true is faster for most convolutional networks."""
 
