@@ -16,6 +16,7 @@ from supcon.engine.optimizer import adamw, encoder_groups, head_groups
 from supcon.experiment import Experiment
 from supcon.model.classifier import classifier_head
 from supcon.model.encoder import Encoder, load_weights
+from supcon.model.folding import folded
 from supcon.model.heads import contrast_parts
 from supcon.randomness import seed_everything
 from supcon.sampler import BatchSampler
@@ -80,7 +81,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
         model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})
     else:
-        loader = data.feature_loader(sampler, encoder)
+        loader = data.feature_loader(sampler, folded(encoder, settings.data.image_size))
         groups = []
         model = nn.ModuleDict({"encoder": nn.Identity(), "classifier": classifier})
     optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))

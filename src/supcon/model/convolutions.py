@@ -24,7 +24,7 @@ Pair = tuple[int, int]
 def speed_up_convolutions(model: nn.Module) -> None:
     """Give the convolutions of `model` the faster ways; parameters and results stay the same."""
     for module in model.modules():
-        if isinstance(module, nn.Conv2d) and module.bias is None and max(module.dilation) == 1:
+        if isinstance(module, nn.Conv2d) and max(module.dilation) == 1:
             if module.groups == 1:
                 module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
             elif module.groups == module.in_channels:
@@ -32,27 +32,27 @@ def speed_up_convolutions(model: nn.Module) -> None:
 
 
 def _forward(self: nn.Conv2d, x: Tensor) -> Tensor:
-    if x.device.type != "cpu" or isinstance(self.padding, str) or self.bias is not None:
+    if x.device.type != "cpu" or isinstance(self.padding, str):
         return type(self).forward(self, x)
     x, padding = _padded(self, x)
     kernel, stride = self.kernel_size, self.stride
     height, width = ((x.shape[2 + d] + 2 * padding[d] - kernel[d]) // stride[d] + 1 for d in (0, 1))
     if height == width == 1:
-        return _one_pixel(x, self.weight, padding)
-    if _in_bfloat16() and max(kernel) > 1 and height * width <= x.shape[1] / 2 and torch.is_grad_enabled():
+        return _one_pixel(x, self.weight, self.bias, padding)
+    if _trains_in_bfloat16(self) and max(kernel) > 1 and height * width <= x.shape[1] / 2:
         return _apply(_SmallMapConv, x, self.weight, stride, padding)
-    return F.conv2d(x, self.weight, None, stride, padding)
+    return F.conv2d(x, self.weight, self.bias, stride, padding)
 
 
 def _depthwise_forward(self: nn.Conv2d, x: Tensor) -> Tensor:
-    if x.device.type != "cpu" or isinstance(self.padding, str) or self.bias is not None or not _in_bfloat16():
+    if x.device.type != "cpu" or isinstance(self.padding, str) or not _trains_in_bfloat16(self):
         return type(self).forward(self, x)
     x, padding = _padded(self, x)
     return _apply(_DepthwiseConv, x, self.weight, self.stride, padding)
 
 
-def _in_bfloat16() -> bool:
-    return torch.is_autocast_enabled("cpu")
+def _trains_in_bfloat16(self: nn.Conv2d) -> bool:
+    return torch.is_autocast_enabled("cpu") and torch.is_grad_enabled() and self.bias is None
 
 
 def _padded(self: nn.Conv2d, x: Tensor) -> tuple[Tensor, Pair]:
@@ -62,12 +62,12 @@ def _padded(self: nn.Conv2d, x: Tensor) -> tuple[Tensor, Pair]:
     return timm.layers.pad_same(x, list(self.kernel_size), list(self.stride), list(self.dilation)), (0, 0)
 
 
-def _one_pixel(x: Tensor, weight: Tensor, padding: Pair) -> Tensor:
+def _one_pixel(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Pair) -> Tensor:
     """Return the convolution of a padded map that its kernel covers at once: taps on padding are left out."""
     (top, left), (height, width) = padding, weight.shape[2:]
     taps = weight[:, :, top : top + x.shape[2], left : left + x.shape[3]]
     seen = x[:, :, : height - top, : width - left]
-    return F.linear(seen.flatten(1), taps.flatten(1))[:, :, None, None]
+    return F.linear(seen.flatten(1), taps.flatten(1), bias)[:, :, None, None]
 
 
 def _apply(function: Any, x: Tensor, weight: Tensor, stride: Any, padding: Pair) -> Tensor:
