@@ -67,7 +67,7 @@ class SharedConvolution(nn.Module):
 def test_a_convolution_that_is_used_twice_is_left_as_it_is() -> None:
     encoder = trained("resnet10t")
     encoder.backbone = SharedConvolution().eval()
-    encoder.backbone.second.weight.data.fill_(3.0)  # type: ignore[union-attr, operator]
+    encoder.backbone.second.weight.data.fill_(3.0)
     views = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
         torch.testing.assert_close(folded(encoder, 32)(views), encoder(views))
