@@ -84,7 +84,7 @@ def main() -> None:
         f"--root={options.root}", "--config=configs/default.yaml", "--run=speed", f"--data.image_size={options.side}",
         f"--model.encoder={options.encoder}", "--model.pretrained=false", "--pretrain.form=out",
         "--pretrain.prototypes=false", "--pretrain.projection=mlp", "--pretrain.temperature=0.1",
-        f"--pretrain.classes_per_batch={options.batch // 8}", "--pretrain.images_per_class=8",
+        f"--finetune.batch_size={options.batch}", f"--pretrain.classes_per_batch={options.batch // 8}", "--pretrain.images_per_class=8",
         "--predict.prototypes=false", "--predict.embeddings=0", "--finetune.contrastive_weight=0", "--finetune.contrastive_weight_end=0", *VIEWS, *rest,
     ]  # fmt: skip
     work = {"pretrain": pretrain, "heads": heads, "predict": predict_folds}[options.what]
