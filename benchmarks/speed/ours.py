@@ -24,6 +24,7 @@ from supcon.engine.build import contrastive_training  # noqa: E402
 from supcon.engine.device import set_up_device  # noqa: E402
 from supcon.engine.loop import Plan, train  # noqa: E402
 from supcon.experiment import load_experiment  # noqa: E402
+from supcon.precision import settle_precision  # noqa: E402
 
 VIEWS = ["--augment.crop=0.2", "--augment.color=0.4", "--augment.gray=0.2"]  # those of plain.py
 
@@ -44,7 +45,7 @@ class Clock:
 def pretrain(flags: list[str], options: argparse.Namespace) -> float:
     """Return the images per second of the pre-training stage, views counted, after a first step."""
     call = parse("", [*flags, "--pretrain.views=2", "--pretrain.epochs=1"])
-    experiment = load_experiment(call)
+    experiment = settle_precision(load_experiment(call))
     device = set_up_device(call.settings.machine)
     stage = experiment.stage("pretrain", 0)
     stage.ready()
@@ -84,12 +85,14 @@ def main() -> None:
         f"--root={options.root}", "--config=configs/default.yaml", "--run=speed", f"--data.image_size={options.side}",
         f"--model.encoder={options.encoder}", "--model.pretrained=false", "--pretrain.form=out",
         "--pretrain.prototypes=false", "--pretrain.projection=mlp", "--pretrain.temperature=0.1",
-        f"--finetune.batch_size={options.batch}", f"--pretrain.classes_per_batch={options.batch // 8}", "--pretrain.images_per_class=8",
-        "--predict.prototypes=false", "--predict.embeddings=0", "--finetune.contrastive_weight=0", "--finetune.contrastive_weight_end=0", *VIEWS, *rest,
+        f"--pretrain.classes_per_batch={options.batch // 8}", "--pretrain.images_per_class=8",
+        f"--finetune.batch_size={options.batch}", "--finetune.contrastive_weight=0",
+        "--finetune.contrastive_weight_end=0", "--predict.prototypes=false", "--predict.embeddings=0", *VIEWS, *rest,
     ]  # fmt: skip
     work = {"pretrain": pretrain, "heads": heads, "predict": predict_folds}[options.what]
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         make_folds.main(flags)
+        settle_precision(load_experiment(parse("", flags)))  # once a machine and encoder: not part of the work
         result = work(flags, options)
     print(result)
 
