@@ -44,14 +44,14 @@ class Clock:
 
 def pretrain(flags: list[str], options: argparse.Namespace) -> float:
     """Return the images per second of the pre-training stage, views counted, after a first step."""
-    call = parse("", [*flags, "--pretrain.views=2", "--pretrain.epochs=1"])
-    experiment = settle_precision(load_experiment(call))
-    device = set_up_device(call.settings.machine)
+    experiment = settle_precision(load_experiment(parse("", [*flags, "--pretrain.views=2", "--pretrain.epochs=1"])))
+    settings = experiment.call.settings
+    device = set_up_device(settings.machine)
     stage = experiment.stage("pretrain", 0)
     stage.ready()
     training = contrastive_training(experiment, 0, device)
     clock = Clock(training.loader)
-    plan = Plan(stage, call.settings.pretrain, call.settings.train, device)
+    plan = Plan(stage, settings.pretrain, settings.train, device)
     loader: Any = clock
     train(training.model, training.objective, loader, training.sampler, training.optimizer, plan)
     steps = len(clock.moments) - 1
