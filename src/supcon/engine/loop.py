@@ -17,13 +17,12 @@ from supcon.engine.device import autocast
 from supcon.engine.gradcache import Context
 from supcon.engine.health import Health
 from supcon.engine.log import EpochLog, Row, bar
+from supcon.engine.meter import Meter, Metrics, StepMetrics
 from supcon.engine.optimizer import set_lr
 from supcon.errors import UserError
 from supcon.model.zoo import timm
 from supcon.randomness import address, seed_everything
 from supcon.sampler import BatchSampler
-
-Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,10 +37,11 @@ class Step:
 class Objective(Protocol):
     """What a stage minimises."""
 
-    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Metrics]:
+    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         """Add a batch's gradient to the parameters; return its loss, detached, and what to log.
 
-        `views` are uint8 [B, V, side, side, 3], `labels` [B].
+        `views` are uint8 [B, V, side, side, 3], `labels` [B]. Labels stay on the CPU, from where they steer the losses:
+        whatever asks the device for a value makes it wait.
         """
         ...
 
@@ -103,7 +103,7 @@ def train(
         seed_everything(plan.shared.seed, label, epoch)
         sampler.set_epoch(epoch)
         model.train()
-        totals: Metrics = {}
+        meter = Meter(plan.stage.name, label, epoch, plan.device, health)
         passes = 0.0
         for number, (views, labels) in enumerate(bar(loader, f"{label} epoch {epoch + 1}", len(sampler))):
             step = epoch * len(sampler) + number
@@ -112,24 +112,16 @@ def train(
             loss, metrics = objective.backward(
                 model,
                 views.to(plan.device, non_blocking=True),
-                labels.to(plan.device, non_blocking=True),
+                labels,
                 Step(step / steps, address(plan.shared.seed, label, epoch, number), precision),
             )
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip or float("inf"))
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
-                raise UserError(
-                    f"{label}: the loss is {loss.item()} with gradient norm {norm.item()} at epoch {epoch + 1}, step"
-                    f" {number + 1}: lower --{plan.stage.name}.lr, or try --train.precision float32"
-                )
+            meter.add(loss, norm, metrics)
             optimizer.step()
             if ema is not None:
                 ema.update(model, step=step)
             passes += objective.passes(views.shape[0] * views.shape[1])
-            metrics = {"loss": loss.item(), **metrics}
-            health.batch(metrics)
-            for name, value in metrics.items():
-                totals[name] = totals.get(name, 0.0) + value / len(sampler)
-        totals |= objective.end_of_epoch(averaged(model, ema))
+        totals = meter.means() | objective.end_of_epoch(averaged(model, ema))
         log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
         health.epoch(epoch)
         if epoch + 1 < options.epochs:
