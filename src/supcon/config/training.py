@@ -14,6 +14,8 @@ class TrainSettings:
     """Precision of the encoder; losses are always float32."""
     channels_last: bool = True
     """Memory format of the encoder: true is faster for most convolutional networks."""
+    compile: bool = False
+    """Let torch.compile make the encoder's training passes: for GPUs. On a CPU it takes minutes and gains little."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,8 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
     encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
     contrast = contrast_parts(encoder.width, len(experiment.classes), options)
     model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
+    if shared.compile:
+        encoder.compile_training()
     optimizer = adamw(
         encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
         + head_groups(contrast.values(), options.lr, options.weight_decay)
@@ -76,6 +78,8 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     sampler = data.classifier_sampler()
     heads = [classifier, *contrast.values()]
     if options.mode == "full":
+        if shared.compile:
+            encoder.compile_training()
         loader = data.classifier_loader(sampler)
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
         model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})
