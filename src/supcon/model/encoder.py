@@ -31,7 +31,7 @@ class Encoder(nn.Module):
         data = timm.data.resolve_model_data_config(self.backbone)
         self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
-        self._training_pass = _features
+        self._training_pass: Callable[[Encoder, Tensor], Tensor] = _features
         self.width = self._measure_width(side)
 
     def forward(self, views: Tensor) -> Tensor:
@@ -41,9 +41,9 @@ class Encoder(nn.Module):
     def compile_training(self) -> None:
         """Let torch.compile make the passes in training mode; those of evaluation, of many sizes, stay as they are.
 
-        Training's batches are of one size; with GradCache or `pretrain.use_test` they may be of two, each compiled once.
-        What is compiled is a function, so the weights keep their names and a copy of the encoder uses its own. Dropout
-        draws as without it: GradCache's second pass must repeat the first. A pass raises `UserError` where it fails.
+        Batches are of one size; with GradCache or `pretrain.use_test` they may be of two, each compiled once. What is
+        compiled is a function, so the weights keep their names and a copy of the encoder uses its own. Dropout draws as
+        without it: GradCache's second pass must repeat the first. A pass raises `UserError` where compiling fails.
         """
         self._training_pass = _compiled_features()
 
