@@ -1,11 +1,11 @@
 """What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from supcon.data import Batch
 from supcon.engine.fold import FoldData
@@ -28,7 +28,7 @@ class Training:
     encoder: Encoder  # within the model, or beside it where only a head is trained on its features
     model: nn.ModuleDict
     objective: Objective
-    loader: DataLoader[Batch]
+    loader: Iterable[Batch]
     sampler: BatchSampler
     optimizer: torch.optim.Optimizer
 

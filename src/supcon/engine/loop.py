@@ -1,6 +1,7 @@
 """The training loop: warm-up and cosine, EMA, clipping, checkpoints every epoch, and a stop on a non-finite loss."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import IO, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from supcon.artifacts.files import write_atomic
 from supcon.artifacts.stage import StageRun
 from supcon.config.training import FinetuneSettings, PretrainSettings, TrainSettings
+from supcon.data import Batch
 from supcon.engine.device import autocast
 from supcon.engine.gradcache import Context
 from supcon.engine.health import Health
@@ -80,7 +81,7 @@ class Plan:
 def train(
     model: nn.ModuleDict,
     objective: Objective,
-    loader: DataLoader[Any],
+    loader: Iterable[Batch],
     sampler: BatchSampler,
     optimizer: torch.optim.Optimizer,
     plan: Plan,
