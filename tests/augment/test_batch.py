@@ -1,4 +1,4 @@
-"""Views made in batches show what albumentations would: the same pixels where nothing is drawn, else the same spread."""
+"""Views made in batches show what albumentations would: the same pixels where nothing is drawn, else a like spread."""
 
 from collections import Counter
 
