@@ -1,7 +1,7 @@
-"""Datasets and loaders: uint8 views from the image cache, in batches, by worker processes."""
+"""Datasets and loaders: uint8 views from the image cache, in batches, by worker processes or on the training device."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.augment import RandomView
+from supcon.augment.batch import BatchViews, canvas
+from supcon.augment.ranges import Ranges
+from supcon.augment.recipes import Recipe, draw
+from supcon.augment.single import RandomView
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, Image
 from supcon.processes import available_cores
@@ -18,6 +21,9 @@ from supcon.sampler import BatchSampler, Key
 from supcon.views import View, views_of
 
 Batch = tuple[Tensor, Tensor]  # views uint8 [B, V, side, side, 3], labels [B]
+CanvasBatch = tuple[Tensor, Recipe, Tensor]  # images uint8 [B, S, S, 3], of the B x V views, labels [B]
+
+Item = TypeVar("Item")
 
 
 class TrainingViews(Dataset[Batch]):
@@ -51,6 +57,50 @@ class TrainingViews(Dataset[Batch]):
         return self._transform(image, address(self._seed, epoch, row, occurrence, view))
 
 
+class Canvases(Dataset[CanvasBatch]):
+    """The same rows' images as they are, with what is to happen to each of their `views` random views."""
+
+    def __init__(
+        self,
+        cache: ImageCache,
+        positions: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        ranges: Ranges,
+        side: int,
+        fit: Fit,
+        views: int,
+        seed: int,
+    ) -> None:
+        self._cache, self._positions, self._labels = cache, positions, labels
+        self._ranges, self._side, self._fit, self._views, self._seed = ranges, side, fit, views, seed
+
+    def __getitems__(self, keys: list[Key]) -> CanvasBatch:
+        """Return one batch by its sampler's keys."""
+        rows = np.array([row for row, _, _ in keys])
+        images, ratios = zip(*map(self._canvas, rows), strict=True)
+        addresses = np.array([(epoch, row, drawn, view) for row, drawn, epoch in keys for view in range(self._views)])
+        recipe = draw(self._seed, addresses, np.repeat(ratios, self._views), self._ranges, self._side)
+        return torch.from_numpy(np.stack(images)), recipe, torch.from_numpy(self._labels[rows])
+
+    def __getitem__(self, key: Key) -> CanvasBatch:
+        """Return a batch of one."""
+        return self.__getitems__([key])
+
+    def _canvas(self, row: int) -> tuple[Image, float]:
+        return canvas(self._cache[self._positions[row]], self._ranges, self._side, self._fit)
+
+
+class ViewsOnDevice:
+    """A loader of `Canvases` whose views are made on the device."""
+
+    def __init__(self, loader: "DataLoader[CanvasBatch]", make_views: BatchViews) -> None:
+        self._loader, self._make_views = loader, make_views
+
+    def __iter__(self) -> Iterator[Batch]:
+        for canvases, recipe, labels in self._loader:
+            yield self._make_views(canvases, recipe), labels
+
+
 class FixedViews(Dataset[Tensor]):
     """Named views of rows, always the same: for prediction, monitoring and the features of a frozen encoder."""
 
@@ -78,7 +128,7 @@ class FixedViews(Dataset[Tensor]):
         return self.__getitems__([row])
 
 
-def training_loader(dataset: TrainingViews, sampler: BatchSampler, workers: int) -> "DataLoader[Batch]":
+def training_loader(dataset: Dataset[Item], sampler: BatchSampler, workers: int) -> "DataLoader[Item]":
     """Return a loader of the sampler's batches; its worker processes live as long as it does."""
     return DataLoader(dataset, batch_sampler=sampler, **loader_options(workers))
 

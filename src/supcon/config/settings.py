@@ -62,6 +62,9 @@ class AugmentSettings:
     """Probability of a Gaussian blur."""
     erase: float = 0.0
     """Probability that a rectangle is erased."""
+    on_device: bool = False
+    """Make the random views in batches on the training device, not one by one in loader processes: for a GPU that waits
+    for these. The ranges are the same, the views are others."""
 
 
 @dataclass(frozen=True)

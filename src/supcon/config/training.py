@@ -15,6 +15,8 @@ class TrainSettings:
     it, when the run begins."""
     channels_last: bool = True
     """Memory format of the encoder: true is faster for most convolutional networks."""
+    compile: bool = False
+    """Let torch.compile make the encoder's training passes: for GPUs. On a CPU it takes minutes and gains little."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from supcon.data import Batch
 from supcon.engine.fold import FoldData
@@ -29,7 +29,7 @@ class Training:
     encoder: Encoder  # within the model, or beside it where only a head is trained on its features
     model: nn.ModuleDict
     objective: Objective
-    loader: DataLoader[Batch]
+    loader: Iterable[Batch]
     sampler: BatchSampler
     optimizer: torch.optim.Optimizer
 
@@ -46,6 +46,8 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
     encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
     contrast = contrast_parts(encoder.width, len(experiment.classes), options)
     model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
+    if shared.compile:
+        encoder.compile_training()
     optimizer = adamw(
         encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
         + head_groups(contrast.values(), options.lr, options.weight_decay)
@@ -77,6 +79,8 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     sampler = data.classifier_sampler()
     heads = [classifier, *contrast.values()]
     if options.mode == "full":
+        if shared.compile:
+            encoder.compile_training()
         loader = data.classifier_loader(sampler)
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
         model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})

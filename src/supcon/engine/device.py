@@ -15,7 +15,10 @@ def set_up_device(machine: MachineSettings) -> torch.device:
     """Return the device to use, with threads and kernels set for results that repeat."""
     _keep_freed_memory()
     torch.set_num_threads(machine.threads or available_cores())
-    torch.backends.cudnn.allow_tf32 = True  # convolutions only: the losses' similarities need all of float32
+    # TF32 for the encoder's convolutions and products; losses and class means switch it off (exact). By these
+    # names: torch.compile fails where the newer fp32_precision is set (PyTorch #166387), and old versions lack it
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True  # batches are of one size: the fastest kernels are looked for once
     if machine.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -8,7 +8,7 @@ prior, under which the stored logits are log-odds, is without them: the shares t
 the true labels, and not by how many rows of a class a model was sure of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 import numpy as np
@@ -17,12 +17,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.augment import RandomView
+from supcon.augment.batch import BatchViews
+from supcon.augment.ranges import ranges_of
+from supcon.augment.single import RandomView
 from supcon.config import fold_name
 from supcon.data import (
     Batch,
+    Canvases,
     FixedViews,
     TrainingViews,
+    ViewsOnDevice,
     fixed_loader,
     loader_options,
     training_loader,
@@ -147,7 +151,7 @@ class FoldData:
             return self.pk_sampler("finetune")
         return NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune"))
 
-    def contrastive_loader(self, sampler: BatchSampler) -> DataLoader[Batch]:
+    def contrastive_loader(self, sampler: BatchSampler) -> Iterable[Batch]:
         """Return random views of the training rows, then of the unlabelled ones, as classes numbered above the others.
 
         Only a `contrastive_sampler` with `pretrain.use_test` draws the unlabelled rows.
@@ -157,7 +161,7 @@ class FoldData:
         labels = np.concatenate([self.train_labels, self._classes + np.arange(len(self._unlabelled_rows))])
         return self._random_views(rows, labels, sampler, options.views, options.strength, "pretrain")
 
-    def classifier_loader(self, sampler: BatchSampler) -> DataLoader[Batch]:
+    def classifier_loader(self, sampler: BatchSampler) -> Iterable[Batch]:
         """Return random views of the training rows."""
         options = self._settings.finetune
         return self._random_views(
@@ -166,10 +170,14 @@ class FoldData:
 
     def _random_views(
         self, positions: Rows, labels: Rows, sampler: BatchSampler, views: int, strength: float, stage: str
-    ) -> DataLoader[Batch]:
-        data = self._settings.data
-        transform = RandomView(self._settings.augment, data.image_size, data.fit, strength)
-        dataset = TrainingViews(self._images, positions, labels, transform, views, self._seed(f"{stage} views"))
+    ) -> Iterable[Batch]:
+        augment, side, fit = self._settings.augment, self._settings.data.image_size, self._settings.data.fit
+        rows, seed = (self._images, positions, labels), self._seed(f"{stage} views")
+        if augment.on_device:
+            ranges = ranges_of(augment, strength)
+            canvases = training_loader(Canvases(*rows, ranges, side, fit, views, seed), sampler, self._workers)
+            return ViewsOnDevice(canvases, BatchViews(ranges, side, self._device))
+        dataset = TrainingViews(*rows, RandomView(augment, side, fit, strength), views, seed)
         return training_loader(dataset, sampler, self._workers)
 
     def feature_loader(self, sampler: BatchSampler, encoder: nn.Module) -> DataLoader[Batch]:

@@ -72,7 +72,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device) -> 
     batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
     for number, (views, labels) in enumerate(training.loader):
         training.optimizer.zero_grad(set_to_none=True)
-        loss, _ = training.objective.backward(training.model, views.to(device), labels.to(device), step)
+        loss, _ = training.objective.backward(training.model, views.to(device), labels, step)
         nn.utils.clip_grad_norm_(training.model.parameters(), 1.0)
         training.optimizer.step()
         loss.item()  # waits for the device
