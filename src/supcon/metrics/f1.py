@@ -8,8 +8,8 @@ import numpy.typing as npt
 Labels = npt.NDArray[np.int64]  # class numbers, [rows]
 Scores = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float64]  # [..., classes]
-LARGEST_COUNTS = 2**24  # numbers of one array of the bootstrap
-_BLOCK = 2**22  # of some samples'
+_LARGEST_COUNTS = _BLOCK = 2**22  # numbers of one array of the bootstrap: of units, and of some samples
+_FEWEST_UNITS = 200  # a standard error to 5 %
 _MOST_ROWS = 1_000_000  # whose distinct cells are looked for
 OfCounts = Callable[[Counts, Counts, Counts], Scores]  # of a class: rows right, rows in truth, rows predicted
 
@@ -66,7 +66,7 @@ def paired_bootstrap(
     Where that would take too much memory, rows or groups are first dealt at random into as many groups as there is room
     for: n of them give the standard error to one part in sqrt(2n).
     """
-    room = LARGEST_COUNTS // classes
+    room = max(_FEWEST_UNITS, _LARGEST_COUNTS // classes)
     if groups is None and len(true) > max(room, _MOST_ROWS):
         groups = dealt(np.arange(len(true)), room, seed)
     cells = np.stack([true, *predictions]) if groups is None else groups[None]
