@@ -12,7 +12,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from supcon.artifacts.files import read_csv, read_json  # noqa: E402
+from supcon.artifacts.files import read_csv  # noqa: E402
 from supcon.metrics.f1 import Labels, macro_f1, paired_bootstrap  # noqa: E402
 
 RESAMPLES = 2000
@@ -43,9 +43,9 @@ def raw_labels(run: Path, ids: list[str], number: dict[str, int]) -> Labels:
 
 
 def cross_fitted_labels(run: Path, ids: list[str], number: dict[str, int]) -> Labels:
-    """Return the labels that decision.json's cross-fitted rules gave."""
-    labels = read_json(run / "decision.json")["cross_fitted_labels"]
-    return np.array([number[labels[name]] for name in ids])
+    """Return the labels that the cross-fitted rules gave."""
+    labels = read_csv(run / "cross_fitted.csv").set_index("id").loc[ids, "label"]
+    return np.array([number[label] for label in labels])
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from supcon.competition.ledger import add_to_ledger
 from supcon.competition.sample import submission_rows
 from supcon.competition.submission import read_solution, write_submission
 from supcon.config import parse
-from supcon.decision.merge import LogProbabilities, merge_members
+from supcon.decision.pieces import Logits
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
@@ -37,13 +37,14 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     runs = read_runs(experiment)
     members = list(zip(*(run.test for run in runs), strict=True))  # of each fold, the runs' models
     full = full_models(rule, runs)
-    merged, exponent = merge_members([rule.merge(models) for models in members], beside=full)
-    predicted = rule.predict(merged, experiment.metric)
+    merged, exponent = rule.merge_models(members, beside=full)
     table = score_table(experiment, decision, runs)
     solution = read_solution(competition.folder, competition)
 
     ids = competition.test["id"].to_list()
-    rows = submission_rows(competition.sample, ids, classes, rule.decide(merged), rule.adjusted(merged))
+    labels = rule.decide(merged)
+    asked = rule.adjusted(merged) if competition.sample.one_hot else labels
+    rows = submission_rows(competition.sample, ids, classes, asked)
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     if experiment.call.settings.tune.runs:
@@ -58,8 +59,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
             Rule.from_json(decision["fold_rules"][str(fold)]).predict_runs(models, experiment.metric)
             for fold, models in enumerate(members)
         ]
-        private = private_scores(solution, experiment, singles, predicted)
-    shares = class_shares(classes, merged.argmax(axis=1), rule.decide(merged))
+        private = private_scores(solution, experiment, singles, rule.predict(merged, experiment.metric))
+    shares = class_shares(classes, merged.argmax(axis=1), labels)
     scores = {**table.as_json(), "private": private.as_json() if private else None}
     write_json(stage.folder / "scores.json", {**scores, "exponent": exponent, "class_shares": shares})
     stage.finish(started, submission=path.name, sha256=sha256_file(path))
@@ -74,11 +75,11 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
 
 
-def full_models(rule: Rule, runs: Sequence[RunLogits]) -> list[LogProbabilities]:
-    """Return what the models on all rows predict together, where each run that counts has one: one element, or none."""
+def full_models(rule: Rule, runs: Sequence[RunLogits]) -> list[list[Logits]]:
+    """Return what the models on all rows predict, where each run that counts has one: one element, or none."""
     if any(run.full is None and weight > 0 for run, weight in zip(runs, rule.weights, strict=True)):
         return []
-    return [rule.merge([run.test[0] if run.full is None else run.full for run in runs])]
+    return [[run.test[0] if run.full is None else run.full for run in runs]]
 
 
 def share_line(shares: Mapping[str, tuple[float, float]], most: int = 10) -> str:

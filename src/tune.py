@@ -14,7 +14,7 @@ from supcon.config import parse
 from supcon.errors import UserError, run_stage
 from supcon.experiment import Experiment, load_experiment
 from supcon.processes import available_cores
-from supcon.runs import RunLogits, read_runs, write_out_of_fold
+from supcon.runs import RunLogits, read_runs, write_labels, write_out_of_fold
 
 if TYPE_CHECKING:
     from supcon.decision.crossfit import Decision
@@ -43,10 +43,14 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     blends, kept = bool(experiment.call.settings.tune.runs), kept_study(stage)
     goal = Goal(metric, experiment.call.settings.tune, experiment.unscored, second_round=len(runs) > 1 and not blends)
     groups, processes = experiment.scored_groups, available_cores()
+    if not goal.has_thresholds and not metric.of_probabilities:
+        print(f"tune: no thresholds are tried: of {len(experiment.classes):,} classes too many would share each")
     decision = Decider(logits, true, fold, goal, groups=groups, kept=kept, processes=processes).decide()
 
     if blends:
         write_out_of_fold(experiment, decision.merge(logits, fold))
+    labels = decision.predicted.argmax(axis=1) if metric.of_probabilities else decision.predicted
+    write_labels(experiment, labels)
     write_trials(stage.folder / "trials.csv", kept, [rung.rung for rung in decision.ladder])
     scores = {
         "metric": metric.name,
@@ -78,19 +82,18 @@ def kept_study(stage: StageRun) -> "Kept":
 
 def described(experiment: Experiment, runs: Sequence[RunLogits], decision: "Decision") -> dict[str, object]:
     """Return what decision.json says beside the scores."""
-    from supcon.decision.calibration import calibration_factor
+    from supcon.decision.calibration import ENOUGH_ROWS, calibration_factor, every
+    from supcon.decision.pieces import loaded
 
     rows, classes, names = experiment.scored_rows, experiment.classes, [run.name for run in runs]
-    logits, true = [run.out_of_fold for run in runs], experiment.labels[rows]
-    labels = decision.predicted.argmax(axis=1) if experiment.metric.of_probabilities else decision.predicted
-    ids = experiment.split["id"].iloc[rows]
+    some = every(len(rows), ENOUGH_ROWS)
+    logits, true = [loaded(run.out_of_fold[some]) for run in runs], experiment.labels[rows][some]
     return {
         "calibration_temperature": calibration_factor(lambda t: decision.untuned.at(t).merge(logits), true),
         "rule": decision.rule.as_json(classes, names),
         "untuned": decision.untuned.as_json(classes, names),
         "fold_rules": {str(fold): rule.as_json(classes, names) for fold, rule in decision.fold_rules.items()},
         "ladder": [dataclasses.asdict(rung) for rung in decision.ladder],
-        "cross_fitted_labels": {name: classes[label] for name, label in zip(ids, labels, strict=True)},
     }
 
 
@@ -99,10 +102,11 @@ def print_runs(experiment: Experiment, runs: Sequence[RunLogits]) -> None:
     metric, true = experiment.metric, experiment.labels[experiment.scored_rows]
     if len(runs) < 2:
         return
-    from supcon.decision.merge import merge_views
+    from supcon.decision.rule import Rule, class_prior
 
     for run in runs:
-        score = metric.score(true, metric.untuned(merge_views(run.out_of_fold, 1.0)))
+        rule = Rule(class_prior(true, experiment.unscored))
+        score = metric.score(true, rule.predict_runs([run.out_of_fold], metric))
         print(f"tune: run {run.name} alone, untuned: out-of-fold {metric.title} {score:.4f}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import compare
-from supcon.artifacts.files import read_json, write_json
+from supcon.competition.tables import Dialect, read_table, write_table
 from tests.browser import Browser, find_chromium
 from tests.report.conftest import SCRIPT, hostile, page_of  # noqa: F401
 
@@ -48,10 +48,10 @@ def pages(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     runs = root / "runs"
     page_of(root, "--corruptions", "--rows=3")
     shutil.copytree(runs / "cross_entropy", runs / "other & <b>better")
-    path = runs / "other & <b>better" / "decision.json"
-    decision = read_json(path)
-    decision["cross_fitted_labels"] |= dict.fromkeys(list(decision["cross_fitted_labels"])[:24], SCRIPT)  # right
-    write_json(path, decision)
+    path = runs / "other & <b>better" / "cross_fitted.csv"
+    table = read_table(path)
+    table.loc[:23, "label"] = SCRIPT  # right
+    write_table(path, table, Dialect())
     compare.main([f"--root={root}", "cross_entropy", "other & <b>better"])
     return {"report": runs / "cross_entropy" / "report.html", "compare": next(runs.glob("compare-*.html"))}
 

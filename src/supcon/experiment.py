@@ -28,7 +28,7 @@ STAGE_FILES = {
     "pretrain": ("encoder.safetensors",),
     "finetune": ("classifier.safetensors",),
     "predict": ("oof.npz", "test.npz", "embeddings.npz"),
-    "tune": ("decision.json",),
+    "tune": ("decision.json", "cross_fitted.csv"),
     "ensemble": ("scores.json",),
 }
 

@@ -1,4 +1,11 @@
-"""Prediction files of a fold: logits of every view as npz, rows joined by id (law 7)."""
+"""Prediction files of a fold: logits of every view as npz, rows joined by id (law 7).
+
+`ids` [rows], `logits` float32 [rows, views, classes], natural-prior log-odds, `classes` and `views`, their names; and
+`prototype_logits`, those of the class means, where they were asked for. Of more classes than LARGEST_DENSE (1,000) each
+row has its KEPT (50) likeliest ones, the same for all views: `top` int32 [rows, 50], class numbers, ascending; `logits`
+float32 [rows, views, 50], theirs; `rest` float32 [rows, views], the log-sum-exp of all others' logits, so that the
+log-probabilities of the kept classes stay exact (`prototype_logits` and `prototype_rest` alike, of the same classes).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,17 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.artifacts.files import read_npz, write_npz
-from supcon.decision.merge import (
-    HEAD,
-    PROTOTYPES,
-    Logits,
-    blend,
-)
+from supcon.artifacts.files import NpzArray, open_npz, read_npz, write_npz
+from supcon.candidates import LARGEST_DENSE, Candidates, Matrix
+from supcon.decision.merge import HEAD, PROTOTYPES, blend
+from supcon.decision.pieces import Logits
+from supcon.decision.stored import REST, TOP, Places, StoredLogits
 from supcon.errors import UserError
 
-LEAST_PROBABILITY = 1e-12  # what a table's 0 is taken for
-Predicted = Mapping[str, Logits]  # HEAD and, where asked for, PROTOTYPES
+Predicted = Mapping[str, Matrix]  # HEAD and, where asked for, PROTOTYPES
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
 
@@ -70,40 +74,74 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
 def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes: list[str], views: list[str]) -> None:
     """Write one npz file: `predicted` [rows, views, classes] are natural-prior log-odds."""
     shape = (len(ids), len(views), len(classes))
+    names = {"ids": np.array(list(ids), dtype=str), "classes": np.array(classes), "views": np.array(views)}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for name, logits in predicted.items():
         if logits.shape != shape:
             raise ValueError(f"{name} must be [rows, views, classes] = {list(shape)}, not {list(logits.shape)}")
-    names = {"ids": np.array(list(ids), dtype=str), "classes": np.array(classes), "views": np.array(views)}
-    arrays = {name: np.ascontiguousarray(logits, dtype=np.float32) for name, logits in predicted.items()}
+        kept = logits
+        if isinstance(logits, Candidates):
+            kept = logits.values[..., :-1]
+            arrays[TOP], arrays[REST[name]] = logits.numbers, logits.values[..., -1] + np.float32(np.log(logits.many))
+        arrays[name] = np.ascontiguousarray(kept, dtype=np.float32)
     write_npz(path, {"ids": names["ids"], **arrays, **names})
 
 
 def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weight: float) -> Logits:
     """Return the logits of `ids` out of a run's files, the class means blended in with `weight`."""
-    parts = [read_npz(file) for file in files]
     names = (HEAD, PROTOTYPES) if weight > 0 else (HEAD,)
+    if len(classes) > LARGEST_DENSE:
+        return _stored([open_npz(file) for file in files], ids, classes, names, weight)
+    parts = [read_npz(file) for file in files]
     return blend({name: join_rows(parts, ids, classes, name) for name in names}, weight)
 
 
-def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> Logits:
+def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> npt.NDArray[np.float32]:
     """Return the logits of `ids`, in their order, out of files that together hold each id once.
 
     `by` says whose: HEAD or PROTOTYPES. Raises `UserError` when an id is missing or stands twice, or when a file has
     other classes or views, or no logits of that kind.
     """
     for part in parts:
-        if by not in part:
-            raise UserError(f"a prediction file has no {by}: run predict with --predict.prototypes true and --force")
+        _check_names(part, parts[0], classes, by)
         if part[by].shape != (len(part["ids"]), len(part["views"]), len(part["classes"])):
             raise UserError(f"a prediction file has {by} of another shape than its ids: run predict with --force")
-        if list(part["classes"]) != classes:
-            raise UserError("a prediction file has other classes than the training rows: run predict with --force")
-        if list(part["views"]) != list(parts[0]["views"]):
-            raise UserError("the folds were predicted with different views: run predict with --force")
-    found = np.concatenate([part["ids"] for part in parts])
-    place = pd.Series(np.arange(len(found)), index=found)
-    if place.index.has_duplicates or set(place.index) != set(ids):
-        odd = sorted(set(place.index) ^ set(ids)) or list(place.index[place.index.duplicated()])
-        raise UserError(f"the prediction files do not hold every row once, first {odd[0]!r}: run predict with --force")
-    logits: Logits = np.concatenate([part[by] for part in parts])[place.loc[list(ids)].to_numpy()]
+    place = places_of([part["ids"] for part in parts], ids)
+    logits: npt.NDArray[np.float32] = np.concatenate([part[by] for part in parts])[place]
     return logits
+
+
+def places_of(found: Sequence[npt.NDArray[np.str_]], ids: pd.Series) -> Places:
+    """Return where each of `ids` stands in what several files hold, laid one after the other.
+
+    Raises `UserError` when an id is missing, stands twice, or is not among `ids`.
+    """
+    index = pd.Index(np.concatenate(found).astype(object))
+    place = index.get_indexer(pd.Index(ids)) if index.is_unique else np.full(1, -1)
+    if len(index) != len(ids) or (place < 0).any():
+        odd = sorted(set(index) ^ set(ids)) or list(index[index.duplicated()])
+        raise UserError(f"the prediction files do not hold every row once, first {odd[0]!r}: run predict with --force")
+    return place
+
+
+def _stored(
+    files: Sequence[Mapping[str, NpzArray]], ids: pd.Series, classes: list[str], names: Sequence[str], weight: float
+) -> StoredLogits:
+    for file in files:
+        for name in names:
+            _check_names(file, files[0], classes, name)
+            if TOP not in file or REST[name] not in file:
+                raise UserError(f"a prediction file has no likeliest classes of {name}: run predict with --force")
+            rows, views, kept = len(file["ids"]), len(file["views"]), file[TOP].shape[1]
+            if (file[name].shape, len(file[TOP])) != ((rows, views, kept), rows):
+                raise UserError(f"a prediction file has {name} of another shape than its ids: run predict with --force")
+    return StoredLogits(files, places_of([file["ids"][:] for file in files], ids), weight, len(classes))
+
+
+def _check_names(part: Mapping[str, Any], first: Mapping[str, Any], classes: list[str], by: str) -> None:
+    if by not in part:
+        raise UserError(f"a prediction file has no {by}: run predict with --predict.prototypes true and --force")
+    if list(part["classes"][:]) != classes:
+        raise UserError("a prediction file has other classes than the training rows: run predict with --force")
+    if list(part["views"][:]) != list(first["views"][:]):
+        raise UserError("the folds were predicted with different views: run predict with --force")

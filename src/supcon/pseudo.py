@@ -18,9 +18,11 @@ import pandas as pd
 from supcon.artifacts.files import read_csv
 from supcon.config import FULL
 from supcon.decision.calibration import calibration_temperature
-from supcon.decision.merge import Logits, LogProbabilities, merge_views
+from supcon.decision.merge import log_doubts, merge_views
+from supcon.decision.pieces import Logits, in_pieces
 from supcon.errors import UserError
 from supcon.experiment import Experiment, Rows
+from supcon.metrics.metric import LogProbabilities
 from supcon.predictions import read_blended
 
 FILE = "pseudo.csv"  # of each fold: part, id, label, confidence
@@ -41,16 +43,20 @@ def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, floa
     test_ids = experiment.competition.test["id"]
     readable = experiment.readable_test_positions(experiment.open_training_images()) - len(experiment.split)
     test = _read(experiment, [own / "test.npz"], test_ids)[readable]
-    parts = [_labelled(experiment, TEST_ROWS, test_ids.iloc[readable], merge_views(test, temperature))]
+    parts = [_labelled(experiment, TEST_ROWS, test_ids.iloc[readable], _merged(test, temperature))]
     if fold != FULL:
         held_out = ids.iloc[experiment.rows_of(fold)]
         logits = _read(experiment, [own / "oof.npz"], held_out)
-        parts.append(_labelled(experiment, HELD_OUT_ROWS, held_out, merge_views(logits, temperature)))
+        parts.append(_labelled(experiment, HELD_OUT_ROWS, held_out, _merged(logits, temperature)))
     return pd.concat(parts, ignore_index=True), temperature
 
 
 def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logits:
     return read_blended(files, ids, experiment.classes, experiment.first_round.prototype_weight)
+
+
+def _merged(logits: Logits, temperature: float) -> LogProbabilities:
+    return in_pieces(lambda piece: merge_views(piece[0], temperature), [logits])
 
 
 def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabilities: LogProbabilities) -> pd.DataFrame:
@@ -70,9 +76,7 @@ def surest(log_probabilities: LogProbabilities, share: float, min_confidence: fl
     ones: one threshold for all would take nearly nothing but them, and training on it would drown the others. At least
     one row of each predicted class is taken, none below `min_confidence`. Equally sure: the earlier row.
     """
-    predicted = log_probabilities.argmax(axis=1)
-    others = np.where(np.arange(log_probabilities.shape[1]) == predicted[:, None], -np.inf, log_probabilities)
-    doubt = np.logaddexp.reduce(others, axis=1)  # log(1 - confidence): tells rows apart whose confidence rounds to 1
+    predicted, doubt = log_probabilities.argmax(axis=1), log_doubts(log_probabilities)
     taken = np.zeros(len(predicted), bool)
     for label in np.unique(predicted):
         rows = np.flatnonzero(predicted == label)

@@ -8,14 +8,20 @@ import numpy as np
 import pandas as pd
 
 from supcon.artifacts.files import read_csv, write_csv
-from supcon.artifacts.runs import TABLES, FinishedRun
+from supcon.artifacts.runs import LARGE_TABLES, TABLES, FinishedRun
 from supcon.artifacts.stage import StageRun
+from supcon.candidates import LARGEST_DENSE, Candidates, on_values
+from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.config import FULL
-from supcon.decision.merge import Logits, LogProbabilities, mean_entropy, merge_members, merge_views, sharpen
+from supcon.decision.merge import HEAD, mean_entropy, merge_members, sharpen
+from supcon.decision.pieces import Logits, Piece, plain_mean
 from supcon.errors import UserError
 from supcon.experiment import FULL_MODEL, Experiment
-from supcon.predictions import read_blended
+from supcon.metrics.f1 import Labels
+from supcon.metrics.metric import LogProbabilities
+from supcon.predictions import read_blended, write_predictions
 
+LABELS = "cross_fitted.csv"  # of a tuned run: id and label of the scored rows, fold k's by a rule made on other folds
 LEAST_PROBABILITY = 1e-12  # what a table's 0 is taken for
 
 
@@ -80,7 +86,7 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
     rows = experiment.fold >= 0 if folds is None else np.isin(experiment.fold, folds)
     ids = experiment.split["id"][rows]
     if experiment.call.settings.tune.runs:
-        return _read_probabilities(experiment.call.run_folder / "oof.csv", ids, experiment.classes)
+        return _read_table(experiment.call.run_folder, 0, ids, experiment.classes)
     weight = experiment.call.settings.predict.prototype_weight
     return read_blended([folder / "oof.npz" for folder in folders], ids, experiment.classes, weight)
 
@@ -92,12 +98,21 @@ def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_
     the decision is tuned.
     """
     _require_split(run, experiment)
-    oof, test = (
-        _read_probabilities(run.folder / table, rows, experiment.classes)
-        for table, rows in zip(TABLES, (ids, test_ids), strict=True)
-    )
-    sharpened, _ = sharpen(merge_views(test, 1.0), mean_entropy(merge_views(oof, 1.0)))
-    return RunLogits(run.name, oof, [sharpened[:, None].astype(np.float32)] * experiment.call.settings.data.folds)
+    oof, test = (_read_table(run.folder, part, rows, experiment.classes) for part, rows in enumerate((ids, test_ids)))
+    sharpened, _ = sharpen(plain_mean(test), mean_entropy(plain_mean(oof)))
+    return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.call.settings.data.folds)
+
+
+def _one_view(log_probabilities: LogProbabilities) -> Piece:
+    """Return log-probabilities [rows, classes] as logits of one view."""
+    return on_values(log_probabilities, lambda values, _: values[:, None].astype(np.float32))
+
+
+def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> Logits:
+    """Return the logits [rows, 1, classes] of a run's table of training (0) or test rows (1), in the order of `ids`."""
+    if len(classes) > LARGEST_DENSE:
+        return read_blended([folder / LARGE_TABLES[part]], ids, classes, 0.0)
+    return _read_probabilities(folder / TABLES[part], ids, classes)
 
 
 def _require_split(run: FinishedRun, experiment: Experiment) -> None:
@@ -136,29 +151,60 @@ def _read_probabilities(path: Path, ids: pd.Series, classes: list[str]) -> Logit
 
 
 def write_tables(experiment: Experiment) -> None:
-    """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted."""
+    """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted.
+
+    Of more classes than are all kept there are none: the folds' own files hold what can be shared.
+    """
     folds = range(experiment.call.settings.data.folds)
+    if len(experiment.classes) > LARGEST_DENSE:
+        return
     if not all((experiment.call.run_folder / f"fold{fold}" / "predict.done.json").exists() for fold in folds):
         return
-    write_out_of_fold(experiment, merge_views(read_out_of_fold(experiment), 1.0))
-    members = [merge_views(read_test_of(experiment, fold), 1.0) for fold in folds]
-    full = [merge_views(read_test_of(experiment, FULL), 1.0)] if experiment.own_full_model else []
+    write_out_of_fold(experiment, plain_mean(read_out_of_fold(experiment)))
+    members = [plain_mean(read_test_of(experiment, fold)) for fold in folds]
+    full = [plain_mean(read_test_of(experiment, FULL))] if experiment.own_full_model else []
     write_test(experiment, merge_members(members, full)[0])
 
 
 def write_out_of_fold(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
-    """Write the run's oof.csv of the scored rows, [rows, classes]."""
+    """Write the run's oof.csv of the scored rows, [rows, classes]; oof.npz where not all classes are kept."""
     ids = experiment.split["id"].iloc[experiment.scored_rows]
-    _write_probabilities(experiment.call.run_folder / TABLES[0], ids, log_probabilities, experiment.classes)
+    _write_probabilities(experiment, 0, ids, log_probabilities)
 
 
 def write_test(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
-    """Write the run's test.csv, [rows, classes]."""
-    ids = experiment.competition.test["id"]
-    _write_probabilities(experiment.call.run_folder / TABLES[1], ids, log_probabilities, experiment.classes)
+    """Write the run's test.csv, [rows, classes]; test.npz where not all classes are kept."""
+    _write_probabilities(experiment, 1, experiment.competition.test["id"], log_probabilities)
 
 
-def _write_probabilities(path: Path, ids: pd.Series, log_probabilities: LogProbabilities, classes: list[str]) -> None:
+def _write_probabilities(
+    experiment: Experiment, part: int, ids: pd.Series, log_probabilities: LogProbabilities
+) -> None:
+    folder, classes = experiment.call.run_folder, experiment.classes
+    if isinstance(log_probabilities, Candidates):
+        predicted = {HEAD: _one_view(log_probabilities)}
+        write_predictions(folder / LARGE_TABLES[part], ids, predicted, classes, ["merged"])
+        return
     table = pd.DataFrame(np.exp(log_probabilities), columns=classes)
     table.insert(0, "id", ids.to_numpy(), allow_duplicates=True)
-    write_csv(path, table)
+    write_csv(folder / TABLES[part], table)
+
+
+def write_labels(experiment: Experiment, labels: Labels) -> None:
+    """Write what the cross-fitted decision took the scored rows for: their ids, and class names by number [rows]."""
+    ids = experiment.split["id"].iloc[experiment.scored_rows].to_numpy()
+    names = np.array(experiment.classes, dtype=object)[labels]
+    write_table(experiment.call.run_folder / LABELS, pd.DataFrame({"id": ids, "label": names}), Dialect())
+
+
+def read_labels(experiment: Experiment) -> Labels:
+    """Return the class numbers that fold k's decision, made on the other folds, gave to fold k's rows, [rows]."""
+    path, ids = experiment.call.run_folder / LABELS, experiment.split["id"].iloc[experiment.scored_rows]
+    table = read_table(path)
+    if not {"id", "label"} <= set(table.columns):
+        raise UserError(f"{path} needs the columns id and label: run tune with --force")
+    place = pd.Index(table["id"]).get_indexer(pd.Index(ids))
+    number = pd.Index(experiment.classes).get_indexer(pd.Index(table["label"]))
+    if (place < 0).any() or (number < 0).any():
+        raise UserError(f"{path} is of other rows or classes than the split: run tune with --force")
+    return number[place]

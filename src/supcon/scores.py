@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from supcon.candidates import scattered
 from supcon.decision.rule import Rule
 from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels
@@ -83,10 +84,9 @@ def score_table(experiment: Experiment, decision: Mapping[str, Any], runs: Seque
     logits, metric = [run.out_of_fold for run in runs], experiment.metric
     fold = experiment.fold[experiment.scored_rows]
     raw = Rule.from_json(decision["untuned"]).predict_runs(logits, metric)
-    cross_fitted = np.empty_like(raw)
-    for number, rule in decision["fold_rules"].items():
-        rows = fold == int(number)
-        cross_fitted[rows] = Rule.from_json(rule).predict_runs([each[rows] for each in logits], metric)
+    folds = [(fold == int(number), Rule.from_json(rule)) for number, rule in decision["fold_rules"].items()]
+    parts = ((rows, rule.predict_runs([each[rows] for each in logits], metric)) for rows, rule in folds)
+    cross_fitted = scattered(len(raw), parts)
     return ScoreTable(metric.title, _by_fold(experiment, raw), _by_fold(experiment, cross_fitted))
 
 

@@ -3,9 +3,10 @@
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from supcon.artifacts.files import read_json, write_json
+from supcon.competition.tables import Dialect, write_table
 
 POOR, GOOD = "study-ce-s0", "study-joint-s0"
 
@@ -14,14 +15,15 @@ def decide(root: Path, run: str, wrong: int) -> None:
     """Make a run of the finished one whose cross-fitted labels are wrong in each `wrong`-th row; 0: in none."""
     folder = root / "runs" / run
     shutil.copytree(root / "runs" / "cross_entropy", folder)
-    decision = read_json(folder / "decision.json")
     true = dict(line.split(",")[:2] for line in (root / "folds" / "folds.csv").read_text().splitlines()[1:])
     names = sorted(set(true.values()))
     labels = {
         name: names[names.index(label) - 1] if wrong and number % wrong == 0 else label
         for number, (name, label) in enumerate(true.items())
     }
-    write_json(folder / "decision.json", {**decision, "cross_fitted_labels": labels})
+    write_table(
+        folder / "cross_fitted.csv", pd.DataFrame({"id": list(labels), "label": list(labels.values())}), Dialect()
+    )
 
 
 @pytest.fixture(scope="session")

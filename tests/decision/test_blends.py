@@ -7,13 +7,14 @@ import pytest
 from supcon.config.settings import TuneSettings
 from supcon.decision.crossfit import Decider
 from supcon.decision.ladder import GREEDY, WEIGHTS, Goal, path_to
-from supcon.decision.merge import Logits, merge_runs, merge_views
+from supcon.decision.merge import merge_runs, merge_views
 from supcon.decision.rule import Rule
 from supcon.decision.tune import LARGEST_GROUPS, fit_rule, offset_groups
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.metric import MetricName, make_metric
 
 CLASSES = 5
+Dense = npt.NDArray[np.float32]
 
 
 def goal(name: MetricName = "macro_f1", second_round: bool = False) -> Goal:
@@ -24,7 +25,7 @@ def goal(name: MetricName = "macro_f1", second_round: bool = False) -> Goal:
 
 def runs_of(
     strengths: list[float], rows: int = 900, seed: int = 0, views: int = 1
-) -> tuple[list[Logits], npt.NDArray[np.int64]]:
+) -> tuple[list[Dense], npt.NDArray[np.int64]]:
     """Return runs of these strengths, whose errors are independent, and the true classes."""
     draw = np.random.default_rng(seed)
     true = draw.integers(0, CLASSES, rows)

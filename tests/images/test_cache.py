@@ -18,6 +18,7 @@ import pytest
 
 from supcon.errors import UserError
 from supcon.images import build
+from supcon.images import cache as cache_module
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.geometry import fit_square, shrink
 from supcon.images.hashes import content_hashes
@@ -116,7 +117,7 @@ def test_equal_images_are_stored_once(tmp_path: Path) -> None:
     cache = opened(tmp_path / "cache", write(tmp_path / "in", [image, saved(noise(4, 4), "PNG"), image, image]))
     np.testing.assert_array_equal(cache[0], cache[3])
     assert cache[1].shape == (4, 4, 3)
-    assert next((tmp_path / "cache").glob("images-*/pixels.bin")).stat().st_size == (100 + 16) * 3
+    assert next((tmp_path / "cache").glob("images-*/pixels-000.bin")).stat().st_size == (100 + 16) * 3
 
 
 def test_a_moved_root_keeps_its_cache_and_a_changed_image_does_not(tmp_path: Path) -> None:
@@ -197,7 +198,7 @@ def test_a_killed_build_leaves_no_processes_and_its_leftovers_are_cleared(tmp_pa
     pixels: list[Path] = []
     while not pixels and process.poll() is None:
         time.sleep(0.01)
-        pixels = [path for path in tmp_path.glob("cache/.images-*/pixels.bin") if path.stat().st_size]
+        pixels = [path for path in tmp_path.glob("cache/.images-*/pixels-000.bin") if path.stat().st_size]
     assert pixels, process.communicate()[0]
     workers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     process.send_signal(signal.SIGKILL)
@@ -228,10 +229,31 @@ def test_two_builders_at_once_decode_once(tmp_path: Path) -> None:
     assert len(folders(tmp_path / "cache")) == 1
 
 
+def test_pixels_go_into_files_of_a_bounded_size_of_which_none_holds_a_part_of_an_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    largest = 1000  # bytes
+    for module in (build, cache_module):
+        monkeypatch.setattr(module, "SHARD", largest)
+    monkeypatch.setattr(build, "_CHUNK_IMAGES", 3)
+    pixels = [noise(5 + number % 7, 6) for number in range(100)]
+    cache = opened(tmp_path / "cache", write(tmp_path / "in", [saved(image, "PNG") for image in pixels]))
+    here = tmp_path / "cache" / folders(tmp_path / "cache")[0]
+    shards = sorted(here.glob("pixels-*.bin"))
+    assert len(shards) > 10
+    assert max(shard.stat().st_size for shard in shards) <= largest
+    assert cache.bytes == sum(shard.stat().st_size for shard in shards) == sum(image.size for image in pixels)
+    for position in np.random.default_rng(0).permutation(100):
+        np.testing.assert_array_equal(cache[position], pixels[position])
+    shards[-1].unlink()
+    with pytest.raises(UserError, match=f"{shards[-1].name} is missing or damaged"):
+        ImageCache(here)
+
+
 def test_a_cache_that_lost_its_pixels_is_named_with_the_cure(tmp_path: Path) -> None:
     files = write(tmp_path / "in", [saved(noise(4, 4), "PNG")])
     opened(tmp_path / "cache", files)
-    next((tmp_path / "cache").glob("images-*/pixels.bin")).write_bytes(b"short")
+    next((tmp_path / "cache").glob("images-*/pixels-000.bin")).write_bytes(b"short")
     with pytest.raises(UserError, match="is missing or damaged: delete .*images-"):
         opened(tmp_path / "cache", files)
 

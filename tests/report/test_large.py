@@ -46,10 +46,11 @@ def large(tmp_path: Path) -> Run:
     run.__dict__["decision"] = {
         "in_sample": 0.5, "ladder": [{"rung": "argmax", "cross_fitted": 0.5}], "rule": rule, "untuned": rule,
         "fold_rules": {str(fold): rule for fold in range(FOLDS)},
-        "cross_fitted_labels": {name: names[label] for name, label in zip(ids, labels, strict=True)},
     }  # fmt: skip
     copies = SimpleNamespace(text=lambda _: [], contradictions=(), test_in_train=())
-    run.__dict__.update(logits=logits, runs=[RunLogits("large", logits, [])], images=Noise(), copies=copies)
+    run.__dict__.update(
+        labels=labels, logits=logits, runs=[RunLogits("large", logits, [])], images=Noise(), copies=copies
+    )
     return run
 
 

@@ -13,7 +13,8 @@ import pytest
 import ensemble
 import report
 import tune
-from supcon.artifacts.files import read_json, write_json
+from supcon.artifacts.files import read_json
+from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
 from supcon.report.contents import CONTENTS
 from tests.conftest import REPOSITORY, STAGES, run_command, run_stage
@@ -98,11 +99,11 @@ def test_names_of_markup_stay_text(hostile_page: str) -> None:
 
 
 def test_a_file_of_markup_stays_text(hostile: Path) -> None:
-    path = hostile / "runs" / "cross_entropy" / "decision.json"
+    path = hostile / "runs" / "cross_entropy" / "cross_fitted.csv"
     before = path.read_text()
-    decision = read_json(path)
-    decision["cross_fitted_labels"][FILE] = AMPERSAND  # so that it is among the mistakes
-    write_json(path, decision)
+    table = read_table(path)
+    table.loc[table["id"] == FILE, "label"] = AMPERSAND  # so that it is among the mistakes
+    write_table(path, table, Dialect())
     try:
         found = Parts(page_of(hostile))
     finally:

@@ -78,8 +78,9 @@ def test_the_printed_score_is_that_of_the_cross_fitted_labels(own: Path, capsys:
     decision = json.loads((mix / "decision.json").read_text())
     truth = pd.read_csv(own / "input" / "train.csv", dtype=str, keep_default_na=False).set_index("id")["label"]
     names = ["001", "NA", "red"]
-    true = np.array([names.index(truth[row]) for row in decision["cross_fitted_labels"]])
-    labels = np.array([names.index(label) for label in decision["cross_fitted_labels"].values()])
+    given = pd.read_csv(mix / "cross_fitted.csv", dtype=str, keep_default_na=False)
+    true = np.array([names.index(truth[row]) for row in given["id"]])
+    labels = np.array([names.index(label) for label in given["label"]])
     assert decision["cross_fitted"] == pytest.approx(macro_f1(true, labels, 3))
     assert f"cross-fitted macro-F1 {decision['cross_fitted']:.4f}" in said
 
@@ -89,7 +90,7 @@ def test_a_blend_can_be_blended_and_its_tables_join_by_id(own: Path) -> None:
     flags = [*TINY, "--config", str(REPOSITORY / "configs/cross_entropy.yaml")]
     experiment = load_experiment(parse("", ["--root", str(own), "--run=mix", *flags]))
     assert experiment.call.settings.tune.runs == ["a", "b"]
-    logits = read_out_of_fold(experiment)
+    logits = np.asarray(read_out_of_fold(experiment))
     table = pd.read_csv(mix / "oof.csv", dtype={"id": str}).set_index("id")
     ids = experiment.split["id"].iloc[experiment.scored_rows]
     np.testing.assert_allclose(np.exp(logits[:, 0]), table.loc[ids].to_numpy(), atol=1e-6)

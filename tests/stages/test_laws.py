@@ -123,7 +123,8 @@ def test_the_decisions_score_is_the_score_of_its_labels(finished: Path) -> None:
     decision = json.loads((run_folder(finished) / "decision.json").read_text())
     folds = pd.read_csv(finished / "folds" / "folds.csv", dtype=str, keep_default_na=False).set_index("id")["label"]
     names = sorted(set(folds))
-    labels = pd.Series(decision["cross_fitted_labels"]).loc[folds.index]
+    given = pd.read_csv(run_folder(finished) / "cross_fitted.csv", dtype=str, keep_default_na=False)
+    labels = given.set_index("id")["label"].loc[folds.index]
     true, predicted = (np.array([names.index(label) for label in part]) for part in (folds, labels))
     assert macro_f1(true, predicted, 3) == pytest.approx(decision["cross_fitted"])
 

@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import struct
+import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,6 +16,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.errors import UserError
+
+_NAME_LENGTH = 26  # where a zip file's local header has the lengths of its name and of what follows
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -84,6 +89,47 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise UserError(f"{path} is missing: run the stage that writes it first") from None
     except Exception as error:  # zipfile, zlib and numpy each have their own
         raise UserError(f"{path} is damaged ({error}): run its stage again with --force") from None
+
+
+@dataclass(frozen=True)
+class NpzArray:
+    """An array in an npz file of which rows are read when they are asked for; in between it takes no memory."""
+
+    path: Path
+    offset: int  # bytes into the file
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
+        # mapped anew each time: pages of a map that stays count as this process's memory
+        return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[rows])
+
+
+def open_npz(path: Path) -> dict[str, NpzArray]:
+    """Return the arrays of an npz file that `write_npz` wrote; `UserError` when it is absent or damaged."""
+    found = {}
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                if member.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError("it is compressed")
+                file.seek(member.header_offset + _NAME_LENGTH)
+                name, extra = struct.unpack("<HH", file.read(4))
+                file.seek(name + extra, os.SEEK_CUR)
+                version = np.lib.format.read_magic(file)
+                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+                shape, fortran, dtype = read(file)
+                if fortran or dtype.hasobject:
+                    raise ValueError("it is not this project's")
+                found[member.filename.removesuffix(".npy")] = NpzArray(path, file.tell(), shape, dtype)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run the stage that writes it first") from None
+    except (OSError, ValueError, zipfile.BadZipFile, struct.error) as error:
+        raise UserError(f"{path} is damaged ({error}): run its stage again with --force") from None
+    return found
 
 
 def sha256_file(path: Path) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 from supcon.artifacts.files import read_json, sha256_file
 from supcon.errors import UserError
 
-TABLES = ("oof.csv", "test.csv")
+TABLES = ("oof.csv", "test.csv")  # probabilities of training and test rows
+LARGE_TABLES = ("oof.npz", "test.npz")  # in their place where a column a class is too many: see `predictions`
 SPLIT = "folds/folds.csv"  # the input of every stage that says which rows were held out
 
 
@@ -54,7 +55,8 @@ def _full_model(folder: Path, split_digest: str) -> str:
 
 
 def _tables(name: str, folder: Path) -> FinishedRun:
-    for table in TABLES:
+    tables = LARGE_TABLES if (folder / LARGE_TABLES[0]).is_file() else TABLES
+    for table in tables:
         if not (folder / table).is_file():
             raise UserError(f"run {name} has neither predicted folds nor {folder / table}: finish it, or leave it out")
-    return FinishedRun(name, folder, {f"{name} {table}": sha256_file(folder / table) for table in TABLES}, ())
+    return FinishedRun(name, folder, {f"{name} {table}": sha256_file(folder / table) for table in tables}, ())

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, Bundle
+from supcon.candidates import Matrix, joined, keep_likeliest, scattered
 from supcon.competition.asked import SAMPLE, TEST, asked_rows, find_table
 from supcon.competition.index import ImageIndex
 from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
 from supcon.competition.tables import write_table
 from supcon.config.settings import MachineSettings
-from supcon.decision.merge import HEAD, PROTOTYPES, Logits, blend, row_entropies, sharpen
+from supcon.decision.merge import HEAD, PROTOTYPES, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.engine.device import set_up_device
 from supcon.engine.forward import forward_views
 from supcon.errors import UserError
@@ -84,15 +85,13 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
         members = []
         for number, model in enumerate(models):
             _, outputs = forward_views(model, views, device, bundle.settings.train.precision)
-            logits = _logits(bundle, number, outputs)
-            logits[~readable] = bundle.unreadable_logits[number]
-            members.append(bundle.rule.merge([logits]))
-        merged.append(np.mean(members, axis=0))
+            members.append(bundle.rule.merge([_logits(bundle, number, outputs, readable)]))
+        merged.append(bundle.rule.mean(members))
         entropies.append([row_entropies(member) for member in members[: bundle.settings.data.folds]])
     entropy = float(np.concatenate(entropies, axis=1).mean(axis=1).mean())
-    sharpened, _ = sharpen(np.concatenate(merged), entropy)
-    labels, shares = bundle.rule.decide(sharpened), bundle.rule.adjusted(sharpened)
-    rows = submission_rows(sample, sample.ids.to_list(), bundle.classes, labels, shares)
+    sharpened, _ = sharpen(joined(merged), entropy)
+    asked = bundle.rule.adjusted(sharpened) if sample.one_hot else bundle.rule.decide(sharpened)
+    rows = submission_rows(sample, sample.ids.to_list(), bundle.classes, asked)
     write_table(output, rows, sample.dialect)
     print(f"{output} is written", flush=True)
     return rows
@@ -130,12 +129,15 @@ def _load_model(bundle: Bundle, name: str) -> nn.Module:
     return Classifiers(folded(encoder, settings.data.image_size), classifiers)
 
 
-def _logits(bundle: Bundle, number: int, outputs: Tensor) -> Logits:
+def _logits(bundle: Bundle, number: int, outputs: Tensor, readable: npt.NDArray[np.bool_]) -> Matrix:
     """Return a batch's natural-prior log-odds [B, V, classes] from the outputs [B, V, classifiers, classes]."""
     predicted = dict(zip((HEAD, PROTOTYPES), outputs.unbind(dim=2), strict=False))
     predicted[HEAD] = predicted[HEAD] + torch.tensor(bundle.log_odds_shifts[number])
     arrays = {name: np.ascontiguousarray(logits.numpy()) for name, logits in predicted.items()}
-    return blend(arrays, bundle.settings.predict.prototype_weight)
+    logits = blend(keep_likeliest_of(arrays), bundle.settings.predict.prototype_weight)
+    unknown = np.array(bundle.unreadable_logits[number], np.float32)
+    unread = keep_likeliest(np.broadcast_to(unknown, (int((~readable).sum()), outputs.shape[1], len(unknown))))
+    return scattered(len(readable), [(readable, logits[readable]), (~readable, unread)])
 
 
 def _batches(bundle: Bundle, files: Sequence[Path]) -> Iterator[Batch]:

@@ -1,5 +1,6 @@
 """The split: stratified, grouped, made once, kept in folds/folds.csv."""
 
+import re
 import warnings
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from supcon.competition.deal import LARGEST_SLOW, deal_groups, deal_rows
 from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.config.settings import DataSettings
 from supcon.errors import UserError
@@ -34,8 +36,9 @@ def make_folds(train: pd.DataFrame, copies: Rows, left_out: Rows, settings: Data
     fold[left_out] = LEFT_OUT
     split = np.flatnonzero((fold != LEFT_OUT) & ~_rare(labels, groups, fold, settings))
     fold[split] = _split(labels[split], groups[split], settings)
-    shared = pd.Series(groups).duplicated(keep=False).to_numpy()
-    names = np.where(shared, groups.astype(str), "")
+    shared = np.bincount(groups)[groups] > 1
+    names = np.full(len(train), "", dtype=object)
+    names[shared] = groups[shared].astype(str)
     return pd.DataFrame({"id": train["id"], "label": labels, "group": names, "fold": fold})
 
 
@@ -59,20 +62,22 @@ def read_folds(path: Path, train: pd.DataFrame, settings: DataSettings) -> pd.Da
     table = read_table(path)
     if not {"id", "fold"} <= set(table.columns):
         raise UserError(f"{path} has the columns {list(table.columns)}; needed are id and fold, of {COLUMNS}")
-    twice = table["id"][table["id"].duplicated()]
-    odd = sorted(set(table["id"]) ^ set(train["id"])) or list(twice)
-    if odd:
+    ids, twice = pd.Index(table["id"]), table["id"][table["id"].duplicated()]
+    place = np.full(1, -1) if len(twice) else ids.get_indexer(pd.Index(train["id"]))
+    if len(ids) != len(train) or (place < 0).any():
+        odd = sorted(set(ids) ^ set(train["id"])) or list(twice)
         why = "stands in it twice" if len(twice) else "is unknown" if odd[0] in set(table["id"]) else "is missing"
         raise UserError(
             f"{path} does not match the training rows: id {odd[0]!r} {why}: mend it, or delete it to split anew"
         )
-    table = table.set_index("id", drop=False).loc[train["id"]].reset_index(drop=True)
+    table = table.iloc[place].reset_index(drop=True)
     _check_labels(path, table, train)
     table = table.assign(label=train["label"].to_numpy(), group=table.get("group", ""), fold=_numbers(path, table))
     count = table["fold"].max() + 1
-    if set(table["fold"]) - {TRAIN_ONLY, LEFT_OUT} != set(range(settings.folds)):
+    found = set(table["fold"].unique())
+    if found - {TRAIN_ONLY, LEFT_OUT} != set(range(settings.folds)):
         raise UserError(
-            f"{path} has the folds {sorted(set(table['fold']) - {LEFT_OUT})}, the settings ask for {settings.folds}:"
+            f"{path} has the folds {sorted(found - {LEFT_OUT})}, the settings ask for {settings.folds}:"
             f" use another --root for another split (or --data.folds {count})"
         )
     _check_groups(path, table["group"], table["fold"])
@@ -101,20 +106,24 @@ def write_folds(path: Path, table: pd.DataFrame) -> None:
 
 def _rare(labels: npt.NDArray[np.object_], groups: Rows, fold: Rows, settings: DataSettings) -> npt.NDArray[np.bool_]:
     """Return which rows are of a class too small to be in every fold, or share a group with one."""
+    numbers, names = pd.factorize(labels, sort=True)
     rare = np.zeros(len(labels), bool)
     while True:
-        rest = pd.DataFrame({"label": labels, "group": groups})[~rare & (fold != LEFT_OUT)]
-        sizes = rest.groupby("label")["group"].nunique()
-        small = sizes[sizes < settings.folds]
-        if small.empty:
+        rest = ~rare & (fold != LEFT_OUT)
+        pairs = pd.DataFrame({"label": numbers[rest], "group": groups[rest]}).drop_duplicates()
+        sizes = np.bincount(pairs["label"], minlength=len(names))  # groups
+        small = (sizes > 0) & (sizes < settings.folds)
+        if not small.any():
             return rare
         if settings.rare_classes == "error":
-            _refuse(str(small.idxmin()), int(small.min()), rest, settings.folds)
-        rare |= np.isin(groups, groups[np.isin(labels, small.index)])  # a group with one is wholly in training
+            worst = int(np.argmin(np.where(small, sizes, len(labels))))
+            _refuse(str(names[worst]), int(sizes[worst]), int((numbers[rest] == worst).sum()), settings.folds)
+        with_one = np.zeros(groups.max() + 1, bool)
+        with_one[groups[small[numbers]]] = True
+        rare |= with_one[groups]  # a group with one is wholly in training
 
 
-def _refuse(name: str, size: int, rows: pd.DataFrame, folds: int) -> None:
-    count = int((rows["label"] == name).sum())
+def _refuse(name: str, size: int, count: int, folds: int) -> None:
     what = f"{count} training row{'s' * (count > 1)}" + (f" in {size} group{'s' * (size > 1)}" if size < count else "")
     fewer = f", or --data.folds {size} (or fewer)" if size > 1 else ""
     raise UserError(
@@ -142,25 +151,31 @@ def _split(labels: npt.NDArray[np.object_], groups: Rows, settings: DataSettings
 
 
 def _assign(labels: npt.NDArray[np.object_], groups: Rows | None, folds: int, seed: int) -> Rows:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # a second to import, once in a root
+    numbers, names = pd.factorize(labels)
+    if groups is None:
+        return deal_rows(numbers, folds, seed)
+    groups = np.unique(groups, return_inverse=True)[1]
+    if (groups.max() + 1) * len(names) > LARGEST_SLOW:
+        return deal_groups(numbers, groups, folds, seed)
+    from sklearn.model_selection import StratifiedGroupKFold  # a second to import, once in a root
 
-    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     fold = np.full(len(labels), -1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # classes smaller than the folds are our own error above
-        parts = kind(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
+        parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
         for number, (_, held_out) in enumerate(parts):
             fold[held_out] = number
     return fold
 
 
 def _check_every_class(labels: npt.NDArray[np.object_], fold: Rows, folds: int) -> None:
-    table = pd.crosstab(labels, fold).reindex(columns=range(folds), fill_value=0)
-    lacking = table.index[(table == 0).any(axis=1)]
+    numbers, names = pd.factorize(labels, sort=True)
+    counts = np.bincount(numbers * folds + fold, minlength=len(names) * folds).reshape(-1, folds)
+    lacking = np.flatnonzero((counts == 0).any(axis=1))
     if len(lacking):
-        name = lacking[0]
+        first = lacking[0]
         raise UserError(
-            f"class {name!r} is missing from fold {int(np.argmin(table.loc[name].to_numpy()))}: its rows or groups are"
+            f"class {names[first]!r} is missing from fold {int(counts[first].argmin())}: its rows or groups are"
             f" too few for {folds} folds, so set a smaller --data.folds"
         )
 
@@ -174,13 +189,15 @@ def _check_labels(path: Path, table: pd.DataFrame, train: pd.DataFrame) -> None:
 
 
 def _numbers(path: Path, table: pd.DataFrame) -> pd.Series:
-    odd = table[~table["fold"].str.fullmatch(rf"[0-9]{{0,9}}|{TRAIN_ONLY}")]
-    if len(odd):
+    place, cells = pd.factorize(table["fold"])
+    bad = [number for number, cell in enumerate(cells) if not re.fullmatch(rf"[0-9]{{0,9}}|{TRAIN_ONLY}", cell)]
+    if bad:
+        odd = table[np.isin(place, bad)]
         raise UserError(
             f"{path}: the fold of id {odd['id'].iloc[0]!r} is {odd['fold'].iloc[0]!r}: needed is a number from 0,"
             f" {TRAIN_ONLY} for a row that is only trained on, or nothing for one that is left out"
         )
-    return table["fold"].replace("", str(LEFT_OUT)).astype(int)
+    return pd.Series(np.array([int(cell or LEFT_OUT) for cell in cells])[place], index=table.index)
 
 
 def _check_groups(path: Path, groups: pd.Series, fold: pd.Series) -> None:

@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from functools import lru_cache
+from pathlib import Path
+from typing import overload
 
 from supcon.errors import UserError
 
@@ -14,13 +15,18 @@ _PARTS = {"train": "train", "training": "train", "test": "test", "testing": "tes
 
 def is_image(name: str) -> bool:
     """Say whether a file is called like an image."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def part_of(path: str) -> str:
     """Return "train" or "test" by the topmost folder of `path` whose name has that word, else ""."""
-    for folder in path.split("/")[:-1]:
-        for word in re.split(r"[^a-z]+", folder.lower()):
+    return _part_of_folder(path.rpartition("/")[0])
+
+
+@lru_cache(maxsize=1 << 16)
+def _part_of_folder(folder: str) -> str:
+    for name in folder.split("/"):
+        for word in re.split(r"[^a-z]+", name.lower()):
             if word in _PARTS:
                 return _PARTS[word]
     return ""
@@ -31,21 +37,22 @@ class ImageIndex:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
-        self._folder_of: dict[str, int] = {}
-        for number, folder in enumerate(folders):
-            for path in _walk(folder):
-                if is_image(path):
-                    self._folder_of.setdefault(path, number)
-        self.paths = sorted(self._folder_of)
-        self._by_name: dict[str, list[str]] = defaultdict(list)
+        first = {path for path in _walk(folders[0]) if is_image(path)}
+        self._folder_of: dict[str, int] = {}  # of paths that the first folder does not have
+        for number, folder in enumerate(folders[1:], 1):
+            found = {path for path in _walk(folder) if is_image(path)}
+            self._folder_of |= dict.fromkeys(found - first - self._folder_of.keys(), number)
+        self.paths = sorted(first | self._folder_of.keys())
+        self._by_stem: dict[str, str | list[str]] = {}  # the one path, or several, whose file is called so
         for path in self.paths:
-            name = path.rsplit("/", 1)[-1]
-            for key in {path, path.rsplit(".", 1)[0], name, name.rsplit(".", 1)[0]}:
-                self._by_name[key].append(path)
+            stem = path.rpartition("/")[2].rpartition(".")[0]
+            known = self._by_stem.setdefault(stem, path)
+            if known is not path:
+                self._by_stem[stem] = [known, path] if isinstance(known, str) else [*known, path]
 
     def file(self, path: str) -> Path:
         """Return where the image at the relative `path` lies."""
-        return self._folders[self._folder_of[path]] / path
+        return self._folders[self._folder_of.get(path, 0)] / path
 
     def holds(self, name: str, part: str) -> bool:
         """Say whether `name` calls an image that may belong to `part`."""
@@ -72,10 +79,43 @@ class ImageIndex:
     def _candidates(self, name: str, part: str) -> list[str]:
         """Return the paths that `name` fits by its longest match: a table may name more folders than there are."""
         while True:
-            found = [path for path in self._by_name.get(name, []) if part_of(path) in ("", part)]
+            found = [path for path in self._called(name) if part_of(path) in ("", part)]
             if found or "/" not in name:
                 return found
             name = name.split("/", 1)[1]
+
+    def _called(self, name: str) -> list[str]:
+        """Return the paths that `name` is, with or without its folders and suffix."""
+        last = name.rpartition("/")[2]
+        found = []
+        for stem in {last, last.rpartition(".")[0]}:
+            known = self._by_stem.get(stem, [])
+            for path in [known] if isinstance(known, str) else known:
+                whole = path if "/" in name else path.rpartition("/")[2]
+                if name in (whole, whole.rpartition(".")[0]):
+                    found.append(path)
+        return sorted(found)
+
+
+class Files(Sequence[Path]):
+    """Where the images of some paths lie; each is made when it is asked for, since millions would take gigabytes."""
+
+    def __init__(self, index: ImageIndex, paths: list[str]) -> None:
+        self._index, self._paths = index, paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, place: int) -> Path: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Files": ...
+
+    def __getitem__(self, place: int | slice) -> "Path | Files":
+        if isinstance(place, slice):
+            return Files(self._index, self._paths[place])
+        return self._index.file(self._paths[place])
 
 
 def _walk(folder: Path) -> Iterator[str]:

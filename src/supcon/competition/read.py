@@ -1,5 +1,6 @@
 """The host's files as one validated table: train rows with labels, test rows, the form of the submission."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pandas as pd
 
 from supcon.competition.asked import SAMPLE, TEST, TRAIN, asked_rows, find_table
 from supcon.competition.columns import group_cells, id_column, image_column, train_labels
-from supcon.competition.index import ImageIndex, part_of
+from supcon.competition.index import Files, ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique, read_sample
 from supcon.competition.tables import read_table
 from supcon.competition.unpack import unpack_zips
@@ -37,9 +38,9 @@ class Competition:
         return [*self.train["path"], *self.test["path"]]
 
     @property
-    def files(self) -> list[Path]:
+    def files(self) -> Sequence[Path]:
         """Where the images of `paths` lie."""
-        return [self.index.file(path) for path in self.paths]
+        return Files(self.index, self.paths)
 
 
 def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Competition:

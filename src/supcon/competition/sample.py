@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from supcon.candidates import Candidates, Matrix
 from supcon.competition.tables import Dialect, read_with_dialect
 from supcon.errors import UserError
 
@@ -56,13 +57,13 @@ def submission_rows(
     sample: Sample,
     ids: Sequence[str],
     classes: Sequence[str],
-    labels: npt.NDArray[np.int64],
-    log_probabilities: npt.NDArray[np.float64],
+    asked: Matrix,
 ) -> pd.DataFrame:
-    """Return what the sample asks for, labels [rows] (class numbers) or probabilities [rows, classes] of `ids`."""
+    """Return what the sample asks for of `ids`: class numbers [rows], or log-probabilities [rows, classes]."""
+    values = asked.dense() if isinstance(asked, Candidates) else asked
     if sample.one_hot:
-        return probability_rows(sample, ids, np.exp(log_probabilities), classes)
-    return label_rows(sample, {name: classes[label] for name, label in zip(ids, labels, strict=True)})
+        return probability_rows(sample, ids, np.exp(values), classes)
+    return label_rows(sample, {name: classes[label] for name, label in zip(ids, values.tolist(), strict=True)})
 
 
 def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from supcon.errors import UserError
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _DELIMITERS = (",", ";", "\t", "|")  # the first that the header holds outside of quotes
 _QUOTED = r'(?<![^,;\t|])"(?:[^"]|"")*+"'  # a cell in quotes
+_KINDS = 200_000  # of cells of a column: labels repeat, ids do not
 _HEADER = re.compile(rf"(?:{_QUOTED}|[^\r\n])*")
 
 
@@ -40,25 +41,25 @@ def read_table(path: Path) -> pd.DataFrame:
 
 def read_with_dialect(path: Path) -> tuple[pd.DataFrame, Dialect]:
     """Return what `read_table` does, and how the file is written."""
-    text, dialect = _read_text(path)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, strict=True)
+    content, dialect = _read_content(path)
+    lines = io.TextIOWrapper(io.BytesIO(content), dialect.encoding, newline="")
+    reader = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
     try:
         header = next(reader, [])
         _check_header(path, header)
-        rows = []
+        columns = [_Column() for _ in header]
         for row in reader:
             if len(row) != len(header) and row:
                 raise UserError(
                     f"{path} line {reader.line_num} has {len(row)} cells, its header has {len(header)}: mend that line"
                 )
-            if row:
-                rows.append(row)
+            for column, cell in zip(columns, row, strict=False):
+                column.append(cell)
     except csv.Error as error:
         raise UserError(f"{path} line {reader.line_num} is not CSV ({error}): mend that line") from None
-    if not rows:
+    if not columns[0].cells:
         raise UserError(f"{path} has a header and no rows: copy the host's file again")
-    columns = zip(*rows, strict=True)
-    cells_of = {name: pd.Series(list(cells), dtype=str) for name, cells in zip(header, columns, strict=True)}
+    cells_of = {name: pd.Series(column.cells, dtype=str) for name, column in zip(header, columns, strict=True)}
     return pd.DataFrame(cells_of), dialect
 
 
@@ -75,7 +76,20 @@ def write_table(path: Path, table: pd.DataFrame, dialect: Dialect) -> None:
     write_atomic(path, lambda file: file.write(text.encode(dialect.encoding)))
 
 
-def _read_text(path: Path) -> tuple[str, Dialect]:
+class _Column:
+    """The cells of a column; equal ones are the same string as long as there are not too many kinds."""
+
+    def __init__(self) -> None:
+        self.cells: list[str] = []
+        self._kinds: dict[str, str] = {}
+
+    def append(self, cell: str) -> None:
+        self.cells.append(self._kinds.get(cell, cell))
+        if len(self._kinds) < _KINDS:
+            self._kinds[cell] = self.cells[-1]
+
+
+def _read_content(path: Path) -> tuple[bytes, Dialect]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -91,7 +105,7 @@ def _read_text(path: Path) -> tuple[str, Dialect]:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UserError(f"{path} line {line} holds a zero byte, it is no CSV file: copy the host's file again")
-    return text, Dialect(encoding, *_marks(text))
+    return content, Dialect(encoding, *_marks(text))
 
 
 def _marks(text: str) -> tuple[str, str]:

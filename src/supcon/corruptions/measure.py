@@ -14,7 +14,7 @@ from supcon.artifacts.files import write_npz
 from supcon.artifacts.stage import StageRun
 from supcon.corruptions.kinds import STATES, Corruptions
 from supcon.corruptions.result import FOLD_FILE, corruption_stage
-from supcon.decision.merge import blend
+from supcon.decision.merge import blend, merge_views
 from supcon.engine.predictor import Predictor
 from supcon.experiment import Experiment
 from supcon.images.cache import ImageCache
@@ -62,7 +62,8 @@ def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int)
     rows = sample_rows(experiment, fold, limit)
     dataset = DamagedRows(predictor.images, rows, experiment.prediction_side, settings.data.fit)
     predicted, _ = predictor.classify(dataset, stage.label)
-    labels = blend(predicted, settings.predict.prototype_weight).argmax(axis=2).reshape(len(rows), len(STATES))
+    merged = merge_views(blend(predicted, settings.predict.prototype_weight), 1.0)
+    labels = merged.argmax(axis=1).reshape(len(rows), len(STATES))
     ids = np.array(experiment.split["id"].iloc[rows].to_list(), dtype=str)
     write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": labels.astype(np.int32)})
     stage.finish(started)

@@ -5,9 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from supcon.decision.merge import Logits, LogProbabilities, log_softmax, merge_views
-from supcon.metrics.metric import row_losses
+from supcon.decision.merge import clipped, merge_views
+from supcon.decision.pieces import Logits, loaded
+from supcon.metrics.metric import LogProbabilities, row_losses
 
+ENOUGH_ROWS = 100_000  # for one temperature: of more, one row in so many
 _LARGEST_CLIP = 0.05  # a probability that no class falls below
 
 
@@ -18,7 +20,14 @@ def negative_log_likelihood(log_probabilities: LogProbabilities, true: npt.NDArr
 
 def calibration_temperature(logits: Logits, true: npt.NDArray[np.int64]) -> float:
     """Return the temperature in 0.05 .. 20 at which merged `logits` [rows, views, classes] have the smallest NLL."""
-    return calibration_factor(lambda temperature: merge_views(logits, temperature), true)
+    some = every(len(true), ENOUGH_ROWS)
+    few = loaded(logits[some])
+    return calibration_factor(lambda temperature: merge_views(few, temperature), true[some])
+
+
+def every(rows: int, most: int) -> slice:
+    """Return one row in so many that there are at most `most`."""
+    return slice(None, None, max(1, -(-rows // most)))
 
 
 def calibration_factor(merge: Callable[[float], LogProbabilities], true: npt.NDArray[np.int64]) -> float:
@@ -40,7 +49,7 @@ def best_clip(log_probabilities: LogProbabilities, true: npt.NDArray[np.int64]) 
 
     largest = min(_LARGEST_CLIP, 0.5 / log_probabilities.shape[1])
     found = minimize_scalar(
-        lambda log_clip: negative_log_likelihood(log_softmax(np.maximum(log_probabilities, log_clip)), true),
+        lambda log_clip: negative_log_likelihood(clipped(log_probabilities, log_clip), true),
         bounds=(np.log(1e-7), np.log(largest)),
         method="bounded",
         options={"xatol": 1e-2},

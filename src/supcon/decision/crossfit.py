@@ -1,6 +1,6 @@
 """How far to tune, and what that is worth on rows that had no part in it (law 2)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from supcon.candidates import scattered
 from supcon.decision.ladder import Goal, Path, path_to
-from supcon.decision.merge import Logits, LogProbabilities
+from supcon.decision.pieces import Logits
 from supcon.decision.rule import Rule
 from supcon.decision.search import Kept
 from supcon.decision.tune import fit_rule
-from supcon.metrics.metric import Prediction
+from supcon.metrics.metric import LogProbabilities, Prediction
 from supcon.processes import worker_pool
 
 Labels = npt.NDArray[np.int64]
@@ -49,11 +50,8 @@ class Decision:
 
     def merge(self, runs: Sequence[Logits], fold: Labels) -> LogProbabilities:
         """Return what each fold's rule, made on the other folds, makes of the runs' logits, [rows, classes]."""
-        merged = np.empty((len(fold), runs[0].shape[2]))
-        for number, rule in self.fold_rules.items():
-            rows = fold == number
-            merged[rows] = rule.merge([logits[rows] for logits in runs])
-        return merged
+        folds = [(fold == number, rule) for number, rule in self.fold_rules.items()]
+        return scattered(len(fold), [(rows, rule.merge([logits[rows] for logits in runs])) for rows, rule in folds])
 
 
 @dataclass
@@ -107,12 +105,8 @@ class Decider:
                 self._fit_all(paths, pool, bar)
                 for units, path in paths.items():
                     self._climb(climbs, units, path)
-        predicted = self._blank()
-        fold_rules = {}
-        for fold, units in others.items():
-            fold_rules[fold] = self._rules[climbs[units].chosen, units]
-            rows = self._rows(self._units([fold]))
-            predicted[rows] = self._predict(fold_rules[fold], rows)
+        fold_rules = {fold: self._rules[climbs[units].chosen, units] for fold, units in others.items()}
+        predicted = self._predict_parts((self._units([fold]), rule) for fold, rule in fold_rules.items())
         top = climbs[self._all]
         rule, untuned = (self._rules[path, self._all] for path in (top.chosen, top.chosen[:1]))
         return Decision(rule, untuned, fold_rules, top.ladder, predicted)
@@ -147,35 +141,34 @@ class Decider:
 
     def _climb(self, climbs: dict[Units, _Climb], units: Units, path: Path) -> None:
         """Take the rung where the score cross-fitted within `units` rises by more than its standard error."""
-        rows = self._rows(units)
-        predicted = self._cross_fitted(path, units)[rows]
-        true, metric, settings = self._true[rows], self._goal.metric, self._goal.settings
-        groups = None if self._groups is None else self._groups[rows]
+        rows, metric = self._rows(units), self._goal.metric
+        rules = ((part, self._rules[path, units - part]) for part in self._parts(units))
+        predicted, true = self._predict_parts(rules)[rows], self._true[rows]
         climb = climbs.setdefault(units, _Climb(path, predicted, []))
-        before, after = metric.bootstrap(true, [climb.best, predicted], settings.bootstrap, settings.seed, groups)
-        score, error = metric.score(true, predicted), float(np.std(after - before))
+        score = metric.score(true, predicted)
         gain = metric.sign * (score - metric.score(true, climb.best))
+        error = self._error_of_gain(rows, climb.best, predicted) if climb.ladder else 0.0
         better = not climb.ladder or gain > error
-        in_sample = metric.score(true, self._predict(self._rules[path, units], rows))
+        whole = units == self._all  # nobody reads the others' ladders
+        in_sample = metric.score(true, self._predict(self._rules[path, units], rows)) if whole else np.nan
         climb.ladder.append(RungScore(path[-1], in_sample, score, gain, error, better))
         if better:
             climb.chosen, climb.best = path, predicted
 
-    def _cross_fitted(self, path: Path, units: Units) -> Prediction:
-        """Return predictions, each part of `units` by the rule of the other parts; -1 outside `units`."""
-        predicted = self._blank()
-        for part in self._parts(units):
-            rows = self._rows(part)
-            predicted[rows] = self._predict(self._rules[path, units - part], rows)
-        return predicted
+    def _error_of_gain(self, rows: npt.NDArray[np.bool_], best: Prediction, predicted: Prediction) -> float:
+        settings, groups = self._goal.settings, None if self._groups is None else self._groups[rows]
+        draws = self._goal.metric.bootstrap(
+            self._true[rows], [best, predicted], settings.bootstrap, settings.seed, groups
+        )
+        return float(np.std(draws[1] - draws[0]))
+
+    def _predict_parts(self, rules: Iterable[tuple[Units, Rule]]) -> Prediction:
+        """Return predictions, each part's by its rule; -1 in the rows of no part."""
+        parts = [(self._rows(part), rule) for part, rule in rules]
+        return scattered(len(self._true), [(rows, self._predict(rule, rows)) for rows, rule in parts])
 
     def _predict(self, rule: Rule, rows: npt.NDArray[np.bool_]) -> Prediction:
         return rule.predict_runs([logits[rows] for logits in self._runs], self._goal.metric)
-
-    def _blank(self) -> Prediction:
-        """Return predictions that are none yet."""
-        rows, _, classes = self._runs[0].shape
-        return np.full((rows, classes), -1.0) if self._goal.metric.of_probabilities else np.full(rows, -1)
 
     def _parts(self, units: Units) -> list[Units]:
         folds = {unit // 2 for unit in units}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from supcon.candidates import LARGEST_DENSE
 from supcon.config.settings import TuneSettings
 from supcon.metrics.metric import Metric
 
@@ -29,6 +30,11 @@ class Goal:
     unscored: Labels  # rows of each class that are always trained on and never scored, [classes]
     second_round: bool = False  # of two runs, the second is trained on the first one's pseudo-labels
 
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether thresholds are tried: of a great many classes each would be shared by many, as the prior is."""
+        return not self.metric.of_probabilities and len(self.unscored) <= LARGEST_DENSE
+
     def rungs(self, runs: int) -> Path:
         """Return the ladder for that many runs."""
         first, *tuned = (
@@ -36,6 +42,7 @@ class Goal:
             if self.metric.of_probabilities
             else (UNTUNED, PRIOR, THRESHOLDS)
         )
+        tuned = [rung for rung in tuned if rung != THRESHOLDS or self.has_thresholds]
         if self.second_round:
             return (first, SECOND_ROUND, *tuned)
         return (first, *tuned, GREEDY, WEIGHTS) if runs > 1 else (first, *tuned)

@@ -5,13 +5,24 @@ log p is the weighted mean of the runs' log-probabilities, each at its temperatu
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from supcon.decision.merge import Logits, LogProbabilities, Precision, log_softmax, merge_runs, merge_views
-from supcon.metrics.metric import Metric, Prediction
+from supcon.candidates import Candidates, M, blocks, joined, mean_of, on_values
+from supcon.decision.merge import (
+    Precision,
+    clipped,
+    log_softmax,
+    merge_runs,
+    merge_views,
+    row_entropies,
+    sharpen,
+    tilted,
+)
+from supcon.decision.pieces import Logits, Piece, in_pieces, pieces
+from supcon.metrics.metric import LogProbabilities, Metric, Prediction
 
 
 @dataclass(frozen=True)
@@ -35,23 +46,29 @@ class Rule:
 
     def decide(self, log_probabilities: LogProbabilities) -> npt.NDArray[np.int64]:
         """Return class numbers for merged log-probabilities [rows, classes]."""
-        return (log_probabilities + self.bias).argmax(axis=1)
+        bias = self.bias
+        return np.concatenate([(some + bias).argmax(axis=1) for some in blocks(log_probabilities)])
 
-    def adjusted(self, log_probabilities: LogProbabilities) -> LogProbabilities:
+    def adjusted(self, log_probabilities: M) -> M:
         """Return the log-probabilities to submit where the host asks for them; the largest is the decided class."""
-        decided = log_softmax(log_probabilities + self.bias)
-        if self.clip == 0:
-            return decided
-        return log_softmax(np.maximum(decided, np.log(self.clip)))
+        decided = tilted(log_probabilities, self.bias)
+        return decided if self.clip == 0 else clipped(decided, np.log(self.clip))
 
     def predict(self, log_probabilities: LogProbabilities, metric: Metric) -> Prediction:
         """Return what `metric` scores: class numbers [rows], or log-probabilities [rows, classes]."""
         return (self.adjusted if metric.of_probabilities else self.decide)(log_probabilities)
 
+    @overload
+    def merge(
+        self, runs: Sequence[npt.NDArray[np.float32]], precision: Precision = np.float64
+    ) -> npt.NDArray[np.float64]: ...
+
+    @overload
+    def merge(self, runs: Sequence[Logits], precision: Precision = np.float64) -> LogProbabilities: ...
+
     def merge(self, runs: Sequence[Logits], precision: Precision = np.float64) -> LogProbabilities:
         """Return the log-probabilities [rows, classes] of the runs' logits, each [rows, views, classes]."""
-        parts = zip(runs, self.weights, self.temperatures, strict=True)
-        return merge_runs([(merge_views(logits, t, precision), weight) for logits, weight, t in parts if weight > 0])
+        return in_pieces(lambda piece: self._merge(piece, precision), runs)
 
     def at(self, temperature: float) -> "Rule":
         """Return the rule with every run's temperature times that."""
@@ -59,7 +76,31 @@ class Rule:
 
     def predict_runs(self, runs: Sequence[Logits], metric: Metric) -> Prediction:
         """Return what `metric` scores for the runs' logits, each of one model, [rows, views, classes]."""
-        return self.predict(self.merge(runs), metric)
+        return in_pieces(lambda piece: self.predict(self._merge(piece), metric), runs)
+
+    def merge_models(
+        self, members: Sequence[Sequence[Logits]], beside: Sequence[Sequence[Logits]] = ()
+    ) -> tuple[LogProbabilities, float]:
+        """Return what `merge_members` makes of several models, each the runs' logits of the same rows."""
+        runs, means, entropies = len(self.weights), [], []
+        for piece in pieces([logits for model in (*members, *beside) for logits in model]):
+            models = [self._merge(piece[start : start + runs]) for start in range(0, len(piece), runs)]
+            means.append(self.mean(models))
+            entropies.append([row_entropies(model) for model in models[: len(members)]])
+        merged = joined(means)
+        if len(members) + len(beside) == 1:
+            return log_softmax(merged), 1.0
+        return sharpen(merged, float(np.mean(np.concatenate(entropies, axis=1).mean(axis=1))))
+
+    @staticmethod
+    def mean(models: Sequence[M]) -> M:
+        """Return the mean of several models' log-probabilities [rows, classes], not normalised."""
+        mean = mean_of(models)  # of kept classes half as precise as of all: as their logits are
+        return on_values(mean, lambda values, _: values.astype(np.float32)) if isinstance(mean, Candidates) else mean
+
+    def _merge(self, runs: Sequence[Piece], precision: Precision = np.float64) -> LogProbabilities:
+        parts = zip(runs, self.weights, self.temperatures, strict=True)
+        return merge_runs([(merge_views(logits, t, precision), weight) for logits, weight, t in parts if weight > 0])
 
     def as_json(self, classes: list[str], runs: Sequence[str]) -> dict[str, Any]:
         """Return the rule with the names of classes and runs, thresholds written out."""

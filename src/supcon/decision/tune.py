@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from supcon.decision.calibration import best_clip, calibration_factor, calibration_temperature
+from supcon.decision.calibration import best_clip, calibration_factor, calibration_temperature, every
 from supcon.decision.ladder import (
     CLIPPING,
     GREEDY,
@@ -20,8 +20,8 @@ from supcon.decision.ladder import (
     Goal,
     Path,
 )
-from supcon.decision.merge import Logits
-from supcon.decision.open_rows import OpenRows
+from supcon.decision.open_rows import OpenRows, all_labels
+from supcon.decision.pieces import Logits, loaded, pieces
 from supcon.decision.rule import Rule, class_prior
 from supcon.decision.search import Kept, Parameters, search
 from supcon.decision.weights import greedy_weights, searched_weights
@@ -72,8 +72,8 @@ def _first_weights(runs: int, goal: Goal) -> tuple[float, ...]:
 
 def _calibrated(base: Rule, runs: Sequence[Logits], true: Labels) -> Rule:
     """Return `base` with each run's calibration temperature, all times the factor that calibrates their mean."""
-    some = slice(None, None, -(-len(true) // _CALIBRATED_ROWS))
-    few = [logits[some] for logits in runs]
+    some = every(len(true), _CALIBRATED_ROWS)
+    few = [loaded(logits[some]) for logits in runs]
     calibrated = replace(base, temperatures=tuple(calibration_temperature(logits, true[some]) for logits in few))
     if sum(weight > 0 for weight in base.weights) == 1:
         return calibrated
@@ -82,7 +82,7 @@ def _calibrated(base: Rule, runs: Sequence[Logits], true: Labels) -> Rule:
 
 def _fit_prior(start: Rule, runs: Sequence[Logits], true: Labels, goal: Goal, kept: Kept | None) -> Rule:
     tilt = -np.log(np.asarray(start.prior))
-    rows_at: dict[float, OpenRows] = {}
+    rows_at: dict[float, list[OpenRows]] = {}
 
     def rule_of(parameters: Parameters) -> Rule:
         factor = 2 ** (parameters.get("temperature_step", 0) / 2)
@@ -91,9 +91,9 @@ def _fit_prior(start: Rule, runs: Sequence[Logits], true: Labels, goal: Goal, ke
     def objective(parameters: Parameters) -> float:
         step, alpha = parameters.get("temperature_step", 0), parameters["alpha"]
         if step not in rows_at:
-            merged = rule_of(parameters).merge(runs, np.float32)
-            rows_at[step] = OpenRows.between(merged, _ALPHAS[0] * tilt, _ALPHAS[1] * tilt)
-        score = goal.metric.score(true, rows_at[step].labels(alpha * tilt))
+            rule, ends = rule_of(parameters), (_ALPHAS[0] * tilt, _ALPHAS[1] * tilt)
+            rows_at[step] = [OpenRows.between(rule.merge(piece, np.float32), *ends) for piece in pieces(runs)]
+        score = goal.metric.score(true, all_labels(rows_at[step], alpha * tilt))
         return score - goal.settings.shrinkage * alpha**2 / 10
 
     first: Parameters = {"alpha": 0.0}
@@ -104,14 +104,15 @@ def _fit_prior(start: Rule, runs: Sequence[Logits], true: Labels, goal: Goal, ke
 
 
 def _fit_offsets(start: Rule, runs: Sequence[Logits], true: Labels, goal: Goal, kept: Kept | None) -> Rule:
-    rows = OpenRows.in_box(start.merge(runs, np.float32) + start.bias.astype(np.float32), LARGEST_OFFSET)
+    bias = start.bias.astype(np.float32)
+    rows = [OpenRows.in_box(start.merge(piece, np.float32) + bias, LARGEST_OFFSET) for piece in pieces(runs)]
     group = offset_groups(start.prior)
     names = [f"b{number}" for number in range(group.max() + 1)]
     share = np.bincount(group) / len(group)
 
     def objective(parameters: Parameters) -> float:
         offsets = np.array([parameters[name] for name in names])
-        score = goal.metric.score(true, rows.labels(offsets[group]))
+        score = goal.metric.score(true, all_labels(rows, offsets[group]))
         return score - goal.settings.shrinkage * float(share @ np.square(offsets))
 
     ends = (-LARGEST_OFFSET, LARGEST_OFFSET)

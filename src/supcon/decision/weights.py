@@ -6,14 +6,18 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from supcon.candidates import Candidates, Matrix, joined, mean_of, on_values
+from supcon.decision.calibration import every
 from supcon.decision.ladder import Goal
-from supcon.decision.merge import Logits, log_softmax, merge_views
+from supcon.decision.merge import log_softmax, merge_views
+from supcon.decision.pieces import Logits, Piece, pieces
 from supcon.decision.rule import Rule
 from supcon.decision.search import Kept, Parameters, search
 
 _PICKS = 25  # of forward selection, at most
 _LARGEST = 3.0  # |log of a factor on a run's weight|
 _LEAST_GAIN = 1e-9
+_MOST_VALUES = 2**26  # log-probabilities of all runs: of more, one row in so many has to do
 
 Labels = npt.NDArray[np.int64]
 Weights = npt.NDArray[np.float64]  # [runs], summing to 1
@@ -62,13 +66,29 @@ def searched_weights(base: Rule, runs: Sequence[Logits], true: Labels, goal: Goa
 
 def _valuer(base: Rule, runs: Sequence[Logits], true: Labels, goal: Goal) -> Callable[[Weights], float]:
     """Return what weights are worth on these rows: the score, less a cost that draws them toward equal ones."""
-    merged = np.stack([merge_views(logits, t, np.float32) for logits, t in zip(runs, base.temperatures, strict=True)])
+    some = every(len(true), max(1, _MOST_VALUES // sum(logits.shape[2] for logits in runs)))
+    members, true = _merged([logits[some] for logits in runs], base.temperatures), true[some]
+    merged_values = np.stack([one.values if isinstance(one, Candidates) else one for one in members])
 
     def value(weights: Weights) -> float:
-        mean = np.tensordot(weights.astype(np.float32), merged, axes=1)
-        predicted = base.predict(log_softmax(mean) if goal.metric.of_probabilities else mean, goal.metric)
+        merged = on_values(members[0], lambda *_: np.tensordot(weights.astype(np.float32), merged_values, axes=1))
+        predicted = base.predict(log_softmax(merged) if goal.metric.of_probabilities else merged, goal.metric)
         used = weights[weights > 0]
         divergence = float((used * np.log(used * len(weights))).sum())
         return goal.metric.sign * goal.metric.score(true, predicted) - goal.settings.shrinkage * divergence / 10
 
     return value
+
+
+def _merged(runs: Sequence[Logits], temperatures: Sequence[float]) -> Sequence[Matrix]:
+    """Return each run's log-probabilities [rows, classes]; where classes are left out, all runs keep the same ones."""
+    found = [_merged_piece(piece, temperatures) for piece in pieces(runs)]
+    return [joined(of_run) for of_run in zip(*found, strict=True)]
+
+
+def _merged_piece(piece: Sequence[Piece], temperatures: Sequence[float]) -> Sequence[Matrix]:
+    members = [merge_views(logits, t, np.float32) for logits, t in zip(piece, temperatures, strict=True)]
+    likeliest = mean_of(members)
+    if not isinstance(likeliest, Candidates):
+        return members
+    return [member.on(likeliest.numbers) for member in members if isinstance(member, Candidates)]

@@ -1,6 +1,7 @@
 """All batches of some rows through a network without gradients."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from supcon.engine.forward import forward_views
 from supcon.engine.log import bar
 from supcon.model.prototypes import Classifiers
+
+T = TypeVar("T")
 
 
 @torch.inference_mode()
@@ -31,8 +34,9 @@ def classify(
     precision: str,
     label: str,
     kept: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Return every row's logits [rows, views, classifiers, classes], and the features of some, [kept, width].
+    keep: Callable[[Tensor], T],
+) -> tuple[list[T], Tensor]:
+    """Return what `keep` makes of each batch's logits [B, views, classifiers, classes], and features, [kept, width].
 
     The features are those of the first view of the rows numbered `kept`, ascending, out of the same forward pass; no
     others are held.
@@ -42,6 +46,6 @@ def classify(
         of_rows, outputs = forward_views(model, views, device, precision)
         here = kept[(kept >= first) & (kept < first + len(views))]
         features.append(of_rows[here - first, 0].clone())
-        logits.append(outputs)
+        logits.append(keep(outputs))
         first += len(views)
-    return torch.cat(logits).clone(), torch.cat(features)
+    return logits, torch.cat(features)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from supcon.candidates import joined, keep_likeliest, scattered
 from supcon.data import FixedViews, fixed_loader, worker_count
-from supcon.decision.merge import HEAD, PROTOTYPES
+from supcon.decision.merge import HEAD, PROTOTYPES, keep_likeliest_of
 from supcon.engine.device import set_up_device
 from supcon.engine.embed import EmbeddingSample, trained_projection
 from supcon.engine.evaluate import classify
@@ -71,8 +72,14 @@ class Predictor:
         side, fit = self._experiment.prediction_side, self._settings.data.fit
         predicted, features = self.classify(FixedViews(self.images, positions, self.views, side, fit), label, kept)
         self._sample.add(part, ids.iloc[kept], features)
+        if readable.all():
+            return predicted
         unknown = self._data.unreadable_logits.numpy()
-        return {name: np.where(readable[:, None, None], logits, unknown) for name, logits in predicted.items()}
+        unread = keep_likeliest(np.broadcast_to(unknown, (int((~readable).sum()), len(self.views), len(unknown))))
+        return {
+            name: scattered(len(readable), [(readable, logits[readable]), (~readable, unread)])
+            for name, logits in predicted.items()
+        }
 
     def classify(self, dataset: Dataset[Tensor], label: str, kept: Rows | None = None) -> tuple[Predicted, Tensor]:
         """Return natural-prior log-odds [rows, views, classes] of a dataset, and features of its rows `kept` [kept, D].
@@ -82,10 +89,16 @@ class Predictor:
         loader = fixed_loader(dataset, self._settings.predict.batch_size, worker_count(self._settings.machine.workers))
         wanted = torch.from_numpy(np.empty(0, np.int64) if kept is None else kept)
         precision = self._settings.train.precision
-        outputs, features = classify(self._model, loader, len(loader), self._device, precision, label, wanted)
-        predicted = dict(zip(self._classifiers, outputs.unbind(dim=2), strict=True))
-        predicted[HEAD] = predicted[HEAD] + self._data.log_odds_shift
-        return {name: logits.numpy() for name, logits in predicted.items()}, features
+        batches, features = classify(
+            self._model, loader, len(loader), self._device, precision, label, wanted, self._kept
+        )
+        return {name: joined([batch[name] for batch in batches]) for name in self._classifiers}, features
+
+    def _kept(self, outputs: Tensor) -> Predicted:
+        """Return what is kept of a batch's outputs [B, views, classifiers, classes]: natural-prior log-odds."""
+        logits = dict(zip(self._classifiers, outputs.unbind(dim=2), strict=True))
+        logits[HEAD] = logits[HEAD] + self._data.log_odds_shift
+        return keep_likeliest_of({name: one.numpy() for name, one in logits.items()})
 
     def embeddings(self) -> Embeddings:
         """Return the embeddings of all that was kept."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from supcon.errors import UserError
@@ -26,6 +27,7 @@ from supcon.images.pillow import declared_size
 from supcon.processes import available_cores, worker_pool
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # whichever is reached first: bounds the memory
+SHARD = 2**32  # bytes of a file of pixels: all file systems hold such, and one can be copied or checked at a time
 _AHEAD = 3  # chunks under way for each process
 _WORTH = 32  # images that are worth a further process
 _SAMPLE = 256  # headers read to estimate the cache's size
@@ -45,30 +47,43 @@ class Chunk:
 
 
 class Output:
-    """A file that processes fill at once: each reserves its bytes, then writes them."""
+    """Files of SHARD bytes at most that processes fill at once: each reserves its bytes, then writes them.
 
-    def __init__(self, path: Path) -> None:
-        path.touch()
-        self._path, self._end = path, multiprocessing.Value("q", 0)
+    Places are counted through all files, as if each were full: none of what is written at once lies in two of them.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._end = folder, multiprocessing.Value("q", 0)
 
     def append(self, images: Sequence[Image]) -> int:
         """Write pixels and return their place. Raises `OSError`."""
         length = sum(image.size for image in images)
         with self._end.get_lock():
-            offset = self._end.value
-            self._end.value += length
-        file = os.open(self._path, os.O_WRONLY)
+            offset = int(self._end.value)
+            if offset % SHARD + length > SHARD:
+                offset = (offset // SHARD + 1) * SHARD
+            self._end.value = offset + length
+        file = os.open(shard(self._folder, offset // SHARD), os.O_WRONLY | os.O_CREAT, 0o666)
         try:
-            if os.pwritev(file, [image.data for image in images], offset) < length:
+            if os.pwritev(file, [image.data for image in images], offset % SHARD) < length:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(file)
-        return int(offset)
+        return offset
 
-    def sync(self) -> None:
-        """Wait until all is on the disk."""
-        with self._path.open("rb+") as file:
-            os.fsync(file.fileno())
+    def sync(self) -> npt.NDArray[np.int64]:
+        """Wait until all is on the disk; return the bytes of each file, [files]."""
+        lengths = []
+        for number in range(-(-self._end.value // SHARD)):
+            with shard(self._folder, number).open("rb+") as file:
+                os.fsync(file.fileno())
+                lengths.append(os.fstat(file.fileno()).st_size)
+        return np.array(lengths, np.int64)
+
+
+def shard(folder: Path, number: int) -> Path:
+    """Return where a file of pixels lies."""
+    return folder / f"pixels-{number:03d}.bin"
 
 
 def decode_chunk(paths: Sequence[str], side: int, fit: Fit) -> tuple[list[Image], Chunk]:
@@ -101,13 +116,13 @@ def estimate_bytes(paths: Sequence[str], side: int, fit: Fit) -> int:
 
 
 def write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dict[str, np.ndarray]:
-    """Write all images' pixels to pixels.bin and return what the index needs of them, in the order of `paths`.
+    """Write all images' pixels to pixels-000.bin, ... and return what the index needs of them, in the order of `paths`.
 
     Raises `UserError` for a file that cannot be opened, `OSError` where writing fails.
     """
     shapes, sizes = np.zeros((len(paths), 2), np.int32), np.zeros((len(paths), 2), np.int32)
     offsets, formats, reasons = np.zeros(len(paths), np.int64), np.zeros(len(paths), np.int8), dict[int, str]()
-    output, done = Output(folder / "pixels.bin"), 0
+    output, done = Output(folder), 0
     with (
         tqdm(desc="decode", total=len(paths), unit="image", disable=None) as bar,
         closing(_in_order(output, paths, side, fit)) as chunks,
@@ -120,9 +135,10 @@ def write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dic
             reasons |= {done + number: reason for number, reason in enumerate(chunk.reasons) if reason}
             done = part.stop
             bar.update(len(chunk.shapes))
-    output.sync()
+    shards = output.sync()
     bad, why = np.array(list(reasons), np.int64), np.array(list(reasons.values()), str)
-    return {"offsets": offsets, "shapes": shapes, "sizes": sizes, "formats": formats, "bad": bad, "reasons": why}
+    of_images: dict[str, np.ndarray] = {"offsets": offsets, "shapes": shapes, "sizes": sizes, "formats": formats}
+    return {**of_images, "bad": bad, "reasons": why, "shards": shards}
 
 
 def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Generator[Chunk, None, None]:

@@ -1,4 +1,4 @@
-"""Every image decoded once, into one memory-mapped file of uint8 pixels that all runs share."""
+"""Every image decoded once, into memory-mapped files of uint8 pixels that all runs share."""
 
 import fcntl
 import hashlib
@@ -14,7 +14,7 @@ import pandas as pd
 
 from supcon.artifacts.files import read_npz, write_npz
 from supcon.errors import UserError
-from supcon.images.build import estimate_bytes, write_images
+from supcon.images.build import SHARD, estimate_bytes, shard, write_images
 from supcon.images.decode import DECODER
 from supcon.images.geometry import Fit, Image, cached_side
 from supcon.images.headers import FORMATS
@@ -23,7 +23,7 @@ _LISTED = 20  # bad images that an error names
 
 
 class ImageCache:
-    """Decoded images by position, read from a memory map (so that worker processes share the pages).
+    """Decoded images by position, read from memory maps (so that worker processes share the pages).
 
     Equal images are stored once. An unreadable one stands in `problems` and reads as a black pixel.
     """
@@ -34,26 +34,28 @@ class ImageCache:
         self._offsets, self._shapes = index["offsets"], index["shapes"]  # bytes into the file; height, width
         self._index = index
         self.key = folder.name  # of the contents and their size: the same key, the same pixels
-        self._file = folder / "pixels.bin"
-        self._pixels: npt.NDArray[np.uint8] | None = None
-        needed = self._shapes.prod(axis=1, dtype=np.int64).sum() * 3
-        if not self._file.exists() or self._file.stat().st_size != needed:
-            raise UserError(f"{self._file} is missing or damaged: delete {folder} and start again")
+        self._folder = folder
+        self._pixels: dict[int, npt.NDArray[np.uint8]] = {}  # files opened so far
+        for number, length in enumerate(index["shards"].tolist()):
+            file = shard(folder, number)
+            if not file.exists() or file.stat().st_size != length:
+                raise UserError(f"{file} is missing or damaged: delete {folder} and start again")
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __getitem__(self, position: int) -> Image:
         """Return one image, [height, width, 3] RGB, read-only."""
-        if self._pixels is None:  # opened late: once in each process
-            self._pixels = np.memmap(self._file, dtype=np.uint8, mode="r")
         entry = self._entries[position]
         height, width = self._shapes[entry]
-        offset = self._offsets[entry]
-        return self._pixels[offset : offset + int(height) * int(width) * 3].reshape(height, width, 3)
+        number, offset = divmod(int(self._offsets[entry]), SHARD)
+        if number not in self._pixels:  # opened late: once in each process
+            self._pixels[number] = np.memmap(shard(self._folder, number), dtype=np.uint8, mode="r")
+        pixels = self._pixels[number][offset : offset + int(height) * int(width) * 3]
+        return pixels.reshape(height, width, 3)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_pixels": None}
+        return {**self.__dict__, "_pixels": {}}
 
     @cached_property
     def problems(self) -> dict[int, str]:
@@ -65,7 +67,7 @@ class ImageCache:
     @property
     def bytes(self) -> int:
         """Size of all pixels on disk."""
-        return self._file.stat().st_size
+        return int(self._index["shards"].sum())
 
     @property
     def formats(self) -> npt.NDArray[np.str_]:
@@ -120,7 +122,7 @@ def require_readable(images: ImageCache, files: Sequence[Path], spared: Containe
 
 
 def _key(hashes: Sequence[str], side: int, fit: Fit) -> str:
-    key = hashlib.sha256(f"{DECODER} {side} {fit}".encode())
+    key = hashlib.sha256(f"{DECODER} shards {side} {fit}".encode())
     for one in hashes:
         key.update(one.encode())
     return key.hexdigest()[:16]

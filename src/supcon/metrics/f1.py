@@ -8,6 +8,9 @@ import numpy.typing as npt
 Labels = npt.NDArray[np.int64]  # class numbers, [rows]
 Scores = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float64]  # [..., classes]
+_LARGEST_COUNTS = _BLOCK = 2**22  # numbers of one array of the bootstrap: of units, and of some samples
+_FEWEST_UNITS = 200  # a standard error to 5 %
+_MOST_ROWS = 1_000_000  # whose distinct cells are looked for
 OfCounts = Callable[[Counts, Counts, Counts], Scores]  # of a class: rows right, rows in truth, rows predicted
 
 
@@ -63,22 +66,43 @@ def paired_bootstrap(
     With the rows' `groups` [rows], samples are of whole groups (Field and Welsh 2007): rows of a patient or a track are
     right or wrong together, and tell less than as many strangers. Without, a sample of rows is a multinomial draw of
     the cells (true, first, second, ...): equal in distribution to resampling rows, at the cost of the distinct cells.
+    Where that would take too much memory, rows or groups are first dealt at random into as many groups as there is room
+    for: n of them give the standard error to one part in sqrt(2n).
     """
+    room = max(_FEWEST_UNITS, _LARGEST_COUNTS // classes)
+    if groups is None and len(true) > max(room, _MOST_ROWS):
+        groups = dealt(np.arange(len(true)), room, seed)
     cells = np.stack([true, *predictions]) if groups is None else groups[None]
     _, unit, rows = np.unique(cells, axis=1, return_inverse=True, return_counts=True)
+    if len(rows) > room:
+        unit = dealt(np.arange(len(true)) if groups is None else unit, room, seed)
+        groups, rows = unit, np.bincount(unit)
     copies = (
         rows if groups is None else np.ones_like(rows)
     )  # a cell stands for that many equal rows, a group for itself
-    draws = np.random.default_rng(seed).multinomial(copies.sum(), copies / copies.sum(), size=resamples).astype(float)
+    sizes, everywhere = copies[:, None], slice(None)
 
-    def drawn(unit: Labels, labels: Labels) -> Scores:
-        """Return how many rows of each label every sample has, [resamples, classes]."""
-        of_unit = np.bincount(unit * classes + labels, minlength=len(copies) * classes)
-        return draws @ (of_unit.reshape(-1, classes) / copies[:, None])
+    def of_units(rows: Labels | slice, labels: Labels) -> Scores:
+        """Return how many rows of each label each copy of a unit has, [units, classes]."""
+        counts = np.bincount(unit[rows] * classes + labels[rows], minlength=len(copies) * classes)
+        return counts.reshape(-1, classes) / sizes
 
-    in_true = drawn(unit, true)
+    in_true = of_units(everywhere, true)
+    of_predictions = [(of_units(each == true, true), of_units(everywhere, each)) for each in predictions]
+    draw, step = np.random.default_rng(seed), max(1, _BLOCK // max(classes, len(copies)))
     scores = []
-    for predicted in predictions:
-        right = predicted == true
-        scores.append(of_counts(drawn(unit[right], true[right]), in_true, drawn(unit, predicted)))
-    return scores
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        times = draw.multinomial(copies.sum(), copies / copies.sum(), size=size).astype(float)
+        some = times @ in_true
+        scores.append([of_counts(times @ hits, some, times @ predicted) for hits, predicted in of_predictions])
+    return [np.concatenate(of_one) for of_one in zip(*scores, strict=True)]
+
+
+def dealt(unit: Labels, most: int, seed: int) -> Labels:
+    """Return the number of each row's group [rows]: its `unit`, or one of `most` at random for units above that."""
+    units = int(unit.max(initial=-1)) + 1
+    if units <= most:
+        return unit
+    order: Labels = np.random.default_rng([seed, units]).permutation(units) % most
+    return order[unit]

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from supcon.metrics.metric import LogProbabilities
-
 Labels = npt.NDArray[np.int64]
 
 
@@ -20,7 +18,7 @@ class LabelErrors:
     self_confidence: npt.NDArray[np.float64]  # [found], probability of the label given
 
 
-def label_errors(log_probabilities: LogProbabilities, labels: Labels) -> LabelErrors:
+def label_errors(log_probabilities: npt.NDArray[np.float64], labels: Labels) -> LabelErrors:
     """Return the rows whose labels confident learning (Northcutt et al. 2021) takes for wrong.
 
     `log_probabilities` [rows, classes] must be out of fold: a model that was trained on a wrong label believes it.

@@ -7,11 +7,22 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from supcon.metrics.f1 import Counts, Labels, Scores, count, f1_of_counts, paired_bootstrap, present_f1_of_counts
+from supcon.candidates import Candidates, value_of
+from supcon.metrics.f1 import (
+    Counts,
+    Labels,
+    Scores,
+    count,
+    dealt,
+    f1_of_counts,
+    paired_bootstrap,
+    present_f1_of_counts,
+)
 
 MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
-LogProbabilities = npt.NDArray[np.float64]  # [rows, classes]
-Prediction = npt.NDArray[Any]  # what a metric scores: class numbers [rows], or log-probabilities [rows, classes]
+LogProbabilities = npt.NDArray[Any] | Candidates  # [rows, classes]
+Prediction = Any  # what a metric scores: class numbers [rows], or log-probabilities [rows, classes]
+_LARGEST_UNITS = 100_000  # that the bootstrap of a log loss draws; more are dealt into so many
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,7 @@ class LogLoss:
     ) -> list[Scores]:
         """Return each prediction's losses on the same bootstrap samples of rows or groups, [resamples] each."""
         unit = np.arange(len(true)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        unit = dealt(unit, _LARGEST_UNITS, seed)
         rows = np.bincount(unit).astype(float)
         sums = np.stack([np.bincount(unit, row_losses(true, predicted)) for predicted in predictions] + [rows])
         generator = np.random.default_rng(seed)
@@ -113,5 +125,4 @@ def make_metric(name: MetricName, classes: int, scored: Labels) -> Metric:
 
 def row_losses(true: Labels, log_probabilities: LogProbabilities) -> Scores:
     """Return -log p(true class) of each row."""
-    losses: Scores = -log_probabilities[np.arange(len(true)), true]
-    return losses
+    return -value_of(log_probabilities, true)

@@ -10,20 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.artifacts.files import read_json
+from supcon.candidates import Candidates, scattered, value_of
 from supcon.competition.copies import Copies, find_copies
 from supcon.config import Call
 from supcon.decision.calibration import calibration_temperature
-from supcon.decision.merge import Logits, LogProbabilities, merge_views
+from supcon.decision.merge import merge_views
+from supcon.decision.pieces import Logits, loaded, plain_mean
 from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.experiment import Experiment, load_experiment
 from supcon.images.cache import ImageCache
 from supcon.metrics.f1 import Scores
 from supcon.metrics.label_errors import LabelErrors, label_errors
-from supcon.metrics.metric import Metric, Prediction
+from supcon.metrics.metric import LogProbabilities, Metric, Prediction
 from supcon.predictions import Embeddings, read_embeddings
 from supcon.report.page import Missing
-from supcon.runs import RunLogits, read_out_of_fold, read_runs
+from supcon.runs import RunLogits, read_labels, read_out_of_fold, read_runs
 from supcon.scores import ScoreTable, score_table
 from supcon.survey import remembered_copies
 
@@ -144,12 +146,12 @@ class Run:
     @cached_property
     def log_probabilities(self) -> LogProbabilities:
         """Out-of-fold, all views merged, [rows, classes]."""
-        return merge_views(self.logits, 1.0)
+        return plain_mean(self.logits)
 
     @cached_property
     def temperatures(self) -> dict[int, float]:
         """Each fold's calibration temperature, fitted to the other folds' rows."""
-        draw, limit = np.random.default_rng(0), max(_FITTED_ROWS, _FITTED_LOGITS // self.logits[0].size)
+        draw, limit = np.random.default_rng(0), max(_FITTED_ROWS, _FITTED_LOGITS // int(np.prod(self.logits.shape[1:])))
         temperatures = {}
         for fold in self.folds:
             others = np.flatnonzero(self.fold != fold)
@@ -161,18 +163,14 @@ class Run:
     @cached_property
     def calibrated(self) -> LogProbabilities:
         """`log_probabilities` at the cross-fitted calibration temperature, [rows, classes]."""
-        calibrated = np.empty_like(self.log_probabilities)
-        for fold, temperature in self.temperatures.items():
-            held_out = self.fold == fold
-            calibrated[held_out] = merge_views(self.logits[held_out], temperature)
-        return calibrated
+        folds = [(self.fold == fold, temperature) for fold, temperature in self.temperatures.items()]
+        merged = ((rows, merge_views(loaded(self.logits[rows]), temperature)) for rows, temperature in folds)
+        return scattered(len(self.rows), merged)
 
     @cached_property
     def labels(self) -> Labels:
         """What fold k's decision, made on the other folds, took fold k's rows for: class numbers [rows]."""
-        given = self.decision["cross_fitted_labels"]
-        number = {name: place for place, name in enumerate(self.classes)}
-        return np.array([number[given[row]] for row in self.ids], dtype=np.int64)
+        return read_labels(self.experiment)
 
     @cached_property
     def predicted(self) -> Prediction:
@@ -182,7 +180,7 @@ class Run:
     @cached_property
     def confidence(self) -> npt.NDArray[np.float64]:
         """The calibrated probability of each row's label by the decision, [rows]."""
-        return np.exp(self.calibrated[np.arange(len(self.rows)), self.labels])
+        return np.exp(value_of(self.calibrated, self.labels))
 
     @cached_property
     def errors(self) -> Labels:
@@ -214,6 +212,8 @@ class Run:
     @cached_property
     def label_errors(self) -> LabelErrors:
         """Scored rows whose label is probably wrong."""
+        if isinstance(self.calibrated, Candidates):
+            raise Missing(f"Of {len(self.classes):,} classes not all probabilities are kept, which this would need.")
         return label_errors(self.calibrated, self.true)
 
     @cached_property
@@ -260,8 +260,7 @@ def open_run(call: Call) -> Run:
 
 def cross_fitted(run: Run) -> LogProbabilities:
     """Return each fold's log-probabilities by the rule that the other folds made, [rows, classes]."""
-    predicted, logits = np.empty_like(run.log_probabilities), [one.out_of_fold for one in run.runs]
-    for fold, rule in run.decision["fold_rules"].items():
-        held_out = run.fold == int(fold)
-        predicted[held_out] = Rule.from_json(rule).predict_runs([one[held_out] for one in logits], run.metric)
-    return predicted
+    logits, rules = [one.out_of_fold for one in run.runs], run.decision["fold_rules"].items()
+    folds = [(run.fold == int(fold), Rule.from_json(rule)) for fold, rule in rules]
+    parts = ((rows, rule.predict_runs([one[rows] for one in logits], run.metric)) for rows, rule in folds)
+    return scattered(len(run.rows), parts)

@@ -4,7 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from supcon.candidates import Candidates
 from supcon.decision.merge import merge_views
+from supcon.decision.pieces import Piece, in_pieces
+from supcon.metrics.metric import LogProbabilities
 from supcon.plots import Gain, ladder, score_intervals
 from supcon.report.page import Block, Figure, Table, Text
 from supcon.report.pictures import of_figure
@@ -81,7 +84,16 @@ def gains(run: Run) -> list[Block]:
 
 def plain_score(run: Run) -> float:
     """Return the score of the plain view alone, nothing tuned."""
-    return run.score(run.metric.untuned(merge_views(run.logits[:, :1], 1.0)))
+    return run.score(run.metric.untuned(first_view(run)))
+
+
+def first_view(run: Run) -> LogProbabilities:
+    """Return the log-probabilities [rows, classes] of the plain view alone."""
+
+    def of_piece(piece: list[Piece]) -> LogProbabilities:
+        return merge_views(piece[0].of_view(0) if isinstance(piece[0], Candidates) else piece[0][:, :1], 1.0)
+
+    return in_pieces(of_piece, [run.logits])
 
 
 def views_gain(run: Run) -> Gain | None:
@@ -89,7 +101,7 @@ def views_gain(run: Run) -> Gain | None:
     views, metric = run.logits.shape[1], run.metric
     if views == 1:
         return None
-    plain, merged = (metric.untuned(one) for one in (merge_views(run.logits[:, :1], 1.0), run.log_probabilities))
+    plain, merged = (metric.untuned(one) for one in (first_view(run), run.log_probabilities))
     before, after = run.bootstrap([plain, merged])
     gain = metric.sign * (run.score(merged) - run.score(plain))
     return Gain(f"{views - 1} more view{'s' * (views > 2)}", gain, float(np.std(after - before)))

@@ -10,9 +10,10 @@ import numpy.typing as npt
 from supcon.artifacts.files import digest, read_csv, read_json, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.config import Settings
-from supcon.decision.merge import merge_views
+from supcon.decision.pieces import plain_mean
 from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels, macro_f1
+from supcon.metrics.metric import row_losses
 from supcon.runs import read_out_of_fold
 from supcon.study.runs import Cell
 
@@ -74,13 +75,13 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
     """Score a finished cell by its oof.npz."""
     rows = experiment.rows_of(fold)
     stages = {name: experiment.stage(name, fold) for name in stages_of(experiment.call.settings)}
-    log_probabilities = merge_views(read_out_of_fold(experiment, [fold]), 1.0)
+    log_probabilities = plain_mean(read_out_of_fold(experiment, [fold]))
     true = experiment.labels[rows]
     epochs = {name: _epochs(stages[name]) for name in stages if name in TRAINING}
     return Scores(
         true,
         log_probabilities.argmax(axis=1),
-        -log_probabilities[np.arange(len(rows)), true],
+        row_losses(true, log_probabilities),
         len(experiment.classes),
         sum(passes for passes, _ in epochs.values()),
         # done.json counts from the last resumption, the CSV all epochs but nothing beside them

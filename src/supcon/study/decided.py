@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supcon.artifacts.files import read_json
-from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels, Scores, macro_f1, paired_bootstrap
+from supcon.runs import read_labels
 from supcon.study.compare import RESAMPLES
 from supcon.study.play import Played
 from supcon.study.runs import Runs
@@ -38,21 +37,13 @@ def read_decided(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) ->
     experiments = {one: runs.experiment(*one) for one in whole}
     labels: dict[str, list[Labels]] = {}
     for (variant, _), experiment in experiments.items():
-        labels.setdefault(variant, []).append(cross_fitted_labels(experiment))
+        labels.setdefault(variant, []).append(read_labels(experiment))
     if baseline not in labels:
         return []
     first = next(iter(experiments.values()))
     rows = first.scored_rows
     groups = None if first.groups is None else first.groups[rows]
     return compare_decided(first.labels[rows], labels, baseline, len(first.classes), groups)
-
-
-def cross_fitted_labels(experiment: Experiment) -> Labels:
-    """Return the class numbers that fold k's decision, made on the other folds, gave to fold k's rows, [rows]."""
-    given = read_json(experiment.call.run_folder / "decision.json")["cross_fitted_labels"]
-    number = {name: place for place, name in enumerate(experiment.classes)}
-    ids = experiment.split["id"].iloc[experiment.scored_rows]
-    return np.array([number[given[row]] for row in ids], dtype=np.int64)
 
 
 def compare_decided(
