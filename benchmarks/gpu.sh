@@ -29,6 +29,7 @@ python="${SUPCON_PYTHON:-$here/.venv/bin/python}"
 [ -n "${SUPCON_PYTHON:-}" ] || [ -x "$python" ] || python=python3
 out="${out:-$(mktemp -d)}"
 mkdir -p "$out" && out="$(cd "$out" && pwd)" || exit 2
+wheels="${WHEELS:+$(cd "$WHEELS" && pwd)}"
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/parts"
@@ -37,8 +38,8 @@ cd "$here" || exit 2
 export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HF_HUB_OFFLINE=1 NO_ALBUMENTATIONS_UPDATE=1
 export TORCHINDUCTOR_CACHE_DIR="$work/inductor"
 
-if [ -n "${WHEELS:-}" ]; then
-  "$python" -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "$WHEELS"/*.whl || exit 2
+if [ -n "$wheels" ]; then
+  "$python" -m pip install -q --no-index --no-deps --no-compile --target "$work/site" "$wheels"/*.whl || exit 2
   export PYTHONPATH="$work/site${PYTHONPATH:+:$PYTHONPATH}"
 fi
 
