@@ -14,8 +14,8 @@ from supcon.augment.recipes import Recipe, draw
 from supcon.augment.single import RandomView
 from supcon.config.settings import AugmentSettings
 from supcon.images.geometry import Fit, Image, fit_square
+from tests.devices import DEVICES
 
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 DRAW = np.random.default_rng(0)
 SQUARE = DRAW.integers(0, 256, (32, 32, 3)).astype(np.uint8)
 SMOOTH: Image = np.asarray(cv2.resize(DRAW.integers(0, 256, (5, 5, 3)).astype(np.uint8), (48, 36)), dtype=np.uint8)
