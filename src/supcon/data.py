@@ -1,6 +1,6 @@
 """Datasets and loaders: uint8 views from the image cache, in batches, by worker processes or on the training device."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.augment.batch import BatchViews, canvas
+from supcon.augment.batch import canvas
 from supcon.augment.ranges import Ranges
 from supcon.augment.recipes import Recipe, draw
 from supcon.augment.single import RandomView
@@ -93,12 +93,36 @@ class Canvases(Dataset[CanvasBatch]):
 class ViewsOnDevice:
     """A loader of `Canvases` whose views are made on the device."""
 
-    def __init__(self, loader: "DataLoader[CanvasBatch]", make_views: BatchViews) -> None:
+    def __init__(self, loader: "DataLoader[CanvasBatch]", make_views: Callable[[Tensor, Recipe], Tensor]) -> None:
         self._loader, self._make_views = loader, make_views
 
     def __iter__(self) -> Iterator[Batch]:
         for canvases, recipe, labels in self._loader:
             yield self._make_views(canvases, recipe), labels
+
+
+class ByEpoch(Dataset[Item]):
+    """One dataset an epoch: batches whose keys say which."""
+
+    def __init__(self, datasets: Sequence[Any]) -> None:
+        self._datasets = datasets
+
+    def __getitems__(self, keys: list[Key]) -> Item:
+        """Return one batch by its sampler's keys."""
+        epoch = keys[0][2]
+        batch: Item = self._datasets[epoch].__getitems__(keys)
+        return batch
+
+
+def growing_sides(first: int, last: int, epochs: int) -> list[int]:
+    """Return the side of the images in each of `epochs` epochs, pixels: Tan and Le 2021 (arXiv 2104.00298), section 4.
+
+    From `first` (0: `last` at once) evenly to `last`, which the last third of the epochs have; always a multiple of 16
+    below `last`, and no less than `first`.
+    """
+    growing = round(2 / 3 * (epochs - 1))  # epochs before the last side is reached
+    parts = [min(1.0, epoch / growing) if growing and first else 1.0 for epoch in range(epochs)]
+    return [last - int((last - first) * (1 - part)) // 16 * 16 for part in parts]
 
 
 class FixedViews(Dataset[Tensor]):

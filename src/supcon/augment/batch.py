@@ -12,6 +12,11 @@ _PIXELS_AT_ONCE = 2**23  # of all views in work: each takes about 60 bytes on th
 _RADIUS = int(3.5 * SIGMA[1])  # of the widest blur, pixels
 
 
+def canvas_side(side: int, ranges: Ranges) -> int:
+    """Return the side of the squares that views of `side` pixels are taken from: with room for crops."""
+    return cached_side(side) if ranges.crops else side
+
+
 def canvas(image: Image, ranges: Ranges, side: int, fit: Fit) -> tuple[Image, float]:
     """Return the square that views of an image are taken from, and width over height of what it shows.
 
@@ -21,7 +26,7 @@ def canvas(image: Image, ranges: Ranges, side: int, fit: Fit) -> tuple[Image, fl
     if not ranges.crops:
         return fit_square(image, side, fit), 1.0
     ratio = image.shape[1] / image.shape[0] if fit == "crop" else 1.0
-    return fit_square(image, cached_side(side), "pad" if fit == "pad" else "squash"), ratio
+    return fit_square(image, canvas_side(side, ranges), "pad" if fit == "pad" else "squash"), ratio
 
 
 class BatchViews:

@@ -7,12 +7,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from supcon.config.settings import Settings
 from supcon.data import Batch
 from supcon.engine.fold import FoldData
 from supcon.engine.loop import Objective
 from supcon.engine.memory import Memory
 from supcon.engine.objectives import Classification, ContrastivePretraining
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups
+from supcon.errors import UserError
 from supcon.experiment import Experiment
 from supcon.model.classifier import classifier_head
 from supcon.model.encoder import Encoder, load_weights
@@ -43,7 +45,7 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
     loader = data.contrastive_loader(sampler)
 
     seed_everything(shared.seed, "pretrain", fold)
-    encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
+    encoder = _encoder(settings, load_weights=True)
     contrast = contrast_parts(encoder.width, len(experiment.classes), options)
     model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
     if shared.compile:
@@ -65,9 +67,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     data = FoldData(experiment, fold, device)
 
     seed_everything(shared.seed, "finetune", fold)
-    encoder = Encoder(
-        settings.model, settings.data.image_size, load_weights=pretrained is None, channels_last=shared.channels_last
-    )
+    encoder = _encoder(settings, load_weights=pretrained is None)
     # built only where it is trained: elsewhere it would shift the classifier's random start, which no fingerprint tells
     classes = len(experiment.classes)
     contrast = contrast_parts(encoder.width, classes, settings.pretrain) if options.contrasts else {}
@@ -94,3 +94,19 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         held_out = data.held_out_score if options.mode == "full" else data.held_out_feature_score(encoder)
     objective = Classification(options, settings.pretrain, data.sampling_prior.to(device), held_out)
     return Training(encoder, model.to(device), objective, loader, sampler, optimizer)
+
+
+def _encoder(settings: Settings, *, load_weights: bool) -> Encoder:
+    """Return the encoder of either stage. Raises `UserError` where it cannot take the size that images begin with."""
+    side, first, channels_last = settings.data.image_size, settings.train.first_size, settings.train.channels_last
+    encoder = Encoder(settings.model, side, load_weights=load_weights, channels_last=channels_last)
+    if first:
+        try:
+            encoder.measure_width(first)
+        except Exception as error:  # an assertion of timm, a shape that does not fit
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"--train.first_size {first}: {settings.model.encoder} does not take images of that size ({reason}):"
+                " use 0, or another encoder"
+            ) from None
+    return encoder

@@ -32,7 +32,7 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
         self._training_pass: Callable[[Encoder, Tensor], Tensor] = _features
-        self.width = self._measure_width(side)
+        self.width = self.measure_width(side)
 
     def forward(self, views: Tensor) -> Tensor:
         """Return the pooled features."""
@@ -47,7 +47,8 @@ class Encoder(nn.Module):
         """
         self._training_pass = _compiled_features()
 
-    def _measure_width(self, side: int) -> int:
+    def measure_width(self, side: int) -> int:
+        """Return the number of features of images of `side` pixels. Raises what timm does where none fit."""
         # asked of the network itself: timm's num_features is not always what the pooled output has
         training = self.training
         with torch.no_grad():
