@@ -76,14 +76,14 @@ measure() {
 }
 
 sizes=(--sizes 1024 2048 4096 8192 16384 65536 --repeats 5)
-[ ${#quick[@]} -eq 0 ] || sizes=(--sizes 128 256 --repeats 1)
+[ ${#quick[@]} -eq 0 ] || sizes=(--sizes 128 --repeats 1)
 measure machine 30 gpu_machine
 measure losses 60 losses "${sizes[@]}"
 measure gradcache 50 gradcache "${quick[@]}"
 measure data 100 gpu_data "${quick[@]}"
 mapfile -t tests < <(grep -rlE 'mark\.gpu|DEVICES' tests --include='test_*.py')
 part tests 90 "$python" -m pytest -q -p no:cacheprovider -m gpu "${tests[@]}"
-measure line 110 gpu_line "${quick[@]}"
+measure line 120 gpu_line "${quick[@]}"
 measure training 240 gpu_training "${quick[@]}"
 
 "$python" benchmarks/gpu_machine.py --merge "$work/parts" --json "$out/gpu.json" || failed+=("gpu.json")

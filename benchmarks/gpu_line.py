@@ -63,7 +63,7 @@ def compare(folder: Path, flags: list[str]) -> dict[str, Any]:
         name: float(np.mean(whole == labels)) for name, labels in zip(("again", "killed"), others, strict=True)
     }
     scores = json.loads((folder / "runs" / "whole" / "scores.json").read_text())
-    return {"seconds": seconds, "kills": kills, **agreement, "cross_fitted": scores["pooled"]["cross_fitted"]}
+    return {"seconds": seconds, "kills": kills, **agreement, "cross_fitted": scores["cross_fitted"]["pooled"]["score"]}
 
 
 def train(folder: Path, flags: list[str], kill: bool) -> int:
