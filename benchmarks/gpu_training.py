@@ -4,7 +4,8 @@
 
 Contrastive pre-training steps (forward, loss, backward, clipping, AdamW, EMA) on images that lie on the device; the
 median of three runs of several steps each, after a warm-up. Each row adds one thing to the row above it, compiling
-last, and on a GPU alone: `s to start` is what the first two steps took. `waits` counts how often a step makes the CPU wait for the GPU.
+last, and on a GPU alone: `s to start` is what the first two steps took. `waits` counts how often a step makes the CPU
+wait for the GPU.
 """
 
 import argparse
