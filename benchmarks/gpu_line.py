@@ -8,7 +8,9 @@ kill of each training stage. What `again` differs from `whole` by is the GPU's o
 
 import argparse
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -63,7 +65,7 @@ def compare(folder: Path, flags: list[str]) -> dict[str, Any]:
         name: float(np.mean(whole == labels)) for name, labels in zip(("again", "killed"), others, strict=True)
     }
     scores = json.loads((folder / "runs" / "whole" / "scores.json").read_text())
-    return {"seconds": seconds, "kills": kills, **agreement, "cross_fitted": scores["pooled"]["cross_fitted"]}
+    return {"seconds": seconds, "kills": kills, **agreement, "cross_fitted": scores["cross_fitted"]["pooled"]["score"]}
 
 
 def train(folder: Path, flags: list[str], kill: bool) -> int:
@@ -71,15 +73,21 @@ def train(folder: Path, flags: list[str], kill: bool) -> int:
     kills = 0
     for name in ("pretrain", "finetune"):
         if kill:
-            process = subprocess.Popen(command(name, *flags), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            checkpoint = folder / "runs" / "killed" / "fold0" / f"{name}.checkpoint.pt"
-            while process.poll() is None and not checkpoint.exists():
-                time.sleep(0.01)
-            process.kill()
-            kills += process.wait() != 0
+            kills += begin_and_kill(command(name, *flags), folder / "runs/killed/fold0" / f"{name}.checkpoint.pt")
         stage(name, *flags)
     stage("predict", *flags)
     return kills
+
+
+def begin_and_kill(words: list[str], checkpoint: Path) -> bool:
+    """Start a command and kill it with its loader processes once there is a checkpoint; False where it was quicker."""
+    quiet = subprocess.DEVNULL
+    process = subprocess.Popen(words, stdout=quiet, stderr=quiet, start_new_session=True)
+    while process.poll() is None and not checkpoint.exists():
+        time.sleep(0.01)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait() != 0
 
 
 def stage(name: str, *flags: str) -> None:
