@@ -127,8 +127,8 @@ class Experiment:
     def _test_digest(self) -> str:
         return digest_rows(self._hashes[len(self.split) :])  # in their order, by which views and batches are drawn
 
-    @cached_property
-    def _hashes(self) -> list[str]:
+    @property
+    def _hashes(self) -> list[str]:  # not kept: of millions of images they are half a gigabyte
         return content_hashes(self.call.root / "cache", self.competition.files)
 
     @cached_property
