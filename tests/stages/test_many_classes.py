@@ -46,7 +46,8 @@ def test_predictions_decisions_and_submissions_are_made_of_the_kept_classes(
 
 
 def test_runs_are_blended_by_files_of_the_same_form_and_blends_again(many: Path) -> None:
-    for name, runs in (("mix", ["cross_entropy", "cross_entropy"]), ("again", ["mix", "cross_entropy"])):
+    shutil.copytree(many / RUN, many / "runs" / "other")
+    for name, runs in (("mix", ["cross_entropy", "other"]), ("again", ["mix", "cross_entropy"])):
         for stage in ("tune", "ensemble"):
             run_stage(stage, many, f"--run={name}", "--runs", *runs)
     content = read_npz(many / "runs" / "mix" / "oof.npz")
