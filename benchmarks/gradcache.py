@@ -1,11 +1,15 @@
 """What a large contrastive batch costs: seconds a step and peak memory, with GradCache and a memory of keys.
 
     python benchmarks/gradcache.py
+    python benchmarks/gradcache.py --device cuda --json gradcache.json
 
 resnet10t, 32 px, float32, form out, one step = forward + backward; the median of three, each setting in a process of
-its own. Peak memory is beyond what the network and the images take.
+its own on the CPU. Peak memory is beyond what the network and the images take. The last line is GradCache's error: its
+gradient against that of one graph over the same chunks.
 """
 
+import argparse
+import json
 import re
 import statistics
 import subprocess
@@ -13,59 +17,127 @@ import sys
 import time
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from supcon.config.settings import ModelSettings  # noqa: E402
+from supcon.config.settings import MachineSettings, ModelSettings  # noqa: E402
 from supcon.config.training import PretrainSettings  # noqa: E402
+from supcon.engine import gradcache  # noqa: E402
+from supcon.engine.device import set_up_device  # noqa: E402
 from supcon.engine.loop import Step  # noqa: E402
 from supcon.engine.memory import Memory  # noqa: E402
 from supcon.engine.objectives import ContrastivePretraining  # noqa: E402
+from supcon.losses import contrastive_loss  # noqa: E402
 from supcon.model.encoder import Encoder  # noqa: E402
 from supcon.model.heads import contrast_parts  # noqa: E402
 
 CLASSES, SIDE = 10, 32
-CASES = [(256, 0, 0), (256, 0, 8192), (2048, 0, 0), (2048, 128, 0), (2048, 0, 8192), (2048, 128, 8192)]
+Case = tuple[int, int, int]  # batch, micro_batch, memory
+CASES = {
+    "cpu": [(256, 0, 0), (256, 0, 8192), (2048, 0, 0), (2048, 128, 0), (2048, 0, 8192), (2048, 128, 8192)],
+    "cuda": [(2048, 0, 0), (2048, 256, 0), (16384, 0, 0), (16384, 512, 0), (16384, 512, 8192), (65536, 1024, 0)],
+}
+QUICK = [(64, 0, 0), (64, 16, 32)]
 
 
 def main() -> None:
-    if len(sys.argv) > 1:
-        print(*measure(*map(int, sys.argv[1:])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", choices=CASES, default="cpu")
+    parser.add_argument("--quick", action="store_true", help="tiny batches, to try the script")
+    parser.add_argument("--json", type=Path, help="also write the rows here")
+    parser.add_argument("--case", nargs=3, type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.case:
+        batch, micro_batch, memory = args.case
+        print(json.dumps(measure(batch, micro_batch, memory, torch.device("cpu"))))
         return
     columns = ["batch", "micro_batch", "memory", "s a step", "images/s", "peak MB", "passes an image"]
     print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
-    for case in CASES:
-        own = [sys.executable, __file__, *map(str, case)]
-        seconds, peak, passes = subprocess.run(own, capture_output=True, text=True, check=True).stdout.split()
-        speed = case[0] / float(seconds)
-        print(f"| {case[0]} | {case[1]} | {case[2]} | {seconds} | {speed:.0f} | {peak} | {passes} |", flush=True)
+    rows: list[dict[str, Any]] = []
+    for case in QUICK if args.quick else CASES[args.device]:
+        rows.append(dict(zip(columns, (*case, *measured(case, args.device)), strict=True)))
+        print("| " + " | ".join(f"{value:.4g}" for value in rows[-1].values()) + " |", flush=True)
+        write(args.json, rows)
+    rows.append({"error of the gradient": error_of_gradient(torch.device(args.device))})
+    print(f"error of the gradient, relative: {rows[-1]['error of the gradient']:.1e}")
+    write(args.json, rows)
 
 
-def measure(batch: int, micro_batch: int, memory: int) -> tuple[str, str, str]:
-    """Return seconds a step, peak megabytes, and passes an image."""
+def write(path: Path | None, rows: list[dict[str, Any]]) -> None:
+    if path:
+        path.write_text(json.dumps(rows, indent=1))
+
+
+def measured(case: Case, device: str) -> tuple[float, ...]:
+    """Return what `measure` does; nan where memory is too small."""
+    if device == "cpu":
+        own = [sys.executable, __file__, "--case", *map(str, case)]
+        return tuple(json.loads(subprocess.run(own, capture_output=True, text=True, check=True).stdout))
+    try:
+        return measure(*case, set_up_device(MachineSettings(device=device)))
+    except torch.cuda.OutOfMemoryError:
+        return (float("nan"),) * 4
+
+
+def measure(batch: int, micro_batch: int, memory: int, device: torch.device) -> tuple[float, float, float, float]:
+    """Return seconds a step, images a second, peak megabytes, and passes an image."""
     torch.manual_seed(0)
     settings = PretrainSettings(micro_batch=micro_batch, memory=memory)
-    encoder = Encoder(ModelSettings(encoder="resnet10t", pretrained=False), SIDE, load_weights=False)
-    model = nn.ModuleDict({"encoder": encoder, **contrast_parts(encoder.width, CLASSES, settings)})
+    encoder = resnet(device)
+    model = nn.ModuleDict({"encoder": encoder, **contrast_parts(encoder.width, CLASSES, settings)}).to(device)
     keys = Memory(model, memory, settings.momentum) if memory else None
-    objective = ContrastivePretraining(settings, CLASSES, lambda encoder: (torch.zeros(1), torch.zeros(1)), keys)
-    views = torch.randint(0, 256, (batch, 1, SIDE, SIDE, 3), dtype=torch.uint8)
+    objective = ContrastivePretraining(settings, CLASSES, None, keys)
+    views = torch.randint(0, 256, (batch, 1, SIDE, SIDE, 3), dtype=torch.uint8).to(device)
     labels = torch.arange(batch) % CLASSES
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
-    before, seconds = peak_megabytes(), []
+    before, seconds = start_peak(device), []
     for step in range(4):
         started = time.perf_counter()
-        objective.backward(model, views, labels, Step(0.0, step, nullcontext))
+        objective.backward(model, views, labels, Step(0.0, step, nullcontext))[0].item()
         seconds.append(time.perf_counter() - started)
-    used = peak_megabytes() - before
-    return f"{statistics.median(seconds[1:]):.2f}", f"{used:.0f}", f"{objective.passes(batch) / batch:.2f}"
+    used, median = peak_megabytes(device) - before, statistics.median(seconds[1:])
+    return median, batch / median, used, objective.passes(batch) / batch
 
 
-def peak_megabytes() -> float:
-    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]
+def error_of_gradient(device: torch.device, images: int = 64, chunks: int = 4) -> float:
+    """Return how far GradCache's gradient is from that of one graph over the same chunks, as a part of its length."""
+    encoder, labels = resnet(device).train(), torch.arange(images) % CLASSES
+    views = torch.randint(0, 256, (images, SIDE, SIDE, 3), dtype=torch.uint8).to(device)
+
+    def gradient() -> Tensor:
+        flat = torch.cat([p.grad.flatten() for p in encoder.parameters() if p.grad is not None])
+        encoder.zero_grad()
+        return flat
+
+    gradcache.backward(encoder, views, lambda features: contrastive_loss(features, labels), chunks)
+    cached = gradient()
+    contrastive_loss(torch.cat([encoder(part) for part in views.tensor_split(chunks)]), labels).backward()
+    whole = gradient()
+    return ((cached - whole).norm() / whole.norm()).item()
+
+
+def resnet(device: torch.device) -> Encoder:
+    return Encoder(ModelSettings(encoder="resnet10t", pretrained=False), SIDE, load_weights=False).to(device)
+
+
+def start_peak(device: torch.device) -> float:
+    """Let the peak start anew, and return the megabytes in use."""
+    if device.type == "cpu":
+        Path("/proc/self/clear_refs").write_text("5")  # Linux
+    else:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    return peak_megabytes(device)
+
+
+def peak_megabytes(device: torch.device) -> float:
+    if device.type != "cpu":
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
 
 if __name__ == "__main__":

@@ -2,17 +2,19 @@
 
     python benchmarks/losses.py                          # form out against dense, and the two libraries where installed
     python benchmarks/losses.py --forms all --sizes 2048 4096 8192
-    python benchmarks/losses.py --device cuda --sizes 1024 16384 65536
+    python benchmarks/losses.py --device cuda --sizes 1024 16384 65536 --json losses.json
 
 D = 128, 100 classes, float32, temperature 0.1. Times are medians of interleaved repeats in one process; peak memory is
-that of a fresh process, beyond the inputs. `dense` holds the N x N similarities and masks; pytorch-metric-learning
-2.9.0 (SupConLoss) and lightly 1.6.0 (NTXentLoss on two views: N / 2 instances) are compared when they are installed:
+beyond the inputs, on the CPU that of a fresh process. `dense` holds the N x N similarities and masks;
+pytorch-metric-learning 2.9.0 (SupConLoss) and lightly 1.6.0 (NTXentLoss on two views: N / 2 instances) are compared
+when they are installed:
 
     pip install --no-deps pytorch-metric-learning==2.9.0 lightly==1.6.0 lightly-utils==0.0.2
 """
 
 import argparse
 import ctypes
+import json
 import re
 import statistics
 import subprocess
@@ -53,6 +55,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dense-up-to", type=int, default=16384, help="largest N of the dense formulation")
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="also write the rows here")
     parser.add_argument("--peak", nargs=3, metavar=("LOSS", "VARIANT", "N"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.peak:
@@ -61,22 +64,21 @@ def main() -> None:
         return
     torch.manual_seed(0)
     print(f"{'N':>6}  {'variant':<20} {'loss':<24} {'ms':>9} {'MB':>9}  ours is faster / smaller by")
+    rows: list[dict[str, Any]] = []
     for size in args.sizes:
         for variant in VARIANTS if args.forms == "all" else ["out"]:
-            compare(variant, size, args)
+            rows += compare(variant, size, args)
+            if args.json:
+                args.json.write_text(json.dumps(rows, indent=1))
 
 
-def compare(variant: str, size: int, args: argparse.Namespace) -> None:
-    """Print one block of the table."""
+def compare(variant: str, size: int, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Print one block of the table, and return its rows."""
     losses = losses_for(variant, args.memory, args.device)
     if size > args.dense_up_to:
         losses = {"ours": losses["ours"]}
     milliseconds = time_of(losses, size, args.device, args.repeats)
-    own = [sys.executable, __file__, "--memory", str(args.memory), "--device", args.device]
-    megabytes = {}
-    for name in losses:
-        done = subprocess.run([*own, "--peak", name, variant, str(size)], capture_output=True, text=True, check=False)
-        megabytes[name] = float(done.stdout) if done.returncode == 0 else float("nan")  # out of memory
+    megabytes = {name: peak_memory(name, variant, size, args, loss) for name, loss in losses.items()}
     for name in losses:
         ratio = "" if name == "ours" else f"{milliseconds[name] / milliseconds['ours']:5.1f}x"
         ratio += "" if name == "ours" else f" / {megabytes[name] / max(0.1, megabytes['ours']):5.0f}x"
@@ -84,6 +86,22 @@ def compare(variant: str, size: int, args: argparse.Namespace) -> None:
             f"{size:>6}  {variant:<20} {name:<24} {milliseconds[name]:>9.1f} {megabytes[name]:>9.1f}  {ratio}",
             flush=True,
         )
+    return [
+        {"N": size, "variant": variant, "loss": name, "ms": milliseconds[name], "MB": megabytes[name]}
+        for name in losses
+    ]
+
+
+def peak_memory(name: str, variant: str, size: int, args: argparse.Namespace, loss: Loss) -> float:
+    """Return the megabytes of one pass; nan when it runs out of memory."""
+    if args.device != "cpu":
+        try:
+            return peak_of(loss, size, args.device)
+        except torch.cuda.OutOfMemoryError:
+            return float("nan")
+    own = [sys.executable, __file__, "--memory", str(args.memory), "--peak", name, variant, str(size)]
+    done = subprocess.run(own, capture_output=True, text=True, check=False)
+    return float(done.stdout) if done.returncode == 0 else float("nan")
 
 
 def losses_for(variant: str, memory: int, device: str) -> dict[str, Loss]:

@@ -11,6 +11,7 @@ from supcon.competition.folds import make_folds, read_folds
 from supcon.config import Call, parse
 from supcon.errors import UserError, run_stage
 from supcon.experiment import Experiment
+from supcon.precision import settle_precision
 from supcon.survey import Survey, survey
 
 EPOCHS = ("--pretrain.epochs", "--finetune.epochs")
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"{'epochs':<12}{_epochs(call)}, as chosen when run {call.run} began")
     if "quick" in call.switches and (chosen or not budget):
         return
-    time_run(call, experiment_of(found), 0.0 if chosen else budget)
+    time_run(experiment_of(found), 0.0 if chosen else budget)
 
 
 def refuse_epochs(call: Call, argv: Sequence[str] | None) -> None:
@@ -51,12 +52,13 @@ def experiment_of(found: Survey) -> Experiment:
     return Experiment(call, found.competition, split)
 
 
-def time_run(call: Call, experiment: Experiment, budget: float) -> None:
+def time_run(experiment: Experiment, budget: float) -> None:
     """Time a few batches and print how long the stages take, with the epochs that fit a `budget` of seconds."""
     from supcon.engine.timing import time_stages
 
+    experiment = settle_precision(experiment)
+    call, settings = experiment.call, experiment.call.settings
     timing = time_stages(experiment)
-    settings = call.settings
     if budget:
         stages = [
             (settings.pretrain.epochs, timing.pretrain_epoch),
@@ -64,6 +66,7 @@ def time_run(call: Call, experiment: Experiment, budget: float) -> None:
         ]
         epochs = fit_epochs(budget, settings.data.folds, timing.finetune_start + timing.predict, stages)
         call = with_epochs(call, *epochs)
+        call = dataclasses.replace(call, measured={**call.measured, "seconds": dataclasses.asdict(timing)})
         settings = call.settings
         write_resolved(call)
         print(

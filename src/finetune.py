@@ -7,12 +7,13 @@ from supcon.artifacts.stage import StageRun
 from supcon.config import parse
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
+from supcon.precision import settle_precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage for the folds asked for."""
     call = parse(__doc__, argv, per_fold=True)
-    experiment = load_experiment(call)
+    experiment = settle_precision(load_experiment(call))
     for fold in experiment.folds:
         stage = experiment.stage("finetune", fold)
         if stage.ready():

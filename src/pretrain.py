@@ -7,6 +7,7 @@ from supcon.artifacts.stage import StageRun
 from supcon.config import parse
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, load_experiment
+from supcon.precision import settle_precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if call.settings.pretrain.epochs == 0:
         print("pretrain: left out (pretrain.epochs is 0)", flush=True)
         return
-    experiment = load_experiment(call)
+    experiment = settle_precision(load_experiment(call))
     for fold in experiment.folds:
         stage = experiment.stage("pretrain", fold)
         if stage.ready():

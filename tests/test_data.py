@@ -1,14 +1,18 @@
-"""Two workers never share a stream; a row drawn twice looks different."""
+"""Two workers never share a stream; a row drawn twice looks different; both where views are made on the device too."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
-from supcon.augment import RandomView
+from supcon.augment.batch import BatchViews
+from supcon.augment.ranges import ranges_of
+from supcon.augment.single import RandomView
 from supcon.config.settings import AugmentSettings
-from supcon.data import FixedViews, TrainingViews, fixed_loader, training_loader
+from supcon.data import Batch, Canvases, FixedViews, TrainingViews, ViewsOnDevice, fixed_loader, training_loader
 from supcon.images.cache import ImageCache, open_cache
 from supcon.images.hashes import content_hashes
 from supcon.sampler import PKSampler
@@ -26,28 +30,40 @@ def cache_of(folder: Path, images: int = 12) -> ImageCache:
     return open_cache(folder / "cache", files, content_hashes(folder / "cache", files), 20, "squash")
 
 
-def epoch_of(cache: ImageCache, workers: int, epoch: int, views: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
+def epoch_of(
+    cache: ImageCache, workers: int, epoch: int, views: int = 2, on_device: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     labels = np.arange(12) % 3
     sampler = PKSampler(labels, 3, 6, seed=0)  # 6 of 4 images: rows are drawn twice
-    dataset = TrainingViews(cache, np.arange(12), labels, RandomView(AUGMENT, 20, "squash", 1.0), views, seed=0)
     sampler.set_epoch(epoch)
-    batches = list(training_loader(dataset, sampler, workers))
+    batches: Iterable[Batch]
+    if on_device:
+        ranges = ranges_of(AUGMENT, 1.0)
+        canvases = Canvases(cache, np.arange(12), labels, ranges, 20, "squash", views, seed=0)
+        make = BatchViews(ranges, 20, torch.device("cpu"))
+        batches = list(ViewsOnDevice(training_loader(canvases, sampler, workers), make))
+    else:
+        dataset = TrainingViews(cache, np.arange(12), labels, RandomView(AUGMENT, 20, "squash", 1.0), views, seed=0)
+        batches = list(training_loader(dataset, sampler, workers))
     return torch.cat([batch for batch, _ in batches]), torch.cat([labels for _, labels in batches])
 
 
-def test_views_are_the_same_whatever_the_number_of_workers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_views_are_the_same_whatever_the_number_of_workers(tmp_path: Path, on_device: bool) -> None:
     cache = cache_of(tmp_path)
-    alone, labels = epoch_of(cache, 0, epoch=1)
+    alone, labels = epoch_of(cache, 0, epoch=1, on_device=on_device)
+    assert sorted(labels.tolist()) == sorted(epoch_of(cache, 0, epoch=1)[1].tolist())
     for workers in (1, 3):
-        views, same = epoch_of(cache, workers, epoch=1)
+        views, same = epoch_of(cache, workers, epoch=1, on_device=on_device)
         assert torch.equal(views, alone)
         assert torch.equal(same, labels)
 
 
-def test_no_two_views_of_an_epoch_and_no_two_epochs_are_alike(tmp_path: Path) -> None:
+@pytest.mark.parametrize("on_device", [False, True])
+def test_no_two_views_of_an_epoch_and_no_two_epochs_are_alike(tmp_path: Path, on_device: bool) -> None:
     cache = cache_of(tmp_path)
-    first, _ = epoch_of(cache, 2, epoch=0)
-    second, _ = epoch_of(cache, 2, epoch=1)
+    first, _ = epoch_of(cache, 2, epoch=0, on_device=on_device)
+    second, _ = epoch_of(cache, 2, epoch=1, on_device=on_device)
     everything = torch.cat([first, second]).flatten(0, 1)
     assert len({view.numpy().tobytes() for view in everything}) == len(everything)
 

@@ -9,12 +9,12 @@ from tests.conftest import REPOSITORY
 
 LIBRARY = REPOSITORY / "src" / "supcon"
 FLOORS: list[set[str]] = [
-    {"errors", "processes", "randomness", "candidates"},
+    {"errors", "exact", "processes", "randomness", "candidates"},
     {"config", "losses", "sampler", "metrics"},
     {"artifacts"},
     {"competition", "images", "augment", "views", "model", "decision", "host", "plots"},
     {"experiment", "survey", "budget"},
-    {"data", "predictions"},
+    {"data", "predictions", "precision"},
     {"runs", "pseudo"},
     {"scores", "engine", "study"},
     {"bundle", "corruptions"},

@@ -1,8 +1,7 @@
-"""Datasets and loaders: uint8 views from the image cache, in batches, by worker processes."""
+"""Datasets and loaders: uint8 views from the image cache, in batches, by worker processes or on the training device."""
 
-import os
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,14 +9,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.augment import RandomView
+from supcon.augment.batch import canvas
+from supcon.augment.ranges import Ranges
+from supcon.augment.recipes import Recipe, draw
+from supcon.augment.single import RandomView
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, Image
+from supcon.processes import available_cores
 from supcon.randomness import address
 from supcon.sampler import BatchSampler, Key
 from supcon.views import View, views_of
 
 Batch = tuple[Tensor, Tensor]  # views uint8 [B, V, side, side, 3], labels [B]
+CanvasBatch = tuple[Tensor, Recipe, Tensor]  # images uint8 [B, S, S, 3], of the B x V views, labels [B]
+
+Item = TypeVar("Item")
 
 
 class TrainingViews(Dataset[Batch]):
@@ -51,6 +57,74 @@ class TrainingViews(Dataset[Batch]):
         return self._transform(image, address(self._seed, epoch, row, occurrence, view))
 
 
+class Canvases(Dataset[CanvasBatch]):
+    """The same rows' images as they are, with what is to happen to each of their `views` random views."""
+
+    def __init__(
+        self,
+        cache: ImageCache,
+        positions: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        ranges: Ranges,
+        side: int,
+        fit: Fit,
+        views: int,
+        seed: int,
+    ) -> None:
+        self._cache, self._positions, self._labels = cache, positions, labels
+        self._ranges, self._side, self._fit, self._views, self._seed = ranges, side, fit, views, seed
+
+    def __getitems__(self, keys: list[Key]) -> CanvasBatch:
+        """Return one batch by its sampler's keys."""
+        rows = np.array([row for row, _, _ in keys])
+        images, ratios = zip(*map(self._canvas, rows), strict=True)
+        addresses = np.array([(epoch, row, drawn, view) for row, drawn, epoch in keys for view in range(self._views)])
+        recipe = draw(self._seed, addresses, np.repeat(ratios, self._views), self._ranges, self._side)
+        return torch.from_numpy(np.stack(images)), recipe, torch.from_numpy(self._labels[rows])
+
+    def __getitem__(self, key: Key) -> CanvasBatch:
+        """Return a batch of one."""
+        return self.__getitems__([key])
+
+    def _canvas(self, row: int) -> tuple[Image, float]:
+        return canvas(self._cache[self._positions[row]], self._ranges, self._side, self._fit)
+
+
+class ViewsOnDevice:
+    """A loader of `Canvases` whose views are made on the device."""
+
+    def __init__(self, loader: "DataLoader[CanvasBatch]", make_views: Callable[[Tensor, Recipe], Tensor]) -> None:
+        self._loader, self._make_views = loader, make_views
+
+    def __iter__(self) -> Iterator[Batch]:
+        for canvases, recipe, labels in self._loader:
+            yield self._make_views(canvases, recipe), labels
+
+
+class ByEpoch(Dataset[Item]):
+    """One dataset an epoch: batches whose keys say which."""
+
+    def __init__(self, datasets: Sequence[Any]) -> None:
+        self._datasets = datasets
+
+    def __getitems__(self, keys: list[Key]) -> Item:
+        """Return one batch by its sampler's keys."""
+        epoch = keys[0][2]
+        batch: Item = self._datasets[epoch].__getitems__(keys)
+        return batch
+
+
+def growing_sides(first: int, last: int, epochs: int) -> list[int]:
+    """Return the side of the images in each of `epochs` epochs, pixels: Tan and Le 2021 (arXiv 2104.00298), section 4.
+
+    From `first` (0: `last` at once) evenly to `last`, which the last third of the epochs have; always a multiple of 16
+    below `last`, and no less than `first`.
+    """
+    growing = round(2 / 3 * (epochs - 1))  # epochs before the last side is reached
+    parts = [min(1.0, epoch / growing) if growing and first else 1.0 for epoch in range(epochs)]
+    return [last - int((last - first) * (1 - part)) // 16 * 16 for part in parts]
+
+
 class FixedViews(Dataset[Tensor]):
     """Named views of rows, always the same: for prediction, monitoring and the features of a frozen encoder."""
 
@@ -78,7 +152,7 @@ class FixedViews(Dataset[Tensor]):
         return self.__getitems__([row])
 
 
-def training_loader(dataset: TrainingViews, sampler: BatchSampler, workers: int) -> "DataLoader[Batch]":
+def training_loader(dataset: Dataset[Item], sampler: BatchSampler, workers: int) -> "DataLoader[Item]":
     """Return a loader of the sampler's batches; its worker processes live as long as it does."""
     return DataLoader(dataset, batch_sampler=sampler, **loader_options(workers))
 
@@ -90,7 +164,7 @@ def fixed_loader(dataset: Dataset[Tensor], batch_size: int, workers: int) -> "Da
 
 def worker_count(setting: int) -> int:
     """Return the number of worker processes that `machine.workers` asks for."""
-    return max(1, (os.cpu_count() or 2) - 1) if setting < 0 else setting
+    return available_cores() if setting < 0 else setting
 
 
 def loader_options(workers: int) -> dict[str, Any]:

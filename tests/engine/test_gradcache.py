@@ -12,8 +12,7 @@ from supcon.engine.gradcache import Context, backward, chunk_count
 from supcon.engine.loop import Objective, Step
 from supcon.engine.objectives import Classification, ContrastivePretraining
 from supcon.losses import contrastive_loss
-
-DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+from tests.devices import DEVICES
 
 
 def encoder(dtype: torch.dtype) -> nn.Module:

@@ -85,7 +85,7 @@ def test_the_contrastive_term_is_added_with_its_weight_and_trains_the_projection
     loss, metrics = _objective(contrastive_weight=0.5, contrastive_weight_end=0.5).backward(
         model, views, labels, Step(0.3, 0, nullcontext)
     )
-    assert loss.item() == pytest.approx(metrics["cross_entropy"] + 0.5 * metrics["contrastive"], rel=1e-5)
+    assert loss.item() == pytest.approx(float(metrics["cross_entropy"] + 0.5 * metrics["contrastive"]), rel=1e-5)
     assert model["projection"].weight.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
 
 

@@ -8,10 +8,11 @@ from supcon.metrics import f1
 from supcon.metrics.f1 import bootstrap_macro_f1, macro_f1, paired_bootstrap
 
 
+@pytest.mark.parametrize("rows", [20, 200])  # fewer and more than cells of the confusion matrix
 @pytest.mark.parametrize("seed", range(5))
-def test_macro_f1_is_scikit_learns_with_the_class_list_fixed(seed: int) -> None:
+def test_macro_f1_is_scikit_learns_with_the_class_list_fixed(seed: int, rows: int) -> None:
     draw = np.random.default_rng(seed)
-    true, predicted = draw.integers(0, 6, 200), draw.integers(0, 5, 200)
+    true, predicted = draw.integers(0, 6, rows), draw.integers(0, 5, rows)
     expected = f1_score(true, predicted, labels=range(8), average="macro", zero_division=0)
     assert macro_f1(true, predicted, 8) == pytest.approx(expected)
 

@@ -1,4 +1,4 @@
-"""Encoders: the guard around timm, normalisation, weights, the depthwise backward pass."""
+"""Encoders: the guard around timm, normalisation, weights."""
 
 import subprocess
 import sys
@@ -11,7 +11,6 @@ from torch import nn
 
 from supcon.config.settings import ModelSettings
 from supcon.errors import UserError
-from supcon.model.depthwise import speed_up_depthwise
 from supcon.model.encoder import Encoder, load_weights, save_weights
 from supcon.model.zoo import timm
 from tests.conftest import REPOSITORY
@@ -79,33 +78,3 @@ def test_saved_parts_come_back_and_damage_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match=r"encoder\.safetensors could not be loaded"):
         load_weights(path, encoder=second)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("name", ["conv", "same"])
-def test_the_depthwise_backward_pass_is_that_of_float32(stride: int, name: str) -> None:
-    torch.manual_seed(0)
-    if name == "conv":
-        conv: nn.Module = nn.Conv2d(16, 16, 5, stride, 2, groups=16, bias=False)
-    else:
-        conv = timm.layers.create_conv2d(16, 16, 5, stride=stride, padding="same", depthwise=True)
-    x = torch.randn(4, 16, 12, 12).bfloat16().float().requires_grad_()
-    conv(x).square().sum().backward()
-    expected = [x.grad.clone(), conv.weight.grad.clone()]  # type: ignore[union-attr, operator]
-    x.grad = conv.weight.grad = None
-    speed_up_depthwise(conv)
-    with torch.autocast("cpu", torch.bfloat16):
-        y = conv(x)
-    assert y.dtype == torch.bfloat16
-    y.float().square().sum().backward()
-    for found, wanted in zip([x.grad, conv.weight.grad], expected, strict=True):
-        assert isinstance(found, torch.Tensor)
-        assert (found - wanted).norm() / wanted.norm() < 0.01
-
-
-def test_without_autocast_depthwise_layers_are_untouched() -> None:
-    conv = nn.Conv2d(8, 8, 3, 1, 1, groups=8, bias=False)
-    x = torch.randn(2, 8, 6, 6)
-    before = conv(x)
-    speed_up_depthwise(conv)
-    torch.testing.assert_close(conv(x), before)

@@ -36,3 +36,13 @@ def release(path: Path) -> None:
     descriptor = _held.pop(path, None)
     if descriptor is not None:
         os.close(descriptor)  # the file stays: unlinking it would let two others each hold one of that name
+
+
+def wait(path: Path) -> None:
+    """Take the lock at `path`, once its holder gives it up. Raises `UserError` where it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _held[path] = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        fcntl.flock(_held[path], fcntl.LOCK_EX)
+    except OSError as error:
+        raise UserError(f"{path} could not be written: {error.strerror or error}") from error

@@ -206,6 +206,8 @@ def write_resolved(call: Call) -> None:
         "config_settings": call.config_settings,
         "settings": dataclasses.asdict(call.settings),
     }
+    if call.measured:
+        content["measured"] = dict(call.measured)
     write_text(call.run_folder / "resolved.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 

@@ -31,6 +31,7 @@ from supcon.images.decode import decode
 from supcon.images.geometry import cached_side, shrink
 from supcon.model.classifier import classifier_head
 from supcon.model.encoder import Encoder, load_weights
+from supcon.model.folding import folded
 from supcon.model.prototypes import Classifiers, ClassMeans
 from supcon.views import views_of
 
@@ -125,7 +126,7 @@ def _load_model(bundle: Bundle, name: str) -> nn.Module:
         nothing = torch.zeros(0, encoder.width), torch.zeros(0, dtype=torch.long), torch.ones(len(bundle.classes))
         classifiers[PROTOTYPES] = ClassMeans(*nothing, settings.predict.prototype_temperature)
         load_weights(folder / CLASS_MEANS, class_means=classifiers[PROTOTYPES])
-    return Classifiers(encoder, classifiers)
+    return Classifiers(folded(encoder, settings.data.image_size), classifiers)
 
 
 def _logits(bundle: Bundle, number: int, outputs: Tensor, readable: npt.NDArray[np.bool_]) -> Matrix:

@@ -18,6 +18,7 @@ from supcon.engine.fold import FoldData
 from supcon.errors import UserError
 from supcon.experiment import Experiment
 from supcon.model.encoder import Encoder, load_weights, save_weights
+from supcon.model.folding import folded
 
 ENTRY = "bundle/infer.py"  # what the notebook imports; with all that it imports, that is the bundle's code
 
@@ -96,7 +97,8 @@ def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
         channels_last = settings.train.channels_last
         encoder = Encoder(settings.model, settings.data.image_size, load_weights=False, channels_last=channels_last)
         load_weights(here / CLASSIFIER, encoder=encoder)
-        save_weights(there / CLASS_MEANS, class_means=data.class_means(data.training_features(encoder.to(device))))
+        encoder = folded(encoder.to(device), settings.data.image_size)
+        save_weights(there / CLASS_MEANS, class_means=data.class_means(data.training_features(encoder)))
     return data
 
 

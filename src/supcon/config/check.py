@@ -68,6 +68,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "predict.prototype_temperature": (1e-3, 100),
     "predict.embeddings": (0, 10_000_000),
     "data.fold_seed": (0, 2**32 - 100),
+    "train.first_size": (0, 4096),
     "train.seed": (0, 2**32 - 1),
     "tune.seed": (0, 2**32 - 1),
     "tune.trials": (1, 1_000_000),
@@ -96,6 +97,11 @@ def check(settings: Settings) -> None:
     finetune, pretrain = settings.finetune, settings.pretrain
     if settings.pseudo.run:
         check_run_name("--pseudo.run", settings.pseudo.run)
+    if not (settings.train.first_size == 0 or 8 <= settings.train.first_size <= settings.data.image_size):
+        raise UserError(
+            f"--train.first_size {settings.train.first_size}: images grow to --data.image_size"
+            f" {settings.data.image_size}: use 8 to that, or 0 for the one size throughout"
+        )
     if settings.model.weights and not settings.model.pretrained:
         raise UserError(
             "--model.weights is not read with --model.pretrained false: set it to true, or leave weights out"

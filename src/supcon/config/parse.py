@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -41,6 +41,7 @@ class Call:
     settings: Settings
     config: str  # the config's stem
     config_settings: Flat  # what the config file says, by dotted key
+    measured: Flat = field(default_factory=dict)  # what was measured to choose a setting, by its key
     file: Path | None = None  # for the commands that work on one
     switches: frozenset[str] = frozenset()  # those of the command's own that were given
 
@@ -88,7 +89,7 @@ def parse(
 
     config_settings = _flatten(_load_yaml(config))
     _apply(parser, config_settings, config)
-    resolved = root / "runs" / run / "resolved.yaml"
+    resolved, content = root / "runs" / run / "resolved.yaml", Flat()
     if resolved.exists():
         content = _load_resolved(resolved)
         if not where.config:  # the run knows its own config
@@ -103,6 +104,9 @@ def parse(
     if settings.model.weights:  # a later stage may start from another folder
         weights = str(absolute("--model.weights", settings.model.weights))
         settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
+    if settings.train.precision == "auto" and content:  # chosen already, when the run began
+        chosen = {key: content["settings"]["train"][key] for key in ("precision", "channels_last")}
+        settings = dataclasses.replace(settings, train=dataclasses.replace(settings.train, **chosen))
     if blends and where.runs:
         names = _blended_runs(where, root)
         settings = dataclasses.replace(settings, tune=dataclasses.replace(settings.tune, runs=names))
@@ -112,7 +116,8 @@ def parse(
     if file_help and not namespace.file:
         raise UserError(f"name {file_help} (--help lists every setting)")
     file = absolute("the file", namespace.file) if file_help else None
-    return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, file, given)
+    measured = content.get("measured", {})
+    return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, measured, file, given)
 
 
 def _blended_runs(where: argparse.Namespace, root: Path) -> list[str]:

@@ -62,6 +62,9 @@ class AugmentSettings:
     """Probability of a Gaussian blur."""
     erase: float = 0.0
     """Probability that a rectangle is erased."""
+    on_device: bool = False
+    """Make the random views in batches on the training device, not one by one in loader processes: for a GPU that waits
+    for these. The ranges are the same, the views are others."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class MachineSettings:
     device: str = "auto"
     """torch device; auto: the GPU when there is one."""
     workers: int = -1
-    """Loader processes; -1: one less than the cores, 0: none."""
+    """Loader processes; -1: as many as the cores, 0: none."""
     threads: int = 0
     """Training threads; 0: all cores. Never depends on `workers`."""
 

@@ -10,10 +10,16 @@ class TrainSettings:
 
     seed: int = 0
     """Seed of all that training draws (splits and searches have their own)."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the encoder; losses are always float32."""
+    first_size: int = 0
+    """Side of the images in a stage's first epoch, pixels: it grows in steps of 16 and is data.image_size for the last
+    third of the epochs; 0: data.image_size throughout. For encoders that take images of any size."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the encoder; losses are always float32. auto: a few timed steps choose it, and channels_last with
+    it, when the run begins."""
     channels_last: bool = True
     """Memory format of the encoder: true is faster for most convolutional networks."""
+    compile: bool = False
+    """Let torch.compile make the encoder's training passes: for GPUs. On a CPU it takes minutes and gains little."""
 
 
 @dataclass(frozen=True)

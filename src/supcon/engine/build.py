@@ -1,21 +1,24 @@
 """What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
+from supcon.config.settings import Settings
 from supcon.data import Batch
 from supcon.engine.fold import FoldData
 from supcon.engine.loop import Objective
 from supcon.engine.memory import Memory
 from supcon.engine.objectives import Classification, ContrastivePretraining
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups
+from supcon.errors import UserError
 from supcon.experiment import Experiment
 from supcon.model.classifier import classifier_head
 from supcon.model.encoder import Encoder, load_weights
+from supcon.model.folding import folded
 from supcon.model.heads import contrast_parts
 from supcon.randomness import seed_everything
 from supcon.sampler import BatchSampler
@@ -28,7 +31,7 @@ class Training:
     encoder: Encoder  # within the model, or beside it where only a head is trained on its features
     model: nn.ModuleDict
     objective: Objective
-    loader: DataLoader[Batch]
+    loader: Iterable[Batch]
     sampler: BatchSampler
     optimizer: torch.optim.Optimizer
 
@@ -42,9 +45,11 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
     loader = data.contrastive_loader(sampler)
 
     seed_everything(shared.seed, "pretrain", fold)
-    encoder = Encoder(settings.model, settings.data.image_size, load_weights=True, channels_last=shared.channels_last)
+    encoder = _encoder(settings, load_weights=True)
     contrast = contrast_parts(encoder.width, len(experiment.classes), options)
     model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
+    if shared.compile:
+        encoder.compile_training()
     optimizer = adamw(
         encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
         + head_groups(contrast.values(), options.lr, options.weight_decay)
@@ -62,9 +67,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     data = FoldData(experiment, fold, device)
 
     seed_everything(shared.seed, "finetune", fold)
-    encoder = Encoder(
-        settings.model, settings.data.image_size, load_weights=pretrained is None, channels_last=shared.channels_last
-    )
+    encoder = _encoder(settings, load_weights=pretrained is None)
     # built only where it is trained: elsewhere it would shift the classifier's random start, which no fingerprint tells
     classes = len(experiment.classes)
     contrast = contrast_parts(encoder.width, classes, settings.pretrain) if options.contrasts else {}
@@ -76,11 +79,13 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     sampler = data.classifier_sampler()
     heads = [classifier, *contrast.values()]
     if options.mode == "full":
+        if shared.compile:
+            encoder.compile_training()
         loader = data.classifier_loader(sampler)
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
         model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})
     else:
-        loader = data.feature_loader(sampler, encoder)
+        loader = data.feature_loader(sampler, folded(encoder, settings.data.image_size))
         groups = []
         model = nn.ModuleDict({"encoder": nn.Identity(), "classifier": classifier})
     optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
@@ -89,3 +94,19 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         held_out = data.held_out_score if options.mode == "full" else data.held_out_feature_score(encoder)
     objective = Classification(options, settings.pretrain, data.sampling_prior.to(device), held_out)
     return Training(encoder, model.to(device), objective, loader, sampler, optimizer)
+
+
+def _encoder(settings: Settings, *, load_weights: bool) -> Encoder:
+    """Return the encoder of either stage. Raises `UserError` where it cannot take the size that images begin with."""
+    side, first, channels_last = settings.data.image_size, settings.train.first_size, settings.train.channels_last
+    encoder = Encoder(settings.model, side, load_weights=load_weights, channels_last=channels_last)
+    if first:
+        try:
+            encoder.measure_width(first)
+        except Exception as error:  # an assertion of timm, a shape that does not fit
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"--train.first_size {first}: {settings.model.encoder} does not take images of that size ({reason}):"
+                " use 0, or another encoder"
+            ) from None
+    return encoder

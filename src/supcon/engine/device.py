@@ -1,7 +1,6 @@
 """The machine: device, threads, precision."""
 
 import ctypes
-import os
 import sys
 from contextlib import AbstractContextManager
 
@@ -9,13 +8,17 @@ import torch
 
 from supcon.config.settings import MachineSettings
 from supcon.errors import UserError
+from supcon.processes import available_cores
 
 
 def set_up_device(machine: MachineSettings) -> torch.device:
     """Return the device to use, with threads and kernels set for results that repeat."""
     _keep_freed_memory()
-    torch.set_num_threads(machine.threads or os.cpu_count() or 1)
-    torch.backends.cudnn.allow_tf32 = True  # convolutions only: the losses' similarities need all of float32
+    torch.set_num_threads(machine.threads or available_cores())
+    # TF32 for the encoder's convolutions and products; losses and class means switch it off (exact). By these
+    # names: torch.compile fails where the newer fp32_precision is set (PyTorch #166387), and old versions lack it
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True  # batches are of one size: the fastest kernels are looked for once
     if machine.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -27,7 +30,9 @@ def set_up_device(machine: MachineSettings) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the autocast context of `precision`."""
+    """Return the autocast context of `precision`. Raises `ValueError` for `auto`, which `settle_precision` resolves."""
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"precision is {precision}, needed is float32 or bfloat16")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 

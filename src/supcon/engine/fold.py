@@ -8,8 +8,9 @@ prior, under which the stored logits are log-odds, is without them: the shares t
 the true labels, and not by how many rows of a class a model was sure of.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +18,20 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.augment import RandomView
+from supcon.augment.batch import BatchViews, canvas_side
+from supcon.augment.ranges import ranges_of
+from supcon.augment.single import RandomView
 from supcon.config import fold_name
 from supcon.data import (
     Batch,
+    ByEpoch,
+    CanvasBatch,
+    Canvases,
     FixedViews,
     TrainingViews,
+    ViewsOnDevice,
     fixed_loader,
+    growing_sides,
     loader_options,
     training_loader,
     worker_count,
@@ -147,30 +155,34 @@ class FoldData:
             return self.pk_sampler("finetune")
         return NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune"))
 
-    def contrastive_loader(self, sampler: BatchSampler) -> DataLoader[Batch]:
+    def contrastive_loader(self, sampler: BatchSampler) -> Iterable[Batch]:
         """Return random views of the training rows, then of the unlabelled ones, as classes numbered above the others.
 
         Only a `contrastive_sampler` with `pretrain.use_test` draws the unlabelled rows.
         """
-        options = self._settings.pretrain
         rows = np.concatenate([self.train_rows, self._unlabelled_rows])
         labels = np.concatenate([self.train_labels, self._classes + np.arange(len(self._unlabelled_rows))])
-        return self._random_views(rows, labels, sampler, options.views, options.strength, "pretrain")
+        return self._random_views(rows, labels, sampler, "pretrain")
 
-    def classifier_loader(self, sampler: BatchSampler) -> DataLoader[Batch]:
+    def classifier_loader(self, sampler: BatchSampler) -> Iterable[Batch]:
         """Return random views of the training rows."""
-        options = self._settings.finetune
-        return self._random_views(
-            self.train_rows, self.train_labels, sampler, options.views, options.strength, "finetune"
-        )
+        return self._random_views(self.train_rows, self.train_labels, sampler, "finetune")
 
     def _random_views(
-        self, positions: Rows, labels: Rows, sampler: BatchSampler, views: int, strength: float, stage: str
-    ) -> DataLoader[Batch]:
-        data = self._settings.data
-        transform = RandomView(self._settings.augment, data.image_size, data.fit, strength)
-        dataset = TrainingViews(self._images, positions, labels, transform, views, self._seed(f"{stage} views"))
-        return training_loader(dataset, sampler, self._workers)
+        self, positions: Rows, labels: Rows, sampler: BatchSampler, stage: Literal["pretrain", "finetune"]
+    ) -> Iterable[Batch]:
+        augment, fit, options = self._settings.augment, self._settings.data.fit, getattr(self._settings, stage)
+        rows, seed = (self._images, positions, labels), self._seed(f"{stage} views")
+        sides = growing_sides(self._settings.train.first_size, self._settings.data.image_size, options.epochs)
+        if not augment.on_device:
+            transforms = {side: RandomView(augment, side, fit, options.strength) for side in sides}
+            views = [TrainingViews(*rows, transforms[side], options.views, seed) for side in sides]
+            return training_loader(ByEpoch[Batch](views), sampler, self._workers)
+        ranges = ranges_of(augment, options.strength)
+        canvases = [Canvases(*rows, ranges, side, fit, options.views, seed) for side in sides]
+        loader = training_loader(ByEpoch[CanvasBatch](canvases), sampler, self._workers)
+        makers = {canvas_side(side, ranges): BatchViews(ranges, side, self._device) for side in sides}
+        return ViewsOnDevice(loader, lambda images, recipe: makers[images.shape[1]](images, recipe))
 
     def feature_loader(self, sampler: BatchSampler, encoder: nn.Module) -> DataLoader[Batch]:
         """Return a frozen encoder's features of the training rows, computed once, as batches [B, 1, width]."""

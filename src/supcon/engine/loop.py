@@ -1,6 +1,7 @@
 """The training loop: warm-up and cosine, EMA, clipping, checkpoints every epoch, and a stop on a non-finite loss."""
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,22 +9,21 @@ from typing import IO, Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from supcon.artifacts.files import write_atomic
 from supcon.artifacts.stage import StageRun
 from supcon.config.training import FinetuneSettings, PretrainSettings, TrainSettings
+from supcon.data import Batch
 from supcon.engine.device import autocast
 from supcon.engine.gradcache import Context
 from supcon.engine.health import Health
 from supcon.engine.log import EpochLog, Row, bar
+from supcon.engine.meter import Meter, Metrics, StepMetrics
 from supcon.engine.optimizer import set_lr
 from supcon.errors import UserError
 from supcon.model.zoo import timm
 from supcon.randomness import address, seed_everything
 from supcon.sampler import BatchSampler
-
-Metrics = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,11 @@ class Step:
 class Objective(Protocol):
     """What a stage minimises."""
 
-    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Metrics]:
+    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         """Add a batch's gradient to the parameters; return its loss, detached, and what to log.
 
-        `views` are uint8 [B, V, side, side, 3], `labels` [B].
+        `views` are uint8 [B, V, side, side, 3], `labels` [B]. Labels stay on the CPU, from where they steer the losses:
+        whatever asks the device for a value makes it wait.
         """
         ...
 
@@ -80,7 +81,7 @@ class Plan:
 def train(
     model: nn.ModuleDict,
     objective: Objective,
-    loader: DataLoader[Any],
+    loader: Iterable[Batch],
     sampler: BatchSampler,
     optimizer: torch.optim.Optimizer,
     plan: Plan,
@@ -103,7 +104,7 @@ def train(
         seed_everything(plan.shared.seed, label, epoch)
         sampler.set_epoch(epoch)
         model.train()
-        totals: Metrics = {}
+        meter = Meter(plan.stage.name, label, epoch, plan.device, health)
         passes = 0.0
         for number, (views, labels) in enumerate(bar(loader, f"{label} epoch {epoch + 1}", len(sampler))):
             step = epoch * len(sampler) + number
@@ -112,24 +113,16 @@ def train(
             loss, metrics = objective.backward(
                 model,
                 views.to(plan.device, non_blocking=True),
-                labels.to(plan.device, non_blocking=True),
+                labels,
                 Step(step / steps, address(plan.shared.seed, label, epoch, number), precision),
             )
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip or float("inf"))
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
-                raise UserError(
-                    f"{label}: the loss is {loss.item()} with gradient norm {norm.item()} at epoch {epoch + 1}, step"
-                    f" {number + 1}: lower --{plan.stage.name}.lr, or try --train.precision float32"
-                )
+            meter.add(loss, norm, metrics)
             optimizer.step()
             if ema is not None:
                 ema.update(model, step=step)
             passes += objective.passes(views.shape[0] * views.shape[1])
-            metrics = {"loss": loss.item(), **metrics}
-            health.batch(metrics)
-            for name, value in metrics.items():
-                totals[name] = totals.get(name, 0.0) + value / len(sampler)
-        totals |= objective.end_of_epoch(averaged(model, ema))
+        totals = meter.means() | objective.end_of_epoch(averaged(model, ema))
         log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
         health.epoch(epoch)
         if epoch + 1 < options.epochs:

@@ -35,7 +35,7 @@ class Memory:
 
     @property
     def labels(self) -> Tensor | None:
-        """Labels of the keys, [M]; None while the queue is empty."""
+        """Labels of the keys, [M], on the CPU; None while the queue is empty."""
         return self._labels
 
     @torch.no_grad()
@@ -58,9 +58,8 @@ class Memory:
         """Go on from a checkpoint."""
         self._network.module.load_state_dict(state["network"])
         device = next(self._network.module.parameters()).device
-        self._keys, self._labels = (
-            None if part is None else part.to(device) for part in (state["keys"], state["labels"])
-        )
+        self._keys = None if state["keys"] is None else state["keys"].to(device)
+        self._labels = state["labels"]
 
 
 def _network(model: nn.ModuleDict) -> nn.Sequential:

@@ -14,7 +14,10 @@ Value = TypeVar("Value", Tensor, float)
 
 @dataclass(frozen=True)
 class Mixed:
-    """Images [N, side, side, 3], each one's own label [N] with `weight`, its partner's [N] with 1 - `weight`."""
+    """Images [N, side, side, 3], each one's own label [N] with `weight`, its partner's [N] with 1 - `weight`.
+
+    Labels are on the CPU.
+    """
 
     images: Tensor
     labels: Tensor
@@ -43,6 +46,6 @@ class Mixer:
             return Mixed(images, labels, labels, 1.0)
         images, labels = images[: 2 * pairs], labels[: 2 * pairs]
         # timm returns mixed targets, not the weight: of two classes, one a half, the first image's target tells it
-        halves = torch.arange(2, device=images.device).repeat_interleave(pairs)
+        halves = torch.arange(2).repeat_interleave(pairs)
         mixed, targets = self._mixup(images.permute(0, 3, 1, 2).float(), halves)
         return Mixed(mixed.permute(0, 2, 3, 1), labels, labels.flip(0), targets[0, 0].item())

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.engine import gradcache
-from supcon.engine.loop import Metrics, Step
+from supcon.engine.loop import Step
 from supcon.engine.memory import Memory
+from supcon.engine.meter import Metrics, StepMetrics
 from supcon.engine.mixing import Mixed, Mixer
 from supcon.losses import contrastive_bounds, contrastive_loss
 from supcon.losses.batch import count_positives
@@ -36,16 +37,17 @@ class ContrastivePretraining:
         self._mixer = Mixer(settings.mixup, settings.cutmix)
         self._bank: list[tuple[Tensor, Tensor]] = []  # the epoch's features: a free bank for the neighbours
 
-    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Metrics]:
+    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         """Add the gradient of the loss over all views of the batch."""
         chunks = self._chunks(views.shape[0] * views.shape[1])
         images, labels = _flat_images(views, labels, chunks, step.seed)
         mixed = self._mixer(images, labels)
-        metrics: Metrics = {}
+        metrics: StepMetrics = {}
 
         def loss_of(features: Tensor) -> Tensor:
             known = mixed.labels < self._classes
-            self._bank.append((features[known].detach(), mixed.labels[known]))
+            rows = known.nonzero()[:, 0].to(features.device, non_blocking=True)
+            self._bank.append((features.detach()[rows], mixed.labels[known]))
             loss, found = _contrast(self._settings, model, features, mixed, known, self._memory)
             metrics.update(found)
             return loss
@@ -67,7 +69,7 @@ class ContrastivePretraining:
             return {}
         queries, labels = self._held_out(model["encoder"])
         queries = queries.to(bank.device)
-        score = knn_macro_f1(bank, bank_labels, queries, labels, self._classes)
+        score = knn_macro_f1(bank, bank_labels.to(bank.device), queries, labels, self._classes)
         return {"knn_macro_f1": score, **_geometry(model["projection"], queries, labels.to(bank.device))}
 
     def state_dict(self) -> dict[str, Any]:
@@ -98,22 +100,26 @@ class Classification:
         self._adjustment = settings.logit_adjustment * prior.log()
         self._mixer = Mixer(settings.mixup, settings.cutmix)
 
-    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, Metrics]:
+    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         """Add the gradient of cross-entropy plus the weighted contrastive loss over all views of the batch."""
         chunks = self._chunks(views.shape[0] * views.shape[1])
         mixed = self._mixer(*_flat_images(views, labels, chunks, step.seed))
         weight = contrastive_weight(self._settings, step.progress)
-        metrics: Metrics = {}
+        metrics: StepMetrics = {}
 
         def loss_of(features: Tensor) -> Tensor:
             logits = model["classifier"](features).float() + self._adjustment
             smoothing = self._settings.label_smoothing
-            loss = mixed.weigh(lambda labels: F.cross_entropy(logits, labels, label_smoothing=smoothing))
+            loss = mixed.weigh(
+                lambda labels: F.cross_entropy(
+                    logits, labels.to(logits.device, non_blocking=True), label_smoothing=smoothing
+                )
+            )
             if weight == 0:
                 return loss
             known = torch.ones_like(mixed.labels, dtype=torch.bool)
             contrast, found = _contrast(self._contrast, model, features, mixed, known)
-            metrics.update(cross_entropy=loss.item(), contrastive=contrast.item(), **found)
+            metrics.update(cross_entropy=loss.detach(), contrastive=contrast.detach(), **found)
             return loss + weight * contrast
 
         return gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast), metrics
@@ -165,8 +171,8 @@ def _flat_images(views: Tensor, labels: Tensor, chunks: int, seed: int) -> tuple
     images, labels = views.flatten(0, 1), labels.repeat_interleave(views.shape[1])
     if chunks == 1:
         return images, labels
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
-    return images[order], labels[order]
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    return images[order.to(images.device, non_blocking=True)], labels[order]
 
 
 def _contrast(
@@ -188,7 +194,7 @@ def _contrast(
     further: Tensor | None
     if "prototypes" in model:
         loss = mixed.weigh(lambda labels: model["prototypes"](embeddings, labels))
-        further = torch.arange(len(model["prototypes"].prototypes), device=features.device)  # type: ignore[arg-type]
+        further = torch.arange(len(model["prototypes"].prototypes))  # type: ignore[arg-type]
     else:
         keys, further = (None, None) if memory is None else (memory.keys, memory.labels)
         loss = mixed.weigh(

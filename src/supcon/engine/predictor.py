@@ -18,6 +18,7 @@ from supcon.engine.fold import FoldData
 from supcon.experiment import Experiment, Rows
 from supcon.model.classifier import classifier_head
 from supcon.model.encoder import Encoder, load_weights
+from supcon.model.folding import folded
 from supcon.model.prototypes import Classifiers
 from supcon.predictions import TRAINING, Embeddings, Predicted
 from supcon.views import prediction_views
@@ -41,7 +42,8 @@ class Predictor:
         self._projection = trained_projection(settings, folder, encoder.width)
         self._sample = EmbeddingSample(settings)
         self._classifiers = nn.ModuleDict({HEAD: classifier})
-        self._take_training_rows(encoder.to(self._device))
+        encoder = folded(encoder.to(self._device), settings.data.image_size)
+        self._take_training_rows(encoder)
         self._model = Classifiers(encoder, self._classifiers).to(self._device)
         self.views = prediction_views(settings.augment, settings.predict.views)
         self.images = experiment.open_prediction_images()

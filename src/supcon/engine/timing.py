@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from supcon.data import FixedViews, fixed_loader, worker_count
+from supcon.data import FixedViews, fixed_loader, growing_sides, worker_count
 from supcon.engine.build import Training, classifier_training, contrastive_training
 from supcon.engine.device import autocast, set_up_device
 from supcon.engine.evaluate import evaluate
@@ -55,24 +55,28 @@ def time_stages(experiment: Experiment) -> Timing:
     device = set_up_device(settings.machine)
     pretrain = 0.0
     if settings.pretrain.epochs:
-        pretrain = _epoch(contrastive_training(experiment, 0, device), experiment, device)
+        pretrain = _epoch(contrastive_training(experiment, 0, device), experiment, device, settings.pretrain.epochs)
     started = time.perf_counter()
     training = classifier_training(experiment, 0, device, None)
     start = time.perf_counter() - started if settings.finetune.mode != "full" else 0.0
-    finetune = _epoch(training, experiment, device)
+    finetune = _epoch(training, experiment, device, settings.finetune.epochs)
     return Timing(pretrain, finetune, start, _prediction(training.encoder, experiment, device))
 
 
-def _epoch(training: Training, experiment: Experiment, device: torch.device) -> float:
-    """Return the seconds of an epoch: its batches, and what is measured after them."""
+def _epoch(training: Training, experiment: Experiment, device: torch.device, epochs: int) -> float:
+    """Return the mean seconds of an epoch: its batches, and what is measured after them.
+
+    Where images grow, the last epoch is timed, and the others are taken to last in proportion to their pixels.
+    """
     training.model.train()
-    shared = experiment.call.settings.train
+    shared, side = experiment.call.settings.train, experiment.call.settings.data.image_size
+    share = sum(smaller**2 for smaller in growing_sides(shared.first_size, side, epochs)) / (epochs * side**2)
     step = Step(0.5, 0, lambda: autocast(device, shared.precision))
-    training.sampler.set_epoch(0)
+    training.sampler.set_epoch(epochs - 1)
     batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
     for number, (views, labels) in enumerate(training.loader):
         training.optimizer.zero_grad(set_to_none=True)
-        loss, _ = training.objective.backward(training.model, views.to(device), labels.to(device), step)
+        loss, _ = training.objective.backward(training.model, views.to(device), labels, step)
         nn.utils.clip_grad_norm_(training.model.parameters(), 1.0)
         training.optimizer.step()
         loss.item()  # waits for the device
@@ -85,7 +89,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device) -> 
     timed = min(batches, WARM + TIMED) - (WARM if batches > WARM else 0)
     started = time.perf_counter()
     training.objective.end_of_epoch(training.model)
-    return seconds / timed * batches + time.perf_counter() - started
+    return seconds / timed * batches * share + time.perf_counter() - started
 
 
 def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device) -> float:

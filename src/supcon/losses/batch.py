@@ -11,18 +11,24 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class SortedBatch:
-    """Unit embeddings and their classes, both ascending by class, and further columns that are never anchors."""
+    """Unit embeddings and their classes, both ascending by class, and further columns that are never anchors.
+
+    All that follows from labels alone is made on the CPU, from where the walk over tiles is steered: asking a GPU for
+    it would wait for all that is under way there.
+    """
 
     z: Tensor  # [N, D]
     classes: Tensor  # [N], 0 .. C-1
     extra: Tensor  # [M, D]: memory or prototypes
     extra_classes: Tensor  # [M]
+    numbers: Tensor  # [N]: `classes` on the CPU
+    extra_numbers: Tensor  # [M]
     class_count: int
 
     @cached_property
     def positives(self) -> Tensor:
         """|P(i)|, [N]."""
-        return (self._sizes + self._extra_sizes)[self.classes] - 1
+        return self._to_device((self._sizes + self._extra_sizes)[self.numbers] - 1)
 
     @cached_property
     def negatives(self) -> Tensor:
@@ -31,7 +37,7 @@ class SortedBatch:
 
     def class_sizes(self) -> Tensor:
         """Return the items and further columns of each class, [C]."""
-        return self._sizes + self._extra_sizes
+        return self._to_device(self._sizes + self._extra_sizes)
 
     def same_class(self, rows: slice) -> tuple[slice, slice]:
         """Return the items, and the further columns, among which all positives of `rows` are."""
@@ -48,15 +54,15 @@ class SortedBatch:
 
     @cached_property
     def _sizes(self) -> Tensor:
-        return torch.bincount(self.classes, minlength=self.class_count)
+        return torch.bincount(self.numbers, minlength=self.class_count)
 
     @cached_property
     def _extra_sizes(self) -> Tensor:
-        return torch.bincount(self.extra_classes, minlength=self.class_count)
+        return torch.bincount(self.extra_numbers, minlength=self.class_count)
 
     @cached_property
-    def _class_list(self) -> list[int]:  # the walk over tiles is steered from the CPU
-        return self.classes.tolist()
+    def _class_list(self) -> list[int]:
+        return self.numbers.tolist()
 
     @cached_property
     def _starts(self) -> list[int]:
@@ -66,17 +72,26 @@ class SortedBatch:
     def _extra_starts(self) -> list[int]:
         return [0, *self._extra_sizes.cumsum(0).tolist()]
 
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.to(self.z.device, non_blocking=True)
+
 
 def sort_batch(embeddings: Tensor, labels: Tensor, extra: Tensor, extra_labels: Tensor) -> SortedBatch:
     """Return the batch at unit length, in float32 at least, with classes numbered from 0."""
     wide = embeddings.dtype if embeddings.dtype == torch.float64 else torch.float32
-    names, numbers = torch.unique(torch.cat([labels, extra_labels]), return_inverse=True)
+    names, numbers = torch.unique(torch.cat([labels.cpu(), extra_labels.cpu()]), return_inverse=True)
     classes, order = numbers[: len(labels)].sort(stable=True)
     extra_classes, extra_order = numbers[len(labels) :].sort(stable=True)
+
+    def on_device(tensor: Tensor) -> Tensor:
+        return tensor.to(embeddings.device, non_blocking=True)
+
     return SortedBatch(
-        F.normalize(embeddings.to(wide), dim=1)[order],
+        F.normalize(embeddings.to(wide), dim=1)[on_device(order)],
+        on_device(classes),
+        F.normalize(extra.to(wide), dim=1)[on_device(extra_order)],
+        on_device(extra_classes),
         classes,
-        F.normalize(extra.to(wide), dim=1)[extra_order],
         extra_classes,
         len(names),
     )

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from supcon.exact import exact_float32
 from supcon.losses.batch import SortedBatch, sort_batch
 from supcon.losses.logsumexp import Weights, row_logsumexp
 from supcon.losses.positives import mean_positive_softplus, positive_logsumexp
@@ -30,8 +31,8 @@ def contrastive_loss(
 ) -> Tensor:
     """Return the mean loss of the anchors that have positives, a scalar.
 
-    `embeddings` [N, D] need not be normalised; `labels` [N] are integers from 0. `memory` [M, D] with `memory_labels`
-    [M] joins A(i) and P(i) as columns without gradient (He et al. 2020). With H = LSE_N:
+    `embeddings` [N, D] need not be normalised; `labels` [N] are integers from 0, best left on the CPU. `memory` [M, D]
+    with `memory_labels` [M] joins A(i) and P(i) as columns without gradient (He et al. 2020). With H = LSE_N:
 
     - `out`: -mean_p (s_ip - LSE_A) (Khosla et al. 2020, eq. 2)
     - `in`: -(LSE_P - log|P| - LSE_A) (eq. 3); never above `out` (Jensen)
@@ -58,7 +59,7 @@ def contrastive_loss(
         if memory.shape[1] != embeddings.shape[1]:
             raise ValueError(f"memory must be [M, {embeddings.shape[1]}] like the embeddings, got {list(memory.shape)}")
         extra, extra_labels = memory.detach(), memory_labels
-    with torch.autocast(embeddings.device.type, enabled=False):
+    with exact_float32(embeddings.device):
         batch = sort_batch(embeddings, labels, extra, extra_labels)
         loss = mean_over_valid(batch, anchor_losses(batch, form, temperature, epsilon, hardness))
         return loss * temperature if scale_by_temperature else loss

@@ -38,6 +38,7 @@ def gather(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         )
     if not (dist.is_available() and dist.is_initialized()):
         return embeddings, labels
+    labels = labels.to(embeddings.device)  # where the processes talk
     own = torch.tensor([len(labels)], device=labels.device)
     counts = torch.cat(_all_gather(own)).tolist()
     gathered: Tensor = _Gather.apply(embeddings, counts)

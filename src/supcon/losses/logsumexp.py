@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from supcon.exact import exact_float32
 from supcon.losses.batch import SortedBatch, slices
 
 TILES = {"cpu": (512, 2048), "cuda": (4096, 8192)}  # rows, columns: 4 MB of float32 on the CPU, 128 MB on a GPU
@@ -62,7 +63,7 @@ class _RowLogSumExp(torch.autograd.Function):
         walk, (logsumexp,) = ctx.walk, ctx.saved_tensors
         pull = torch.zeros_like(walk.z)
         extra_pull = torch.zeros_like(walk.extra) if ctx.needs_input_grad[1] else None
-        with torch.autocast(walk.z.device.type, enabled=False):
+        with exact_float32(walk.z.device):
             ctx.sums.prepare_backward(logsumexp, gradients[0])
             for tile in walk.tiles():
                 # d loss / d s of the tile: through its rows' sums and, for tiles of items, its columns' sums

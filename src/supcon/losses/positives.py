@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from supcon.exact import exact_float32
 from supcon.losses.batch import SortedBatch, slices
 
 STRIP_ROWS = 256
@@ -50,7 +51,7 @@ class _Strip(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, positive = ctx.saved_tensors
-        with torch.enable_grad(), torch.autocast(positive.device.type, enabled=False):
+        with torch.enable_grad(), exact_float32(positive.device):
             anchors, columns, values = (x.detach().requires_grad_() for x in inputs)
             result = ctx.kernel(anchors @ columns.T / ctx.temperature, positive, values)
             pulls = torch.autograd.grad(result, (anchors, columns, values), gradients[0])

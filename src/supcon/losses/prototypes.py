@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from supcon.exact import exact_float32
 from supcon.losses.batch import sort_batch
 from supcon.losses.contrastive import anchor_losses, check_items, check_options, mean_over_valid
 
@@ -29,7 +30,7 @@ class BalancedContrast(nn.Module):
                 f"the prototypes are {classes} classes x {dim}, got embeddings {list(embeddings.shape)} with labels up"
                 f" to {int(labels.max()) if len(labels) else 0}"
             )
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with exact_float32(embeddings.device):
             names = torch.arange(classes, device=labels.device)
             batch = sort_batch(embeddings, labels, self.prototypes, names)
             return mean_over_valid(batch, anchor_losses(batch, "balanced", self.temperature, 0.0, 0.0))

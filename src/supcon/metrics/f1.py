@@ -21,6 +21,9 @@ def macro_f1(true: Labels, predicted: Labels, classes: int) -> float:
 
 def count(true: Labels, predicted: Labels, classes: int) -> tuple[Counts, Counts, Counts]:
     """Return how many rows of each class are right, are in `true` and are in `predicted`, [classes] each."""
+    if classes**2 <= len(true):  # the confusion matrix, in one pass over the rows instead of four
+        cells = np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes).astype(float)
+        return cells.diagonal(), cells.sum(axis=1), cells.sum(axis=0)
     hits = np.bincount(true[true == predicted], minlength=classes)
     in_true, in_predicted = (np.bincount(labels, minlength=classes) for labels in (true, predicted))
     return hits.astype(float), in_true.astype(float), in_predicted.astype(float)

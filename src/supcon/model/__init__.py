@@ -1,1 +1,1 @@
-"""Timm's encoders (`zoo`, `encoder`, `depthwise`), and what sits on them (`classifier`, `heads`, `prototypes`)."""
+"""Timm's encoders (`zoo`, `encoder`, `convolutions`), and what sits on them (`classifier`, `heads`, `prototypes`)."""

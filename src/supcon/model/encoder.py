@@ -1,5 +1,6 @@
 """A timm encoder with its weights, its input normalisation, and its files."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from supcon.artifacts.files import write_atomic
 from supcon.config.settings import ModelSettings
 from supcon.errors import UserError
-from supcon.model.depthwise import speed_up_depthwise
+from supcon.model.convolutions import speed_up_convolutions
 from supcon.model.zoo import timm
 
 
@@ -26,24 +27,54 @@ class Encoder(nn.Module):
         self.backbone = _create(settings, side, load_weights and settings.pretrained)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.backbone.to(memory_format=self._format)  # type: ignore[call-overload]  # torch's stubs lack it
-        speed_up_depthwise(self.backbone)
+        speed_up_convolutions(self.backbone)
         data = timm.data.resolve_model_data_config(self.backbone)
         self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
-        self.width = self._measure_width(side)
+        self._training_pass: Callable[[Encoder, Tensor], Tensor] = _features
+        self.width = self.measure_width(side)
 
     def forward(self, views: Tensor) -> Tensor:
         """Return the pooled features."""
-        images = (views.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return cast(Tensor, self.backbone(images.contiguous(memory_format=self._format)))
+        return (self._training_pass if self.training else _features)(self, views)
 
-    def _measure_width(self, side: int) -> int:
+    def compile_training(self) -> None:
+        """Let torch.compile make the passes in training mode; those of evaluation, of many sizes, stay as they are.
+
+        Batches are of one size; with GradCache or `pretrain.use_test` they may be of two, each compiled once. What is
+        compiled is a function, so the weights keep their names and a copy of the encoder uses its own. Dropout draws as
+        without it: GradCache's second pass must repeat the first. A pass raises `UserError` where compiling fails.
+        """
+        self._training_pass = _compiled_features()
+
+    def measure_width(self, side: int) -> int:
+        """Return the number of features of images of `side` pixels. Raises what timm does where none fit."""
         # asked of the network itself: timm's num_features is not always what the pooled output has
         training = self.training
         with torch.no_grad():
             width = self.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[-1]
         self.train(training)
         return int(width)
+
+
+def _features(encoder: Encoder, views: Tensor) -> Tensor:
+    images = (views.permute(0, 3, 1, 2).float() - encoder.mean) / encoder.std
+    return cast(Tensor, encoder.backbone(images.contiguous(memory_format=encoder._format)))
+
+
+def _compiled_features() -> Callable[[Encoder, Tensor], Tensor]:
+    compiled = torch.compile(_features, dynamic=False, options={"fallback_random": True})
+
+    def features(encoder: Encoder, views: Tensor) -> Tensor:
+        try:
+            return compiled(encoder, views)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"--train.compile true: torch.compile failed ({reason}): set it to false") from error
+
+    return features
 
 
 def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:

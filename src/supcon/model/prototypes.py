@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from supcon.exact import exact_float32
+
 
 class ClassMeans(nn.Module):
     """Cosines to the class means as natural-prior log-odds: features [N, width] -> [N, classes], float32.
@@ -28,7 +30,7 @@ class ClassMeans(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the log-odds, whatever autocast says in float32."""
-        with torch.autocast(features.device.type, enabled=False):
+        with exact_float32(features.device):
             cosines = F.normalize(features.float(), dim=1) @ self.means.T
         return cosines / self._temperature + self.log_prior
 

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from supcon.augment import RandomView
+from supcon.augment.single import RandomView
 from supcon.config.settings import AugmentSettings
 from supcon.views import prediction_views
 

@@ -1,4 +1,4 @@
-"""Random views of an image, for training and contrast: they follow from the declared invariances (law 9).
+"""Random views of one image, by albumentations: what loader processes make.
 
 A view depends on the seed it is given and on nothing else (law 6): albumentations' own streams repeat themselves in
 worker processes. Test-time views: `views`.
@@ -9,6 +9,7 @@ import random
 
 import numpy as np
 
+from supcon.augment.ranges import CROP_RATIO, ERASED, ERASED_RATIO, JITTERED, SIGMA, Ranges, ranges_of
 from supcon.config.settings import AugmentSettings
 from supcon.images.geometry import Fit, Image, fit_square
 
@@ -23,9 +24,9 @@ class RandomView:
     """
 
     def __init__(self, augment: AugmentSettings, side: int, fit: Fit, strength: float) -> None:
-        self._side, self._fit = side, fit
-        self._crops = augment.crop < 1 and strength > 0
-        self._transform = A.Compose(_transforms(augment, side, strength), strict=True)
+        ranges = ranges_of(augment, strength)
+        self._side, self._fit, self._crops = side, fit, ranges.crops
+        self._transform = A.Compose(_transforms(ranges, side), strict=True)
 
     def __call__(self, image: Image, seed: int) -> Image:
         """Return one view, [side, side, 3]."""
@@ -40,44 +41,34 @@ class RandomView:
         return view
 
 
-def _transforms(augment: AugmentSettings, side: int, strength: float) -> list[A.BasicTransform]:
+def _transforms(ranges: Ranges, side: int) -> list[A.BasicTransform]:
     """Return albumentations' steps: geometry first, then colour."""
     steps: list[A.BasicTransform] = []
-    if augment.crop < 1 and strength > 0:
-        smallest = max(0.01, 1 - (1 - augment.crop) * strength)
-        steps.append(A.RandomResizedCrop((side, side), scale=(smallest, 1.0)))
-    if augment.hflip:
+    if ranges.crops:
+        steps.append(A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO))
+    if ranges.hflip:
         steps.append(A.HorizontalFlip(p=0.5))
-    if augment.vflip:
+    if ranges.vflip:
         steps.append(A.VerticalFlip(p=0.5))
-    if augment.rotate90:
+    if ranges.rotate90:
         steps.append(A.RandomRotate90(p=1.0))
-    shift, scale, rotate = (strength * x for x in (augment.shift, augment.scale, augment.rotate))
-    if max(shift, scale, rotate) > 0:
+    if ranges.moves:
         steps.append(
             A.Affine(
-                translate_percent=(-shift, shift),
-                scale=(max(0.1, 1 - scale), 1 + scale),
-                rotate=(-rotate, rotate),
+                translate_percent=(-ranges.shift, ranges.shift),
+                scale=ranges.scale,
+                rotate=(-ranges.rotate, ranges.rotate),
                 balanced_scale=True,
                 p=1.0,
             )
         )
-    color = augment.color * strength
-    if color > 0:
-        steps.append(
-            A.ColorJitter(
-                brightness=(max(0.0, 1 - color), 1 + color),
-                contrast=(max(0.0, 1 - color), 1 + color),
-                saturation=(max(0.0, 1 - color), 1 + color),
-                hue=(-min(0.5, color / 4), min(0.5, color / 4)),
-                p=0.8,
-            )
-        )
-    if augment.gray * strength > 0:
-        steps.append(A.ToGray(p=min(1.0, augment.gray * strength)))
-    if augment.blur * strength > 0:
-        steps.append(A.GaussianBlur(sigma_limit=(0.1, 2.0), p=min(1.0, augment.blur * strength)))
-    if augment.erase * strength > 0:
-        steps.append(A.Erasing(scale=(0.02, 0.2), p=min(1.0, augment.erase * strength)))
+    if ranges.jitters:
+        color, hue = ranges.color, (-ranges.hue, ranges.hue)
+        steps.append(A.ColorJitter(brightness=color, contrast=color, saturation=color, hue=hue, p=JITTERED))
+    if ranges.gray > 0:
+        steps.append(A.ToGray(p=ranges.gray))
+    if ranges.blur > 0:
+        steps.append(A.GaussianBlur(sigma_limit=SIGMA, p=ranges.blur))
+    if ranges.erase > 0:
+        steps.append(A.Erasing(scale=ERASED, ratio=ERASED_RATIO, p=ranges.erase))
     return steps

@@ -1,0 +1,184 @@
+"""Training images/s, one speed-up after the other.
+
+    python benchmarks/gpu_training.py --device cuda --json training.json
+
+Contrastive pre-training steps (forward, loss, backward, clipping, AdamW, EMA) on images that lie on the device; the
+median of three runs of several steps each, after a warm-up. Each row adds one thing to the row above it, compiling
+last: `s to start` is what the first two steps took. `waits` counts how often a step makes the CPU wait for the GPU.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
+
+from supcon.config.settings import MachineSettings, ModelSettings  # noqa: E402
+from supcon.config.training import PretrainSettings  # noqa: E402
+from supcon.engine.device import autocast, set_up_device  # noqa: E402
+from supcon.engine.loop import Step  # noqa: E402
+from supcon.engine.objectives import ContrastivePretraining  # noqa: E402
+from supcon.engine.optimizer import adamw, encoder_groups, head_groups, set_lr  # noqa: E402
+from supcon.model.encoder import Encoder  # noqa: E402
+from supcon.model.heads import contrast_parts  # noqa: E402
+from supcon.model.zoo import timm  # noqa: E402
+
+CLASSES, RUNS = 64, 3
+MODELS = {"resnet18": (32, 1024), "tf_efficientnet_lite0": (128, 256), "resnet50": (224, 256)}  # side, batch
+QUICK = {"test_resnet": (16, 8)}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a row has switched on."""
+
+    tf32: bool = False
+    precision: str = "float32"
+    channels_last: bool = False
+    fused: bool = False
+    compiled: bool = False
+
+
+FASTER: dict[str, dict[str, Any]] = {
+    "float32": {},
+    "+ TF32": {"tf32": True},
+    "+ bfloat16": {"precision": "bfloat16"},
+    "+ channels_last": {"channels_last": True},
+    "+ fused AdamW": {"fused": True},
+    "+ compile": {"compiled": True},
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--quick", action="store_true", help="a tiny network and batch, to try the script")
+    parser.add_argument("--json", type=Path, help="also write the rows here, after each")
+    args = parser.parse_args()
+    device = set_up_device(MachineSettings(device=args.device))
+    rows: list[dict[str, Any]] = []
+    chosen: dict[str, dict[str, Any]] = {model: {} for model in (QUICK if args.quick else MODELS)}
+    print("| network | px | batch | step | images/s | against the first | peak MB | waits | s to start |")
+    print("|---" * 9 + "|")
+    for name, more in FASTER.items():  # compiling comes last for all: where time runs out, its rows are lost alone
+        for model, switched in chosen.items():
+            switched |= more
+            side, batch = (QUICK if args.quick else MODELS)[model]
+            rows.append({"network": model, "px": side, "batch": batch, "step": name})
+            rows[-1] |= measure(model, side, batch, Variant(**switched), device, steps=2 if args.quick else 10)
+            show(rows)
+            if args.json:
+                args.json.write_text(json.dumps(rows, indent=1))
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print the last row beside its network's first."""
+    row = rows[-1]
+    first = next(one["images/s"] for one in rows if one["network"] == row["network"])
+    print(
+        f"| {row['network']} | {row['px']} | {row['batch']} | {row['step']} | {row['images/s']:,.0f} |"
+        f" {row['images/s'] / first:.2f}x | {row['peak MB']:,.0f} | {row['waits']} | {row['s to start']:.1f} |",
+        flush=True,
+    )
+
+
+@dataclass
+class Trainer:
+    """What a step needs."""
+
+    model: nn.ModuleDict
+    objective: ContrastivePretraining
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    precision: str
+    ema: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Start the averaged weights."""
+        self.ema = timm.utils.ModelEmaV3(self.model, decay=0.999, use_warmup=True)
+
+    def step(self, number: int, views: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Take a step of the training loop, without its log."""
+        set_lr(self.optimizer, number, 1000, 0.1)
+        self.optimizer.zero_grad(set_to_none=True)
+        context = partial(autocast, self.device, self.precision)
+        loss, _ = self.objective.backward(self.model, views, labels, Step(0.0, number, context))
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.ema.update(self.model, step=number)
+        return loss
+
+
+def trainer(model: str, side: int, variant: Variant, device: torch.device) -> Trainer:
+    """Build what `contrastive_training` does, with the variant's switches."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = variant.tf32
+    torch.manual_seed(0)
+    options = PretrainSettings()
+    settings = ModelSettings(encoder=model, pretrained=False)
+    encoder = Encoder(settings, side, load_weights=False, channels_last=variant.channels_last)
+    contrast = contrast_parts(encoder.width, CLASSES, options)
+    parts = nn.ModuleDict({"encoder": encoder, **contrast}).to(device).train()
+    if variant.compiled:
+        encoder.compile_training()
+    groups = encoder_groups(encoder.backbone, 1e-3, 1.0, 0.05) + head_groups(contrast.values(), 1e-3, 0.05)
+    optimizer = adamw(groups) if variant.fused else torch.optim.AdamW(groups, lr=0.0, fused=False)
+    return Trainer(parts, ContrastivePretraining(options, CLASSES, None), optimizer, device, variant.precision)
+
+
+def measure(
+    model: str, side: int, batch: int, variant: Variant, device: torch.device, steps: int
+) -> dict[str, float | None]:
+    """Return images a second, the peak memory, how often a step waits, and seconds to start."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    one = trainer(model, side, variant, device)
+    views = torch.randint(0, 256, (batch, 1, side, side, 3), dtype=torch.uint8).to(device)
+    labels = torch.arange(batch) % CLASSES
+    started = time.perf_counter()
+    for number in range(2):
+        one.step(number, views, labels).item()
+    start = time.perf_counter() - started
+    seconds = []
+    for _ in range(RUNS):
+        started = time.perf_counter()
+        for number in range(steps):
+            loss = one.step(number, views, labels)
+        loss.item()
+        seconds.append(time.perf_counter() - started)
+    peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else 0.0
+    waits = waits_of(lambda: one.step(0, views, labels)) if device.type == "cuda" else 0
+    return {
+        "images/s": batch * steps / statistics.median(seconds),
+        "peak MB": peak,
+        "waits": waits,
+        "s to start": start,
+    }
+
+
+def waits_of(step: Callable[[], object]) -> int:
+    """Return how often a step makes the CPU wait for the GPU."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            step()
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+    return sum("synchronizing" in str(warning.message) for warning in caught)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,19 @@
+"""Float32 to its last bit, whatever the encoder is computed in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def exact_float32(device: torch.device) -> Iterator[None]:
+    """Switch autocast and TF32 off: similarities over a temperature need more than their 8 or 10 bits of mantissa."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    matmul.allow_tf32 = False
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        matmul.allow_tf32 = before

@@ -1,0 +1,107 @@
+"""`train.precision auto`: the precision and memory format in which this encoder trains fastest on this machine.
+
+Neither wins everywhere (docs/PERFORMANCE.md), so a few steps of each are timed, once a root: the choice is kept in
+cache/, so that all runs of an encoder at a size share it, and in the run's resolved.yaml.
+"""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+from supcon.artifacts import lock
+from supcon.artifacts.files import digest, read_json, write_json
+from supcon.config.settings import Settings
+from supcon.errors import UserError
+from supcon.experiment import Experiment
+
+Candidate = tuple[Literal["float32", "bfloat16"], bool]  # with channels_last or not
+
+CANDIDATES: list[Candidate] = [("float32", True), ("bfloat16", True), ("float32", False), ("bfloat16", False)]
+_GAIN = 1.05  # what a later candidate must be faster by: a few steps are not told apart closer
+_LARGEST = 128  # images a timed step: the order of the candidates shows with fewer than a batch
+
+
+def settle_precision(experiment: Experiment) -> Experiment:
+    """Return the experiment with its precision, and memory format, chosen where it is `auto`.
+
+    Raises `UserError` where no candidate can train, as with an encoder that is unknown.
+    """
+    call, settings = experiment.call, experiment.call.settings
+    if settings.train.precision != "auto":
+        return experiment
+    trial = _trial(settings)
+    path = call.root / "cache" / f"precision-{digest(trial)[:16]}.json"
+    lock.wait(path.with_suffix(".lock"))
+    try:
+        if not path.exists():
+            print("precision: timing a few steps (--train.precision float32 or bfloat16 leaves this out)", flush=True)
+            write_json(path, {"trial": trial, "images a second": _time_candidates(trial)})
+        speeds = read_json(path)["images a second"]
+    finally:
+        lock.release(path.with_suffix(".lock"))
+    precision, channels_last = _fastest(speeds)
+    shown = ", ".join(f"{name} {speed if isinstance(speed, str) else f'{speed:.0f}'}" for name, speed in speeds.items())
+    print(f"precision: {name_of(precision, channels_last)} of {shown} images/s", flush=True)
+    train = dataclasses.replace(settings.train, precision=precision, channels_last=channels_last)
+    measured = {**call.measured, "train.precision": speeds}
+    call = dataclasses.replace(call, settings=dataclasses.replace(settings, train=train), measured=measured)
+    return dataclasses.replace(experiment, call=call)
+
+
+def name_of(precision: str, channels_last: bool) -> str:
+    """Return how tables call a candidate."""
+    return f"{precision} {'channels_last' if channels_last else 'contiguous'}"
+
+
+def _trial(settings: Settings) -> dict[str, Any]:
+    """Return all that the speed depends on, the machine aside."""
+    pretrain, finetune = settings.pretrain, settings.finetune
+    images = finetune.micro_batch or finetune.batch_size * finetune.views
+    if pretrain.epochs:
+        batch = pretrain.batch_size or pretrain.classes_per_batch * pretrain.images_per_class
+        images = pretrain.micro_batch or batch * pretrain.views
+    return {
+        "encoder": settings.model.encoder,
+        "side": settings.data.image_size,
+        "images": min(images, _LARGEST),
+        "device": settings.machine.device,
+        "threads": settings.machine.threads,
+    }
+
+
+def _time_candidates(trial: dict[str, Any]) -> dict[str, float | str]:
+    """Return images a second of every candidate, or why there are none.
+
+    In a process of its own: a kernel that crashes (oneDNN knows such) takes only this one down, and it is begun again
+    behind the candidate that did it.
+    """
+    speeds: dict[str, float | str] = {}
+    while len(speeds) < len(CANDIDATES):
+        left = CANDIDATES[len(speeds) :]
+        words = [sys.executable, "-m", "supcon.engine.trial_steps", json.dumps({**trial, "candidates": left})]
+        source = Path(__file__).resolve().parents[1]
+        done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
+        if done.returncode == 2:  # a setting that no candidate can use
+            raise UserError(done.stderr.strip().removeprefix("error: "))
+        answers = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        for (precision, channels_last), answer in zip(left, answers, strict=False):
+            speeds[name_of(precision, channels_last)] = answer["speed"]
+        if len(answers) < len(left):
+            speeds[name_of(*left[len(answers)])] = "fails"
+    return speeds
+
+
+def _fastest(speeds: dict[str, float | str]) -> Candidate:
+    """Return the first candidate that none behind it outruns clearly."""
+    best: Candidate | None = None
+    best_speed = 0.0
+    for candidate in CANDIDATES:
+        speed = speeds[name_of(*candidate)]
+        if isinstance(speed, float) and speed > best_speed * (_GAIN if best else 1):
+            best, best_speed = candidate, speed
+    if best is None:
+        raise UserError("--train.precision auto: no training step works here: see what --train.precision float32 says")
+    return best
