@@ -5,9 +5,10 @@
 Builds a long-tailed competition without pixels: train.csv of so many rows, a tenth as many test rows, and what five
 models predict of them. Then runs each step in a process of its own, for a tenth of the rows, a third and all of them,
 and prints its seconds and its peak memory: the highest sum over its processes of what each holds (PSS, sampled five
-times a second), or the largest process's maximum resident size where that is more. "per row" are the seconds a row of
-all rows over those of a tenth: 1 is linear. Two things stand in for pixels: the list of the image files, and the hashes
-of their contents. The rest is the stages' own code; `tune`, `ensemble` and `check` are the stages themselves.
+times a second), or the first process's maximum resident size where that is more. "per row" are the processor's seconds
+a row of all rows over those of a tenth: 1 is linear, less is a fixed cost. Two things stand in for pixels: the list of
+the image files, and the hashes of their contents. The rest is the stages' own code; `tune`, `ensemble` and `check` are
+the stages themselves.
 """
 
 import argparse
@@ -46,7 +47,7 @@ SPREAD = 60  # classes that a model confuses with the true one
 CHUNK = 200_000  # rows simulated at a time
 
 Labels = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+Cost = tuple[float, float, float]  # seconds, seconds of the processor, peak memory in MB
 
 
 def main() -> None:
@@ -70,27 +71,34 @@ def main() -> None:
     print_table(results, options.classes)
 
 
-def measured(root: Path, rows: int, classes: int) -> dict[str, tuple[float, float]]:
-    """Return the seconds and the peak memory in MB of every step."""
+def measured(root: Path, rows: int, classes: int) -> dict[str, Cost]:
+    """Return what every step takes."""
     results = {}
     for step in STEPS:
         command = [sys.executable, __file__, "--step", step, "--root", str(root)]
         results[step] = watch([*command, "--rows", str(rows), "--classes", str(classes)])
-        seconds, peak = results[step]
-        print(f"{rows:,} rows: {step}: {seconds:.1f} s, {peak:,.0f} MB", file=sys.stderr, flush=True)
+        seconds, processor, peak = results[step]
+        print(f"{rows:,} rows: {step}: {seconds:.1f} s ({processor:.1f}), {peak:,.0f} MB", file=sys.stderr, flush=True)
     return results
 
 
 def step(name: str, root: Path, rows: int, classes: int) -> None:
-    """Do one step; its last line of output holds its seconds, imports left out, and its process's largest size, MB."""
+    """Do one step; its last line of output holds its seconds, its processor's, and its process's largest size, MB."""
     stand_in(rows)
-    started = time.perf_counter()
+    started, before = time.perf_counter(), processor_seconds()
     STEPS[name](root, rows, classes)
-    print(time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(time.perf_counter() - started, processor_seconds() - before, largest)
 
 
-def watch(command: Sequence[str]) -> tuple[float, float]:
-    """Run a step's command; return its seconds and the peak memory of it and its children together, MB."""
+def processor_seconds() -> float:
+    """Return what this process and its ended children have taken of the processor."""
+    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in found)
+
+
+def watch(command: Sequence[str]) -> Cost:
+    """Run a step's command; return its seconds, its processor's, and the peak memory of its processes together, MB."""
     peak = 0.0
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output)
@@ -102,8 +110,8 @@ def watch(command: Sequence[str]) -> tuple[float, float]:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed: {last}")
     print("\n".join(lines), file=sys.stderr)
-    seconds, largest = map(float, last.split())
-    return seconds, max(peak, largest)
+    seconds, processor, largest = map(float, last.split())
+    return seconds, processor, max(peak, largest)
 
 
 def family(number: int) -> Iterator[int]:
@@ -126,16 +134,16 @@ def held(number: int) -> float:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def print_table(results: dict[int, dict[str, tuple[float, float]]], classes: int) -> None:
+def print_table(results: dict[int, dict[str, Cost]], classes: int) -> None:
     """Print a line a step."""
     sizes = list(results)
-    print(f"\n{classes:,} classes; seconds and peak MB\n")
+    print(f"\n{classes:,} classes; seconds (of the processor) and peak MB\n")
     print("| step | " + " | ".join(f"{rows:,} rows" for rows in sizes) + " | per row |")
     print("|---" * (len(sizes) + 2) + "|")
     for step in results[sizes[0]]:
         found = [results[rows][step] for rows in sizes]
-        ratio = found[-1][0] / sizes[-1] / (found[0][0] / sizes[0])
-        cells = " | ".join(f"{seconds:,.1f} s, {peak:,.0f} MB" for seconds, peak in found)
+        ratio = found[-1][1] / sizes[-1] / (found[0][1] / sizes[0])
+        cells = " | ".join(f"{seconds:,.0f} ({processor:,.0f}), {peak:,.0f} MB" for seconds, processor, peak in found)
         print(f"| {step} | {cells} | {ratio:.2f} |")
 
 

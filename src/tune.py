@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from supcon.decision.crossfit import Decision
     from supcon.decision.search import Kept
 
+_ROWS_AT_ONCE = 2**22  # in all processes together: each holds what is open of its rows
+
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage."""
@@ -42,7 +44,7 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     logits, true, fold = [run.out_of_fold for run in runs], experiment.labels[rows], experiment.fold[rows]
     blends, kept = bool(experiment.call.settings.tune.runs), kept_study(stage)
     goal = Goal(metric, experiment.call.settings.tune, experiment.unscored, second_round=len(runs) > 1 and not blends)
-    groups, processes = experiment.scored_groups, available_cores()
+    groups, processes = experiment.scored_groups, min(available_cores(), max(1, _ROWS_AT_ONCE // len(rows)))
     if not goal.has_thresholds and not metric.of_probabilities:
         print(f"tune: no thresholds are tried: of {len(experiment.classes):,} classes too many would share each")
     decision = Decider(logits, true, fold, goal, groups=groups, kept=kept, processes=processes).decide()

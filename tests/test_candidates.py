@@ -8,8 +8,6 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-import supcon.candidates
-import supcon.decision.pieces
 from supcon.artifacts.files import NpzArray, open_npz, read_npz
 from supcon.candidates import Candidates, Matrix, joined, keep_likeliest, mean_of, scattered, value_of
 from supcon.config.settings import TuneSettings
@@ -45,11 +43,8 @@ Labels = npt.NDArray[np.int64]
 @pytest.fixture(autouse=True)
 def few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above 20 classes six are kept, so that small arrays do."""
-    for module in (supcon.candidates, supcon.decision.pieces):
-        monkeypatch.setattr(module, "LARGEST_DENSE", 20)
-        monkeypatch.setattr(module, "KEPT", KEPT)
-    monkeypatch.setattr("supcon.predictions.LARGEST_DENSE", 20)
-    monkeypatch.setattr("supcon.decision.ladder.LARGEST_DENSE", 20)
+    monkeypatch.setattr("supcon.candidates.LARGEST_DENSE", 20)
+    monkeypatch.setattr("supcon.candidates.KEPT", KEPT)
     monkeypatch.setattr("supcon.decision.pieces._PIECE", 3000)  # values: some rows at a time
 
 

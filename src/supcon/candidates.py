@@ -86,6 +86,16 @@ class Candidates:
         return Candidates(values.astype(self.values.dtype), numbers, self.classes)
 
 
+def keeps_all(classes: int) -> bool:
+    """Say whether of so many classes every number is kept."""
+    return classes <= LARGEST_DENSE
+
+
+def width(classes: int) -> int:
+    """Return how many numbers a row of so many classes takes."""
+    return classes if keeps_all(classes) else KEPT + 1
+
+
 Matrix = Array | Candidates
 M = TypeVar("M", bound=Matrix)
 
@@ -118,7 +128,7 @@ def keep_likeliest(logits: Array, numbers: Numbers | None = None) -> Matrix:
     Above, those of `numbers` [rows, kept], ascending: of the likeliest ones by the mean over views if not given.
     """
     classes = logits.shape[2]
-    if classes <= LARGEST_DENSE:
+    if keeps_all(classes):
         return logits
     if numbers is None:
         numbers = np.sort(_largest(logits.mean(axis=1), KEPT), axis=1).astype(np.int32)

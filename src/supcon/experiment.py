@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.artifacts.files import digest, sha256_file
+from supcon.artifacts.files import digest, digest_rows, sha256_file
 from supcon.artifacts.runs import SPLIT, FinishedRun, find_run
 from supcon.artifacts.stage import StageRun
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, read_folds
@@ -49,8 +49,7 @@ class Experiment:
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """Class numbers of the training rows; -1 where a row is left out with its whole class."""
-        number = {name: position for position, name in enumerate(self.classes)}
-        return np.array([number.get(label, -1) for label in self.split["label"]], dtype=np.int64)
+        return pd.Index(self.classes).get_indexer(pd.Index(self.split["label"])).astype(np.int64)
 
     @cached_property
     def fold(self) -> npt.NDArray[np.int64]:
@@ -126,10 +125,10 @@ class Experiment:
 
     @cached_property
     def _test_digest(self) -> str:
-        return digest(self._hashes[len(self.split) :])  # in their order, by which views and batches are drawn
+        return digest_rows(self._hashes[len(self.split) :])  # in their order, by which views and batches are drawn
 
-    @cached_property
-    def _hashes(self) -> list[str]:
+    @property
+    def _hashes(self) -> list[str]:  # not kept: of millions of images they are half a gigabyte
         return content_hashes(self.call.root / "cache", self.competition.files)
 
     @cached_property
@@ -256,7 +255,8 @@ class Experiment:
     @cached_property
     def split_digest(self) -> str:
         """One hash of which row has which label and fold."""
-        return digest(self.split[["id", "label", "fold"]].to_numpy().tolist())
+        columns = (self.split[name].to_numpy(dtype=object).tolist() for name in ("id", "label", "fold"))
+        return digest_rows(zip(*columns, strict=True))
 
 
 def load_experiment(call: Call) -> Experiment:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.artifacts.files import NpzArray, open_npz, read_npz, write_npz
-from supcon.candidates import LARGEST_DENSE, Candidates, Matrix
+from supcon.candidates import Candidates, Matrix, keeps_all
 from supcon.decision.merge import HEAD, PROTOTYPES, blend
 from supcon.decision.pieces import Logits
 from supcon.decision.stored import REST, TOP, Places, StoredLogits
@@ -90,7 +90,7 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
 def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weight: float) -> Logits:
     """Return the logits of `ids` out of a run's files, the class means blended in with `weight`."""
     names = (HEAD, PROTOTYPES) if weight > 0 else (HEAD,)
-    if len(classes) > LARGEST_DENSE:
+    if not keeps_all(len(classes)):
         return _stored([open_npz(file) for file in files], ids, classes, names, weight)
     parts = [read_npz(file) for file in files]
     return blend({name: join_rows(parts, ids, classes, name) for name in names}, weight)

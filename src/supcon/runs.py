@@ -10,7 +10,7 @@ import pandas as pd
 from supcon.artifacts.files import read_csv, write_csv
 from supcon.artifacts.runs import LARGE_TABLES, TABLES, FinishedRun
 from supcon.artifacts.stage import StageRun
-from supcon.candidates import LARGEST_DENSE, Candidates, on_values
+from supcon.candidates import Candidates, keeps_all, on_values
 from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.config import FULL
 from supcon.decision.merge import HEAD, mean_entropy, merge_members, sharpen
@@ -110,7 +110,7 @@ def _one_view(log_probabilities: LogProbabilities) -> Piece:
 
 def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> Logits:
     """Return the logits [rows, 1, classes] of a run's table of training (0) or test rows (1), in the order of `ids`."""
-    if len(classes) > LARGEST_DENSE:
+    if not keeps_all(len(classes)):
         return read_blended([folder / LARGE_TABLES[part]], ids, classes, 0.0)
     return _read_probabilities(folder / TABLES[part], ids, classes)
 
@@ -156,7 +156,7 @@ def write_tables(experiment: Experiment) -> None:
     Of more classes than are all kept there are none: the folds' own files hold what can be shared.
     """
     folds = range(experiment.call.settings.data.folds)
-    if len(experiment.classes) > LARGEST_DENSE:
+    if not keeps_all(len(experiment.classes)):
         return
     if not all((experiment.call.run_folder / f"fold{fold}" / "predict.done.json").exists() for fold in folds):
         return

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.artifacts.files import read_npz, write_npz
+from supcon.candidates import keeps_all, width
 from supcon.competition.copies import Copies, Pairs, find_copies
 from supcon.competition.read import Competition, read_competition
 from supcon.config import Call
@@ -70,9 +71,12 @@ class Survey:
     def _memory(self) -> str:
         """Say what the rows themselves need; the network's share depends on the encoder and the batch."""
         views = self.call.settings.predict.views
-        logits = 4 * len(self.competition.test) * views * len(self.competition.classes) * self.call.settings.data.folds
+        numbers = views * self.call.settings.data.folds * width(len(self.competition.classes))
+        if not keeps_all(len(self.competition.classes)):
+            numbers = 2 * width(len(self.competition.classes))  # the folds' own are read piece by piece
+        logits = _bytes(4 * len(self.competition.test) * numbers)
         return (
-            f"{_bytes(logits)} for the test rows' logits in ensemble; decoded images are mapped, not loaded"
+            f"{logits} for the test rows' logits in ensemble; decoded images are mapped, not loaded"
             f" ({_bytes(_available())} available)"
         )
 

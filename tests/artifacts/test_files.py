@@ -7,7 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from supcon.artifacts.files import read_csv, read_json, read_npz, write_atomic, write_csv, write_json, write_npz
+from supcon.artifacts import files
+from supcon.artifacts.files import (
+    digest,
+    digest_rows,
+    read_csv,
+    read_json,
+    read_npz,
+    write_atomic,
+    write_csv,
+    write_json,
+    write_npz,
+)
 from supcon.errors import UserError
 
 
@@ -60,3 +71,10 @@ def test_json_is_readable(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"class": "crème"})
     assert "crème" in (tmp_path / "a.json").read_text()
     assert read_json(tmp_path / "a.json") == {"class": "crème"}
+
+
+def test_rows_are_hashed_in_parts_as_their_list_is_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_ROWS", 3)
+    for count in (0, 1, 3, 4, 9):
+        rows = [(f"é{number}", number) for number in range(count)]
+        assert digest_rows(iter(rows)) == digest([list(row) for row in rows])

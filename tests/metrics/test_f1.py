@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from supcon.metrics import f1
 from supcon.metrics.f1 import bootstrap_macro_f1, macro_f1, paired_bootstrap
 
 
@@ -45,3 +46,19 @@ def test_samples_of_groups_spread_as_resampled_groups_do() -> None:
     expected = [macro_f1(np.repeat(true[::5][p], 5), np.repeat(predicted[::5][p], 5), 3) for p in picks]
     assert by_group.std() == pytest.approx(np.std(expected), rel=0.1)
     assert by_group.std() > 1.5 * bootstrap_macro_f1(true, predicted, 3, 2000, seed=0).std()
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_samples_of_rows_dealt_into_few_groups_scatter_as_those_of_all(
+    monkeypatch: pytest.MonkeyPatch, grouped: bool
+) -> None:
+    draw = np.random.default_rng(0)
+    true = draw.integers(0, 20, 6000)
+    first, second = (np.where(draw.random(6000) < share, true, draw.integers(0, 20, 6000)) for share in (0.7, 0.72))
+    groups = draw.integers(0, 2500, 6000) if grouped else None
+    whole = paired_bootstrap(true, [first, second], 20, 800, 0, groups)
+    monkeypatch.setattr(f1, "_LARGEST_COUNTS", 20 * 300)
+    dealt = paired_bootstrap(true, [first, second], 20, 800, 0, groups)
+    for ours, theirs in ((dealt[0], whole[0]), (dealt[1] - dealt[0], whole[1] - whole[0])):
+        assert ours.mean() == pytest.approx(theirs.mean(), abs=0.002)
+        assert ours.std() == pytest.approx(theirs.std(), rel=0.2)

@@ -5,9 +5,10 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,6 +18,7 @@ import pandas as pd
 
 from supcon.errors import UserError
 
+_ROWS = 1 << 16  # rows of JSON in memory at once
 _NAME_LENGTH = 26  # where a zip file's local header has the lengths of its name and of what follows
 
 
@@ -139,6 +141,18 @@ def sha256_file(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def digest_rows(rows: Iterable[object]) -> str:
+    """Return the digest of the list of `rows`, made in parts: the JSON of millions would be large."""
+    whole, start = hashlib.sha256(b"["), b""
+    rows = iter(rows)
+    while part := list(islice(rows, _ROWS)):
+        text = json.dumps(part, sort_keys=True, ensure_ascii=False)[1:-1]
+        whole.update(start + text.encode(errors="surrogatepass"))
+        start = b", "
+    whole.update(b"]")
+    return whole.hexdigest()
 
 
 def digest(content: object) -> str:

@@ -52,7 +52,7 @@ def asked_rows(
         _check_same(sample, set(table[ids]), path.name, exact)
         images = image_column(table, path, ids, "test", index, settings)
         names = table.set_index(ids, drop=False)[images].loc[sample.ids]
-    paths = [index.find(name, "test", SAMPLE) for name in names]
+    paths = [index.find(name, "test", SAMPLE) for name in names.to_numpy(dtype=object)]
     if path is None and exact:
         in_folder = {path for path in index.paths if part_of(path) == "test"}
         _check_covers(sample, paths, in_folder)

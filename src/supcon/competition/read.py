@@ -35,7 +35,7 @@ class Competition:
     @property
     def paths(self) -> list[str]:
         """Every image: train rows first, then test rows."""
-        return [*self.train["path"], *self.test["path"]]
+        return [*self.train["path"].to_numpy(dtype=object), *self.test["path"].to_numpy(dtype=object)]
 
     @property
     def files(self) -> Sequence[Path]:
@@ -73,7 +73,7 @@ def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, index: I
     images = image_column(table, path, ids, "train", index, settings)
     labels = train_labels(table, path, sample, [ids, images, settings.group_column], settings)
     check_unique(table[ids], path)
-    paths = [index.find(name, "train", path.name) for name in table[images]]
+    paths = [index.find(name, "train", path.name) for name in table[images].to_numpy(dtype=object)]
     return pd.DataFrame({"id": table[ids], "path": paths, "label": labels, "group": group_cells(table, path, settings)})
 
 

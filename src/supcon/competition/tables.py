@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,7 @@ from supcon.errors import UserError
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _DELIMITERS = (",", ";", "\t", "|")  # the first that the header holds outside of quotes
 _QUOTED = r'(?<![^,;\t|])"(?:[^"]|"")*+"'  # a cell in quotes
-_KINDS = 200_000  # of cells of a column: labels repeat, ids do not
+_BLOCK = 10_000  # rows of a file that are lists of cells at a time
 _HEADER = re.compile(rf"(?:{_QUOTED}|[^\r\n])*")
 
 
@@ -47,14 +48,18 @@ def read_with_dialect(path: Path) -> tuple[pd.DataFrame, Dialect]:
     try:
         header = next(reader, [])
         _check_header(path, header)
-        columns = [_Column() for _ in header]
+        columns, block = [_Column() for _ in header], []
         for row in reader:
             if len(row) != len(header) and row:
                 raise UserError(
                     f"{path} line {reader.line_num} has {len(row)} cells, its header has {len(header)}: mend that line"
                 )
-            for column, cell in zip(columns, row, strict=False):
-                column.append(cell)
+            if row:
+                block.append(row)
+            if len(block) == _BLOCK:
+                _extend(columns, block)
+                block = []
+        _extend(columns, block)
     except csv.Error as error:
         raise UserError(f"{path} line {reader.line_num} is not CSV ({error}): mend that line") from None
     if not columns[0].cells:
@@ -77,16 +82,24 @@ def write_table(path: Path, table: pd.DataFrame, dialect: Dialect) -> None:
 
 
 class _Column:
-    """The cells of a column; equal ones are the same string as long as there are not too many kinds."""
+    """The cells of a column; equal ones are the same string where there are few kinds, as of labels."""
 
     def __init__(self) -> None:
         self.cells: list[str] = []
-        self._kinds: dict[str, str] = {}
+        self._kinds: dict[str, str] | None = {}
 
-    def append(self, cell: str) -> None:
-        self.cells.append(self._kinds.get(cell, cell))
-        if len(self._kinds) < _KINDS:
-            self._kinds[cell] = self.cells[-1]
+    def extend(self, cells: Sequence[str]) -> None:
+        if self._kinds is None:
+            self.cells.extend(cells)
+            return
+        self.cells.extend([self._kinds.setdefault(cell, cell) for cell in cells])
+        if len(self._kinds) > max(_BLOCK, len(self.cells) // 2):  # as of ids
+            self._kinds = None
+
+
+def _extend(columns: Sequence[_Column], rows: Sequence[list[str]]) -> None:
+    for column, cells in zip(columns, zip(*rows, strict=True), strict=False):  # without rows there are no cells
+        column.extend(cells)
 
 
 def _read_content(path: Path) -> tuple[bytes, Dialect]:

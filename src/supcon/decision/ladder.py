@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import LARGEST_DENSE
+from supcon.candidates import keeps_all
 from supcon.config.settings import TuneSettings
 from supcon.metrics.metric import Metric
 
@@ -33,7 +33,7 @@ class Goal:
     @property
     def has_thresholds(self) -> bool:
         """Whether thresholds are tried: of a great many classes each would be shared by many, as the prior is."""
-        return not self.metric.of_probabilities and len(self.unscored) <= LARGEST_DENSE
+        return not self.metric.of_probabilities and keeps_all(len(self.unscored))
 
     def rungs(self, runs: int) -> Path:
         """Return the ladder for that many runs."""

@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import Array, Candidates, M, Matrix, blocks, keep_likeliest, mean_of, on_values
+from supcon.candidates import Array, Candidates, M, Matrix, blocks, keep_likeliest, kept_of, mean_of, on_values
 from supcon.metrics.metric import LogProbabilities
 
 Precision = type[np.float32] | type[np.float64]
@@ -101,9 +101,9 @@ def row_entropies(log_probabilities: LogProbabilities) -> npt.NDArray[np.float64
 
 def log_doubts(log_probabilities: LogProbabilities) -> npt.NDArray[np.float64]:
     """Return log(1 - p) of each row's likeliest class, [rows]: tells rows apart whose p rounds to 1."""
-    others = log_probabilities
-    values, many = (others.values, others.many) if isinstance(others, Candidates) else (others, 1)
-    likeliest = values[:, : -1 if many > 1 else None].argmax(axis=1)
+    one = log_probabilities
+    values, many = (one.values, one.many) if isinstance(one, Candidates) else (one, 1)
+    likeliest = kept_of(one)[0].argmax(axis=1)
     values = np.where(np.arange(values.shape[1]) == likeliest[:, None], -np.inf, values)
     values[:, -1] += np.log(many)
     doubts: npt.NDArray[np.float64] = np.logaddexp.reduce(values, axis=1)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import KEPT, LARGEST_DENSE, Candidates, M, Matrix, joined
+from supcon.candidates import Candidates, M, Matrix, joined, width
 from supcon.decision.merge import merge_views
 from supcon.decision.stored import StoredLogits
 
@@ -23,9 +23,7 @@ def loaded(logits: Logits) -> Piece:
 def pieces(runs: Sequence[Logits]) -> Iterator[list[Piece]]:
     """Yield several runs' logits of the same rows piece by piece, one at least."""
     rows = runs[0].shape[0]
-    shapes = [logits.shape for logits in runs]
-    width = sum(views * (classes if classes <= LARGEST_DENSE else KEPT + 1) for _, views, classes in shapes)
-    step = max(1, _PIECE // width)
+    step = max(1, _PIECE // sum(logits.shape[1] * width(logits.shape[2]) for logits in runs))
     for start in range(0, max(rows, 1), step):
         yield [loaded(logits[start : start + step]) for logits in runs]
 

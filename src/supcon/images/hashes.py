@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from supcon.artifacts.files import sha256_file, write_atomic
+from supcon.artifacts.files import digest_rows, sha256_file, write_atomic
 from supcon.errors import UserError
 from supcon.processes import available_cores, worker_pool
 
@@ -21,7 +20,6 @@ _COLUMNS = ["path", "size", "modified_ns", "sha256"]
 _CHUNK = 256  # files a process hashes before it reports
 _MANY = 64  # files that are worth further processes
 _SMALL = 1 << 20  # bytes up to which a file is read at once: a third of the time of hashing a few kB by parts
-_ROWS = 1 << 16  # rows of JSON in memory at once
 
 Places = dict[str, int]  # a path -> its number among the distinct paths
 Stamps = npt.NDArray[np.int64]  # [distinct paths, 2]: size, modification time in ns
@@ -49,13 +47,7 @@ def content_hashes(cache: Path, files: Sequence[Path]) -> list[str]:
 
 def images_digest(paths: Sequence[str], hashes: Sequence[str]) -> str:
     """Return one hash for all images: their relative paths and contents, whatever their order."""
-    rows = sorted(zip(paths, hashes, strict=True))
-    whole = hashlib.sha256(b"[")  # of the JSON list of all rows, made in parts: it would be large
-    for start in range(0, len(rows), _ROWS):
-        part = json.dumps(rows[start : start + _ROWS], ensure_ascii=False)[1:-1]
-        whole.update((", " if start else "").encode() + part.encode())
-    whole.update(b"]")
-    return whole.hexdigest()
+    return digest_rows(sorted(zip(paths, hashes, strict=True)))
 
 
 def _stamp(path: str) -> tuple[int, int]:

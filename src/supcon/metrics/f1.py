@@ -1,6 +1,7 @@
 """Macro-F1 by counting, and the bootstrap of whatever is counted: cells of the confusion matrix, or whole groups."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,6 @@ Scores = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.float64]  # [..., classes]
 _LARGEST_COUNTS = _BLOCK = 2**22  # numbers of one array of the bootstrap: of units, and of some samples
 _FEWEST_UNITS = 200  # a standard error to 5 %
-_MOST_ROWS = 1_000_000  # whose distinct cells are looked for
 OfCounts = Callable[[Counts, Counts, Counts], Scores]  # of a class: rows right, rows in truth, rows predicted
 
 
@@ -69,23 +69,19 @@ def paired_bootstrap(
     Where that would take too much memory, rows or groups are first dealt at random into as many groups as there is room
     for: n of them give the standard error to one part in sqrt(2n).
     """
+    unit = _cells([true, *predictions], classes) if groups is None else np.unique(groups, return_inverse=True)[1]
+    copies = np.bincount(unit)  # a cell stands for that many equal rows, a group for itself
     room = max(_FEWEST_UNITS, _LARGEST_COUNTS // classes)
-    if groups is None and len(true) > max(room, _MOST_ROWS):
-        groups = dealt(np.arange(len(true)), room, seed)
-    cells = np.stack([true, *predictions]) if groups is None else groups[None]
-    _, unit, rows = np.unique(cells, axis=1, return_inverse=True, return_counts=True)
-    if len(rows) > room:
+    if groups is not None or len(copies) > room:
         unit = dealt(np.arange(len(true)) if groups is None else unit, room, seed)
-        groups, rows = unit, np.bincount(unit)
-    copies = (
-        rows if groups is None else np.ones_like(rows)
-    )  # a cell stands for that many equal rows, a group for itself
-    sizes, everywhere = copies[:, None], slice(None)
+        copies = np.ones(unit.max() + 1, np.int64)
+    precision = np.float32 if len(copies) * classes > _LARGEST_COUNTS else np.float64  # of whole numbers below 2^24
+    everywhere = slice(None)
 
-    def of_units(rows: Labels | slice, labels: Labels) -> Scores:
+    def of_units(rows: Labels | slice, labels: Labels) -> npt.NDArray[Any]:
         """Return how many rows of each label each copy of a unit has, [units, classes]."""
         counts = np.bincount(unit[rows] * classes + labels[rows], minlength=len(copies) * classes)
-        return counts.reshape(-1, classes) / sizes
+        return counts.reshape(-1, classes).astype(precision) / copies[:, None].astype(precision)
 
     in_true = of_units(everywhere, true)
     of_predictions = [(of_units(each == true, true), of_units(everywhere, each)) for each in predictions]
@@ -93,10 +89,18 @@ def paired_bootstrap(
     scores = []
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        times = draw.multinomial(copies.sum(), copies / copies.sum(), size=size).astype(float)
+        times = draw.multinomial(copies.sum(), copies / copies.sum(), size=size).astype(precision)
         some = times @ in_true
         scores.append([of_counts(times @ hits, some, times @ predicted) for hits, predicted in of_predictions])
     return [np.concatenate(of_one) for of_one in zip(*scores, strict=True)]
+
+
+def _cells(labels: Sequence[Labels], classes: int) -> Labels:
+    """Return the number of each row's cell, the tuple of its labels, [rows]."""
+    cell = labels[0]
+    for each in labels[1:]:
+        cell = np.unique(cell * classes + each, return_inverse=True)[1]
+    return np.unique(cell, return_inverse=True)[1]
 
 
 def dealt(unit: Labels, most: int, seed: int) -> Labels:
