@@ -13,10 +13,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage for the folds asked for."""
     call = parse(__doc__, argv, per_fold=True)
     experiment = load_experiment(call)
-    for fold in experiment.folds:
-        stage = experiment.stage("finetune", fold)
-        if stage.ready():
-            finetune_fold(experiment, stage, fold)
+    for fold, stage in experiment.work("finetune"):
+        finetune_fold(experiment, stage, fold)
 
 
 def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:

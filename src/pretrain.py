@@ -16,10 +16,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("pretrain: left out (pretrain.epochs is 0)", flush=True)
         return
     experiment = load_experiment(call)
-    for fold in experiment.folds:
-        stage = experiment.stage("pretrain", fold)
-        if stage.ready():
-            pretrain_fold(experiment, stage, fold)
+    for fold, stage in experiment.work("pretrain"):
+        pretrain_fold(experiment, stage, fold)
 
 
 def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:

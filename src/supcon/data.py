@@ -1,6 +1,5 @@
 """Datasets and loaders: uint8 views from the image cache, in batches, by worker processes."""
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from supcon.augment import RandomView
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, Image
+from supcon.processes import available_cores
 from supcon.randomness import address
 from supcon.sampler import BatchSampler, Key
 from supcon.views import View, views_of
@@ -89,8 +89,11 @@ def fixed_loader(dataset: Dataset[Tensor], batch_size: int, workers: int) -> "Da
 
 
 def worker_count(setting: int) -> int:
-    """Return the number of worker processes that `machine.workers` asks for."""
-    return max(1, (os.cpu_count() or 2) - 1) if setting < 0 else setting
+    """Return the number of worker processes that `machine.workers` asks for.
+
+    A single core, as each of several jobs may have, does without where it trains too: a worker would only take turns.
+    """
+    return setting if setting >= 0 else max(int(torch.cuda.is_available()), available_cores() - 1)
 
 
 def loader_options(workers: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One run's world without torch: the competition, its split, its images, and the state of its stages."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -191,6 +192,23 @@ class Experiment:
             inputs |= {FULL_MODEL: self.full_model} if self.full_model else {}
         files = tuple(file for file in STAGE_FILES[name] if (fold, file) != (FULL, "oof.npz"))
         return StageRun(self.call, name, fold, files, inputs)
+
+    def work(self, name: str) -> Iterator[tuple[int, StageRun]]:
+        """Yield the folds of a stage, with their state, whose work is this process's to do.
+
+        Folds that others are at are left to them; once no other is free they are waited for, and done here where their
+        process ended without doing them. So when the iteration ends every fold asked for is done.
+        """
+        left = []
+        for fold in self.folds:
+            stage = self.stage(name, fold)
+            if stage.left_to_another():
+                left.append(stage)
+            elif stage.ready():
+                yield fold, stage
+        for stage in left:
+            if stage.ready() and stage.fold is not None:
+                yield stage.fold, stage
 
     @cached_property
     def first_round(self) -> FinishedRun:

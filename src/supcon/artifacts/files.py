@@ -13,11 +13,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.errors import UserError
+from supcon.processes import HOST
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a binary file that appears at `path` only when it is whole and on disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")  # machines that share a folder share numbers
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

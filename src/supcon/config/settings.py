@@ -143,9 +143,9 @@ class MachineSettings:
     device: str = "auto"
     """torch device; auto: the GPU when there is one."""
     workers: int = -1
-    """Loader processes; -1: one less than the cores, 0: none."""
+    """Loader processes; -1: one less than the cores (of its share, with --jobs), 0: none."""
     threads: int = 0
-    """Training threads; 0: all cores. Never depends on `workers`."""
+    """Training threads; 0: all cores (of its share, with --jobs). Never depends on `workers`."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The machine: device, threads, precision."""
 
 import ctypes
-import os
 import sys
 from contextlib import AbstractContextManager
 
@@ -9,12 +8,13 @@ import torch
 
 from supcon.config.settings import MachineSettings
 from supcon.errors import UserError
+from supcon.processes import available_cores
 
 
 def set_up_device(machine: MachineSettings) -> torch.device:
     """Return the device to use, with threads and kernels set for results that repeat."""
     _keep_freed_memory()
-    torch.set_num_threads(machine.threads or os.cpu_count() or 1)
+    torch.set_num_threads(machine.threads or available_cores())
     torch.backends.cudnn.allow_tf32 = True  # convolutions only: the losses' similarities need all of float32
     if machine.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
