@@ -114,6 +114,9 @@ def start(stages: Sequence[str], flags: Sequence[str], fold: int, place: int) ->
 def run_fold(stages: Sequence[str], flags: Sequence[str], fold: int, tell: Connection) -> None:
     """Run the stages of a fold, in its process."""
     end_with_parent()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # in order: locks and semaphores given back
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # whole lines, among those of others
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # progress bars would overwrite each other
     try:

@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one classifier: classifier.safetensors, which holds its encoder and its projection head too."""
+    print(f"{stage.label}: {experiment.task(fold, experiment.call.settings.finetune.epochs)}", flush=True)
     from supcon.engine.build import classifier_training
     from supcon.engine.device import set_up_device
     from supcon.engine.loop import Plan, train

@@ -31,6 +31,8 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 
     FULL has no held-out rows, so no oof.npz.
     """
+    rows = f"{len(experiment.rows_of(fold)):,} held-out and {len(experiment.test_positions):,} test rows"
+    print(f"{stage.label}: {rows} of up to {experiment.call.settings.predict.views} views each", flush=True)
     from supcon.engine.predictor import Predictor
 
     started = time.time()

@@ -22,6 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one encoder and its projection head: encoder.safetensors."""
+    print(f"{stage.label}: {experiment.task(fold, experiment.call.settings.pretrain.epochs)}", flush=True)
     from supcon.engine.build import contrastive_training
     from supcon.engine.device import set_up_device
     from supcon.engine.loop import Plan, train

@@ -90,6 +90,14 @@ class Experiment:
         """Return the row numbers that a fold's models are trained on."""
         return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
 
+    def task(self, fold: int, epochs: int) -> str:
+        """Return what a training stage of a fold has before it, as it says when it begins: torch takes seconds."""
+        settings = self.call.settings
+        return (
+            f"{len(self.training_rows_of(fold)):,} training rows of {len(self.classes):,} classes, {epochs} epochs of"
+            f" {settings.model.encoder} at {settings.data.image_size} pixels"
+        )
+
     @cached_property
     def unscored(self) -> Rows:
         """How many rows of each class are always trained on and never scored, [classes]."""
