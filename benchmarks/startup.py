@@ -3,10 +3,10 @@
     python benchmarks/startup.py                 # every stage, three times each
     python benchmarks/startup.py --stages pretrain tune --repeats 5
 
-On the built-in competition with a network of a few thousand weights, which a run is first made of, in a temporary folder.
-A stage that has work to do says first what it begins, before it imports torch; the process is ended at that line. The
-seconds of the processors are those that it has used by then, in all its threads: on a shared machine they tell more than
-the clock. `submit` and `download` are left out: they wait for the host.
+On the built-in competition, with a network of a few thousand weights, of which a run is first made in a temporary
+folder. A stage that has work to do says first what it begins, before it imports torch; the process is ended at that
+line. The seconds of the processors are those that it has used by then, in all its threads: on a shared machine they
+tell more than the clock. `submit` and `download` are left out: they wait for the host.
 """
 
 import argparse

@@ -94,8 +94,8 @@ class Experiment:
         """Return what a training stage of a fold has before it, as it says when it begins: torch takes seconds."""
         settings = self.call.settings
         return (
-            f"{len(self.training_rows_of(fold)):,} training rows of {len(self.classes):,} classes, {epochs} epochs of"
-            f" {settings.model.encoder} at {settings.data.image_size} pixels"
+            f"{len(self.training_rows_of(fold)):,} training rows of {len(self.classes):,} classes,"
+            f" {epochs} epoch{'s' * (epochs != 1)} of {settings.model.encoder} at {settings.data.image_size} pixels"
         )
 
     @cached_property
