@@ -68,7 +68,8 @@ def read_folds(path: Path, train: pd.DataFrame, settings: DataSettings) -> pd.Da
         )
     table = table.set_index("id", drop=False).loc[train["id"]].reset_index(drop=True)
     _check_labels(path, table, train)
-    table = table.assign(label=train["label"].to_numpy(), group=table.get("group", ""), fold=_numbers(path, table))
+    cells = {name: train[name].to_numpy() for name in ("id", "label")}  # the same strings, not a second time in memory
+    table = table.assign(**cells, group=table.get("group", ""), fold=_numbers(path, table))
     count = table["fold"].max() + 1
     if set(table["fold"]) - {TRAIN_ONLY, LEFT_OUT} != set(range(settings.folds)):
         raise UserError(

@@ -4,6 +4,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from supcon.errors import UserError
@@ -31,21 +32,31 @@ class ImageIndex:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
-        self._folder_of: dict[str, int] = {}
+        folder_of: dict[str, int] = {}
         for number, folder in enumerate(folders):
             for path in _walk(folder):
                 if is_image(path):
-                    self._folder_of.setdefault(path, number)
-        self.paths = sorted(self._folder_of)
-        self._by_name: dict[str, list[str]] = defaultdict(list)
+                    folder_of.setdefault(path, number)
+        self.paths = sorted(folder_of)
+        self._elsewhere = {path: number for path, number in folder_of.items() if number}  # than in the first folder
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[str]]:
+        """The paths that a name without suffix, folders or both may mean."""
+        by_name: dict[str, list[str]] = defaultdict(list)
         for path in self.paths:
             name = path.rsplit("/", 1)[-1]
             for key in {path, path.rsplit(".", 1)[0], name, name.rsplit(".", 1)[0]}:
-                self._by_name[key].append(path)
+                by_name[key].append(path)
+        return by_name
+
+    def forget_names(self) -> None:
+        """Free what names are found by, a kilobyte an image; it is made again where a name is asked for."""
+        self.__dict__.pop("_by_name", None)
 
     def file(self, path: str) -> Path:
         """Return where the image at the relative `path` lies."""
-        return self._folders[self._folder_of[path]] / path
+        return self._folders[self._elsewhere.get(path, 0)] / path
 
     def holds(self, name: str, part: str) -> bool:
         """Say whether `name` calls an image that may belong to `part`."""
