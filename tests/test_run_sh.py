@@ -37,7 +37,7 @@ def run(
 
 
 def commands_of_the_script() -> set[str]:
-    cases = re.findall(r"^  ([a-z| -]+)\)", (REPOSITORY / "run.sh").read_text(), re.M)
+    cases = re.findall(r"^  (?! )([a-z| -]+)\)", (REPOSITORY / "run.sh").read_text(), re.M)
     return {name.strip() for case in cases for name in case.split("|")} - {"help", "-h", "--help"}
 
 
