@@ -16,6 +16,7 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   finetune   train the classifiers                                  ./run.sh finetune --fold 3
   predict    out-of-fold and test logits                            ./run.sh predict --fold 3
              these three: also one model on all rows, for ensemble  ./run.sh finetune --fold full
+             these four, and all: several folds at once             ./run.sh all --jobs 4
   tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
   ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
              several runs: tune their blend too                     ./run.sh ensemble --run mix --runs a b c
@@ -63,6 +64,30 @@ setup() {
 
 stage() { local script="$1"; shift; "$python" "$here/src/$script.py" "$@"; }
 
+# take_jobs [options]: set `jobs` to the N of --jobs (1 without it) and `options` to all others
+take_jobs() {
+  jobs=1 options=()
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --jobs) jobs="${2:-}"; shift ;;
+      --jobs=*) jobs="${1#--jobs=}" ;;
+      *) options+=("$1") ;;
+    esac
+    [ $# -eq 0 ] || shift
+  done
+  case "$jobs" in "" | 0* | *[!0-9]*) fail "--jobs $jobs: how many folds to work on at once, 1 or more?" ;; esac
+}
+
+# of_folds "STAGE ..." [options]: these stages of every fold, one stage after the other, or as many folds at once as `jobs`
+of_folds() {
+  local stages="$1" script; shift
+  if [ "$jobs" -gt 1 ]; then
+    stage fan_out "$jobs" "$stages" "$@"
+  else
+    for script in $stages; do stage "$script" "$@"; done
+  fi
+}
+
 # checks [pytest's options]: lint, types, tests
 checks() {
   setup requirements-dev.txt
@@ -77,13 +102,12 @@ checks() {
 command="$1"; shift
 case "$command" in
   all)
+    take_jobs "$@"
+    set -- ${options[@]+"${options[@]}"}
     setup requirements.txt
     stage doctor --quick "$@"
     stage make_folds "$@"
-    stage pseudo "$@"
-    stage pretrain "$@"
-    stage finetune "$@"
-    stage predict "$@"
+    of_folds "pseudo pretrain finetune predict" "$@"
     stage tune "$@"
     stage ensemble "$@" ;;
   folds) setup requirements.txt; stage make_folds "$@" ;;
@@ -91,7 +115,11 @@ case "$command" in
     setup requirements.txt
     case " $* " in *" --runs "*) stage tune "$@" ;; esac
     stage ensemble "$@" ;;
-  pseudo | pretrain | finetune | predict | tune | doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
+  pseudo | pretrain | finetune | predict)
+    take_jobs "$@"
+    setup requirements.txt
+    of_folds "$command" ${options[@]+"${options[@]}"} ;;
+  tune | doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
   test-all) checks "$@" ;;

@@ -14,14 +14,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage for the folds asked for."""
     call = parse(__doc__, argv, per_fold=True)
     experiment = settle_precision(load_experiment(call))
-    for fold in experiment.folds:
-        stage = experiment.stage("finetune", fold)
-        if stage.ready():
-            finetune_fold(experiment, stage, fold)
+    for fold, stage in experiment.work("finetune"):
+        finetune_fold(experiment, stage, fold)
 
 
 def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one classifier: classifier.safetensors, which holds its encoder and its projection head too."""
+    print(f"{stage.label}: {experiment.task(fold, experiment.call.settings.finetune.epochs)}", flush=True)
     from supcon.engine.build import classifier_training
     from supcon.engine.device import set_up_device
     from supcon.engine.loop import Plan, train

@@ -9,7 +9,7 @@ from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
 from supcon.errors import run_stage
 from supcon.experiment import Experiment, Rows, load_experiment
 from supcon.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
-from supcon.runs import write_tables
+from supcon.runs import remove_tables, write_tables
 
 BLEND = "blend"  # of the head and the class means, as predict.prototype_weight says
 
@@ -18,15 +18,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage for the folds asked for."""
     call = parse(__doc__, argv, per_fold=True)
     experiment = load_experiment(call)
-    tables = [call.run_folder / "oof.csv", call.run_folder / "test.csv"]
-    for fold in experiment.folds:
-        stage = experiment.stage("predict", fold)
-        if stage.ready():
-            for table in tables:
-                table.unlink(missing_ok=True)  # of the predictions before
-            predict_fold(experiment, stage, fold)
-    if not all(table.exists() for table in tables):
-        write_tables(experiment)
+    predicted = False
+    for fold, stage in experiment.work("predict"):
+        remove_tables(experiment)  # of the predictions before
+        predict_fold(experiment, stage, fold)
+        predicted = True
+    write_tables(experiment, anew=predicted)
 
 
 def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
@@ -34,6 +31,8 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 
     FULL has no held-out rows, so no oof.npz.
     """
+    rows = f"{len(experiment.rows_of(fold)):,} held-out and {len(experiment.test_positions):,} test rows"
+    print(f"{stage.label}: {rows} of up to {experiment.call.settings.predict.views} views each", flush=True)
     from supcon.engine.predictor import Predictor
 
     started = time.time()

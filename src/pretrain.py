@@ -17,14 +17,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("pretrain: left out (pretrain.epochs is 0)", flush=True)
         return
     experiment = settle_precision(load_experiment(call))
-    for fold in experiment.folds:
-        stage = experiment.stage("pretrain", fold)
-        if stage.ready():
-            pretrain_fold(experiment, stage, fold)
+    for fold, stage in experiment.work("pretrain"):
+        pretrain_fold(experiment, stage, fold)
 
 
 def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one encoder and its projection head: encoder.safetensors."""
+    print(f"{stage.label}: {experiment.task(fold, experiment.call.settings.pretrain.epochs)}", flush=True)
     from supcon.engine.build import contrastive_training
     from supcon.engine.device import set_up_device
     from supcon.engine.loop import Plan, train

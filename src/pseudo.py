@@ -17,10 +17,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not call.settings.pseudo.run:
         return
     experiment = load_experiment(call)
-    for fold in experiment.folds:
-        stage = experiment.stage("pseudo", fold)
-        if stage.ready():
-            label_fold(experiment, stage, fold)
+    for fold, stage in experiment.work("pseudo"):
+        label_fold(experiment, stage, fold)
 
 
 def label_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:

@@ -19,6 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options, call = read_options(argv)
     started = time.time()
     run = open_run(call)
+    print(f"report: {about(run)}", flush=True)
     baseline = open_baseline(call, options.baseline) if options.baseline else None
     if options.corruptions:
         try_damaged_images(run, options.rows)
@@ -82,11 +83,15 @@ def make_page(run: Run, baseline: Run | None) -> str:
     from supcon.report.page import render
 
     made = time.strftime("%Y-%m-%d %H:%M")
-    about = (
+    return render(f"Report of {run.name}", f"{about(run)}. Made {made}.", sections(run, baseline))
+
+
+def about(run: Run) -> str:
+    """Return the size of a run in one line."""
+    return (
         f"{len(run.rows):,} scored rows, {len(run.classes):,} classes, {len(run.folds)} folds;"
-        f" {len(run.experiment.competition.test):,} test rows. Made {made}."
+        f" {len(run.experiment.competition.test):,} test rows"
     )
-    return render(f"Report of {run.name}", about, sections(run, baseline))
 
 
 if __name__ == "__main__":

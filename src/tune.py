@@ -33,17 +33,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def tune(experiment: Experiment, stage: StageRun) -> None:
     """Fit and judge the decision: decision.json and trials.csv; of a blend, oof.csv too."""
+    check_form(experiment)
+    rows, settings = experiment.scored_rows, experiment.call.settings.tune
+    said = f"{len(rows):,} rows of {len(experiment.classes):,} classes, {settings.trials} trials a search"
+    print(f"tune: {said}, for {experiment.metric.title}", flush=True)
     from supcon.decision.crossfit import Decider
     from supcon.decision.ladder import Goal
     from supcon.decision.search import write_trials
 
     started = time.time()
-    check_form(experiment)
-    metric, rows, runs = experiment.metric, experiment.scored_rows, read_runs(experiment)
+    metric, runs = experiment.metric, read_runs(experiment)
     print_runs(experiment, runs)
     logits, true, fold = [run.out_of_fold for run in runs], experiment.labels[rows], experiment.fold[rows]
-    blends, kept = bool(experiment.call.settings.tune.runs), kept_study(stage)
-    goal = Goal(metric, experiment.call.settings.tune, experiment.unscored, second_round=len(runs) > 1 and not blends)
+    blends, kept = bool(settings.runs), kept_study(stage)
+    goal = Goal(metric, settings, experiment.unscored, second_round=len(runs) > 1 and not blends)
     groups, processes = experiment.scored_groups, min(available_cores(), max(1, _ROWS_AT_ONCE // len(rows)))
     if not goal.has_thresholds and not metric.of_probabilities:
         print(f"tune: no thresholds are tried: of {len(experiment.classes):,} classes too many would share each")

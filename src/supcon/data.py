@@ -163,8 +163,14 @@ def fixed_loader(dataset: Dataset[Tensor], batch_size: int, workers: int) -> "Da
 
 
 def worker_count(setting: int) -> int:
-    """Return the number of worker processes that `machine.workers` asks for."""
-    return available_cores() if setting < 0 else setting
+    """Return the number of worker processes that `machine.workers` asks for.
+
+    A single core, as each of several jobs may have, does without where it trains too: a worker would only take turns.
+    """
+    if setting >= 0:
+        return setting
+    cores = available_cores()
+    return cores if cores > 1 or torch.cuda.is_available() else 0
 
 
 def loader_options(workers: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """One run's world without torch: the competition, its split, its images, and the state of its stages."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -87,6 +88,14 @@ class Experiment:
     def training_rows_of(self, fold: int) -> Rows:
         """Return the row numbers that a fold's models are trained on."""
         return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
+
+    def task(self, fold: int, epochs: int) -> str:
+        """Return what a training stage of a fold has before it, as it says when it begins: torch takes seconds."""
+        settings = self.call.settings
+        return (
+            f"{len(self.training_rows_of(fold)):,} training rows of {len(self.classes):,} classes,"
+            f" {epochs} epoch{'s' * (epochs != 1)} of {settings.model.encoder} at {settings.data.image_size} pixels"
+        )
 
     @cached_property
     def unscored(self) -> Rows:
@@ -190,6 +199,23 @@ class Experiment:
             inputs |= {FULL_MODEL: self.full_model} if self.full_model else {}
         files = tuple(file for file in STAGE_FILES[name] if (fold, file) != (FULL, "oof.npz"))
         return StageRun(self.call, name, fold, files, inputs)
+
+    def work(self, name: str) -> Iterator[tuple[int, StageRun]]:
+        """Yield the folds of a stage, with their state, whose work is this process's to do.
+
+        Folds that others are at are left to them; once no other is free they are waited for, and done here where their
+        process ended without doing them. So when the iteration ends every fold asked for is done.
+        """
+        left = []
+        for fold in self.folds:
+            stage = self.stage(name, fold)
+            if stage.left_to_another():
+                left.append(stage)
+            elif stage.ready():
+                yield fold, stage
+        for stage in left:
+            if stage.ready() and stage.fold is not None:
+                yield stage.fold, stage
 
     @cached_property
     def first_round(self) -> FinishedRun:

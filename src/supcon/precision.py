@@ -34,14 +34,11 @@ def settle_precision(experiment: Experiment) -> Experiment:
         return experiment
     trial = _trial(settings)
     path = call.root / "cache" / f"precision-{digest(trial)[:16]}.json"
-    lock.wait(path.with_suffix(".lock"))
-    try:
+    with lock.alone(path.with_suffix(".lock"), "timing of precisions"):
         if not path.exists():
             print("precision: timing a few steps (--train.precision float32 or bfloat16 leaves this out)", flush=True)
             write_json(path, {"trial": trial, "images a second": _time_candidates(trial)})
         speeds = read_json(path)["images a second"]
-    finally:
-        lock.release(path.with_suffix(".lock"))
     precision, channels_last = _fastest(speeds)
     shown = ", ".join(f"{name} {speed if isinstance(speed, str) else f'{speed:.0f}'}" for name, speed in speeds.items())
     print(f"precision: {name_of(precision, channels_last)} of {shown} images/s", flush=True)

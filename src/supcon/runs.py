@@ -1,12 +1,14 @@
 """What runs predict, from their folds' files or from their tables: of one run, or of several that are blended."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from supcon.artifacts import lock
 from supcon.artifacts.files import read_csv, write_csv
 from supcon.artifacts.runs import LARGE_TABLES, TABLES, FinishedRun
 from supcon.artifacts.stage import StageRun
@@ -150,20 +152,45 @@ def _read_probabilities(path: Path, ids: pd.Series, classes: list[str]) -> Logit
     return np.log(np.maximum(found, LEAST_PROBABILITY))[:, None].astype(np.float32)
 
 
-def write_tables(experiment: Experiment) -> None:
+def remove_tables(experiment: Experiment) -> None:
+    """Remove the run's oof.csv and test.csv, as a fold of them is predicted anew."""
+    with _tables_alone(experiment):
+        for table in TABLES:
+            (experiment.call.run_folder / table).unlink(missing_ok=True)
+
+
+def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
     """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted.
 
-    Of more classes than are all kept there are none: the folds' own files hold what can be shared.
+    Those that are there stay, unless `anew`. Processes that end side by side, each with a fold, take turns: the last
+    one has seen the files of all. Of more classes than are all kept there are none: the folds' own files hold what can
+    be shared.
     """
-    folds = range(experiment.call.settings.data.folds)
     if not keeps_all(len(experiment.classes)):
         return
-    if not all((experiment.call.run_folder / f"fold{fold}" / "predict.done.json").exists() for fold in folds):
+    folder = experiment.call.run_folder
+    folds = range(experiment.call.settings.data.folds)
+    done = [experiment.call.fold_folder(fold) / "predict.done.json" for fold in folds]
+    if not anew and all((folder / table).exists() for table in TABLES):
         return
-    write_out_of_fold(experiment, plain_mean(read_out_of_fold(experiment)))
-    members = [plain_mean(read_test_of(experiment, fold)) for fold in folds]
-    full = [plain_mean(read_test_of(experiment, FULL))] if experiment.own_full_model else []
-    write_test(experiment, merge_members(members, full)[0])
+    with _tables_alone(experiment):
+        if not all(path.exists() for path in done):
+            return
+        try:
+            out_of_fold = plain_mean(read_out_of_fold(experiment))
+            members = [plain_mean(read_test_of(experiment, fold)) for fold in folds]
+            full = [plain_mean(read_test_of(experiment, FULL))] if experiment.own_full_model else []
+        except UserError:
+            if all(path.exists() for path in done):
+                raise
+            return  # another process has begun to predict a fold anew: it will write them
+        write_out_of_fold(experiment, out_of_fold)
+        write_test(experiment, merge_members(members, full)[0])
+
+
+def _tables_alone(experiment: Experiment) -> AbstractContextManager[None]:
+    call = experiment.call
+    return lock.alone(call.run_folder / ".tables.lock", f"{' and '.join(TABLES)} of run {call.run}")
 
 
 def write_out_of_fold(experiment: Experiment, log_probabilities: LogProbabilities) -> None:

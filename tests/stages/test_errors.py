@@ -1,6 +1,5 @@
 """One error, one line, one fix, exit status 2 (law 8)."""
 
-import fcntl
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -128,20 +127,6 @@ def test_a_folder_that_cannot_be_written_is_named(root: Path) -> None:
     (root / "folds").write_text("a file where the folder belongs")
     with pytest.raises(UserError, match=r"folds.*(could not be written|cannot be read)"):
         run_stage("make_folds", root)
-
-
-def test_two_processes_in_one_run_folder_do_not_meet(root: Path) -> None:
-    run_stage("make_folds", root)
-    folder = root / "runs" / "cross_entropy" / "fold0"
-    folder.mkdir(parents=True)
-    with (folder / ".pretrain.lock").open("w+") as file:
-        file.write("4711")
-        file.flush()
-        fcntl.flock(file, fcntl.LOCK_EX)
-        result = run_command("pretrain", root, "--fold", "0")
-    assert result.returncode == 2
-    assert result.stderr.startswith("error: pretrain fold 0 of run cross_entropy is being worked on by process 4711")
-    assert not (folder / "pretrain.started.json").exists()
 
 
 def test_weights_of_another_network_are_refused(root: Path) -> None:

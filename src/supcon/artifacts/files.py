@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.errors import UserError
+from supcon.processes import HOST
 
 _ROWS = 1 << 16  # rows of JSON in memory at once
 _NAME_LENGTH = 26  # where a zip file's local header has the lengths of its name and of what follows
@@ -24,7 +25,7 @@ _NAME_LENGTH = 26  # where a zip file's local header has the lengths of its name
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a binary file that appears at `path` only when it is whole and on disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")  # machines that share a folder share numbers
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:

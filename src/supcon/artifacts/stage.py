@@ -111,21 +111,35 @@ class StageRun:
 
     @property
     def _lock_file(self) -> Path:
-        return self.folder / f".{self.name}.lock"
+        return lock_file(self.folder, self.name)
+
+    def left_to_another(self) -> bool:
+        """Say whether another process is at this work, here or on another machine, having told who."""
+        holder = "" if self.call.force or self.done() else lock.holder_of(self._lock_file)
+        if holder:
+            print(f"{self.label}: being worked on by {holder}: left to it", flush=True)
+        return bool(holder)
 
     def ready(self) -> bool:
         """Say whether there is work to do, and prepare for it.
 
-        Returns False, having said so, when the same work is already done. Raises `UserError` when other settings or
-        inputs made what is there, or another process is at it; with `--force` what is there, finished or not, is moved
-        to runs/NAME/old/.
+        Returns False, having said so, when the same work is already done; another process that is at it is waited for.
+        Raises `UserError` when other settings or inputs made what is there. With `--force` what is there, finished or
+        not, is moved to runs/NAME/old/, and another process at it is an error.
         """
-        if not self.call.force and self.done():
+        what = f"{self.label} of run {self.call.run}"
+        if self.call.force:
+            if holder := lock.try_take(self._lock_file, what):
+                raise UserError(
+                    f"{what} is being worked on by {holder}: wait for it or end it, then --force can redo it"
+                )
+            self._set_aside()
+        elif not self.done():
+            lock.take(self._lock_file, what)
+        if self.done():  # asked again: the process that was waited for may have done it
+            lock.release(self._lock_file)
             print(f"{self.label}: done already", flush=True)
             return False
-        lock.take(self._lock_file, f"{self.label} of run {self.call.run}")
-        if self.call.force:
-            self._set_aside()
         write_resolved(self.call)
         write_json(self.started_file, {"fingerprint": self.fingerprint})
         return True
@@ -197,6 +211,11 @@ class StageRun:
             for path in sorted(there, key=lambda path: path != self.done_file):  # done.json first: no half-done state
                 shutil.move(path, where / path.relative_to(self.folder))
             print(f"{self.label}: the old files are in {where}", flush=True)
+
+
+def lock_file(folder: Path, name: str) -> Path:
+    """Return the lock of a stage whose files lie in `folder`."""
+    return folder / f".{name}.lock"
 
 
 def write_resolved(call: Call) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from supcon.artifacts import lock
 from supcon.config.builtin_mark import is_empty, mark_builtin
 from supcon.errors import UserError
 
@@ -33,9 +34,12 @@ def write_builtin(folder: Path) -> None:
 
 def fill_empty(folder: Path) -> None:
     """Write the built-in competition where `folder` is absent or empty, and say so."""
-    if is_empty(folder):
-        write_builtin(folder)
-        print(f"{folder} was empty: it now holds the built-in competition (handwritten digits)", flush=True)
+    if not is_empty(folder):
+        return
+    with lock.alone(folder.parent / "cache" / ".input.lock", f"filling {folder}"):
+        if is_empty(folder):
+            write_builtin(folder)
+            print(f"{folder} was empty: it now holds the built-in competition (handwritten digits)", flush=True)
 
 
 def class_sizes() -> npt.NDArray[np.int64]:

@@ -72,12 +72,8 @@ def read_folds(path: Path, train: pd.DataFrame, settings: DataSettings) -> pd.Da
         )
     table = table.iloc[place].reset_index(drop=True)
     _check_labels(path, table, train)
-    table = table.assign(
-        id=train["id"].to_numpy(),
-        label=train["label"].to_numpy(),
-        group=table.get("group", ""),
-        fold=_numbers(path, table),
-    )
+    cells = {name: train[name].to_numpy() for name in ("id", "label")}  # the same strings, not a second time in memory
+    table = table.assign(**cells, group=table.get("group", ""), fold=_numbers(path, table))
     count = table["fold"].max() + 1
     found = set(table["fold"].unique())
     if found - {TRAIN_ONLY, LEFT_OUT} != set(range(settings.folds)):

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import overload
 
@@ -43,12 +43,21 @@ class ImageIndex:
             found = {path for path in _walk(folder) if is_image(path)}
             self._folder_of |= dict.fromkeys(found - first - self._folder_of.keys(), number)
         self.paths = sorted(first | self._folder_of.keys())
-        self._by_stem: dict[str, str | list[str]] = {}  # the one path, or several, whose file is called so
+
+    @cached_property
+    def _by_stem(self) -> dict[str, str | list[str]]:
+        """The one path, or several, whose file is called so."""
+        by_stem: dict[str, str | list[str]] = {}
         for path in self.paths:
             stem = path.rpartition("/")[2].rpartition(".")[0]
-            known = self._by_stem.setdefault(stem, path)
+            known = by_stem.setdefault(stem, path)
             if known is not path:
-                self._by_stem[stem] = [known, path] if isinstance(known, str) else [*known, path]
+                by_stem[stem] = [known, path] if isinstance(known, str) else [*known, path]
+        return by_stem
+
+    def forget_names(self) -> None:
+        """Free what names are found by; it is made again where a name is asked for."""
+        self.__dict__.pop("_by_stem", None)
 
     def file(self, path: str) -> Path:
         """Return where the image at the relative `path` lies."""

@@ -64,7 +64,9 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     else:
         train = _train_from_csv(train_path, sample, settings, index)
     _check_labels(train, sample, train_path or folder)
-    return Competition(folder, sample, train, asked_rows(test_path, sample, settings, index), index, unpacked)
+    test = asked_rows(test_path, sample, settings, index)
+    index.forget_names()
+    return Competition(folder, sample, train, test, index, unpacked)
 
 
 def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from supcon.artifacts import lock
 from supcon.artifacts.files import digest
 from supcon.competition.index import is_image
 from supcon.errors import UserError
@@ -39,18 +40,24 @@ def unpack_zips(folder: Path, cache: Path) -> Path | None:
         zips = [path for path in zips if not _is_unpacked(path)]
         if not zips:
             return None
-        partial = here.with_name(f".{here.name}-{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir(parents=True)
-            for path in zips:
-                _unpack(path, partial, _DEPTH)
-            partial.rename(here)
-        except OSError as error:
-            raise UserError(f"{here} could not be written: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        with lock.alone(cache / ".unpack.lock", f"unpacking {zips[0]}"):
+            if not here.exists():
+                _unpack_all(zips, here)
     return here
+
+
+def _unpack_all(zips: list[Path], here: Path) -> None:
+    partial = here.with_name(f".{here.name}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+    try:
+        partial.mkdir(parents=True)
+        for path in zips:
+            _unpack(path, partial, _DEPTH)
+        partial.rename(here)
+    except OSError as error:
+        raise UserError(f"{here} could not be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_unpacked(path: Path) -> bool:

@@ -146,9 +146,9 @@ class MachineSettings:
     device: str = "auto"
     """torch device; auto: the GPU when there is one."""
     workers: int = -1
-    """Loader processes; -1: as many as the cores, 0: none."""
+    """Loader processes; -1: as many as the cores (of its share, with --jobs; none on a lone core), 0: none."""
     threads: int = 0
-    """Training threads; 0: all cores. Never depends on `workers`."""
+    """Training threads; 0: all cores (of its share, with --jobs). Never depends on `workers`."""
 
 
 @dataclass(frozen=True)

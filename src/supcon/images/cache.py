@@ -1,10 +1,8 @@
 """Every image decoded once, into memory-mapped files of uint8 pixels that all runs share."""
 
-import fcntl
 import hashlib
 import shutil
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from supcon.artifacts import lock
 from supcon.artifacts.files import read_npz, write_npz
 from supcon.errors import UserError
 from supcon.images.build import SHARD, estimate_bytes, shard, write_images
@@ -98,7 +97,9 @@ def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: 
         _require_room(cache, len(distinct), needed)
         try:
             cache.mkdir(parents=True, exist_ok=True)
-            with _alone(cache):
+            with lock.alone(cache / ".images.lock", f"images: {cache}"):
+                for leftover in cache.glob(".images-*"):  # of a killed process
+                    shutil.rmtree(leftover, ignore_errors=True)
                 if not here.exists():
                     print(f"images: {len(paths):,} to decode into {cache}, at most {needed / 1e9:.3g} GB", flush=True)
                     _build(here, entries, paths, side, fit)
@@ -136,23 +137,6 @@ def _require_room(cache: Path, images: int, needed: int) -> None:
             f"{cache} has {free / 1e9:.3g} GB free, and {images:,} decoded images may take {needed / 1e9:.3g} GB:"
             " make room, lower --data.image_size, or make cache a link to a larger disk"
         )
-
-
-@contextmanager
-def _alone(cache: Path) -> Iterator[None]:
-    """Hold the right to build in `cache`, which a killed process gives up, and clear what such a one left there."""
-    with (cache / ".images.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"images: another process is decoding into {cache}: waiting for it", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        try:
-            for leftover in cache.glob(".images-*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            yield
-        finally:
-            fcntl.flock(lock, fcntl.LOCK_UN)  # closing is not enough while a worker process holds it too
 
 
 def _build(here: Path, entries: npt.NDArray[np.int64], paths: Sequence[str], side: int, fit: Fit) -> None:

@@ -1,0 +1,140 @@
+"""Does pre-training need more memory for a training set of ten times the size? Peak megabytes of both, and their ratio.
+
+    python benchmarks/memory.py                  # 10,000 and 100,000 rows
+    python benchmarks/memory.py --rows 2000      # and 20,000
+
+Random images of 28 x 28 pixels, no two alike, in 50 classes; the smoke config, with a loader process. The peak is that
+of the stage's process and its workers together, from their start until some seconds after training began, pages that
+they share counted once (Pss). "needed" is all but the pages of the decoded images' file: that is mapped, so the system
+drops its pages when anything else wants the memory, and reads them again. "with images" counts those as well.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+CONFIG = str(SOURCE.parent / "configs" / "smoke.yaml")
+CLASSES, SIDE, TIMES = 50, 28, 10
+LIMIT = 1.1
+TRAINING = 15.0  # seconds of training that are watched
+INTERVAL = 0.3  # seconds between two looks
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Largest sums over the processes of a run, megabytes."""
+
+    needed: float
+    with_images: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=10_000, help="rows of the smaller training set (default: 10,000)")
+    options = parser.parse_args()
+    sizes = (options.rows, TIMES * options.rows)
+    print("| training rows | needed, MB | with images, MB |\n|---|---|---|")
+    peaks = []
+    for size in sizes:
+        peaks.append(peak_of_pretrain(size))
+        print(f"| {size:,} | {peaks[-1].needed:.0f} | {peaks[-1].with_images:.0f} |", flush=True)
+    ratios = [getattr(peaks[1], name) / getattr(peaks[0], name) for name in ("needed", "with_images")]
+    print(f"| ratio (asked for: needed under {LIMIT}) | {ratios[0]:.3f} | {ratios[1]:.3f} |")
+
+
+def peak_of_pretrain(rows: int) -> Peak:
+    """Return the peak of pre-training on a competition of so many rows."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_competition(root, rows)
+        flags = ["--root", folder, "--config", CONFIG, "--machine.workers=1", "--machine.threads=1"]
+        subprocess.run([sys.executable, str(SOURCE / "make_folds.py"), *flags], check=True, stdout=subprocess.DEVNULL)
+        command = [sys.executable, str(SOURCE / "pretrain.py"), *flags, "--fold", "0", "--pretrain.epochs=1000"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+        try:
+            return watch(process)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def write_competition(root: Path, rows: int) -> None:
+    """Write input/ of so many training rows, and folds.csv of two folds: to compare all images is not measured here."""
+    draw = np.random.default_rng(0)
+    names = [f"{part}_{number:07d}" for part, count in (("train", rows), ("test", 100)) for number in range(count)]
+    for part in ("train", "test"):
+        (root / "input" / part).mkdir(parents=True)
+    for name in names:
+        image = draw.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
+        cv2.imwrite(str(root / "input" / name.split("_")[0] / f"{name}.png"), image, [cv2.IMWRITE_PNG_COMPRESSION, 0])
+    labels = [f"class {number % CLASSES}" for number in range(rows)]
+    lines = [f"{name},{label}\n" for name, label in zip(names[:rows], labels, strict=True)]
+    (root / "input" / "train.csv").write_text("id,label\n" + "".join(lines))
+    (root / "input" / "sample_submission.csv").write_text(
+        "id,label\n" + "".join(f"{name},{labels[0]}\n" for name in names[rows:])
+    )
+    folds = [f"{line.rstrip()},,{number // CLASSES % 2}\n" for number, line in enumerate(lines)]
+    (root / "folds").mkdir()
+    (root / "folds" / "folds.csv").write_text("id,label,group,fold\n" + "".join(folds))
+
+
+def watch(process: "subprocess.Popen[bytes]") -> Peak:
+    """Return the peak of a process and its children, until some seconds after it has begun to train."""
+    peak, trained = Peak(0, 0), 0.0
+    while trained == 0 or time.perf_counter() - trained < TRAINING:
+        if process.poll() is not None:
+            raise RuntimeError(f"pretrain ended with status {process.returncode}")
+        family = [process.pid, *children(process.pid)]
+        if trained == 0 and len(family) > 1 and "torch" in maps_of(process.pid):  # decoders came before torch
+            trained = time.perf_counter()
+        now = [memory_of(one) for one in family]
+        needed, images = sum(one[0] for one in now) / 1e3, sum(one[1] for one in now) / 1e3
+        peak = Peak(max(peak.needed, needed), max(peak.with_images, needed + images))
+        time.sleep(INTERVAL)
+    return peak
+
+
+def children(parent: int) -> Iterator[int]:
+    """Yield the children of a process, and theirs."""
+    for task in Path(f"/proc/{parent}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            yield child
+            yield from children(child)
+
+
+def maps_of(process: int) -> str:
+    return Path(f"/proc/{process}/maps").read_text()
+
+
+def memory_of(process: int) -> tuple[int, int]:
+    """Return the kilobytes that a process has in memory, shared ones in part: without, and of, the decoded images."""
+    needed = images = 0
+    of_images = False
+    try:
+        lines = Path(f"/proc/{process}/smaps").read_text().splitlines()
+    except OSError:  # it has just ended
+        return 0, 0
+    for line in lines:
+        name, *rest = line.split()
+        if not name.endswith(":"):
+            of_images = line.endswith("pixels.bin")
+        elif name == "Pss:" and of_images:
+            images += int(rest[0])
+        elif name == "Pss:":
+            needed += int(rest[0])
+    return needed, images
+
+
+if __name__ == "__main__":
+    main()
