@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
-from supcon.errors import run_stage
+from supcon.engine.launch import launch, ready, run_stage
 from supcon.experiment import Experiment, load_experiment
 
 
@@ -13,9 +13,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage for the folds asked for."""
     call = parse(__doc__, argv, per_fold=True)
     experiment = load_experiment(call)
+    if launch(experiment, "finetune", __file__, argv):
+        return
     for fold in experiment.folds:
         stage = experiment.stage("finetune", fold)
-        if stage.ready():
+        if ready(stage):
             finetune_fold(experiment, stage, fold)
 
 
@@ -24,6 +26,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.engine.build import classifier_training
     from supcon.engine.device import set_up_device
     from supcon.engine.loop import Plan, train
+    from supcon.engine.ranks import is_first
     from supcon.model.encoder import save_weights
 
     started = time.time()
@@ -36,6 +39,8 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         training.model, training.objective, training.loader, training.sampler, training.optimizer, plan
     )
 
+    if not is_first():
+        return  # one writes
     encoder = trained["encoder"] if settings.finetune.mode == "full" else training.encoder
     heads = {name: trained[name] for name in ("classifier", "projection") if name in trained}
     save_weights(stage.folder / "classifier.safetensors", encoder=encoder, **heads)

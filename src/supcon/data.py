@@ -88,9 +88,9 @@ def fixed_loader(dataset: Dataset[Tensor], batch_size: int, workers: int) -> "Da
     return DataLoader(dataset, batch_size=batch_size, **loader_options(workers))
 
 
-def worker_count(setting: int) -> int:
-    """Return the number of worker processes that `machine.workers` asks for."""
-    return max(1, (os.cpu_count() or 2) - 1) if setting < 0 else setting
+def worker_count(setting: int, processes: int = 1) -> int:
+    """Return the worker processes that `machine.workers` asks for, where so many `processes` share the machine."""
+    return max(1, (os.cpu_count() or 2) // processes - 1) if setting < 0 else setting
 
 
 def loader_options(workers: int) -> dict[str, Any]:

@@ -14,6 +14,9 @@ class TrainSettings:
     """Precision of the encoder; losses are always float32."""
     channels_last: bool = True
     """Memory format of the encoder: true is faster for most convolutional networks."""
+    sync_batch_norm: bool = True
+    """Where several processes share a batch (--nproc), batch norm by the statistics of all of it, as in one process;
+    false: each by its share, without the messages that this takes."""
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,24 @@ from contextlib import AbstractContextManager
 import torch
 
 from supcon.config.settings import MachineSettings
+from supcon.engine.ranks import on_this_machine
 from supcon.errors import UserError
 
 
 def set_up_device(machine: MachineSettings) -> torch.device:
     """Return the device to use, with threads and kernels set for results that repeat."""
     _keep_freed_memory()
-    torch.set_num_threads(machine.threads or os.cpu_count() or 1)
+    number, here = on_this_machine()
+    torch.set_num_threads(machine.threads or max(1, (os.cpu_count() or 1) // here))
     torch.backends.cudnn.allow_tf32 = True  # convolutions only: the losses' similarities need all of float32
-    if machine.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if machine.device == "auto" else machine.device
     try:
-        device = torch.device(machine.device)
+        device = torch.device(name)
+        if here > 1 and device.type == "cuda":
+            if device.index is not None:
+                raise RuntimeError(f"it is one device for {here} processes, auto gives each its own")
+            device = torch.device("cuda", number)
+            torch.cuda.set_device(device)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--machine.device {machine.device} cannot be used: {str(error).splitlines()[0]}") from None

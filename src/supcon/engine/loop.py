@@ -1,5 +1,6 @@
 """The training loop: warm-up and cosine, EMA, clipping, checkpoints every epoch, and a stop on a non-finite loss."""
 
+import math
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 from supcon.artifacts.files import write_atomic
 from supcon.artifacts.stage import StageRun
 from supcon.config.training import FinetuneSettings, PretrainSettings, TrainSettings
+from supcon.engine import ranks
 from supcon.engine.device import autocast
 from supcon.engine.gradcache import Context
 from supcon.engine.health import Health
@@ -88,12 +90,16 @@ def train(
     """Train `model`; return it with its averaged weights (its last ones where `ema` is 0), and the log of its epochs.
 
     Goes on from the checkpoint when there is one, to the same end: each epoch's random streams are seeded by its
-    number, so a checkpoint needs no random state. Raises `UserError` on a non-finite loss.
+    number, so a checkpoint needs no random state. Raises `UserError` on a non-finite loss. Of several processes each
+    trains on its share of the batches, all with the gradient and the metrics of the whole; the first one writes.
     """
     options, label = plan.options, plan.stage.label
+    parallel = ranks.parallel(model)  # the same weights; the batch's gradient
     log = EpochLog(plan.stage, options.epochs)
     ema = timm.utils.ModelEmaV3(model, decay=options.ema, use_warmup=True) if options.ema else None
     first = _restore(plan.checkpoint, model, ema, optimizer, objective, log)
+    if first != ranks.agree(first):
+        raise UserError(f"{plan.checkpoint} is not what the first process sees: share runs/ between the machines")
     log.open()
     health = Health(plan.stage.name, label)
     precision = partial(autocast, plan.device, plan.shared.precision)
@@ -101,6 +107,8 @@ def train(
     for epoch in range(first, options.epochs):
         started = time.time()
         seed_everything(plan.shared.seed, label, epoch)
+        if not ranks.is_first():  # dropout has streams of its own; mixing, NumPy's, is the same everywhere
+            torch.manual_seed(address(plan.shared.seed, label, epoch, "rank", ranks.rank()))
         sampler.set_epoch(epoch)
         model.train()
         totals: Metrics = {}
@@ -110,29 +118,33 @@ def train(
             set_lr(optimizer, step, steps, options.warmup)
             optimizer.zero_grad(set_to_none=True)
             loss, metrics = objective.backward(
-                model,
+                parallel,
                 views.to(plan.device, non_blocking=True),
                 labels.to(plan.device, non_blocking=True),
                 Step(step / steps, address(plan.shared.seed, label, epoch, number), precision),
             )
             norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip or float("inf"))
-            if not (torch.isfinite(loss) and torch.isfinite(norm)):
+            images = views.shape[0] * views.shape[1]
+            metrics = ranks.mean({"loss": loss.item(), **metrics, "passes": objective.passes(images)})
+            if not (math.isfinite(metrics["loss"]) and torch.isfinite(norm)):
                 raise UserError(
-                    f"{label}: the loss is {loss.item()} with gradient norm {norm.item()} at epoch {epoch + 1}, step"
-                    f" {number + 1}: lower --{plan.stage.name}.lr, or try --train.precision float32"
+                    f"{label}: the loss is {metrics['loss']} with gradient norm {norm.item()} at epoch {epoch + 1},"
+                    f" step {number + 1}: lower --{plan.stage.name}.lr, or try --train.precision float32"
                 )
             optimizer.step()
             if ema is not None:
                 ema.update(model, step=step)
-            passes += objective.passes(views.shape[0] * views.shape[1])
-            metrics = {"loss": loss.item(), **metrics}
+            passes += metrics.pop("passes") * ranks.count()
             health.batch(metrics)
             for name, value in metrics.items():
                 totals[name] = totals.get(name, 0.0) + value / len(sampler)
+        ranks.average_buffers(model)
+        if ema is not None:
+            ranks.average_buffers(ema.module)
         totals |= objective.end_of_epoch(averaged(model, ema))
         log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
         health.epoch(epoch)
-        if epoch + 1 < options.epochs:
+        if epoch + 1 < options.epochs and ranks.is_first():
             _save(plan.checkpoint, model, ema, optimizer, objective, log.rows)
     health.end()
     log.close()
