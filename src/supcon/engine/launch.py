@@ -69,7 +69,7 @@ def run_stage(main: Main) -> None:
         _run_rank(main)
     try:
         errors.run_stage(main)
-    except RankFailed:
+    except RankFailed:  # its traceback is told
         sys.exit(1)
 
 
@@ -106,8 +106,13 @@ def _report(error: Exception) -> None:
     """Leave word of an error for the launcher; print it where that is torchrun, unless another process's came first."""
     is_user_error = isinstance(error, UserError)
     text = str(error) if is_user_error else traceback.format_exc()
-    message = {"message": str(error), "extraInfo": {"timestamp": str(int(time.time()))}}  # as torchrun reads it
-    word = {"message": message, "is_user_error": is_user_error, "text": text, "time": time.time()}
+    word = {
+        "message": {"message": str(error), "extraInfo": {"timestamp": str(int(time.time()))}},  # as torchrun reads it
+        "text": text,
+        "is_user_error": is_user_error,
+        "lost_another": "gloo" in str(error) or type(error).__name__.startswith("Dist"),  # DistBackendError
+        "time": time.time(),
+    }
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
         with open(file, "w") as output:
             json.dump(word, output)
@@ -152,21 +157,19 @@ def _start(command: Sequence[str], processes: int, what: str) -> None:
 def _tell(failures: Mapping[int, Any], processes: int, what: str) -> NoReturn:
     """Raise what ended a job: torch's `failures` by rank include those that failed because another did."""
     words = [failure.error_file_data for failure in failures.values() if "text" in failure.error_file_data]
-    words.sort(key=lambda word: word["time"])
-    for word in words:
-        if word["is_user_error"]:
-            raise UserError(word["text"])
-    # an abort may be the answer to a lost connection, a SIGTERM is the launcher's
-    order = [signal.SIGTERM, signal.SIGABRT]
+    words.sort(key=lambda word: (word["lost_another"], word["time"]))
     killed = [(-failure.exitcode, rank) for rank, failure in failures.items() if failure.exitcode < 0]
-    number, rank = max(killed, key=lambda one: order.index(one[0]) if one[0] in order else 2, default=(0, 0))
-    if number and (number not in order or not words):
+    if killed and all(word["lost_another"] for word in words):
+        later = [signal.SIGTERM, signal.SIGABRT]  # the launcher's, and an answer to a lost connection
+        number, rank = max(killed, key=lambda one: later.index(one[0]) if one[0] in later else len(later))
         raise UserError(
             f"{what}: process {rank} of {processes} (from 0) was ended by {signal.Signals(number).name}"
             f"{', perhaps for want of memory' * (number == signal.SIGKILL)}:"
             " the same command, without --force, goes on from the last finished epoch"
         )
-    for word in words[:1]:
-        print(word["text"], file=sys.stderr, flush=True)
-        raise RankFailed(word["message"]["message"])
-    raise RankFailed(f"{what}: a process ended with status {next(iter(failures.values())).exitcode}")
+    if not words:
+        raise RankFailed(f"{what}: a process ended with status {next(iter(failures.values())).exitcode}")
+    if words[0]["is_user_error"]:
+        raise UserError(words[0]["text"])
+    print(words[0]["text"], file=sys.stderr, flush=True)
+    raise RankFailed(words[0]["message"]["message"])
