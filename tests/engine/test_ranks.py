@@ -10,6 +10,7 @@ from supcon.config.settings import MachineSettings
 from supcon.data import worker_count
 from supcon.engine import device, ranks
 from supcon.errors import UserError
+from supcon.job import on_this_machine
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def test_processes_share_the_cores_of_their_machine(
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     device.set_up_device(MachineSettings(device="cpu"))
     assert torch.get_num_threads() == threads
-    assert worker_count(-1, ranks.on_this_machine()[1]) == workers
+    assert worker_count(-1, on_this_machine()[1]) == workers
     device.set_up_device(MachineSettings(device="cpu", threads=3))
     assert torch.get_num_threads() == 3
 
@@ -45,7 +46,7 @@ def test_alone_everything_is_as_it_was() -> None:
     model = nn.ModuleDict({"encoder": nn.Linear(2, 2)})
     assert ranks.parallel(model) is model
     assert ranks.bare(model["encoder"]) is model["encoder"]
-    assert (ranks.rank(), ranks.count(), ranks.is_first(), ranks.on_this_machine()) == (0, 1, True, (0, 1))
+    assert (ranks.rank(), ranks.count(), ranks.is_first(), on_this_machine()) == (0, 1, True, (0, 1))
     assert ranks.mean({"loss": 0.1}) == {"loss": 0.1}
     assert ranks.agree("a") == "a"
     rows = torch.arange(3)

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 import torch
 
 from supcon.config.settings import MachineSettings
-from supcon.engine.ranks import on_this_machine
 from supcon.errors import UserError
+from supcon.job import on_this_machine
 
 
 def set_up_device(machine: MachineSettings) -> torch.device:

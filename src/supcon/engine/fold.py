@@ -32,6 +32,7 @@ from supcon.engine import ranks
 from supcon.engine.evaluate import evaluate
 from supcon.errors import UserError
 from supcon.experiment import Experiment, Rows
+from supcon.job import on_this_machine
 from supcon.metrics.f1 import macro_f1
 from supcon.model.prototypes import ClassMeans
 from supcon.pseudo import read_pseudo
@@ -49,7 +50,7 @@ class FoldData:
         self.fold = fold
         self._settings = experiment.call.settings
         self._device = device
-        self._workers = worker_count(self._settings.machine.workers, ranks.on_this_machine()[1])
+        self._workers = worker_count(self._settings.machine.workers, on_this_machine()[1])
         self._classes = len(experiment.classes)
         self._experiment = experiment
         self._images = experiment.open_training_images()

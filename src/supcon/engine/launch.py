@@ -21,6 +21,7 @@ from supcon import errors
 from supcon.artifacts.stage import StageRun
 from supcon.errors import UserError
 from supcon.experiment import Experiment
+from supcon.job import in_job
 
 Main = Callable[[Sequence[str] | None], None]
 
@@ -30,11 +31,6 @@ _GRACE = 3.0  # seconds in which torchrun ends a process that failed only becaus
 
 class RankFailed(Exception):
     """A process failed in a way that is no user's fault; its traceback is on stderr."""
-
-
-def in_job() -> bool:
-    """Say whether torchrun, or `launch`, started this process as one of several."""
-    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def launch(experiment: Experiment, name: str, script: str, argv: Sequence[str] | None) -> bool:

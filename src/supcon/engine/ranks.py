@@ -5,7 +5,6 @@ what they compute is what one process would. torchrun's environment starts them;
 everything here costs nothing and returns what it was given.
 """
 
-import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -16,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from supcon.engine.launch import in_job
+from supcon.job import in_job
 from supcon.losses.distributed import Shares
 
 Value = TypeVar("Value")
@@ -50,11 +49,6 @@ def count() -> int:
 def is_first() -> bool:
     """Say whether this is the process that writes and prints."""
     return rank() == 0
-
-
-def on_this_machine() -> tuple[int, int]:
-    """Return this process's number among those on its machine, and how many these are."""
-    return (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])) if in_job() else (0, 1)
 
 
 def agree(value: Value) -> Value:
