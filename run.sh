@@ -14,6 +14,7 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   pseudo     labels by an earlier run, to train a second round on   ./run.sh pseudo --run two --pseudo.run one
   pretrain   contrastive pre-training, one encoder a fold           ./run.sh pretrain --fold 0 1
   finetune   train the classifiers                                  ./run.sh finetune --fold 3
+             both: four GPUs that share every batch                 ./run.sh all --nproc 4
   predict    out-of-fold and test logits                            ./run.sh predict --fold 3
              these three: also one model on all rows, for ensemble  ./run.sh finetune --fold full
              these four, and all: several folds at once             ./run.sh all --jobs 4

@@ -23,6 +23,7 @@ from supcon.artifacts.stage import lock_file
 from supcon.config import Call, fold_name, parse
 from supcon.errors import UserError, run_stage
 from supcon.experiment import load_experiment
+from supcon.precision import settle_precision
 from supcon.processes import CORES, available_cores, end_with_parent
 
 GPUS = "CUDA_VISIBLE_DEVICES"
@@ -58,8 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     experiment.open_training_images()  # decoded before, by all cores together
     experiment.open_prediction_images()
     folds = experiment.folds
-    at_once = min(int(words[0]), len(folds))
-    failures = fan_out(call, stages, flags, folds, environments(at_once, visible_gpus(call.settings.machine.device)))
+    places = environments(min(int(words[0]), len(folds)), visible_gpus(call.settings.machine.device))
+    if "finetune" in stages or "pretrain" in stages:
+        with started_with(places[0]):
+            settle_precision(experiment)  # once, by the share of a job: the jobs find it
+    failures = fan_out(call, stages, flags, folds, places)
     if failures:
         print(f"error: {described(failures)}", file=sys.stderr)
         sys.exit(failures[0].status)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
-from supcon.errors import run_stage
+from supcon.engine.launch import launch, run_stage, work
 from supcon.experiment import Experiment, load_experiment
 from supcon.precision import settle_precision
 
@@ -14,7 +14,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the stage for the folds asked for."""
     call = parse(__doc__, argv, per_fold=True)
     experiment = settle_precision(load_experiment(call))
-    for fold, stage in experiment.work("finetune"):
+    if launch(experiment, "finetune", __file__, argv):
+        return
+    for fold, stage in work(experiment, "finetune"):
         finetune_fold(experiment, stage, fold)
 
 
@@ -24,6 +26,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.engine.build import classifier_training
     from supcon.engine.device import set_up_device
     from supcon.engine.loop import Plan, train
+    from supcon.engine.ranks import is_first
     from supcon.model.encoder import save_weights
 
     started = time.time()
@@ -36,6 +39,8 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         training.model, training.objective, training.loader, training.sampler, training.optimizer, plan
     )
 
+    if not is_first():
+        return  # one writes
     encoder = trained["encoder"] if settings.finetune.mode == "full" else training.encoder
     heads = {name: trained[name] for name in ("classifier", "projection") if name in trained}
     save_weights(stage.folder / "classifier.safetensors", encoder=encoder, **heads)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from supcon.artifacts.stage import StageRun
 from supcon.config import parse
-from supcon.errors import run_stage
+from supcon.engine.launch import launch, run_stage, work
 from supcon.experiment import Experiment, load_experiment
 from supcon.precision import settle_precision
 
@@ -17,7 +17,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("pretrain: left out (pretrain.epochs is 0)", flush=True)
         return
     experiment = settle_precision(load_experiment(call))
-    for fold, stage in experiment.work("pretrain"):
+    if launch(experiment, "pretrain", __file__, argv):
+        return
+    for fold, stage in work(experiment, "pretrain"):
         pretrain_fold(experiment, stage, fold)
 
 
@@ -27,6 +29,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.engine.build import contrastive_training
     from supcon.engine.device import set_up_device
     from supcon.engine.loop import Plan, train
+    from supcon.engine.ranks import is_first
     from supcon.model.encoder import save_weights
 
     started = time.time()
@@ -38,6 +41,8 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         training.model, training.objective, training.loader, training.sampler, training.optimizer, plan
     )
 
+    if not is_first():
+        return  # one writes
     save_weights(stage.folder / "encoder.safetensors", **trained)
     stage.finish(started, last_epoch=log.rows[-1])
     plan.checkpoint.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from tests.conftest import REPOSITORY
 
 LIBRARY = REPOSITORY / "src" / "supcon"
 FLOORS: list[set[str]] = [
-    {"errors", "exact", "processes", "randomness", "candidates"},
+    {"errors", "exact", "job", "processes", "randomness", "candidates"},
     {"config", "losses", "sampler", "metrics"},
     {"artifacts"},
     {"competition", "images", "augment", "views", "model", "decision", "host", "plots"},

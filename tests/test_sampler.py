@@ -1,6 +1,7 @@
 """What every batch holds, whatever the epoch."""
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import combinations, permutations
 from math import ceil
 
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from supcon.sampler import NaturalSampler, PKSampler, WithUnlabelled, visits
+from supcon.sampler import BatchSampler, NaturalSampler, PKSampler, WithUnlabelled, share_of, visits
 from supcon.sampler.permutation import keys_of, permute
 from supcon.sampler.visits import VISIT, VisitPlan, class_chances, two_orders
 
@@ -168,23 +169,48 @@ def test_images_of_a_class_smaller_than_k_repeat_evenly() -> None:
     assert sorted(np.bincount(rows)) == [2, 3, 3]
 
 
-@pytest.mark.parametrize(("classes", "images", "ranks"), [(4, 6, 2), (6, 2, 3), (1, 8, 4), (5, 8, 2), (6, 1, 3)])
-def test_ranks_share_one_batch_with_positives_on_each(classes: int, images: int, ranks: int) -> None:
-    whole = PKSampler(LABELS, classes, images, seed=7, balance=0.5)
-    parts = [PKSampler(LABELS, classes, images, seed=7, balance=0.5, rank=r, ranks=ranks) for r in range(ranks)]
-    for batch, *shares in zip(whole, *parts, strict=True):
-        assert sum(shares, []) == batch  # the occurrences too: a row drawn by two ranks looks different on each
+SHARED: dict[str, Callable[[], BatchSampler]] = {
+    "pk": lambda: PKSampler(LABELS, 5, 3, seed=7, balance=0.5),
+    "natural": lambda: NaturalSampler(len(LABELS), 17, seed=7),
+    "unlabelled": lambda: WithUnlabelled(PKSampler(LABELS, 4, 4, seed=7), len(LABELS), 30, seed=8),
+}
+
+
+@pytest.mark.parametrize("kind", SHARED)
+@pytest.mark.parametrize("ranks", [1, 2, 3, 7])
+def test_ranks_share_every_batch(kind: str, ranks: int) -> None:
+    parts = [SHARED[kind]() for _ in range(ranks)]
+    for number, part in enumerate(parts):
+        part.take_share(number, ranks)
+    for batch, *shares in zip(SHARED[kind](), *parts, strict=True):
+        # the occurrences too: a row drawn by two ranks looks different on each
+        assert sorted(key for share in shares for key in share) == sorted(batch)
+        assert [key for key in batch if key in shares[0]] == shares[0]
+        sizes = [len(share) for share in shares]
+        assert 2 <= min(sizes) <= max(sizes) <= min(sizes) + 2
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+def test_a_share_holds_the_mirror_image_of_each_of_its_places(ranks: int) -> None:
+    for size in range(2 * ranks, 40):
+        shares = [share_of(size, rank, ranks) for rank in range(ranks)]
+        assert sorted(sum(shares, [])) == list(range(size))
         for share in shares:
-            assert len(share) == len(batch) // ranks
-            assert min(Counter(LABELS[row] for row, _, _ in share).values()) >= min(2, images)
+            assert [size - 1 - place for place in reversed(share)] == share
+
+
+def test_the_classes_of_a_pk_batch_are_spread_over_the_ranks() -> None:
+    sampler = PKSampler(LABELS, 4, 6, seed=0)
+    sampler.take_share(1, 3)
+    for share in sampler:
+        assert set(Counter(LABELS[row] for row, _, _ in share).values()) == {2}
 
 
 def test_ranks_that_cannot_share_a_batch_are_refused() -> None:
-    for classes, images, ranks in ((3, 4, 5), (3, 2, 2), (4, 3, 3), (99, 3, 2), (2, 2, 4)):
-        with pytest.raises(ValueError, match=f"x {images} images cannot be cut into {ranks} equal runs"):
-            PKSampler(LABELS, classes, images, seed=0, ranks=ranks)
+    with pytest.raises(ValueError, match="a batch of 7 images does not give each of 4 processes two"):
+        NaturalSampler(7, 16, seed=0).take_share(0, 4)
     with pytest.raises(ValueError, match="rank 2 of 2"):
-        PKSampler(LABELS, 4, 4, seed=0, rank=2, ranks=2)
+        PKSampler(LABELS, 4, 4, seed=0).take_share(2, 2)
 
 
 def test_arguments_out_of_range_are_refused() -> None:

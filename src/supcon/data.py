@@ -162,15 +162,15 @@ def fixed_loader(dataset: Dataset[Tensor], batch_size: int, workers: int) -> "Da
     return DataLoader(dataset, batch_size=batch_size, **loader_options(workers))
 
 
-def worker_count(setting: int) -> int:
-    """Return the number of worker processes that `machine.workers` asks for.
+def worker_count(setting: int, processes: int = 1) -> int:
+    """Return the worker processes that `machine.workers` asks for, where so many `processes` share the cores.
 
     A single core, as each of several jobs may have, does without where it trains too: a worker would only take turns.
     """
     if setting >= 0:
         return setting
-    cores = available_cores()
-    return cores if cores > 1 or torch.cuda.is_available() else 0
+    cores = available_cores() // processes
+    return max(1, cores) if cores > 1 or torch.cuda.is_available() else 0
 
 
 def loader_options(workers: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from supcon.artifacts.files import digest, read_json, write_json
 from supcon.config.settings import Settings
 from supcon.errors import UserError
 from supcon.experiment import Experiment
+from supcon.processes import available_cores
 
 Candidate = tuple[Literal["float32", "bfloat16"], bool]  # with channels_last or not
 
@@ -65,7 +66,7 @@ def _trial(settings: Settings) -> dict[str, Any]:
         "side": settings.data.image_size,
         "images": min(images, _LARGEST),
         "device": settings.machine.device,
-        "threads": settings.machine.threads,
+        "threads": settings.machine.threads or available_cores(),
     }
 
 

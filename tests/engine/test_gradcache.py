@@ -68,10 +68,10 @@ def test_loss_gradients_running_statistics_and_streams_are_those_of_one_graph(
 
 
 def test_chunks_keep_to_the_micro_batch_and_none_has_one_image() -> None:
-    assert [chunk_count(128, micro) for micro in (0, 128, 500, 64, 50)] == [1, 1, 1, 2, 3]
+    assert [chunk_count([128], micro) for micro in (0, 128, 500, 64, 50)] == [1, 1, 1, 2, 3]
     for images in range(2, 40):
         for micro in range(2, 40):
-            sizes = [len(part) for part in torch.zeros(images).tensor_split(chunk_count(images, micro))]
+            sizes = [len(part) for part in torch.zeros(images).tensor_split(chunk_count([images], micro))]
             assert sum(sizes) == images
             assert min(sizes) >= 2
             assert max(sizes) <= max(micro, 3)

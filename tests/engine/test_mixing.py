@@ -52,9 +52,14 @@ def test_without_alphas_or_with_a_single_image_nothing_is_mixed() -> None:
         assert torch.equal(mixed.images, images_of(count))
 
 
-def test_an_odd_image_out_is_dropped() -> None:
-    mixed = Mixer(1.0, 0.0)(images_of(7), torch.arange(7))
-    assert len(mixed.images) == len(mixed.labels) == len(mixed.partners) == 6
+@pytest.mark.parametrize("mixer", [Mixer(1.0, 0.0), Mixer(0.0, 1.0)], ids=["mixup", "cutmix"])
+def test_the_middle_image_of_an_odd_number_stays_as_it_is(mixer: Mixer) -> None:
+    images = images_of(7)
+    np.random.seed(0)
+    mixed = mixer(images, torch.arange(7))
+    assert mixed.partners.tolist() == [6, 5, 4, 3, 2, 1, 0]
+    changed = (mixed.images != images.float()).flatten(1).any(dim=1)
+    assert changed.tolist() == [True, True, True, False, True, True, True]
 
 
 def by_hand(network: nn.ModuleDict, views: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, float]:

@@ -94,6 +94,8 @@ def check(settings: Settings) -> None:
         value = getattr(getattr(settings, section), name)
         if not smallest <= value <= largest:
             raise UserError(f"--{key} {value} is out of bounds: {smallest:g} to {largest:g}")
+    if not 1 <= settings.nproc <= 1024:
+        raise UserError(f"--nproc {settings.nproc} is out of bounds: 1 to 1024")
     finetune, pretrain = settings.finetune, settings.pretrain
     if settings.pseudo.run:
         check_run_name("--pseudo.run", settings.pseudo.run)

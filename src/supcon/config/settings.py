@@ -146,9 +146,9 @@ class MachineSettings:
     device: str = "auto"
     """torch device; auto: the GPU when there is one."""
     workers: int = -1
-    """Loader processes; -1: as many as the cores (of its share, with --jobs; none on a lone core), 0: none."""
+    """Loader processes of each training process; -1: as its share of the cores, none for a lone one; 0: none."""
     threads: int = 0
-    """Training threads; 0: all cores (of its share, with --jobs). Never depends on `workers`."""
+    """Training threads of each training process; 0: its share of the cores. Never depends on `workers`."""
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,13 @@ class Settings:
     predict: PredictSettings = field(default_factory=PredictSettings)
     tune: TuneSettings = field(default_factory=TuneSettings)
     machine: MachineSettings = field(default_factory=MachineSettings)
+    nproc: int = field(
+        default=1,
+        metadata={
+            "help": "Processes, each on a GPU of its own where there are some, that share every batch of pretrain and"
+            " finetune. Nothing here is fingerprinted: an interrupted stage goes on with any number."
+        },
+    )
     time_budget: str = field(
         default="",
         metadata={

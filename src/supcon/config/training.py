@@ -20,6 +20,9 @@ class TrainSettings:
     """Memory format of the encoder: true is faster for most convolutional networks."""
     compile: bool = False
     """Let torch.compile make the encoder's training passes: for GPUs. On a CPU it takes minutes and gains little."""
+    sync_batch_norm: bool = True
+    """Where several processes share a batch (--nproc), batch norm by the statistics of all of it, as in one process;
+    false: each by its share, without the messages that this takes."""
 
 
 @dataclass(frozen=True)

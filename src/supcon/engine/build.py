@@ -14,6 +14,7 @@ from supcon.engine.loop import Objective
 from supcon.engine.memory import Memory
 from supcon.engine.objectives import Classification, ContrastivePretraining
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups
+from supcon.engine.sync_norm import sync_batch_norm
 from supcon.errors import UserError
 from supcon.experiment import Experiment
 from supcon.model.classifier import classifier_head
@@ -48,6 +49,8 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
     encoder = _encoder(settings, load_weights=True)
     contrast = contrast_parts(encoder.width, len(experiment.classes), options)
     model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
+    if shared.sync_batch_norm:
+        sync_batch_norm(model, device)
     if shared.compile:
         encoder.compile_training()
     optimizer = adamw(
@@ -88,12 +91,15 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         loader = data.feature_loader(sampler, folded(encoder, settings.data.image_size))
         groups = []
         model = nn.ModuleDict({"encoder": nn.Identity(), "classifier": classifier})
+    model.to(device)
+    if shared.sync_batch_norm:
+        sync_batch_norm(model, device)
     optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
     held_out = None
     if data.watches:
         held_out = data.held_out_score if options.mode == "full" else data.held_out_feature_score(encoder)
     objective = Classification(options, settings.pretrain, data.sampling_prior.to(device), held_out)
-    return Training(encoder, model.to(device), objective, loader, sampler, optimizer)
+    return Training(encoder, model, objective, loader, sampler, optimizer)
 
 
 def _encoder(settings: Settings, *, load_weights: bool) -> Encoder:

@@ -8,21 +8,27 @@ import torch
 
 from supcon.config.settings import MachineSettings
 from supcon.errors import UserError
+from supcon.job import on_this_machine
 from supcon.processes import available_cores
 
 
 def set_up_device(machine: MachineSettings) -> torch.device:
     """Return the device to use, with threads and kernels set for results that repeat."""
     _keep_freed_memory()
-    torch.set_num_threads(machine.threads or available_cores())
+    number, here = on_this_machine()
+    torch.set_num_threads(machine.threads or max(1, available_cores() // here))
     # TF32 for the encoder's convolutions and products; losses and class means switch it off (exact). By these
     # names: torch.compile fails where the newer fp32_precision is set (PyTorch #166387), and old versions lack it
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.benchmark = True  # batches are of one size: the fastest kernels are looked for once
-    if machine.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if machine.device == "auto" else machine.device
     try:
-        device = torch.device(machine.device)
+        device = torch.device(name)
+        if here > 1 and device.type == "cuda":
+            if device.index is not None:
+                raise RuntimeError(f"it is one device for {here} processes, auto gives each its own")
+            device = torch.device("cuda", number)
+            torch.cuda.set_device(device)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--machine.device {machine.device} cannot be used: {str(error).splitlines()[0]}") from None

@@ -36,9 +36,11 @@ from supcon.data import (
     training_loader,
     worker_count,
 )
+from supcon.engine import ranks
 from supcon.engine.evaluate import evaluate
 from supcon.errors import UserError
 from supcon.experiment import Experiment, Rows
+from supcon.job import on_this_machine
 from supcon.metrics.f1 import macro_f1
 from supcon.model.prototypes import ClassMeans
 from supcon.pseudo import read_pseudo
@@ -56,7 +58,7 @@ class FoldData:
         self.fold = fold
         self._settings = experiment.call.settings
         self._device = device
-        self._workers = worker_count(self._settings.machine.workers)
+        self._workers = worker_count(self._settings.machine.workers, on_this_machine()[1])
         self._classes = len(experiment.classes)
         self._experiment = experiment
         self._images = experiment.open_training_images()
@@ -139,9 +141,9 @@ class FoldData:
         """Return the pre-training stage's batches, with the unlabelled rows where `pretrain.use_test` asks for them."""
         sampler = self.pk_sampler("pretrain")
         if not self._settings.pretrain.use_test:
-            return sampler
-        unlabelled = len(self._unlabelled_rows)
-        return WithUnlabelled(sampler, len(self.train_rows), unlabelled, self._seed("pretrain test images"))
+            return _own_share(sampler)
+        unlabelled, seed = len(self._unlabelled_rows), self._seed("pretrain test images")
+        return _own_share(WithUnlabelled(sampler, len(self.train_rows), unlabelled, seed))
 
     @cached_property
     def _unlabelled_rows(self) -> Rows:
@@ -152,8 +154,8 @@ class FoldData:
         """Return the batches that `finetune.batches` asks for."""
         options = self._settings.finetune
         if options.batches == "pk" and options.mode == "full":
-            return self.pk_sampler("finetune")
-        return NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune"))
+            return _own_share(self.pk_sampler("finetune"))
+        return _own_share(NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune")))
 
     def contrastive_loader(self, sampler: BatchSampler) -> Iterable[Batch]:
         """Return random views of the training rows, then of the unlabelled ones, as classes numbered above the others.
@@ -197,11 +199,10 @@ class FoldData:
     def training_features(self, encoder: nn.Module, kept: Rows | None = None) -> Tensor:
         """Return the features of the training rows' plain views, [rows, width], or of those numbered `kept` alone."""
         rows = self.train_rows if kept is None else self.train_rows[kept]
-        loader = fixed_loader(self._plain(rows), self._settings.predict.batch_size, self._workers)
-        precision = self._settings.train.precision
-        return evaluate(encoder, loader, len(loader), self._device, precision, f"features fold {fold_name(self.fold)}")[
-            :, 0
-        ]
+        own = rows[ranks.rank() :: ranks.count()]
+        loader = fixed_loader(self._plain(own), self._settings.predict.batch_size, self._workers)
+        precision, label = self._settings.train.precision, f"features fold {fold_name(self.fold)}"
+        return ranks.interleave(evaluate(encoder, loader, len(loader), self._device, precision, label)[:, 0])
 
     def held_out_features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
         """Return features [Q, width] and labels [Q] of the watched held-out rows."""
@@ -238,6 +239,15 @@ class FoldData:
 
     def _seed(self, purpose: str) -> int:
         return address(self._settings.train.seed, purpose, self.fold)
+
+
+def _own_share(sampler: BatchSampler) -> BatchSampler:
+    """Let a sampler show this process's share of its batches."""
+    try:
+        sampler.take_share(ranks.rank(), ranks.count())
+    except ValueError as error:
+        raise UserError(f"{error}: make the batch larger, or lower --nproc") from None
+    return sampler
 
 
 def _few_of_each(rows: Rows, labels: npt.NDArray[np.int64], shots: int, seed: int) -> Rows:

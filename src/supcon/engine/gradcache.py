@@ -5,20 +5,25 @@ encoder sees the batch chunk by chunk without a graph, the loss's gradient with 
 every chunk is encoded again, with the same random state, and the gradient goes on from its features.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from supcon.engine.ranks import without_averaging
+
 Context = Callable[[], AbstractContextManager[object]]
 
 
-def chunk_count(images: int, micro_batch: int) -> int:
-    """Return how many chunks keep to `micro_batch` images each (0: one chunk); none holds a single image."""
+def chunk_count(images: Sequence[int], micro_batch: int) -> int:
+    """Return how many chunks keep to `micro_batch` images each (0: one chunk); none holds a single image.
+
+    `images` are how many each process has: all cut theirs into as many.
+    """
     if micro_batch == 0:
         return 1
-    return max(1, min(-(-images // micro_batch), images // 2))
+    return max(1, min(-(-max(images) // micro_batch), min(images) // 2))
 
 
 def backward(
@@ -32,7 +37,8 @@ def backward(
 
     `images` [N, ...] go through the encoder in `chunks` parts of nearly equal size; `loss_of` sees the features [N, D]
     of them all, once. Batch norm takes its statistics per chunk and updates its running ones once a chunk. Forward
-    passes run within `autocast()`, entered anew for each: its cache of cast weights would lose their graph.
+    passes run within `autocast()`, entered anew for each: its cache of cast weights would lose their graph. Of several
+    processes each has its own images and as many chunks; the gradient is averaged over them with the last chunk.
     """
     if chunks == 1:
         with autocast():
@@ -57,11 +63,12 @@ def backward(
     loss.backward()
     after = _random_state(images.device)
     assert leaf.grad is not None
-    for part, state, gradient in zip(parts, states, leaf.grad.tensor_split(chunks), strict=True):
+    for number, (part, state, gradient) in enumerate(zip(parts, states, leaf.grad.tensor_split(chunks), strict=True)):
         _set_random_state(state, images.device)
-        with autocast():
-            again = encoder(part)
-        again.backward(gradient)
+        with without_averaging(encoder) if number + 1 < chunks else nullcontext():
+            with autocast():
+                again = encoder(part)
+            again.backward(gradient)
     _set_random_state(after, images.device)
     return loss.detach()
 

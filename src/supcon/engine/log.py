@@ -10,13 +10,14 @@ from tqdm import tqdm
 
 from supcon.artifacts.files import write_csv
 from supcon.artifacts.stage import StageRun
+from supcon.engine.ranks import is_first
 
 Row = dict[str, float]
 Item = TypeVar("Item")
 
 
 class EpochLog:
-    """The epochs of one stage: printed as they end, kept in STAGE.csv of its folder."""
+    """The epochs of one stage: printed as they end, kept in STAGE.csv of its folder, by the first process alone."""
 
     def __init__(self, stage: StageRun, epochs: int) -> None:
         self._label, self._epochs = stage.label, epochs
@@ -32,6 +33,8 @@ class EpochLog:
     def add(self, metrics: Mapping[str, float]) -> None:
         """Print one epoch and write the table."""
         self.rows.append({"epoch": len(self.rows) + 1, **metrics})
+        if not is_first():
+            return
         shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         tqdm.write(f"{self._label}  epoch {len(self.rows)}/{self._epochs}  {shown}")
         write_csv(self._csv_file, pd.DataFrame(self.rows))
@@ -43,7 +46,7 @@ class EpochLog:
 
     def open(self) -> None:
         """Begin, after `restore`: TensorBoard takes what an interrupted run wrote beyond its checkpoint as purged."""
-        if importlib.util.find_spec("tensorboard") is not None:
+        if is_first() and importlib.util.find_spec("tensorboard") is not None:
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             from torch.utils.tensorboard import SummaryWriter
 
@@ -57,5 +60,6 @@ class EpochLog:
 
 
 def bar(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Iterate with a progress bar and the time left; silent when stderr is no terminal."""
-    return iter(tqdm(items, label, total, leave=False, disable=None, dynamic_ncols=True))
+    """Iterate with a progress bar and the time left; silent when stderr is no terminal, or another process shows it."""
+    disable = None if is_first() else True
+    return iter(tqdm(items, label, total, leave=False, disable=disable, dynamic_ncols=True))

@@ -14,6 +14,7 @@ from supcon.artifacts.files import write_atomic
 from supcon.artifacts.stage import StageRun
 from supcon.config.training import FinetuneSettings, PretrainSettings, TrainSettings
 from supcon.data import Batch
+from supcon.engine import ranks
 from supcon.engine.device import autocast
 from supcon.engine.gradcache import Context
 from supcon.engine.health import Health
@@ -89,12 +90,16 @@ def train(
     """Train `model`; return it with its averaged weights (its last ones where `ema` is 0), and the log of its epochs.
 
     Goes on from the checkpoint when there is one, to the same end: each epoch's random streams are seeded by its
-    number, so a checkpoint needs no random state. Raises `UserError` on a non-finite loss.
+    number, so a checkpoint needs no random state. Raises `UserError` on a non-finite loss. Of several processes each
+    trains on its share of the batches, all with the gradient and the metrics of the whole; the first one writes.
     """
     options, label = plan.options, plan.stage.label
+    parallel = ranks.parallel(model)  # the same weights; the batch's gradient
     log = EpochLog(plan.stage, options.epochs)
     ema = timm.utils.ModelEmaV3(model, decay=options.ema, use_warmup=True) if options.ema else None
     first = _restore(plan.checkpoint, model, ema, optimizer, objective, log)
+    if first != ranks.agree(first):
+        raise UserError(f"{plan.checkpoint} is not what the first process sees: share runs/ between the machines")
     log.open()
     health = Health(plan.stage.name, label)
     precision = partial(autocast, plan.device, plan.shared.precision)
@@ -102,6 +107,8 @@ def train(
     for epoch in range(first, options.epochs):
         started = time.time()
         seed_everything(plan.shared.seed, label, epoch)
+        if not ranks.is_first():  # dropout has streams of its own; mixing, NumPy's, is the same everywhere
+            torch.manual_seed(address(plan.shared.seed, label, epoch, "rank", ranks.rank()))
         sampler.set_epoch(epoch)
         model.train()
         meter = Meter(plan.stage.name, label, epoch, plan.device, health)
@@ -111,7 +118,7 @@ def train(
             set_lr(optimizer, step, steps, options.warmup)
             optimizer.zero_grad(set_to_none=True)
             loss, metrics = objective.backward(
-                model,
+                parallel,
                 views.to(plan.device, non_blocking=True),
                 labels,
                 Step(step / steps, address(plan.shared.seed, label, epoch, number), precision),
@@ -122,10 +129,15 @@ def train(
             if ema is not None:
                 ema.update(model, step=step)
             passes += objective.passes(views.shape[0] * views.shape[1])
-        totals = meter.means() | objective.end_of_epoch(averaged(model, ema))
+        totals = meter.means()
+        ranks.average_buffers(model)
+        if ema is not None:
+            ranks.average_buffers(ema.module)
+        totals |= objective.end_of_epoch(averaged(model, ema))
+        passes = ranks.mean({"passes": passes})["passes"] * ranks.count()
         log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
         health.epoch(epoch)
-        if epoch + 1 < options.epochs:
+        if epoch + 1 < options.epochs and ranks.is_first():
             _save(plan.checkpoint, model, ema, optimizer, objective, log.rows)
     health.end()
     log.close()

@@ -1,5 +1,6 @@
 """A memory of keys: He et al. 2020, "Momentum Contrast" (arXiv 1911.05722), with labels."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supcon.engine.gradcache import Context
+from supcon.engine.ranks import bare
 from supcon.model.zoo import timm
 
 
@@ -39,13 +41,24 @@ class Memory:
         return self._labels
 
     @torch.no_grad()
-    def enqueue(self, model: nn.ModuleDict, images: Tensor, labels: Tensor, chunks: int, autocast: Context) -> None:
-        """Let the momentum network follow the model, and take its keys of `images` [N, ...], made in `chunks` parts."""
+    def enqueue(
+        self,
+        model: nn.ModuleDict,
+        images: Tensor,
+        labels: Tensor,
+        chunks: int,
+        autocast: Context,
+        joined: Callable[[Tensor], Tensor] = lambda rows: rows,
+    ) -> None:
+        """Let the momentum network follow the model, and take its keys of `images` [N, ...], made in `chunks` parts.
+
+        `joined` puts what is made of the images into the order, and beside the other processes' part, of the batch.
+        """
         self._network.update(_network(model))
         encoder, projection = self._network.module
         with autocast():
             embeddings = projection(torch.cat([encoder(part) for part in images.tensor_split(chunks)]))
-        new_keys = F.normalize(embeddings.float(), dim=1)
+        new_keys, labels = joined(F.normalize(embeddings.float(), dim=1)), joined(labels)
         old_keys, old_labels = self._keys, self._labels
         self._keys = (new_keys if old_keys is None else torch.cat([old_keys, new_keys]))[-self._size :]
         self._labels = (labels if old_labels is None else torch.cat([old_labels, labels]))[-self._size :]
@@ -63,4 +76,4 @@ class Memory:
 
 
 def _network(model: nn.ModuleDict) -> nn.Sequential:
-    return nn.Sequential(model["encoder"], model["projection"])
+    return nn.Sequential(bare(model["encoder"]), bare(model["projection"]))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from supcon.engine import ranks
 from supcon.engine.health import Health
 from supcon.errors import UserError
 
@@ -17,6 +18,8 @@ StepMetrics = dict[str, float | Tensor]  # Tensor: a scalar, perhaps not compute
 
 class Meter:
     """Adds up what the steps of one epoch tell, shows it to `Health`, and stops on a non-finite loss.
+
+    Of several processes each adds its own, and all see the means.
 
     On a GPU a step that breaks the model is found up to `FETCH_EVERY` steps later, but before `means` gives the numbers
     of the epoch: a checkpoint that is saved after it holds a sound model.
@@ -42,7 +45,7 @@ class Meter:
         return {name: total / self._steps for name, total in self._totals.items()}
 
     def _fetch(self) -> None:
-        for metrics in _numbers(self._waiting):
+        for metrics in map(ranks.mean, _numbers(self._waiting)):
             self._steps += 1
             norm = metrics.pop("norm")
             if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,14 @@ from supcon.engine import gradcache
 from supcon.engine.loop import Step
 from supcon.engine.memory import Memory
 from supcon.engine.meter import Metrics, StepMetrics
-from supcon.engine.mixing import Mixed, Mixer
+from supcon.engine.mixing import Mixed, Mixer, taken
+from supcon.engine.ranks import bare, count, is_first, rank
 from supcon.losses import contrastive_bounds, contrastive_loss
 from supcon.losses.batch import count_positives
+from supcon.losses.distributed import Shares, gather
 from supcon.metrics.geometry import alignment, uniformity
 from supcon.metrics.knn import knn_macro_f1
+from supcon.sampler import share_of
 
 HeldOut = Callable[[nn.Module], tuple[Tensor, Tensor]]  # encoder -> features [Q, D] and labels [Q] of held-out rows
 
@@ -39,33 +42,41 @@ class ContrastivePretraining:
 
     def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         """Add the gradient of the loss over all views of the batch."""
-        chunks = self._chunks(views.shape[0] * views.shape[1])
-        images, labels = _flat_images(views, labels, chunks, step.seed)
-        mixed = self._mixer(images, labels)
+        images, labels = views.flatten(0, 1), labels.repeat_interleave(views.shape[1])
+        shares = Shares(len(images))
+        chunks = gradcache.chunk_count(shares.counts, self._settings.micro_batch)
+        order = _order(len(images), chunks, step.seed)
+        mixed = self._mixer(images, labels).take(order)
+        joint = mixed.joint(shares)
         metrics: StepMetrics = {}
 
         def loss_of(features: Tensor) -> Tensor:
             known = mixed.labels < self._classes
             rows = known.nonzero()[:, 0].to(features.device, non_blocking=True)
             self._bank.append((features.detach()[rows], mixed.labels[known]))
-            loss, found = _contrast(self._settings, model, features, mixed, known, self._memory)
+            embeddings = shares.gather(model["projection"](features).float())
+            known = joint.labels < self._classes
+            loss, found = _contrast(self._settings, model, embeddings, joint, known, self._memory)
             metrics.update(found)
             return loss
 
         loss = gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast)
         if self._memory is not None:
-            self._memory.enqueue(model, images, labels, chunks, step.autocast)
+            places = shares.gather(_places(shares.total, views.shape[1])[order]).argsort()
+            joined = lambda rows: taken(shares.gather(rows), places)  # noqa: E731
+            self._memory.enqueue(model, taken(images, order), labels[order], chunks, step.autocast, joined)
         return loss, metrics
 
     def passes(self, images: int) -> float:
         """Return what a batch costs: GradCache and the momentum encoder each add a forward pass."""
-        return images * (3 + (self._chunks(images) > 1) + (self._memory is not None)) / 3
+        chunks = gradcache.chunk_count([images], self._settings.micro_batch)
+        return images * (3 + (chunks > 1) + (self._memory is not None)) / 3
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return the kNN macro-F1 of held-out rows among the epoch's training features, and their geometry."""
-        bank, bank_labels = (torch.cat(part) for part in zip(*self._bank, strict=True))
+        bank, bank_labels = gather(*(torch.cat(part) for part in zip(*self._bank, strict=True)))
         self._bank.clear()
-        if self._held_out is None:
+        if self._held_out is None or not is_first():
             return {}
         queries, labels = self._held_out(model["encoder"])
         queries = queries.to(bank.device)
@@ -80,9 +91,6 @@ class ContrastivePretraining:
         """Go on with the memory of a checkpoint."""
         if self._memory is not None:
             self._memory.load_state_dict(state["memory"])
-
-    def _chunks(self, images: int) -> int:
-        return gradcache.chunk_count(images, self._settings.micro_batch)
 
 
 class Classification:
@@ -102,9 +110,12 @@ class Classification:
 
     def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         """Add the gradient of cross-entropy plus the weighted contrastive loss over all views of the batch."""
-        chunks = self._chunks(views.shape[0] * views.shape[1])
-        mixed = self._mixer(*_flat_images(views, labels, chunks, step.seed))
+        images, labels = views.flatten(0, 1), labels.repeat_interleave(views.shape[1])
+        shares = Shares(len(images))
+        chunks = gradcache.chunk_count(shares.counts, self._settings.micro_batch)
+        mixed = self._mixer(images, labels).take(_order(len(images), chunks, step.seed))
         weight = contrastive_weight(self._settings, step.progress)
+        joint = mixed.joint(shares) if weight else mixed
         metrics: StepMetrics = {}
 
         def loss_of(features: Tensor) -> Tensor:
@@ -115,10 +126,12 @@ class Classification:
                     logits, labels.to(logits.device, non_blocking=True), label_smoothing=smoothing
                 )
             )
+            loss = shares.weight * loss
             if weight == 0:
                 return loss
-            known = torch.ones_like(mixed.labels, dtype=torch.bool)
-            contrast, found = _contrast(self._contrast, model, features, mixed, known)
+            known = torch.ones_like(joint.labels, dtype=torch.bool)
+            embeddings = shares.gather(model["projection"](features).float())
+            contrast, found = _contrast(self._contrast, model, embeddings, joint, known)
             metrics.update(cross_entropy=loss.detach(), contrastive=contrast.detach(), **found)
             return loss + weight * contrast
 
@@ -128,11 +141,13 @@ class Classification:
         """Return what a batch costs: GradCache adds a forward pass; a frozen encoder's features cost nothing more."""
         if self._settings.mode != "full":
             return 0.0
-        return images * (3 + (self._chunks(images) > 1)) / 3
+        return images * (3 + (gradcache.chunk_count([images], self._settings.micro_batch) > 1)) / 3
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return the macro-F1 of held-out rows, where there are any."""
-        return {} if self._held_out_score is None else {"held_out_macro_f1": self._held_out_score(model)}
+        if self._held_out_score is None or not is_first():
+            return {}
+        return {"held_out_macro_f1": self._held_out_score(model)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: all state is the model's."""
@@ -140,9 +155,6 @@ class Classification:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Need nothing."""
-
-    def _chunks(self, images: int) -> int:
-        return gradcache.chunk_count(images, self._settings.micro_batch)
 
 
 @torch.inference_mode()
@@ -163,28 +175,34 @@ def contrastive_weight(settings: FinetuneSettings, progress: float) -> float:
     return start + (end - start) * progress
 
 
-def _flat_images(views: Tensor, labels: Tensor, chunks: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return all views as images [N, side, side, 3] with their labels [N]: shuffled when they will be cut.
+def _order(images: int, chunks: int, seed: int) -> Tensor | slice:
+    """Return the order in which images are encoded: shuffled when they will be cut.
 
     A PK batch is sorted by class: the batch statistics of a chunk of it would tell the label.
     """
-    images, labels = views.flatten(0, 1), labels.repeat_interleave(views.shape[1])
     if chunks == 1:
-        return images, labels
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return images[order.to(images.device, non_blocking=True)], labels[order]
+        return slice(None)
+    return torch.randperm(images, generator=torch.Generator().manual_seed(seed))
+
+
+def _places(images: int, views: int) -> Tensor:
+    """Return where this process's images are in the whole batch of `images`, `views` of each row."""
+    rows = torch.tensor(share_of(images // views, rank(), count()))
+    return (rows[:, None] * views + torch.arange(views)).flatten()
 
 
 def _contrast(
     settings: PretrainSettings,
     model: nn.ModuleDict,
-    features: Tensor,
+    embeddings: Tensor,
     mixed: Mixed,
     known: Tensor,
     memory: Memory | None = None,
 ) -> tuple[Tensor, Metrics]:
-    """Return the contrastive loss of both stages with its bounds, and the share of valid anchors among `known` [N]."""
-    embeddings = model["projection"](features)
+    """Return the contrastive loss of both stages with its bounds, and the share of valid anchors among `known` [N].
+
+    `embeddings` [N, D], the labels in `mixed` and `known` are those of the whole batch, on every process.
+    """
     options: dict[str, Any] = {
         "form": settings.form,
         "temperature": settings.temperature,
@@ -194,7 +212,8 @@ def _contrast(
     further: Tensor | None
     if "prototypes" in model:
         loss = mixed.weigh(lambda labels: model["prototypes"](embeddings, labels))
-        further = torch.arange(len(model["prototypes"].prototypes))  # type: ignore[arg-type]
+        prototypes = cast(Tensor, bare(model["prototypes"]).prototypes)
+        further = torch.arange(len(prototypes))
     else:
         keys, further = (None, None) if memory is None else (memory.keys, memory.labels)
         loss = mixed.weigh(

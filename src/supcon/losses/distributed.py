@@ -36,20 +36,43 @@ def gather(embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"embeddings must be [n, D] and labels [n], not {list(embeddings.shape)} and {list(labels.shape)}"
         )
-    if not (dist.is_available() and dist.is_initialized()):
-        return embeddings, labels
-    labels = labels.to(embeddings.device)  # where the processes talk
-    own = torch.tensor([len(labels)], device=labels.device)
-    counts = torch.cat(_all_gather(own)).tolist()
-    gathered: Tensor = _Gather.apply(embeddings, counts)
-    return gathered, _gather_rows(labels, counts)
+    labels = labels.to(embeddings.device) if dist.is_available() and dist.is_initialized() else labels
+    shares = Shares(len(labels), labels.device)
+    return shares.gather(embeddings), shares.gather(labels)
+
+
+class Shares:
+    """How many items of a joint batch each process holds; all processes make theirs together."""
+
+    def __init__(self, own: int, device: torch.device | str = "cpu") -> None:
+        """Take the number of this process's items, and the device that it is told from: the CPU waits for no GPU."""
+        self.counts = [own]
+        self._alone = not (dist.is_available() and dist.is_initialized())
+        if not self._alone:
+            self.counts = torch.cat(_all_gather(torch.tensor([own], device=device))).tolist()
+        self.own, self.total = own, sum(self.counts)
+
+    @property
+    def weight(self) -> float:
+        """What a mean over the own items is to be multiplied by, so that the mean over processes is that over all."""
+        return self.own * len(self.counts) / self.total
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """Return all processes' `rows` [n, ...] as [N, ...], in the order of ranks, with gradient.
+
+        Every process must take part, and back-propagate where there is a gradient. Alone: the rows themselves.
+        """
+        if self._alone:
+            return rows
+        gathered: Tensor = _Gather.apply(rows, self.counts)
+        return gathered
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, embeddings: Tensor, counts: list[int]) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
         ctx.counts = counts
-        return _gather_rows(embeddings, counts)
+        return _gather_rows(rows, counts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -20,12 +20,11 @@ Rows = npt.NDArray[np.int64]
 class BatchSampler:
     """Common part: iterates over one epoch's batches; `set_epoch` chooses which. Subclasses define `rows_of`."""
 
-    def __init__(self, rows: int, batch_size: int, seed: int, share: slice = slice(None)) -> None:
-        """Take the `share` of every batch that this process trains on."""
+    def __init__(self, rows: int, batch_size: int, seed: int) -> None:
         self.batch_size = batch_size  # of all ranks together
         self.batches = max(1, -(-rows // batch_size))
         self.seed = seed
-        self._share = share
+        self._rank, self._ranks = 0, 1
         self._epoch = 0
 
     def __len__(self) -> int:
@@ -36,6 +35,17 @@ class BatchSampler:
         """Choose the epoch that the next iteration shows."""
         self._epoch = epoch
 
+    def take_share(self, rank: int, ranks: int) -> None:
+        """Iterate over the part of every batch that `rank` of `ranks` trains on: the places of `share_of`.
+
+        Raises `ValueError` for batches that leave a rank without two images.
+        """
+        if not 0 <= rank < ranks:
+            raise ValueError(f"rank {rank} of {ranks}: needed is 0 <= rank < ranks")
+        if ranks > 1 and self.batch_size < 2 * ranks:
+            raise ValueError(f"a batch of {self.batch_size} images does not give each of {ranks} processes two")
+        self._rank, self._ranks = rank, ranks
+
     def __iter__(self) -> Iterator[list[Key]]:
         drawn: Counter[int] = Counter()
         for number in range(self.batches):
@@ -43,7 +53,7 @@ class BatchSampler:
             for row in self.rows_of(self._epoch, number).tolist():  # all ranks' rows: they share the count
                 batch.append((row, drawn[row], self._epoch))
                 drawn[row] += 1
-            yield batch[self._share]
+            yield [batch[place] for place in share_of(len(batch), self._rank, self._ranks)]
 
     def rows_of(self, epoch: int, number: int) -> Rows:
         """Return the rows of one batch, of all ranks together, [batch_size]."""
@@ -81,6 +91,15 @@ class WithUnlabelled(BatchSampler):
         order = _permutation(self._rows, self.seed, "unlabelled", epoch)
         share = slice(number * self._rows // self.batches, (number + 1) * self._rows // self.batches)
         return np.concatenate([self._sampler.rows_of(epoch, number), self._first + order[share]])
+
+
+def share_of(size: int, rank: int, ranks: int) -> list[int]:
+    """Return the places of a batch of `size` that `rank` of `ranks` gets, ascending; shares differ by two at most.
+
+    Places go round the ranks, so that the classes of a PK batch, which lie side by side, are spread over them: batch
+    statistics of few classes would tell the label. Each place goes with its mirror image, with which it is mixed.
+    """
+    return [place for place in range(size) if min(place, size - 1 - place) % ranks == rank]
 
 
 @lru_cache(maxsize=4)

@@ -23,12 +23,8 @@ class PKSampler(BatchSampler):
     **Images.** Visit v of a class shows the v-th window of K images of a permutation of its images; after ceil(n / K)
     visits comes the next permutation. So every image is seen in the first `coverage` batches, whatever the balance.
 
-    **Ranks.** All ranks share one batch of P x K rows, class by class, and rank r iterates over the r-th of `ranks`
-    equal runs of it. A run must hold 2 images or more of each of its classes, so that every anchor has a positive on
-    its own rank (with K = 1 the positives are other views, and any equal runs do). P a multiple of `ranks` always does.
-
     A batch costs O(P K + P log C), whatever the number of rows; the construction sorts the rows once.
-    Raises `ValueError` for arguments out of range and for ranks that cannot share the batch.
+    Raises `ValueError` for arguments out of range.
     """
 
     def __init__(
@@ -39,8 +35,6 @@ class PKSampler(BatchSampler):
         seed: int,
         *,
         balance: float = 1.0,
-        rank: int = 0,
-        ranks: int = 1,
     ) -> None:
         """Take the rows' `labels` [rows], 0 or above, P `classes` and K `images`."""
         if len(labels) == 0 or labels.min() < 0 or min(classes, images) < 1 or not 0 <= balance <= 1:
@@ -54,8 +48,7 @@ class PKSampler(BatchSampler):
         self._starts = np.cumsum(self._sizes) - self._sizes
         self._members = np.argsort(labels, kind="stable")  # class by class
         self.classes, self.images = min(classes, len(self._present)), images
-        share = _share(self.classes, images, rank, ranks)
-        super().__init__(len(labels), self.classes * images, seed, share)
+        super().__init__(len(labels), self.classes * images, seed)
         self._plan = VisitPlan(class_chances(self._sizes, self.classes, balance), self.classes, seed)
 
     @property
@@ -88,17 +81,3 @@ class PKSampler(BatchSampler):
         places = (windows[:, None] * self.images + np.arange(self.images)) % sizes[:, None]
         keys = keys_of(self.seed, classes, cycles)
         return self._members[self._starts[classes][:, None] + permute(places, sizes[:, None], keys[:, None])]
-
-
-def _share(classes: int, images: int, rank: int, ranks: int) -> slice:
-    """Return the run of a batch's rows that `rank` gets; raise `ValueError` where positives would be parted."""
-    if not 0 <= rank < ranks:
-        raise ValueError(f"rank {rank} of {ranks}: needed is 0 <= rank < ranks")
-    size, rest = divmod(classes * images, ranks)
-    cuts = np.union1d(np.arange(ranks + 1) * size, np.arange(classes + 1) * images)
-    if rest or np.diff(cuts).min() < min(2, images):
-        raise ValueError(
-            f"{classes} classes x {images} images cannot be cut into {ranks} equal runs with 2 images or more of each"
-            f" class in a run: make the classes a multiple of {ranks}, or the images a multiple of {2 * ranks}"
-        )
-    return slice(rank * size, (rank + 1) * size)
