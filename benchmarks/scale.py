@@ -4,8 +4,8 @@
 
 Builds a long-tailed competition without pixels: train.csv of so many rows, a tenth as many test rows, and what five
 models predict of them. Then runs each step in a process of its own, for a tenth of the rows, a third and all of them,
-and prints its seconds and its peak memory: the highest sum over its processes of what each holds (PSS, sampled five
-times a second), or the first process's maximum resident size where that is more. "per row" are the processor's seconds
+and prints its seconds and its peak memory: the highest sum over its processes of what each holds (PSS, sampled twice a
+second), or the first process's maximum resident size where that is more. "per row" are the processor's seconds
 a row of all rows over those of a tenth: 1 is linear, less is a fixed cost. Two things stand in for pixels: the list of
 the image files, and the hashes of their contents. The rest is the stages' own code; `tune`, `ensemble` and `check` are
 the stages themselves.
@@ -45,6 +45,7 @@ FLAGS = ("--config", str(SOURCES.parent / "configs" / "cross_entropy.yaml"), "--
 BATCHES = 2000  # of the sampler
 SPREAD = 60  # classes that a model confuses with the true one
 CHUNK = 200_000  # rows simulated at a time
+_PAUSE = 0.5  # seconds between two looks at a step's memory, each of which costs some milliseconds a GB
 
 Labels = npt.NDArray[np.int64]
 Cost = tuple[float, float, float]  # seconds, seconds of the processor, peak memory in MB
@@ -104,11 +105,12 @@ def watch(command: Sequence[str]) -> Cost:
         process = subprocess.Popen(command, stdout=output)
         while process.poll() is None:
             peak = max(peak, sum(held(number) for number in family(process.pid)))
-            time.sleep(0.2)
+            time.sleep(_PAUSE)
         output.seek(0)
-        *lines, last = output.read().splitlines()
+        lines = output.read().splitlines()
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)} failed: {last}")
+        raise SystemExit(f"{' '.join(command)} failed")
+    last = lines.pop()
     print("\n".join(lines), file=sys.stderr)
     seconds, processor, largest = map(float, last.split())
     return seconds, processor, max(peak, largest)

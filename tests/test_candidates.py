@@ -199,7 +199,7 @@ def test_files_of_another_form_rows_or_classes_are_refused(tmp_path: Path) -> No
     files, ids, logits, _, classes = written(tmp_path)
     cases = [
         ("every row once, first 'row 1'", files[:1], ids, classes),
-        ("every row once, first 'row 1'", [files[0], files[0]], ids, classes),
+        ("every row once, first 'row 0'", [files[0], files[0]], ids, classes),
         ("other classes", files, ids, classes[::-1]),
     ]
     for said, given, rows, names in cases:

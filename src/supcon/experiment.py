@@ -65,12 +65,11 @@ class Experiment:
     @cached_property
     def groups(self) -> npt.NDArray[np.int64] | None:
         """Group numbers of the training rows, a lone row's its own; None where all rows are alone."""
-        given = self.split["group"].to_numpy(dtype=str)
-        alone = given == ""
+        alone = (self.split["group"] == "").to_numpy()
         if alone.all():
             return None
-        names = np.where(alone, np.char.add("row ", np.arange(len(given)).astype(str)), given)
-        return np.unique(names, return_inverse=True)[1]
+        number, names = pd.factorize(self.split["group"])
+        return np.unique(np.where(alone, len(names) + np.arange(len(number)), number), return_inverse=True)[1]
 
     @property
     def folds(self) -> list[int]:

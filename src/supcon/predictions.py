@@ -7,10 +7,10 @@ float32 [rows, views, 50], theirs; `rest` float32 [rows, views], the log-sum-exp
 log-probabilities of the kept classes stay exact (`prototype_logits` and `prototype_rest` alike, of the same classes).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -111,17 +111,30 @@ def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: 
     return logits
 
 
-def places_of(found: Sequence[npt.NDArray[np.str_]], ids: pd.Series) -> Places:
+def places_of(found: Iterable[npt.NDArray[np.str_]], ids: pd.Series) -> Places:
     """Return where each of `ids` stands in what several files hold, laid one after the other.
 
     Raises `UserError` when an id is missing, stands twice, or is not among `ids`.
     """
-    index = pd.Index(np.concatenate(found).astype(object))
-    place = index.get_indexer(pd.Index(ids)) if index.is_unique else np.full(1, -1)
-    if len(index) != len(ids) or (place < 0).any():
-        odd = sorted(set(index) ^ set(ids)) or list(index[index.duplicated()])
-        raise UserError(f"the prediction files do not hold every row once, first {odd[0]!r}: run predict with --force")
+    wanted, start = pd.Index(ids), 0
+    place = np.full(len(ids), -1, np.int64)
+    for names in found:  # one at a time: millions of names take gigabytes
+        numbers = np.arange(start, start + len(names))
+        rows = wanted.get_indexer(pd.Index(names.astype(object)))
+        unknown = rows < 0
+        twice = ~unknown & (place[rows] >= 0)
+        place[rows[~unknown]] = numbers[~unknown]
+        twice |= ~unknown & (place[rows] != numbers)
+        if (unknown | twice).any():
+            _refuse_row(names[unknown | twice][0])
+        start += len(names)
+    if (place < 0).any():
+        _refuse_row(ids.iloc[int(place.argmin())])
     return place
+
+
+def _refuse_row(name: str) -> NoReturn:
+    raise UserError(f"the prediction files do not hold every row once, first {str(name)!r}: run predict with --force")
 
 
 def _stored(
@@ -135,7 +148,7 @@ def _stored(
             rows, views, kept = len(file["ids"]), len(file["views"]), file[TOP].shape[1]
             if (file[name].shape, len(file[TOP])) != ((rows, views, kept), rows):
                 raise UserError(f"a prediction file has {name} of another shape than its ids: run predict with --force")
-    return StoredLogits(files, places_of([file["ids"][:] for file in files], ids), weight, len(classes))
+    return StoredLogits(files, places_of((file["ids"][:] for file in files), ids), weight, len(classes))
 
 
 def _check_names(part: Mapping[str, Any], first: Mapping[str, Any], classes: list[str], by: str) -> None:
