@@ -20,7 +20,9 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parents[1] / "src")]
 
 from benchmarks.decision import macro_f1_seconds  # noqa: E402
+from benchmarks.memory import peak_of_pretrain  # noqa: E402
 from benchmarks.speed.synthetic import write_competition  # noqa: E402
+from benchmarks.startup import measure  # noqa: E402
 
 from supcon.processes import available_cores  # noqa: E402
 
@@ -91,6 +93,19 @@ def tuning_trial(_: Path, repeats: int) -> Row:
     return f"{theirs * 1e3:.1f} ms", f"{ours * 1e3:.2f} ms", f"{theirs / ours:.0f}x"
 
 
+def memory(_: Path, __: int) -> Row:
+    """Peak megabytes of pre-training with a training set and with one of ten times its size."""
+    small, large = (peak_of_pretrain(rows).needed for rows in (10_000, 100_000))
+    return f"10,000 rows: {small:.0f} MB", f"100,000 rows: {large:.0f} MB", f"{large / small:.2f}x"
+
+
+def startup(_: Path, repeats: int) -> Row:
+    """Seconds to the first line of the slowest stage."""
+    medians = {one.start.script: statistics.median(one.seconds) for one in measure(repeats=repeats)}
+    slowest = max(medians, key=lambda script: medians[script])
+    return "", f"{medians[slowest]:.1f} s ({slowest})", ""
+
+
 ROWS: dict[str, tuple[Callable[[Path, int], Row], str]] = {
     "pre-training, resnet18, 32 px, batch 256 x 2 views": (
         lambda folder, repeats: pretraining(folder, repeats, 32, 2560, [], steps=6), "1.7x"),
@@ -99,6 +114,8 @@ ROWS: dict[str, tuple[Callable[[Path, int], Row], str]] = {
     f"five-fold linear heads, resnet18, 32 px, 2,000 rows, {EPOCHS} epochs": (linear_heads, "20x"),
     "prediction, 5 folds x 4 views, tf_efficientnet_lite0, 128 px": (prediction, "1.5x"),
     "macro-F1 of one tuning trial, 100,000 x 100, beside scikit-learn": (tuning_trial, "50x"),
+    "memory of pre-training, ten times the training set": (memory, "under 1.1x"),
+    "start of any stage to its first line, the slowest": (startup, "under 3 s"),
 }  # fmt: skip
 
 
