@@ -3,7 +3,7 @@
     python benchmarks/memory.py                  # 10,000 and 100,000 rows
     python benchmarks/memory.py --rows 2000      # and 20,000
 
-Random images of 28 x 28 pixels, no two alike, in 50 classes; the smoke config, with a loader process. The peak is that
+Random images of 28 x 28 pixels, no two alike, in 50 classes; the smoke config, with its loader processes. The peak is that
 of the stage's process and its workers together, from their start until some seconds after training began, pages that
 they share counted once (Pss). "needed" is all but the pages of the decoded images' file: that is mapped, so the system
 drops its pages when anything else wants the memory, and reads them again. "with images" counts those as well.
@@ -128,7 +128,7 @@ def memory_of(process: int) -> tuple[int, int]:
     for line in lines:
         name, *rest = line.split()
         if not name.endswith(":"):
-            of_images = line.endswith("pixels.bin")
+            of_images = "/pixels-" in line and line.endswith(".bin")
         elif name == "Pss:" and of_images:
             images += int(rest[0])
         elif name == "Pss:":
