@@ -3,10 +3,10 @@
     python benchmarks/memory.py                  # 10,000 and 100,000 rows
     python benchmarks/memory.py --rows 2000      # and 20,000
 
-Random images of 28 x 28 pixels, no two alike, in 50 classes; the smoke config, with its loader processes. The peak is that
-of the stage's process and its workers together, from their start until some seconds after training began, pages that
-they share counted once (Pss). "needed" is all but the pages of the decoded images' file: that is mapped, so the system
-drops its pages when anything else wants the memory, and reads them again. "with images" counts those as well.
+Random images of 28 x 28 pixels, no two alike, in 50 classes; the smoke config, with its loader processes. The peak is
+that of the stage's process and its workers together, from their start until some seconds after training began, pages
+that they share counted once (Pss). "needed" is all but the pages of the decoded images' files: these are mapped, so the
+system drops their pages when anything else wants the memory, and reads them again. "with images" counts those as well.
 """
 
 import argparse
