@@ -81,3 +81,12 @@ def test_where_nothing_works_the_message_says_what_to_try() -> None:
     names = [precision.name_of(*one) for one in precision.CANDIDATES]
     with pytest.raises(UserError, match="see what --train.precision float32 says"):
         precision._fastest(dict.fromkeys(names, "fails"))
+
+
+def test_nothing_is_kept_where_nothing_works_so_that_the_next_call_tries_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    answers(monkeypatch, *[(-6, [])] * 4)
+    with pytest.raises(UserError, match="no training step works here"):
+        precision._time_and_keep(TRIAL, tmp_path / "kept.json")
+    assert not (tmp_path / "kept.json").exists()

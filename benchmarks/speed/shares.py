@@ -89,7 +89,7 @@ def epoch(training: Training, experiment: Experiment, stage: str, device: torch.
         with clock("read and augment"):
             views, labels = dataset.__getitems__(next(keys))
         with clock("transfer"):
-            views, labels = views.to(device), labels.to(device)
+            views = views.to(device)
         if number == 0:
             flops, moved = work(model["encoder"], views.flatten(0, 1))
         training.optimizer.zero_grad(set_to_none=True)

@@ -9,11 +9,11 @@ import torch
 @contextmanager
 def exact_float32(device: torch.device) -> Iterator[None]:
     """Switch autocast and TF32 off: similarities over a temperature need more than their 8 or 10 bits of mantissa."""
-    matmul = torch.backends.cuda.matmul
-    before = matmul.allow_tf32
-    matmul.allow_tf32 = False
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = False
     try:
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        matmul.allow_tf32 = before
+        matmul.allow_tf32, cudnn.allow_tf32 = before

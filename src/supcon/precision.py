@@ -35,11 +35,11 @@ def settle_precision(experiment: Experiment) -> Experiment:
         return experiment
     trial = _trial(settings)
     path = call.root / "cache" / f"precision-{digest(trial)[:16]}.json"
-    with lock.alone(path.with_suffix(".lock"), "timing of precisions"):
-        if not path.exists():
-            print("precision: timing a few steps (--train.precision float32 or bfloat16 leaves this out)", flush=True)
-            write_json(path, {"trial": trial, "images a second": _time_candidates(trial)})
-        speeds = read_json(path)["images a second"]
+    if not path.exists():
+        with lock.alone(path.with_suffix(".lock"), "timing of precisions"):
+            if not path.exists():
+                _time_and_keep(trial, path)
+    speeds = read_json(path)["images a second"]
     precision, channels_last = _fastest(speeds)
     shown = ", ".join(f"{name} {speed if isinstance(speed, str) else f'{speed:.0f}'}" for name, speed in speeds.items())
     print(f"precision: {name_of(precision, channels_last)} of {shown} images/s", flush=True)
@@ -68,6 +68,14 @@ def _trial(settings: Settings) -> dict[str, Any]:
         "device": settings.machine.device,
         "threads": settings.machine.threads or available_cores(),
     }
+
+
+def _time_and_keep(trial: dict[str, Any], path: Path) -> None:
+    """Write what is measured to `path`; nothing where no candidate can train, so that the next call tries again."""
+    print("precision: timing a few steps (--train.precision float32 or bfloat16 leaves this out)", flush=True)
+    speeds = _time_candidates(trial)
+    _fastest(speeds)
+    write_json(path, {"trial": trial, "images a second": speeds})
 
 
 def _time_candidates(trial: dict[str, Any]) -> dict[str, float | str]:

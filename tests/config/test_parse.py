@@ -85,6 +85,15 @@ def test_a_run_called_by_its_name_alone_keeps_its_own_settings(tmp_path: Path) -
     assert (later.config, later.config_settings) == ("cross_entropy", began.config_settings)
 
 
+@pytest.mark.parametrize("began", ["{}", "{train: {seed: 3}}"])
+def test_a_run_that_began_before_a_setting_of_training_was_there_takes_its_default(tmp_path: Path, began: str) -> None:
+    folder = tmp_path / "runs" / "default"
+    folder.mkdir(parents=True)
+    (folder / "resolved.yaml").write_text(f"config: default\nconfig_settings: {{}}\nsettings: {began}\n")
+    train = call_of(tmp_path).train
+    assert (train.precision, train.channels_last) == ("auto", True)
+
+
 @pytest.mark.parametrize("value", ["!!int x", "!!timestamp x"])
 def test_a_value_that_yaml_chokes_on_is_one_line(tmp_path: Path, value: str) -> None:
     with pytest.raises(UserError, match="the value of a setting cannot be read"):

@@ -105,7 +105,8 @@ def parse(
         weights = str(absolute("--model.weights", settings.model.weights))
         settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
     if settings.train.precision == "auto" and content:  # chosen already, when the run began
-        chosen = {key: content["settings"]["train"][key] for key in ("precision", "channels_last")}
+        then = content["settings"].get("train", {})
+        chosen = {key: then[key] for key in ("precision", "channels_last") if key in then}
         settings = dataclasses.replace(settings, train=dataclasses.replace(settings.train, **chosen))
     if blends and where.runs:
         names = _blended_runs(where, root)

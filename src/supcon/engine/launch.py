@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from supcon import errors
+from supcon.artifacts import lock
 from supcon.artifacts.stage import StageRun
 from supcon.errors import UserError
 from supcon.experiment import Experiment
@@ -98,6 +99,7 @@ def _run_rank(main: Main) -> NoReturn:
     except Exception as error:
         status = 2 if isinstance(error, UserError) else 1
         _report(error)
+    lock.release_all()  # as at an exit in order, which this is not: other machines would wait for the mark to grow old
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # gloo's threads sometimes abort the interpreter's own way out, after all is done (torch 2.13)
