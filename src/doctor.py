@@ -11,7 +11,7 @@ from supcon.competition.folds import make_folds, read_folds
 from supcon.config import Call, parse
 from supcon.errors import UserError, run_stage
 from supcon.experiment import Experiment
-from supcon.precision import settle_precision
+from supcon.precision import fastest_precision
 from supcon.survey import Survey, survey
 
 EPOCHS = ("--pretrain.epochs", "--finetune.epochs")
@@ -56,7 +56,7 @@ def time_run(experiment: Experiment, budget: float) -> None:
     """Time a few batches and print how long the stages take, with the epochs that fit a `budget` of seconds."""
     from supcon.engine.timing import time_stages
 
-    experiment = settle_precision(experiment)
+    experiment = fastest_precision(experiment)
     call, settings = experiment.call, experiment.call.settings
     timing = time_stages(experiment)
     if budget:

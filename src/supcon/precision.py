@@ -1,7 +1,7 @@
 """`train.precision auto`: the precision and memory format in which this encoder trains fastest on this machine.
 
-Neither wins everywhere (docs/PERFORMANCE.md), so a few steps of each are timed, once a root: the choice is kept in
-cache/, so that all runs of an encoder at a size share it, and in the run's resolved.yaml.
+Neither wins everywhere (docs/PERFORMANCE.md), so a few steps of each are timed, once a machine and root. What they took
+is kept in cache/, for all runs of an encoder at a size; what was chosen is kept in the run's resolved.yaml.
 """
 
 import dataclasses
@@ -13,10 +13,12 @@ from typing import Any, Literal
 
 from supcon.artifacts import lock
 from supcon.artifacts.files import digest, read_json, write_json
+from supcon.artifacts.stage import write_resolved
+from supcon.config.parse import chosen_precision, load_resolved
 from supcon.config.settings import Settings
 from supcon.errors import UserError
 from supcon.experiment import Experiment
-from supcon.processes import available_cores
+from supcon.processes import HOST, available_cores
 
 Candidate = tuple[Literal["float32", "bfloat16"], bool]  # with channels_last or not
 
@@ -26,9 +28,32 @@ _LARGEST = 128  # images a timed step: the order of the candidates shows with fe
 
 
 def settle_precision(experiment: Experiment) -> Experiment:
-    """Return the experiment with its precision, and memory format, chosen where it is `auto`.
+    """Return the experiment with its precision chosen, where it is `auto`, and written to the run's resolved.yaml.
 
-    Raises `UserError` where no candidate can train, as with an encoder that is unknown.
+    The first process of a run to come here chooses, by `fastest_precision`; folds, processes and machines that share
+    the run take what it chose. Raises `UserError` as that does.
+    """
+    call = experiment.call
+    if call.settings.train.precision != "auto":
+        return experiment
+    resolved = call.run_folder / "resolved.yaml"
+    with lock.alone(call.run_folder / ".precision.lock", f"the choice of precision of run {call.run}"):
+        content = load_resolved(resolved) if resolved.exists() else {"settings": {}}
+        train = dataclasses.replace(call.settings.train, **chosen_precision(content))
+        if train.precision != "auto":
+            settings = dataclasses.replace(call.settings, train=train)
+            call = dataclasses.replace(call, settings=settings, measured=content.get("measured", {}))
+            return dataclasses.replace(experiment, call=call)
+        experiment = fastest_precision(experiment)
+        write_resolved(experiment.call)
+    return experiment
+
+
+def fastest_precision(experiment: Experiment) -> Experiment:
+    """Return the experiment with the precision and memory format that are fastest here, where they are `auto`.
+
+    Writes nothing but what was timed, to cache/. Raises `UserError` where no candidate can train, as with an encoder
+    that is unknown.
     """
     call, settings = experiment.call, experiment.call.settings
     if settings.train.precision != "auto":
@@ -55,13 +80,14 @@ def name_of(precision: str, channels_last: bool) -> str:
 
 
 def _trial(settings: Settings) -> dict[str, Any]:
-    """Return all that the speed depends on, the machine aside."""
+    """Return all that the speed depends on."""
     pretrain, finetune = settings.pretrain, settings.finetune
     images = finetune.micro_batch or finetune.batch_size * finetune.views
     if pretrain.epochs:
         batch = pretrain.batch_size or pretrain.classes_per_batch * pretrain.images_per_class
         images = pretrain.micro_batch or batch * pretrain.views
     return {
+        "host": HOST,
         "encoder": settings.model.encoder,
         "side": settings.data.image_size,
         "images": min(images, _LARGEST),

@@ -91,7 +91,7 @@ def parse(
     _apply(parser, config_settings, config)
     resolved, content = root / "runs" / run / "resolved.yaml", Flat()
     if resolved.exists():
-        content = _load_resolved(resolved)
+        content = load_resolved(resolved)
         if not where.config:  # the run knows its own config
             stem, config_settings = content["config"], content["config_settings"]
         _apply(parser, _resolved_settings(content, config_settings), resolved)
@@ -105,9 +105,7 @@ def parse(
         weights = str(absolute("--model.weights", settings.model.weights))
         settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, weights=weights))
     if settings.train.precision == "auto" and content:  # chosen already, when the run began
-        then = content["settings"].get("train", {})
-        chosen = {key: then[key] for key in ("precision", "channels_last") if key in then}
-        settings = dataclasses.replace(settings, train=dataclasses.replace(settings.train, **chosen))
+        settings = dataclasses.replace(settings, train=dataclasses.replace(settings.train, **chosen_precision(content)))
     if blends and where.runs:
         names = _blended_runs(where, root)
         settings = dataclasses.replace(settings, tune=dataclasses.replace(settings.tune, runs=names))
@@ -138,7 +136,7 @@ def _blended_runs(where: argparse.Namespace, root: Path) -> list[str]:
 def _apply_data_of(parser: _Parser, resolved: Path) -> None:
     """Take the settings that say how the host's files are read, and the metric, from another run."""
     if resolved.exists():
-        settings = _flatten(_load_resolved(resolved)["settings"])
+        settings = _flatten(load_resolved(resolved)["settings"])
         read = {key: value for key, value in settings.items() if key.startswith("data.") or key == "tune.metric"}
         _apply(parser, read, resolved)
 
@@ -262,11 +260,18 @@ def _flatten(nested: dict[str, Any]) -> Flat:
     return flat
 
 
-def _load_resolved(path: Path) -> dict[str, Any]:
+def load_resolved(path: Path) -> dict[str, Any]:
+    """Return what a run's resolved.yaml holds. Raises `UserError` where it is none."""
     content = _load_yaml(path)
     if not all(isinstance(content.get(key), kind) for key, kind in _RESOLVED.items()):
         raise UserError(f"{path} is not a run's settings: restore it or use another --run")
     return content
+
+
+def chosen_precision(content: Flat) -> Flat:
+    """Return the precision and memory format that a resolved.yaml holds; nothing while they are to be chosen."""
+    then = content["settings"].get("train", {})
+    return {key: then[key] for key in ("precision", "channels_last") if key in then}
 
 
 def _resolved_settings(content: dict[str, Any], config_now: Flat) -> Flat:

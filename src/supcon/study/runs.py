@@ -14,7 +14,7 @@ from supcon.artifacts.files import write_text
 from supcon.config import Settings, parse
 from supcon.errors import UserError
 from supcon.experiment import Experiment, load_experiment
-from supcon.precision import settle_precision
+from supcon.precision import fastest_precision
 from supcon.study.read import Study
 
 _SPLIT_KEYS = ("folds", "fold_seed", "label_column", "group_column")  # of `data`: what makes the one split
@@ -75,7 +75,7 @@ class Runs:
     def _experiment(self, variant: str, seed: int) -> Experiment:
         """Return a run's experiment; the competition and its split are read once for all."""
         call = parse("", self.arguments(variant, seed))
-        return settle_precision(dataclasses.replace(self._shared, call=call))
+        return fastest_precision(dataclasses.replace(self._shared, call=call))
 
     @cached_property
     def _shared(self) -> Experiment:
