@@ -31,6 +31,7 @@ from supcon.decision.merge import (
 from supcon.decision.open_rows import OpenRows
 from supcon.decision.pieces import loaded
 from supcon.decision.rule import Rule
+from supcon.decision.weights import greedy_weights
 from supcon.errors import UserError
 from supcon.metrics.metric import make_metric
 from supcon.predictions import read_blended, write_predictions
@@ -256,6 +257,21 @@ def test_runs_that_keep_other_classes_are_blended(tmp_path: Path) -> None:
     assert isinstance(merged, Candidates)
     assert (merged.argmax() == true).mean() > 0.9
     np.testing.assert_allclose(np.exp(merged.dense()).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_weights_are_judged_on_as_many_rows_as_fit_of_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs, true = [kept(logits_of(strength, seed=3)[0]) for strength in (1.0, 4.0)], logits_of(seed=3)[1]
+    monkeypatch.setattr("supcon.decision.weights._MOST_VALUES", len(runs) * ROWS * (KEPT + 1))
+    goal = Goal(make_metric("macro_f1", CLASSES, np.arange(CLASSES)), TuneSettings(), np.zeros(CLASSES, np.int64))
+    counted: list[int] = []
+
+    def score(self: object, true: Labels, predicted: Labels) -> float:
+        counted.append(len(predicted))
+        return 0.0
+
+    monkeypatch.setattr(type(goal.metric), "score", score)
+    greedy_weights(Rule((1 / CLASSES,) * CLASSES, temperatures=(1.0, 1.0), weights=(0.5, 0.5)), runs, true, goal)
+    assert set(counted) == {ROWS}
 
 
 def test_models_merged_piece_by_piece_are_those_merged_at_once() -> None:

@@ -225,12 +225,16 @@ def write_labels(experiment: Experiment, labels: Labels) -> None:
 
 
 def read_labels(experiment: Experiment) -> Labels:
-    """Return the class numbers that fold k's decision, made on the other folds, gave to fold k's rows, [rows]."""
+    """Return the class numbers that fold k's decision, made on the other folds, gave to fold k's rows, [rows].
+
+    Raises `UserError` where cross_fitted.csv is missing or is not of the split's rows and classes, each row once.
+    """
     path, ids = experiment.call.run_folder / LABELS, experiment.split["id"].iloc[experiment.scored_rows]
     table = read_table(path)
     if not {"id", "label"} <= set(table.columns):
         raise UserError(f"{path} needs the columns id and label: run tune with --force")
-    place = pd.Index(table["id"]).get_indexer(pd.Index(ids))
+    found = pd.Index(table["id"])
+    place = found.get_indexer(pd.Index(ids)) if found.is_unique else np.full(len(ids), -1)
     number = pd.Index(experiment.classes).get_indexer(pd.Index(table["label"]))
     if (place < 0).any() or (number < 0).any():
         raise UserError(f"{path} is of other rows or classes than the split: run tune with --force")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 Rows = npt.NDArray[np.int64]
 
-LARGEST_SLOW = 2**23  # groups x classes up to which scikit-learn deals groups, as it always has
+LARGEST_SLOW = 2**23  # groups x classes up to which scikit-learn deals groups, in seconds
 
 
 def deal_rows(labels: Rows, folds: int, seed: int) -> Rows:

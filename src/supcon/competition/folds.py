@@ -75,7 +75,7 @@ def read_folds(path: Path, train: pd.DataFrame, settings: DataSettings) -> pd.Da
     cells = {name: train[name].to_numpy() for name in ("id", "label")}  # the same strings, not a second time in memory
     table = table.assign(**cells, group=table.get("group", ""), fold=_numbers(path, table))
     count = table["fold"].max() + 1
-    found = set(table["fold"].unique())
+    found = set(table["fold"].unique().tolist())
     if found - {TRAIN_ONLY, LEFT_OUT} != set(range(settings.folds)):
         raise UserError(
             f"{path} has the folds {sorted(found - {LEFT_OUT})}, the settings ask for {settings.folds}:"

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import Candidates, Matrix, joined, mean_of, on_values
+from supcon.candidates import Candidates, Matrix, joined, mean_of, on_values, width
 from supcon.decision.calibration import every
 from supcon.decision.ladder import Goal
 from supcon.decision.merge import log_softmax, merge_views
@@ -66,7 +66,7 @@ def searched_weights(base: Rule, runs: Sequence[Logits], true: Labels, goal: Goa
 
 def _valuer(base: Rule, runs: Sequence[Logits], true: Labels, goal: Goal) -> Callable[[Weights], float]:
     """Return what weights are worth on these rows: the score, less a cost that draws them toward equal ones."""
-    some = every(len(true), max(1, _MOST_VALUES // sum(logits.shape[2] for logits in runs)))
+    some = every(len(true), max(1, _MOST_VALUES // sum(width(logits.shape[2]) for logits in runs)))
     members, true = _merged([logits[some] for logits in runs], base.temperatures), true[some]
     merged_values = np.stack([one.values if isinstance(one, Candidates) else one for one in members])
 
