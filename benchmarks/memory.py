@@ -16,14 +16,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-SOURCE = Path(__file__).resolve().parents[1] / "src"
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCE = REPOSITORY / "src"
+sys.path.insert(0, str(REPOSITORY))
+
+from benchmarks.watched import family  # noqa: E402
+
 CONFIG = str(SOURCE.parent / "configs" / "smoke.yaml")
 CLASSES, SIDE, TIMES = 50, 28, 10
 LIMIT = 1.1
@@ -95,22 +99,14 @@ def watch(process: "subprocess.Popen[bytes]") -> Peak:
     while trained == 0 or time.perf_counter() - trained < TRAINING:
         if process.poll() is not None:
             raise RuntimeError(f"pretrain ended with status {process.returncode}")
-        family = [process.pid, *children(process.pid)]
-        if trained == 0 and len(family) > 1 and "torch" in maps_of(process.pid):  # decoders came before torch
+        alive = list(family(process.pid))
+        if trained == 0 and len(alive) > 1 and "torch" in maps_of(process.pid):  # decoders came before torch
             trained = time.perf_counter()
-        now = [memory_of(one) for one in family]
+        now = [memory_of(one) for one in alive]
         needed, images = sum(one[0] for one in now) / 1e3, sum(one[1] for one in now) / 1e3
         peak = Peak(max(peak.needed, needed), max(peak.with_images, needed + images))
         time.sleep(INTERVAL)
     return peak
-
-
-def children(parent: int) -> Iterator[int]:
-    """Yield the children of a process, and theirs."""
-    for task in Path(f"/proc/{parent}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            yield child
-            yield from children(child)
 
 
 def maps_of(process: int) -> str:

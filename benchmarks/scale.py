@@ -26,8 +26,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-SOURCES = Path(__file__).resolve().parents[1] / "src"
-sys.path.insert(0, str(SOURCES))
+REPOSITORY = Path(__file__).resolve().parents[1]
+SOURCES = REPOSITORY / "src"
+sys.path[:0] = [str(SOURCES), str(REPOSITORY)]
+
+from benchmarks.watched import family, held, processor_seconds  # noqa: E402
 
 import supcon.competition.index  # noqa: E402
 import supcon.experiment  # noqa: E402
@@ -92,12 +95,6 @@ def step(name: str, root: Path, rows: int, classes: int) -> None:
     print(time.perf_counter() - started, processor_seconds() - before, largest)
 
 
-def processor_seconds() -> float:
-    """Return what this process and its ended children have taken of the processor."""
-    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in found)
-
-
 def watch(command: Sequence[str]) -> Cost:
     """Run a step's command; return its seconds, its processor's, and the peak memory of its processes together, MB."""
     peak = 0.0
@@ -114,26 +111,6 @@ def watch(command: Sequence[str]) -> Cost:
     print("\n".join(lines), file=sys.stderr)
     seconds, processor, largest = map(float, last.split())
     return seconds, processor, max(peak, largest)
-
-
-def family(number: int) -> Iterator[int]:
-    """Yield a process and all that descend from it."""
-    yield number
-    try:
-        children = Path(f"/proc/{number}/task/{number}/children").read_text().split()
-    except OSError:
-        return
-    for child in children:
-        yield from family(int(child))
-
-
-def held(number: int) -> float:
-    """Return what a process holds in MB, pages shared with others in part."""
-    try:
-        lines = Path(f"/proc/{number}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
 def print_table(results: dict[int, dict[str, Cost]], classes: int) -> None:

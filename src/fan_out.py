@@ -55,6 +55,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError("name how many folds to work on at once, and the stages: as ./run.sh all --jobs 4 does")
     stages, flags = words[1].split(), words[2:]
     call = parse(__doc__ or "", flags, per_fold=True)
+    if call.settings.nproc > 1:
+        raise UserError(
+            f"--nproc {call.settings.nproc} shares the batches of one fold, --jobs works on several: use one"
+        )
     experiment = load_experiment(call)
     experiment.open_training_images()  # decoded before, by all cores together
     experiment.open_prediction_images()

@@ -112,9 +112,11 @@ def _one_view(log_probabilities: LogProbabilities) -> Piece:
 
 def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> Logits:
     """Return the logits [rows, 1, classes] of a run's table of training (0) or test rows (1), in the order of `ids`."""
-    if not keeps_all(len(classes)):
-        return read_blended([folder / LARGE_TABLES[part]], ids, classes, 0.0)
-    return _read_probabilities(folder / TABLES[part], ids, classes)
+    wanted = TABLES if keeps_all(len(classes)) else LARGE_TABLES
+    path = folder / wanted[part]
+    if not path.exists():
+        raise UserError(f"{path} is missing: of {len(classes):,} classes a run is shared as {' and '.join(wanted)}")
+    return _read_probabilities(path, ids, classes) if wanted == TABLES else read_blended([path], ids, classes, 0.0)
 
 
 def _require_split(run: FinishedRun, experiment: Experiment) -> None:

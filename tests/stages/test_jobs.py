@@ -15,6 +15,7 @@ import pytest
 import fan_out
 from supcon.artifacts import lock
 from supcon.config import parse
+from supcon.errors import UserError
 from supcon.processes import CORES, available_cores
 from tests.conftest import REPOSITORY, STAGES, TINY, run_stage
 from tests.stages.test_laws import prediction_bytes, run_folder, submission_bytes
@@ -99,6 +100,11 @@ def test_a_number_of_jobs_that_is_none_is_refused_before_anything_runs(tmp_path:
     assert result.returncode == 2
     assert result.stderr == f"error: {flag.replace('=', ' ')}: how many folds to work on at once, 1 or more?\n"
     assert not (tmp_path / "root").exists()
+
+
+def test_processes_that_share_a_fold_and_jobs_that_share_the_folds_are_not_both_given(root: Path) -> None:
+    with pytest.raises(UserError, match="--nproc shares the batches of one fold"):
+        fan_out.main(["2", "pretrain", "--root", str(root), "--nproc", "2"])
 
 
 @pytest.mark.slow

@@ -175,6 +175,7 @@ class Settings:
     time_budget: str = field(
         default="",
         metadata={
-            "help": "Time for all folds, such as 90m or 2h30m: `doctor`, with which `all` begins, fits the epochs."
+            "help": "Time for all folds, such as 90m or 2h30m: `doctor`, with which `all` begins, fits the epochs, as"
+            " one process takes them fold by fold (--jobs and --nproc end sooner)."
         },
     )

@@ -106,9 +106,7 @@ def train(
     steps = options.epochs * len(sampler)
     for epoch in range(first, options.epochs):
         started = time.time()
-        seed_everything(plan.shared.seed, label, epoch)
-        if not ranks.is_first():  # dropout has streams of its own; mixing, NumPy's, is the same everywhere
-            torch.manual_seed(address(plan.shared.seed, label, epoch, "rank", ranks.rank()))
+        _seed(plan, epoch)
         sampler.set_epoch(epoch)
         model.train()
         meter = Meter(plan.stage.name, label, epoch, plan.device, health)
@@ -130,9 +128,7 @@ def train(
                 ema.update(model, step=step)
             passes += objective.passes(views.shape[0] * views.shape[1])
         totals = meter.means()
-        ranks.average_buffers(model)
-        if ema is not None:
-            ranks.average_buffers(ema.module)
+        ranks.average_buffers(model, *([] if ema is None else [ema.module]))
         totals |= objective.end_of_epoch(averaged(model, ema))
         passes = ranks.mean({"passes": passes})["passes"] * ranks.count()
         log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
@@ -142,6 +138,13 @@ def train(
     health.end()
     log.close()
     return averaged(model, ema), log
+
+
+def _seed(plan: Plan, epoch: int) -> None:
+    where = (plan.shared.seed, plan.stage.label, epoch)
+    seed_everything(*where)
+    if not ranks.is_first():  # dropout has streams of its own; mixing, NumPy's, is the same everywhere
+        torch.manual_seed(address(*where, "rank", ranks.rank()))
 
 
 def averaged(model: nn.ModuleDict, ema: Any) -> nn.ModuleDict:

@@ -20,7 +20,7 @@ from supcon.losses.distributed import Shares
 
 Value = TypeVar("Value")
 
-_PATIENCE = timedelta(hours=1)  # of those who wait for the first rank; a rank that dies is noticed at once
+_PATIENCE = timedelta(days=7)  # of those who wait for the first rank; a rank that dies is noticed at once
 
 
 def join(device: torch.device) -> None:
@@ -70,11 +70,11 @@ def mean(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 @torch.no_grad()
-def average_buffers(module: nn.Module) -> None:
+def average_buffers(*modules: nn.Module) -> None:
     """Make the floating-point buffers, batch norm's running statistics, the means over ranks."""
     if count() == 1:
         return
-    for buffer in module.buffers():
+    for buffer in (buffer for module in modules for buffer in module.buffers()):
         if buffer.is_floating_point():
             dist.all_reduce(buffer)
             buffer /= count()
