@@ -56,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     stages, flags = words[1].split(), words[2:]
     call = parse(__doc__ or "", flags, per_fold=True)
     if call.settings.nproc > 1:
-        raise UserError(
-            f"--nproc {call.settings.nproc} shares the batches of one fold, --jobs works on several: use one"
-        )
+        raise UserError("--nproc shares the batches of one fold, --jobs works on several folds: use one of them")
     experiment = load_experiment(call)
     experiment.open_training_images()  # decoded before, by all cores together
     experiment.open_prediction_images()
