@@ -163,6 +163,8 @@ def test_who_waits_for_a_process_that_is_killed_does_its_work(root: Path) -> Non
     _, error = forced.communicate(timeout=60)
     assert forced.returncode == 2
     assert f"process {first.pid}: wait for it or end it" in error
+    while "epoch 2/" not in first.stdout.readline():  # so that the first epoch's checkpoint is there
+        pass
     first.kill()
     first.wait()
     after, _ = second.communicate(timeout=120)
@@ -184,7 +186,7 @@ def test_no_job_outlives_the_one_that_started_it(root: Path, ending: signal.Sign
     while not all(map(lock.holder_of, locks)) and time.time() - waited < 60:
         time.sleep(0.1)
     process.send_signal(ending)
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=120)
     assert process.returncode == (130 if ending == signal.SIGINT else -ending)
     assert error.count("\n") == (1 if ending == signal.SIGINT else 0)
     while any(map(lock.holder_of, locks)) and time.time() - waited < 90:
