@@ -37,6 +37,8 @@ Parts = dict[str, float]  # seconds
 def main() -> None:
     experiment = settle_precision(load_experiment(parse(__doc__ or "", None)))
     settings = experiment.call.settings
+    if settings.augment.on_device:
+        sys.exit("error: views made on the device are no loader's work: leave --augment.on_device out")
     device = set_up_device(settings.machine)
     print(f"{settings.model.encoder}, {settings.data.image_size} px, {settings.train.precision}", flush=True)
     decode = decoding(experiment)
@@ -80,14 +82,14 @@ def epoch(training: Training, experiment: Experiment, stage: str, device: torch.
     ema = timm.utils.ModelEmaV3(model, decay=0.999)
     step = Step(0.5, 0, lambda: autocast(device, settings.train.precision))
     training.sampler.set_epoch(0)
-    dataset: Any = training.loader.dataset if hasattr(training.loader, "dataset") else None
+    loader: Any = training.loader
     flops = moved = 0.0
     keys = iter(training.sampler)
     for number in range(min(STEPS + 2, batches)):
         if number == min(2, batches - 1):
             clock.parts.clear()
         with clock("read and augment"):
-            views, labels = dataset.__getitems__(next(keys))
+            views, labels = loader.dataset.__getitems__(next(keys))
         with clock("transfer"):
             views = views.to(device)
         if number == 0:

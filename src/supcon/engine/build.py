@@ -1,6 +1,6 @@
 """What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,6 +80,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     encoder.to(device)
 
     sampler = data.classifier_sampler()
+    held_out: Callable[[nn.ModuleDict], float] = data.held_out_score
     heads = [classifier, *contrast.values()]
     if options.mode == "full":
         if shared.compile:
@@ -88,17 +89,17 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
         model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})
     else:
-        loader = data.feature_loader(sampler, folded(encoder, settings.data.image_size))
+        frozen = folded(encoder, settings.data.image_size)
+        loader = data.feature_loader(sampler, frozen)
+        held_out = data.held_out_feature_score(frozen) if data.watches else held_out
         groups = []
         model = nn.ModuleDict({"encoder": nn.Identity(), "classifier": classifier})
     model.to(device)
     if shared.sync_batch_norm:
         sync_batch_norm(model, device)
     optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
-    held_out = None
-    if data.watches:
-        held_out = data.held_out_score if options.mode == "full" else data.held_out_feature_score(encoder)
-    objective = Classification(options, settings.pretrain, data.sampling_prior.to(device), held_out)
+    prior = data.sampling_prior.to(device)
+    objective = Classification(options, settings.pretrain, prior, held_out if data.watches else None)
     return Training(encoder, model, objective, loader, sampler, optimizer)
 
 
