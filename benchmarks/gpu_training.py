@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from supcon.config.settings import MachineSettings, ModelSettings  # noqa: E402
 from supcon.config.training import PretrainSettings  # noqa: E402
 from supcon.engine.device import autocast, set_up_device  # noqa: E402
-from supcon.engine.loop import Step  # noqa: E402
+from supcon.engine.loop import Step, descend  # noqa: E402
 from supcon.engine.objectives import ContrastivePretraining  # noqa: E402
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups, set_lr  # noqa: E402
 from supcon.model.encoder import Encoder  # noqa: E402
@@ -113,11 +113,8 @@ class Trainer:
     def step(self, number: int, views: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Take a step of the training loop, without its log."""
         set_lr(self.optimizer, number, 1000, 0.1)
-        self.optimizer.zero_grad(set_to_none=True)
-        context = partial(autocast, self.device, self.precision)
-        loss, _ = self.objective.backward(self.model, views, labels, Step(0.0, number, context))
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
+        step = Step(0.0, number, partial(autocast, self.device, self.precision))
+        loss, *_ = descend(self.model, self.objective, self.optimizer, (views, labels), step, clip=1.0)
         self.ema.update(self.model, step=number)
         return loss
 

@@ -114,16 +114,9 @@ def train(
         for number, (views, labels) in enumerate(bar(loader, f"{label} epoch {epoch + 1}", len(sampler))):
             step = epoch * len(sampler) + number
             set_lr(optimizer, step, steps, options.warmup)
-            optimizer.zero_grad(set_to_none=True)
-            loss, metrics = objective.backward(
-                parallel,
-                views.to(plan.device, non_blocking=True),
-                labels,
-                Step(step / steps, address(plan.shared.seed, label, epoch, number), precision),
-            )
-            norm = nn.utils.clip_grad_norm_(model.parameters(), options.clip or float("inf"))
-            meter.add(loss, norm, metrics)
-            optimizer.step()
+            batch = views.to(plan.device, non_blocking=True), labels
+            now = Step(step / steps, address(plan.shared.seed, label, epoch, number), precision)
+            meter.add(*descend(parallel, objective, optimizer, batch, now, options.clip))
             if ema is not None:
                 ema.update(model, step=step)
             passes += objective.passes(views.shape[0] * views.shape[1])
@@ -138,6 +131,22 @@ def train(
     health.end()
     log.close()
     return averaged(model, ema), log
+
+
+def descend(
+    model: nn.ModuleDict,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    step: Step,
+    clip: float,
+) -> tuple[Tensor, Tensor, StepMetrics]:
+    """Move the weights by one batch (views on the device, labels); return its loss, gradient norm and what to log."""
+    optimizer.zero_grad(set_to_none=True)
+    loss, metrics = objective.backward(model, *batch, step)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), clip or float("inf"))
+    optimizer.step()
+    return loss, norm, metrics
 
 
 def _seed(plan: Plan, epoch: int) -> None:

@@ -12,7 +12,7 @@ from supcon.engine.build import Training, classifier_training, contrastive_train
 from supcon.engine.device import autocast, set_up_device
 from supcon.engine.evaluate import evaluate
 from supcon.engine.fold import FoldData
-from supcon.engine.loop import Step
+from supcon.engine.loop import Step, descend
 from supcon.experiment import Experiment
 from supcon.views import prediction_views
 
@@ -75,10 +75,9 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, epo
     training.sampler.set_epoch(epochs - 1)
     batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
     for number, (views, labels) in enumerate(training.loader):
-        training.optimizer.zero_grad(set_to_none=True)
-        loss, _ = training.objective.backward(training.model, views.to(device), labels, step)
-        nn.utils.clip_grad_norm_(training.model.parameters(), 1.0)
-        training.optimizer.step()
+        loss, *_ = descend(
+            training.model, training.objective, training.optimizer, (views.to(device), labels), step, clip=1.0
+        )
         loss.item()  # waits for the device
         now = time.perf_counter()
         if number >= WARM or batches <= WARM:
