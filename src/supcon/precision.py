@@ -14,8 +14,8 @@ from typing import Any, Literal
 from supcon.artifacts import lock
 from supcon.artifacts.files import digest, read_json, write_json
 from supcon.artifacts.stage import write_resolved
-from supcon.config.parse import chosen_precision, load_resolved
 from supcon.config.settings import Settings
+from supcon.config.sources import chosen_precision, load_resolved
 from supcon.errors import UserError
 from supcon.experiment import Experiment
 from supcon.processes import HOST, available_cores

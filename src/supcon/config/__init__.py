@@ -1,4 +1,4 @@
-"""Settings: their definition (`settings`), the command line (`parse`) and their checks (`check`)."""
+"""Settings: their definition (`settings`), their `sources`, the command line (`parse`) and their checks (`check`)."""
 
 from supcon.config.parse import FULL, Call, fold_name, parse
 from supcon.config.settings import Settings

@@ -3,7 +3,8 @@
 import argparse
 from typing import NoReturn
 
-from supcon.config.parse import REPOSITORY, absolute
+from supcon.config.parse import absolute
+from supcon.config.sources import REPOSITORY
 from supcon.errors import UserError
 
 

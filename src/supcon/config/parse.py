@@ -2,32 +2,37 @@
 
 import argparse
 import dataclasses
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import jsonargparse
-import yaml
 
-from supcon.config.builtin_mark import holds_builtin, is_empty
 from supcon.config.check import check, check_run_name
 from supcon.config.settings import Settings
+from supcon.config.sources import (
+    REPOSITORY,
+    Flat,
+    chosen_precision,
+    default_config,
+    find_config,
+    flatten,
+    load_resolved,
+    load_yaml,
+    resolved_settings,
+)
 from supcon.errors import UserError
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 FULL = -3  # `--fold full`, which no row has: nothing is held out, all but what is left out is trained on
 
-Flat = dict[str, Any]  # settings by dotted key
 _LONGEST = 1000  # characters of an error that quotes a value
 _RUNS_HELP = (
     "blend these runs into the run NAME of --run: names below runs/, or folders with a run's oof.csv and test.csv"
 )
-_RESOLVED = {"config": str, "config_settings": dict, "settings": dict}  # what resolved.yaml holds
 
 
 @dataclass(frozen=True)
@@ -83,18 +88,18 @@ def parse(
         parser.parse_args(argv)  # prints the help and exits
     where = _where(argv)
     root = absolute("--root", where.root) if where.root else REPOSITORY
-    config = _find_config(where.config) if where.config else _default_config(root)
+    config = find_config(where.config) if where.config else default_config(root)
     run, stem = where.run or config.stem, config.stem
     check_run_name("--run", run)
 
-    config_settings = _flatten(_load_yaml(config))
+    config_settings = flatten(load_yaml(config))
     _apply(parser, config_settings, config)
     resolved, content = root / "runs" / run / "resolved.yaml", Flat()
     if resolved.exists():
         content = load_resolved(resolved)
         if not where.config:  # the run knows its own config
             stem, config_settings = content["config"], content["config_settings"]
-        _apply(parser, _resolved_settings(content, config_settings), resolved)
+        _apply(parser, resolved_settings(content, config_settings), resolved)
     elif blends and where.runs:
         _apply_data_of(parser, root / "runs" / where.runs[0] / "resolved.yaml")
     namespace = _readable(lambda: parser.parse_args(argv))
@@ -136,7 +141,7 @@ def _blended_runs(where: argparse.Namespace, root: Path) -> list[str]:
 def _apply_data_of(parser: _Parser, resolved: Path) -> None:
     """Take the settings that say how the host's files are read, and the metric, from another run."""
     if resolved.exists():
-        settings = _flatten(load_resolved(resolved)["settings"])
+        settings = flatten(load_resolved(resolved)["settings"])
         read = {key: value for key, value in settings.items() if key.startswith("data.") or key == "tune.metric"}
         _apply(parser, read, resolved)
 
@@ -220,73 +225,13 @@ def _readable(parse: Callable[[], jsonargparse.Namespace]) -> jsonargparse.Names
         return parse()
     except UserError:
         raise
-    except Exception as error:  # as in `_load_yaml`, which jsonargparse reads values by; 10**400 as a float
+    except Exception as error:  # as in `load_yaml`, which jsonargparse reads values by; 10**400 as a float
         raise UserError(f"the value of a setting cannot be read: {error} (--help lists every setting)") from None
-
-
-def _default_config(root: Path) -> Path:
-    folder = root / "input"
-    demo = is_empty(folder) or holds_builtin(folder)
-    return REPOSITORY / "configs" / ("demo.yaml" if demo else "default.yaml")
-
-
-def _find_config(name: str) -> Path:
-    for candidate in (Path(name), REPOSITORY / name):
-        if os.path.isfile(candidate):  # false, too, for a name too long to be one
-            return candidate
-    there = ", ".join(f"configs/{path.name}" for path in sorted((REPOSITORY / "configs").glob("*.yaml")))
-    raise UserError(f"--config {name}: no such file here or in the repository, which has {there}")
-
-
-def _load_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # no UTF-8, a 99th of May, brackets 3,000 deep, `!!bool x`: each raises another kind
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold sections such as 'data:' with settings below them")
-    return content
-
-
-def _flatten(nested: dict[str, Any]) -> Flat:
-    flat: Flat = {}
-    for section, values in nested.items():
-        if isinstance(values, dict):
-            flat.update({f"{section}.{key}": value for key, value in values.items()})
-        else:
-            flat[str(section)] = values
-    return flat
-
-
-def load_resolved(path: Path) -> dict[str, Any]:
-    """Return what a run's resolved.yaml holds. Raises `UserError` where it is none."""
-    content = _load_yaml(path)
-    if not all(isinstance(content.get(key), kind) for key, kind in _RESOLVED.items()):
-        raise UserError(f"{path} is not a run's settings: restore it or use another --run")
-    return content
-
-
-def chosen_precision(content: Flat) -> Flat:
-    """Return the precision and memory format that a resolved.yaml holds; nothing while they are to be chosen."""
-    then = content["settings"].get("train", {})
-    return {key: then[key] for key in ("precision", "channels_last") if key in then}
-
-
-def _resolved_settings(content: dict[str, Any], config_now: Flat) -> Flat:
-    """Return the run's settings, with what the user has edited in the config since on top."""
-    settings, config_then = _flatten(content["settings"]), content["config_settings"]
-    defaults = _flatten(dataclasses.asdict(Settings()))
-    for key in config_then.keys() | config_now.keys():
-        if config_now.get(key, defaults.get(key)) != config_then.get(key, defaults.get(key)):
-            settings[key] = config_now.get(key, defaults.get(key))
-    return settings
 
 
 def _apply(parser: _Parser, flat: Flat, source: Path) -> None:
     """Make `flat` the parser's defaults; an unknown key or a wrong type names `source`."""
-    known = _flatten(dataclasses.asdict(Settings()))
+    known = flatten(dataclasses.asdict(Settings()))
     for key in flat:
         if key not in known:
             raise UserError(f"{source}: unknown setting {key!r} (--help lists every setting)")

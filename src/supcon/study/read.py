@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from supcon.config.parse import REPOSITORY, Flat
+from supcon.config.sources import REPOSITORY, Flat
 from supcon.errors import UserError
 
 _KEYS = ("config", "flags", "baseline", "variants", "rounds")
