@@ -181,15 +181,15 @@ def pk_batches(root: Path, rows: int, classes: int) -> None:
 def predictions(root: Path, rows: int, classes: int) -> None:
     """Write what each fold's model predicts: oof.npz and test.npz, one view, and what says that the stage is done."""
     experiment = load_experiment(call_of(root))
-    prior = np.bincount(experiment.labels, minlength=classes) / rows
-    test = pd.Index(experiment.classes).get_indexer(pd.Index(np.load(root / "test.npy").astype(str)))
+    prior = np.bincount(experiment.split.labels, minlength=classes) / rows
+    test = pd.Index(experiment.split.classes).get_indexer(pd.Index(np.load(root / "test.npy").astype(str)))
     for fold in range(FOLDS):
-        folder, held_out = experiment.call.fold_folder(fold), experiment.rows_of(fold)
+        folder, held_out = experiment.call.fold_folder(fold), experiment.split.rows_of(fold)
         folder.mkdir(parents=True)
         (folder / "classifier.safetensors").write_bytes(b"")
         experiment.stage("finetune", fold).finish(time.time())
-        ids = experiment.split["id"].iloc[held_out]
-        write(folder / "oof.npz", ids, simulated(experiment.labels[held_out], prior, fold), experiment)
+        ids = experiment.split.ids.iloc[held_out]
+        write(folder / "oof.npz", ids, simulated(experiment.split.labels[held_out], prior, fold), experiment)
         write(
             folder / "test.npz", experiment.competition.test["id"], simulated(test, prior, fold, test=True), experiment
         )
@@ -275,7 +275,7 @@ def simulated(true: Labels, prior: npt.NDArray[np.float64], model: int, *, test:
 
 def write(path: Path, ids: pd.Series, logits: Matrix, experiment: Experiment) -> None:
     """Write one prediction file."""
-    write_predictions(path, ids, {HEAD: logits}, experiment.classes, ["plain"])
+    write_predictions(path, ids, {HEAD: logits}, experiment.split.classes, ["plain"])
 
 
 def stand_in(rows: int) -> None:

@@ -12,6 +12,7 @@ from supcon.config import Call, parse
 from supcon.errors import UserError, run_stage
 from supcon.experiment import Experiment
 from supcon.precision import fastest_precision
+from supcon.split import Split
 from supcon.survey import Survey, survey
 
 EPOCHS = ("--pretrain.epochs", "--finetune.epochs")
@@ -49,7 +50,7 @@ def experiment_of(found: Survey) -> Experiment:
         split = read_folds(path, train, call.settings.data)
     else:
         split = make_folds(train, found.copies.within_train, found.unreadable_training_rows, call.settings.data)
-    return Experiment(call, found.competition, split)
+    return Experiment(call, found.competition, Split(split))
 
 
 def time_run(experiment: Experiment, budget: float) -> None:

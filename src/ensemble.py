@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def ensemble(experiment: Experiment, stage: StageRun) -> None:
     """Write the submission and what is known of its score."""
     started = time.time()
-    competition, classes = experiment.competition, experiment.classes
+    competition, classes = experiment.competition, experiment.split.classes
     decision = read_json(stage.folder / "decision.json")
     rule = Rule.from_json(decision["rule"])
     runs = read_runs(experiment)

@@ -7,9 +7,10 @@ from supcon.artifacts.stage import StageRun
 from supcon.config import FULL, parse
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
 from supcon.errors import run_stage
-from supcon.experiment import Experiment, Rows, load_experiment
+from supcon.experiment import Experiment, load_experiment
 from supcon.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
 from supcon.runs import remove_tables, write_tables
+from supcon.split import Rows
 
 BLEND = "blend"  # of the head and the class means, as predict.prototype_weight says
 
@@ -31,7 +32,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 
     FULL has no held-out rows, so no oof.npz.
     """
-    rows = f"{len(experiment.rows_of(fold)):,} held-out and {len(experiment.test_positions):,} test rows"
+    rows = f"{len(experiment.split.rows_of(fold)):,} held-out and {len(experiment.test_positions):,} test rows"
     print(f"{stage.label}: {rows} of up to {experiment.call.settings.predict.views} views each", flush=True)
     from supcon.engine.predictor import Predictor
 
@@ -42,9 +43,9 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
             print(
                 f"{stage.label}: {experiment.competition.paths[position]} is unreadable: its row gets the class shares"
             )
-    held_out, classes, views = experiment.rows_of(fold), experiment.classes, list(predictor.views)
+    held_out, classes, views = experiment.split.rows_of(fold), experiment.split.classes, list(predictor.views)
     if fold != FULL:
-        ids = experiment.split["id"].iloc[held_out]
+        ids = experiment.split.ids.iloc[held_out]
         oof = predictor.predict(HELD_OUT, ids, held_out, f"{stage.label} oof")
         write_predictions(stage.folder / "oof.npz", ids, oof, classes, views)
     ids = experiment.competition.test["id"]
@@ -67,7 +68,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 
 def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[str, float]:
     """Return the score of the held-out rows by the head, by the class means and by their blend."""
-    metric, true = experiment.metric, experiment.labels[rows]
+    metric, true = experiment.metric, experiment.split.labels[rows]
     weight = experiment.call.settings.predict.prototype_weight
     return {
         name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))

@@ -31,7 +31,7 @@ def label_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     surety = f", at {labels['confidence'].min():.3f} or more" if len(labels) else ""
     test = int((labels["part"] == TEST_ROWS).sum())
     rows = f"{test} of {len(experiment.test_positions)} test rows and {len(labels) - test} of"
-    rows += f" {len(experiment.rows_of(fold))} held-out rows, {len(counts)} classes"
+    rows += f" {len(experiment.split.rows_of(fold))} held-out rows, {len(counts)} classes"
     by = f"by fold {fold_name(fold)} of run {experiment.call.settings.pseudo.run}"
     print(f"{stage.label}: {rows}, {by}{surety} (temperature {temperature:.3f})", flush=True)
 

@@ -34,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def tune(experiment: Experiment, stage: StageRun) -> None:
     """Fit and judge the decision: decision.json and trials.csv; of a blend, oof.csv too."""
     check_form(experiment)
-    rows, settings = experiment.scored_rows, experiment.call.settings.tune
-    said = f"{len(rows):,} rows of {len(experiment.classes):,} classes, {settings.trials} trials a search"
+    rows, settings = experiment.split.scored_rows, experiment.call.settings.tune
+    said = f"{len(rows):,} rows of {len(experiment.split.classes):,} classes, {settings.trials} trials a search"
     print(f"tune: {said}, for {experiment.metric.title}", flush=True)
     from supcon.decision.crossfit import Decider
     from supcon.decision.ladder import Goal
@@ -44,12 +44,12 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     started = time.time()
     metric, runs = experiment.metric, read_runs(experiment)
     print_runs(experiment, runs)
-    logits, true, fold = [run.out_of_fold for run in runs], experiment.labels[rows], experiment.fold[rows]
+    logits, true, fold = [run.out_of_fold for run in runs], experiment.split.labels[rows], experiment.split.fold[rows]
     blends, kept = bool(settings.runs), kept_study(stage)
-    goal = Goal(metric, settings, experiment.unscored, second_round=len(runs) > 1 and not blends)
-    groups, processes = experiment.scored_groups, min(available_cores(), max(1, _ROWS_AT_ONCE // len(rows)))
+    goal = Goal(metric, settings, experiment.split.unscored, second_round=len(runs) > 1 and not blends)
+    groups, processes = experiment.split.scored_groups, min(available_cores(), max(1, _ROWS_AT_ONCE // len(rows)))
     if not goal.has_thresholds and not metric.of_probabilities:
-        print(f"tune: no thresholds are tried: of {len(experiment.classes):,} classes too many would share each")
+        print(f"tune: no thresholds are tried: of {len(experiment.split.classes):,} classes too many would share each")
     decision = Decider(logits, true, fold, goal, groups=groups, kept=kept, processes=processes).decide()
 
     if blends:
@@ -90,9 +90,9 @@ def described(experiment: Experiment, runs: Sequence[RunLogits], decision: "Deci
     from supcon.decision.calibration import ENOUGH_ROWS, calibration_factor, every
     from supcon.decision.pieces import loaded
 
-    rows, classes, names = experiment.scored_rows, experiment.classes, [run.name for run in runs]
+    rows, classes, names = experiment.split.scored_rows, experiment.split.classes, [run.name for run in runs]
     some = every(len(rows), ENOUGH_ROWS)
-    logits, true = [loaded(run.out_of_fold[some]) for run in runs], experiment.labels[rows][some]
+    logits, true = [loaded(run.out_of_fold[some]) for run in runs], experiment.split.labels[rows][some]
     return {
         "calibration_temperature": calibration_factor(lambda t: decision.untuned.at(t).merge(logits), true),
         "rule": decision.rule.as_json(classes, names),
@@ -104,13 +104,13 @@ def described(experiment: Experiment, runs: Sequence[RunLogits], decision: "Deci
 
 def print_runs(experiment: Experiment, runs: Sequence[RunLogits]) -> None:
     """Say what each of several runs scores alone, untuned."""
-    metric, true = experiment.metric, experiment.labels[experiment.scored_rows]
+    metric, true = experiment.metric, experiment.split.labels[experiment.split.scored_rows]
     if len(runs) < 2:
         return
     from supcon.decision.rule import Rule, class_prior
 
     for run in runs:
-        rule = Rule(class_prior(true, experiment.unscored))
+        rule = Rule(class_prior(true, experiment.split.unscored))
         score = metric.score(true, rule.predict_runs([run.out_of_fold], metric))
         print(f"tune: run {run.name} alone, untuned: out-of-fold {metric.title} {score:.4f}")
 

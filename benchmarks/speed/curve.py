@@ -53,7 +53,8 @@ def stage_point(root: Path, recipe: str, epochs: int, weights: str, flags: list[
     seconds = json.loads((folder / "finetune.done.json").read_text())["seconds"]
     logits = np.load(folder / "oof.npz")["logits"]
     experiment = load_experiment(parse("", words[:3]))
-    true, classes = experiment.labels[experiment.rows_of(0)], len(experiment.classes)
+    split = experiment.split
+    true, classes = split.labels[split.rows_of(0)], len(split.classes)
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
     one, all_views = (macro_f1(true, p.argmax(axis=1), classes) for p in (logits[:, 0], log_probabilities.mean(axis=1)))
     return seconds, one, all_views

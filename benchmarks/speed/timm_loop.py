@@ -57,13 +57,14 @@ def main() -> None:
     options = parser.parse_args()
     torch.manual_seed(options.seed)
     experiment = load_experiment(parse("", [f"--root={options.root}", "--config=configs/default.yaml"]))
-    files, labels, fold = experiment.competition.files, pd.Series(experiment.labels), experiment.fold
+    files, split = experiment.competition.files, experiment.split
+    labels, fold = pd.Series(split.labels), split.fold
     started = time.perf_counter()
 
     parts = [(fold != options.fold).nonzero()[0], (fold == options.fold).nonzero()[0]]
     sets: list[Any] = [Images([files[row] for row in rows], labels[rows].tolist()) for rows in parts]
     model = timm.create_model(
-        options.encoder, True, num_classes=len(experiment.classes), pretrained_cfg_overlay={"file": options.weights}
+        options.encoder, True, num_classes=len(split.classes), pretrained_cfg_overlay={"file": options.weights}
     )
     data = timm.data.resolve_model_data_config(model)
     shared = {"input_size": (3, options.side, options.side), "batch_size": BATCH, "use_prefetcher": False,
@@ -85,7 +86,7 @@ def main() -> None:
             optimizer.step()
         print(f"epoch {epoch + 1}: loss {loss.item():.3f}, {time.perf_counter() - started:.0f} s", flush=True)
     seconds = time.perf_counter() - started
-    score = macro_f1(experiment.labels[parts[1]], predict(model, test_loader).numpy(), len(experiment.classes))
+    score = macro_f1(split.labels[parts[1]], predict(model, test_loader).numpy(), len(split.classes))
     print(f"{score:.4f} {seconds:.1f}")
 
 

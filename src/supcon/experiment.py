@@ -6,21 +6,18 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import pandas as pd
 
 from supcon.artifacts.files import digest, digest_rows, sha256_file
 from supcon.artifacts.runs import SPLIT, FinishedRun, find_run
 from supcon.artifacts.stage import StageRun
-from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, read_folds
+from supcon.competition.folds import LEFT_OUT, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
 from supcon.config import FULL, Call
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
 from supcon.metrics.metric import Metric, make_metric
-
-Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
+from supcon.split import Rows, Split
 
 FULL_MODEL = "predict fold full"  # the ensemble's input that may be there or not
 
@@ -40,36 +37,7 @@ class Experiment:
 
     call: Call
     competition: Competition
-    split: pd.DataFrame  # id, label, group, fold; in the order of the training table
-
-    @cached_property
-    def classes(self) -> list[str]:
-        """Class names of the rows that are not left out, sorted by code point; a class number is a place in it."""
-        return sorted(self.split["label"][self.fold > LEFT_OUT].unique())
-
-    @cached_property
-    def labels(self) -> npt.NDArray[np.int64]:
-        """Class numbers of the training rows; -1 where a row is left out with its whole class."""
-        return pd.Index(self.classes).get_indexer(pd.Index(self.split["label"])).astype(np.int64)
-
-    @cached_property
-    def fold(self) -> npt.NDArray[np.int64]:
-        """Fold numbers of the training rows; TRAIN_ONLY and LEFT_OUT are below 0."""
-        return np.array(self.split["fold"], dtype=np.int64)
-
-    @cached_property
-    def scored_groups(self) -> npt.NDArray[np.int64] | None:
-        """Group numbers of the scored rows; None where all rows are alone."""
-        return None if self.groups is None else self.groups[self.scored_rows]
-
-    @cached_property
-    def groups(self) -> npt.NDArray[np.int64] | None:
-        """Group numbers of the training rows, a lone row's its own; None where all rows are alone."""
-        alone = (self.split["group"] == "").to_numpy()
-        if alone.all():
-            return None
-        number, names = pd.factorize(self.split["group"])
-        return np.unique(np.where(alone, len(names) + np.arange(len(number)), number), return_inverse=True)[1]
+    split: Split
 
     @property
     def folds(self) -> list[int]:
@@ -80,37 +48,19 @@ class Experiment:
             raise UserError(f"--fold {beyond[0]}: the folds are 0 to {count - 1}, and full")
         return self.call.folds or list(range(count))
 
-    def rows_of(self, fold: int) -> Rows:
-        """Return the row numbers of a fold's held-out rows; none for FULL."""
-        return np.flatnonzero(self.fold == fold)
-
-    def training_rows_of(self, fold: int) -> Rows:
-        """Return the row numbers that a fold's models are trained on."""
-        return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
-
     def task(self, fold: int, epochs: int) -> str:
         """Return what a training stage of a fold has before it, as it says when it begins: torch takes seconds."""
         settings = self.call.settings
         return (
-            f"{len(self.training_rows_of(fold)):,} training rows of {len(self.classes):,} classes,"
+            f"{len(self.split.training_rows_of(fold)):,} training rows of {len(self.split.classes):,} classes,"
             f" {epochs} epoch{'s' * (epochs != 1)} of {settings.model.encoder} at {settings.data.image_size} pixels"
         )
 
     @cached_property
-    def unscored(self) -> Rows:
-        """How many rows of each class are always trained on and never scored, [classes]."""
-        return np.bincount(self.labels[self.fold == TRAIN_ONLY], minlength=len(self.classes))
-
-    @cached_property
     def metric(self) -> Metric:
         """The host's metric over the classes that have rows to score."""
-        scored = np.unique(self.labels[self.scored_rows])
-        return make_metric(self.call.settings.tune.metric, len(self.classes), scored)
-
-    @cached_property
-    def scored_rows(self) -> Rows:
-        """Row numbers of the training rows that some fold holds out, in their order."""
-        return np.flatnonzero(self.fold >= 0)
+        scored = np.unique(self.split.labels[self.split.scored_rows])
+        return make_metric(self.call.settings.tune.metric, len(self.split.classes), scored)
 
     @property
     def test_positions(self) -> Rows:
@@ -160,7 +110,7 @@ class Experiment:
     def _open_images(self, side: int) -> ImageCache:
         cache, files, data = self.call.root / "cache", self.competition.files, self.call.settings.data
         images = open_cache(cache, files, self._hashes, side, data.fit)
-        left_out = set(np.flatnonzero(self.fold == LEFT_OUT).tolist())
+        left_out = set(np.flatnonzero(self.split.fold == LEFT_OUT).tolist())
         if data.bad_images == "error":
             require_readable(images, files, left_out)
         later = [position for position in images.problems if position < len(self.split) and position not in left_out]
@@ -174,7 +124,7 @@ class Experiment:
     def stage(self, name: str, fold: int | None = None) -> StageRun:
         """Return a stage of this run with its inputs; `UserError` when a stage before it is not done."""
         training = name in ("pretrain", "finetune")
-        inputs = {SPLIT: self.split_digest}
+        inputs = {SPLIT: self.split.digest}
         inputs |= {"training images": self._training_digest} if training else {"images": self.images_digest}
         settings = self.call.settings
         if name == "pretrain" and settings.pretrain.use_test:
@@ -223,7 +173,7 @@ class Experiment:
         if name == self.call.run:
             raise UserError(f"--pseudo.run {name}: a run cannot learn from itself: name an earlier one")
         try:
-            run = find_run(self.call.root, name, self.call.settings.data.folds, self.split_digest)
+            run = find_run(self.call.root, name, self.call.settings.data.folds, self.split.digest)
         except UserError as error:
             raise UserError(f"--pseudo.run: {error}") from None
         if not run.fold_folders:
@@ -248,7 +198,7 @@ class Experiment:
         """
         root, settings = self.call.root, self.call.settings
         others = settings.tune.runs or [settings.pseudo.run] * bool(settings.pseudo.run)
-        found = [find_run(root, name, settings.data.folds, self.split_digest) for name in others]
+        found = [find_run(root, name, settings.data.folds, self.split.digest) for name in others]
         return found if settings.tune.runs else [*found, self.own_run]
 
     @cached_property
@@ -277,12 +227,6 @@ class Experiment:
             print(f"the full model is left out: {error}", flush=True)
             return ""
 
-    @cached_property
-    def split_digest(self) -> str:
-        """One hash of which row has which label and fold."""
-        columns = (self.split[name].to_numpy(dtype=object).tolist() for name in ("id", "label", "fold"))
-        return digest_rows(zip(*columns, strict=True))
-
 
 def load_experiment(call: Call) -> Experiment:
     """Read the host's files and the split. Raises `UserError` where they do not fit."""
@@ -292,5 +236,5 @@ def load_experiment(call: Call) -> Experiment:
             " chooses them first (./run.sh all does)"
         )
     competition = read_competition(call.root / "input", call.root / "cache", call.settings.data)
-    split = read_folds(call.root / "folds" / "folds.csv", competition.train, call.settings.data)
+    split = Split(read_folds(call.root / "folds" / "folds.csv", competition.train, call.settings.data))
     return Experiment(call, competition, split)

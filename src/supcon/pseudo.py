@@ -21,9 +21,10 @@ from supcon.decision.calibration import calibration_temperature
 from supcon.decision.merge import log_doubts, merge_views
 from supcon.decision.pieces import Logits, in_pieces
 from supcon.errors import UserError
-from supcon.experiment import Experiment, Rows
+from supcon.experiment import Experiment
 from supcon.metrics.metric import LogProbabilities
 from supcon.predictions import read_blended
+from supcon.split import Rows
 
 FILE = "pseudo.csv"  # of each fold: part, id, label, confidence
 TEST_ROWS, HELD_OUT_ROWS = "test", "held out"  # parts
@@ -34,10 +35,10 @@ def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, floa
 
     Rows without a readable image get none. FULL has no held-out rows, so that all folds are the others.
     """
-    run, ids = experiment.first_round, experiment.split["id"]
-    others = (experiment.fold >= 0) & (experiment.fold != fold)
+    run, ids = experiment.first_round, experiment.split.ids
+    others = (experiment.split.fold >= 0) & (experiment.split.fold != fold)
     files = [folder / "oof.npz" for other, folder in enumerate(run.fold_folders) if other != fold]
-    temperature = calibration_temperature(_read(experiment, files, ids[others]), experiment.labels[others])
+    temperature = calibration_temperature(_read(experiment, files, ids[others]), experiment.split.labels[others])
 
     own = run.folder / "full" if fold == FULL else run.fold_folders[fold]
     test_ids = experiment.competition.test["id"]
@@ -45,14 +46,14 @@ def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, floa
     test = _read(experiment, [own / "test.npz"], test_ids)[readable]
     parts = [_labelled(experiment, TEST_ROWS, test_ids.iloc[readable], _merged(test, temperature))]
     if fold != FULL:
-        held_out = ids.iloc[experiment.rows_of(fold)]
+        held_out = ids.iloc[experiment.split.rows_of(fold)]
         logits = _read(experiment, [own / "oof.npz"], held_out)
         parts.append(_labelled(experiment, HELD_OUT_ROWS, held_out, _merged(logits, temperature)))
     return pd.concat(parts, ignore_index=True), temperature
 
 
 def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logits:
-    return read_blended(files, ids, experiment.classes, experiment.first_round.prototype_weight)
+    return read_blended(files, ids, experiment.split.classes, experiment.first_round.prototype_weight)
 
 
 def _merged(logits: Logits, temperature: float) -> LogProbabilities:
@@ -64,7 +65,7 @@ def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabiliti
     settings = experiment.call.settings.pseudo
     rows = surest(log_probabilities, settings.share, settings.min_confidence)
     chosen = log_probabilities[rows]
-    labels = [experiment.classes[label] for label in chosen.argmax(axis=1)]
+    labels = [experiment.split.classes[label] for label in chosen.argmax(axis=1)]
     confidence = np.exp(chosen.max(axis=1)).round(6)
     return pd.DataFrame({"part": part, "id": ids.to_numpy()[rows], "label": labels, "confidence": confidence})
 
@@ -93,11 +94,11 @@ def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, npt.NDArray[np
     if not experiment.call.settings.pseudo.run:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     path = experiment.call.fold_folder(fold) / FILE
-    table, held_out = read_csv(path), experiment.rows_of(fold).tolist()
+    table, held_out = read_csv(path), experiment.split.rows_of(fold).tolist()
     test = zip(experiment.competition.test["id"], experiment.test_positions.tolist(), strict=True)
     position = {(TEST_ROWS, name): place for name, place in test}
-    position |= {(HELD_OUT_ROWS, experiment.split["id"].iloc[row]): row for row in held_out}
-    number = {name: place for place, name in enumerate(experiment.classes)}
+    position |= {(HELD_OUT_ROWS, experiment.split.ids.iloc[row]): row for row in held_out}
+    number = {name: place for place, name in enumerate(experiment.split.classes)}
     try:
         positions = [position[row] for row in zip(table["part"], table["id"], strict=True)]
         labels = [number[name] for name in table["label"]]

@@ -46,11 +46,11 @@ def read_runs(experiment: Experiment) -> list[RunLogits]:
 
 
 def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
-    ids, test_ids = experiment.split["id"].iloc[experiment.scored_rows], experiment.competition.test["id"]
+    ids, test_ids = experiment.split.scored_ids, experiment.competition.test["id"]
     try:
         if not run.fold_folders:
             return _read_tables(run, experiment, ids, test_ids)
-        classes, weight = experiment.classes, run.prototype_weight
+        classes, weight = experiment.split.classes, run.prototype_weight
         oof = read_blended([folder / "oof.npz" for folder in run.fold_folders], ids, classes, weight)
         test = [read_blended([folder / "test.npz"], test_ids, classes, weight) for folder in run.fold_folders]
         full = read_blended([run.folder / "full" / "test.npz"], test_ids, classes, weight) if run.full else None
@@ -62,7 +62,7 @@ def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
 def read_test_of(experiment: Experiment, fold: int) -> Logits:
     """Return the logits of the test rows by one fold's model, [rows, views, classes]."""
     file, weight = experiment.call.fold_folder(fold) / "test.npz", experiment.call.settings.predict.prototype_weight
-    return read_blended([file], experiment.competition.test["id"], experiment.classes, weight)
+    return read_blended([file], experiment.competition.test["id"], experiment.split.classes, weight)
 
 
 def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
@@ -85,12 +85,12 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
     folders = [
         experiment.call.run_folder / f"fold{fold}" for fold in folds or range(experiment.call.settings.data.folds)
     ]
-    rows = experiment.fold >= 0 if folds is None else np.isin(experiment.fold, folds)
-    ids = experiment.split["id"][rows]
+    rows = experiment.split.fold >= 0 if folds is None else np.isin(experiment.split.fold, folds)
+    ids = experiment.split.ids[rows]
     if experiment.call.settings.tune.runs:
-        return _read_table(experiment.call.run_folder, 0, ids, experiment.classes)
+        return _read_table(experiment.call.run_folder, 0, ids, experiment.split.classes)
     weight = experiment.call.settings.predict.prototype_weight
-    return read_blended([folder / "oof.npz" for folder in folders], ids, experiment.classes, weight)
+    return read_blended([folder / "oof.npz" for folder in folders], ids, experiment.split.classes, weight)
 
 
 def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_ids: pd.Series) -> RunLogits:
@@ -100,7 +100,9 @@ def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_
     the decision is tuned.
     """
     _require_split(run, experiment)
-    oof, test = (_read_table(run.folder, part, rows, experiment.classes) for part, rows in enumerate((ids, test_ids)))
+    oof, test = (
+        _read_table(run.folder, part, rows, experiment.split.classes) for part, rows in enumerate((ids, test_ids))
+    )
     sharpened, _ = sharpen(plain_mean(test), mean_entropy(plain_mean(oof)))
     return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.call.settings.data.folds)
 
@@ -129,7 +131,7 @@ def _require_split(run: FinishedRun, experiment: Experiment) -> None:
     if not {"id", "fold"} <= set(table.columns):
         raise UserError(f"{path} needs the columns id and fold: copy the folds/folds.csv it was made with")
     theirs = dict(zip(table["id"], table["fold"], strict=True))
-    for row, fold in zip(experiment.split["id"], experiment.fold, strict=True):
+    for row, fold in zip(experiment.split.ids, experiment.split.fold, strict=True):
         if fold >= 0 and theirs.get(row) != str(fold):
             raise UserError(f"its fold of {row!r} is {theirs.get(row)}, here {fold}: leave it out, or share folds.csv")
 
@@ -168,7 +170,7 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
     one has seen the files of all. Of more classes than are all kept there are none: the folds' own files hold what can
     be shared.
     """
-    if not keeps_all(len(experiment.classes)):
+    if not keeps_all(len(experiment.split.classes)):
         return
     folder = experiment.call.run_folder
     folds = range(experiment.call.settings.data.folds)
@@ -197,7 +199,7 @@ def _tables_alone(experiment: Experiment) -> AbstractContextManager[None]:
 
 def write_out_of_fold(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
     """Write the run's oof.csv of the scored rows, [rows, classes]; oof.npz where not all classes are kept."""
-    ids = experiment.split["id"].iloc[experiment.scored_rows]
+    ids = experiment.split.scored_ids
     _write_probabilities(experiment, 0, ids, log_probabilities)
 
 
@@ -209,7 +211,7 @@ def write_test(experiment: Experiment, log_probabilities: LogProbabilities) -> N
 def _write_probabilities(
     experiment: Experiment, part: int, ids: pd.Series, log_probabilities: LogProbabilities
 ) -> None:
-    folder, classes = experiment.call.run_folder, experiment.classes
+    folder, classes = experiment.call.run_folder, experiment.split.classes
     if isinstance(log_probabilities, Candidates):
         predicted = {HEAD: _one_view(log_probabilities)}
         write_predictions(folder / LARGE_TABLES[part], ids, predicted, classes, ["merged"])
@@ -221,8 +223,8 @@ def _write_probabilities(
 
 def write_labels(experiment: Experiment, labels: Labels) -> None:
     """Write what the cross-fitted decision took the scored rows for: their ids, and class names by number [rows]."""
-    ids = experiment.split["id"].iloc[experiment.scored_rows].to_numpy()
-    names = np.array(experiment.classes, dtype=object)[labels]
+    ids = experiment.split.scored_ids.to_numpy()
+    names = np.array(experiment.split.classes, dtype=object)[labels]
     write_table(experiment.call.run_folder / LABELS, pd.DataFrame({"id": ids, "label": names}), Dialect())
 
 
@@ -231,13 +233,13 @@ def read_labels(experiment: Experiment) -> Labels:
 
     Raises `UserError` where cross_fitted.csv is missing or is not of the split's rows and classes, each row once.
     """
-    path, ids = experiment.call.run_folder / LABELS, experiment.split["id"].iloc[experiment.scored_rows]
+    path, ids = experiment.call.run_folder / LABELS, experiment.split.scored_ids
     table = read_table(path)
     if not {"id", "label"} <= set(table.columns):
         raise UserError(f"{path} needs the columns id and label: run tune with --force")
     found = pd.Index(table["id"])
     place = found.get_indexer(pd.Index(ids)) if found.is_unique else np.full(len(ids), -1)
-    number = pd.Index(experiment.classes).get_indexer(pd.Index(table["label"]))
+    number = pd.Index(experiment.split.classes).get_indexer(pd.Index(table["label"]))
     if (place < 0).any() or (number < 0).any():
         raise UserError(f"{path} is of other rows or classes than the split: run tune with --force")
     return number[place]

@@ -82,7 +82,7 @@ class PrivateScores:
 def score_table(experiment: Experiment, decision: Mapping[str, Any], runs: Sequence[RunLogits]) -> ScoreTable:
     """Return the scores of a run's out-of-fold rows under its decision.json."""
     logits, metric = [run.out_of_fold for run in runs], experiment.metric
-    fold = experiment.fold[experiment.scored_rows]
+    fold = experiment.split.fold[experiment.split.scored_rows]
     raw = Rule.from_json(decision["untuned"]).predict_runs(logits, metric)
     folds = [(fold == int(number), Rule.from_json(rule)) for number, rule in decision["fold_rules"].items()]
     parts = ((rows, rule.predict_runs([each[rows] for each in logits], metric)) for rows, rule in folds)
@@ -94,10 +94,10 @@ def private_scores(
     solution: pd.Series, experiment: Experiment, single_folds: Sequence[Prediction], ensemble: Prediction
 ) -> PrivateScores:
     """Score each single fold's predictions of the test rows and the ensemble's against the solution."""
-    number = {name: position for position, name in enumerate(experiment.classes)}
+    number = {name: position for position, name in enumerate(experiment.split.classes)}
     true = np.array([number[name] for name in solution])
     # the host scores every class that its rows have, those too small for our folds too
-    metric = make_metric(experiment.metric.name, len(experiment.classes), np.unique(true))
+    metric = make_metric(experiment.metric.name, len(experiment.split.classes), np.unique(true))
     singles = [_score(experiment, metric, true, predicted) for predicted in single_folds]
     # the folds' models err on the same images: one fold's error is also the error of their mean
     error = float(np.mean([single.standard_error for single in singles]))
@@ -112,11 +112,11 @@ def class_shares(classes: list[str], before: Labels, after: Labels) -> dict[str,
 
 
 def _by_fold(experiment: Experiment, predicted: Prediction) -> dict[str, Score]:
-    scored, metric = experiment.scored_rows, experiment.metric
-    fold, true = experiment.fold[scored], experiment.labels[scored]
+    scored, metric = experiment.split.scored_rows, experiment.metric
+    fold, true = experiment.split.fold[scored], experiment.split.labels[scored]
     rows = {f"fold {number}": fold == number for number in range(experiment.call.settings.data.folds)}
     rows[POOLED] = np.ones(len(predicted), bool)
-    groups = experiment.scored_groups
+    groups = experiment.split.scored_groups
     return {
         name: _score(experiment, metric, true[mask], predicted[mask], None if groups is None else groups[mask])
         for name, mask in rows.items()

@@ -49,7 +49,7 @@ def test_undamaged_rows_are_predicted_as_they_were_by_the_plain_view(tried: Path
         assert damaged["predicted"].shape == (ROWS, len(STATES))
         place = [oof["ids"].tolist().index(name) for name in damaged["ids"]]
         assert np.array_equal(damaged["predicted"][:, 0], oof["logits"][place, 0].argmax(axis=1))
-        assert list(damaged["ids"]) == experiment.split["id"].iloc[sample_rows(experiment, fold, ROWS)].to_list()
+        assert list(damaged["ids"]) == experiment.split.ids.iloc[sample_rows(experiment, fold, ROWS)].to_list()
 
 
 def test_the_scores_are_those_of_the_pooled_rows(tried: Path) -> None:
@@ -58,12 +58,12 @@ def test_the_scores_are_those_of_the_pooled_rows(tried: Path) -> None:
     assert scores is not None
     assert scores.rows == 3 * ROWS
     parts = [read_npz(path) for path in sorted((tried / "runs").glob("*/fold*/corruptions.npz"))]
-    number = dict(zip(experiment.split["id"], experiment.labels, strict=True))
+    number = dict(zip(experiment.split.ids, experiment.split.labels, strict=True))
     true = np.array([number[name] for part in parts for name in part["ids"]])
     predicted = np.concatenate([part["predicted"] for part in parts])
     for state, (name, severity) in enumerate(STATES):
         score = scores.scores[name][severity - 1] if severity else scores.clean
-        assert score == pytest.approx(macro_f1(true, predicted[:, state], len(experiment.classes)))
+        assert score == pytest.approx(macro_f1(true, predicted[:, state], len(experiment.split.classes)))
     assert set(scores.scores) == set(NAMES)
     assert scores.corruption_f1 == pytest.approx(np.mean([scores.scores[name] for name in NAMES]))
     assert read_json(experiment.call.run_folder / "corruptions.json")["corruption_f1"] == scores.corruption_f1

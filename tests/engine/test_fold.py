@@ -4,6 +4,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.engine.fold import FoldData
 from supcon.errors import UserError
 from supcon.experiment import Experiment
+from supcon.split import Split
 
 LABELS = np.repeat(np.arange(5), [60, 30, 15, 10, 5])
 FOLDS = np.arange(120) % 5
@@ -24,10 +26,11 @@ def fold_of(pretrain: dict[str, Any], finetune: dict[str, Any] | None = None) ->
     settings = Settings(pretrain=PretrainSettings(**pretrain), finetune=FinetuneSettings(**finetune or {}))
     check(settings)
     experiment = SimpleNamespace(
-        call=SimpleNamespace(settings=settings), classes=list("abcde"), labels=LABELS, fold=FOLDS,
-        rows_of=lambda fold: np.flatnonzero(fold == FOLDS), training_rows_of=lambda fold: np.flatnonzero(fold != FOLDS),
-        open_training_images=lambda: None, open_prediction_images=lambda: None,
-    )  # fmt: skip
+        call=SimpleNamespace(settings=settings),
+        split=Split(pd.DataFrame({"label": np.array(list("abcde"))[LABELS], "fold": FOLDS})),
+        open_training_images=lambda: None,
+        open_prediction_images=lambda: None,
+    )
     return FoldData(cast(Experiment, experiment), 0, torch.device("cpu"))
 
 

@@ -14,6 +14,7 @@ from supcon.report.contents import sections
 from supcon.report.page import Table, render
 from supcon.report.run import Run
 from supcon.runs import RunLogits
+from supcon.split import Split
 
 CLASSES, ROWS_A_CLASS, FOLDS = 1000, 3, 3
 
@@ -41,7 +42,7 @@ def large(tmp_path: Path) -> Run:
     )
     competition = SimpleNamespace(paths=ids, train=split, test=split.iloc[:0])
     flags = [f"--root={tmp_path}", "--config=configs/smoke.yaml", f"--data.folds={FOLDS}", "--tune.bootstrap=50"]
-    run = Run(Experiment(parse("", flags), competition, split))  # type: ignore[arg-type]
+    run = Run(Experiment(parse("", flags), competition, Split(split)))  # type: ignore[arg-type]
     rule = Rule((1 / CLASSES,) * CLASSES).as_json(names, ["large"])
     run.__dict__["decision"] = {
         "in_sample": 0.5, "ladder": [{"rung": "argmax", "cross_fitted": 0.5}], "rule": rule, "untuned": rule,

@@ -92,7 +92,7 @@ def test_a_blend_can_be_blended_and_its_tables_join_by_id(own: Path) -> None:
     assert experiment.call.settings.tune.runs == ["a", "b"]
     logits = np.asarray(read_out_of_fold(experiment))
     table = pd.read_csv(mix / "oof.csv", dtype={"id": str}).set_index("id")
-    ids = experiment.split["id"].iloc[experiment.scored_rows]
+    ids = experiment.split.scored_ids
     np.testing.assert_allclose(np.exp(logits[:, 0]), table.loc[ids].to_numpy(), atol=1e-6)
     assert (blend(own, "mix", "a", name="again") / "decision.json").exists()
 

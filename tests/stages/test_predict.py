@@ -76,6 +76,6 @@ def test_the_weight_blends_head_and_class_means_for_every_reader_and_the_files_k
     found = merge_views(np.asarray(read_out_of_fold(experiment, [1])), 1.0)
     head, means = (merge_views(content[name], 1.0) for name in ("logits", "prototype_logits"))
     np.testing.assert_allclose(found, log_softmax(0.7 * head + 0.3 * means), atol=1e-5)
-    labels = experiment.labels[experiment.fold == 1]
+    labels = experiment.split.labels[experiment.split.fold == 1]
     score = json.loads((trained / PART / "predict.done.json").read_text())["raw"]
     assert score == macro_f1(labels, found.argmax(axis=1), 3)

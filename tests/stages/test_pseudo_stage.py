@@ -53,7 +53,7 @@ def experiment_of(root: Path, *flags: str) -> Experiment:
 
 def let_round_one_stand(root: Path) -> None:
     """Let the first round's files count as made with the present labels, as they would be by another fold's reading."""
-    digest = experiment_of(root).split_digest
+    digest = experiment_of(root).split.digest
     for path in (root / "runs" / ONE).rglob("*.done.json"):
         content = json.loads(path.read_text())
         content["fingerprint"]["input folds/folds.csv"] = digest
@@ -129,10 +129,10 @@ def test_both_stages_learn_them_as_training_rows_and_the_natural_prior_does_not_
     experiment = experiment_of(first, "--pseudo.share=0.5", "--finetune.epochs=4")
     data = FoldData(experiment, 1, torch.device("cpu"))
     plain = FoldData(experiment_of(first, "--pseudo.run="), 1, torch.device("cpu"))
-    ids = [*experiment.split["id"], *experiment.competition.test["id"]]
+    ids = [*experiment.split.ids, *experiment.competition.test["id"]]
     assert data.train_rows[:40].tolist() == plain.train_rows.tolist()
     assert [ids[row] for row in data.train_rows[40:]] == table["id"].to_list()
-    assert [experiment.classes[label] for label in data.train_labels[40:]] == table["label"].to_list()
+    assert [experiment.split.classes[label] for label in data.train_labels[40:]] == table["label"].to_list()
     assert torch.equal(data.natural_prior, plain.natural_prior)
     shown = np.bincount(data.train_labels) / len(data.train_labels)
     np.testing.assert_allclose(data.sampling_prior, shown, rtol=1e-6)

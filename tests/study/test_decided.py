@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from supcon.experiment import Experiment
 from supcon.metrics.f1 import macro_f1
+from supcon.split import Split
 from supcon.study.decided import compare_decided
 
 
@@ -46,7 +46,7 @@ def test_the_error_is_over_groups_where_rows_have_them() -> None:
 
 @pytest.mark.parametrize(("given", "expected"), [(["", "", ""], None), (["7", "", "7", ""], [0, 1, 0, 2])])
 def test_rows_without_a_group_are_their_own(given: list[str], expected: list[int] | None) -> None:
-    groups = Experiment(None, None, pd.DataFrame({"group": given})).groups  # type: ignore[arg-type]
+    groups = Split(pd.DataFrame({"group": given})).groups
     assert (groups is None) == (expected is None)
     if groups is not None:
         assert groups.tolist() == expected

@@ -119,7 +119,7 @@ def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[st
     return {
         "run": experiment.call.run,
         "settings": dataclasses.asdict(dataclasses.replace(settings, model=model)),
-        "classes": experiment.classes,
+        "classes": experiment.split.classes,
         "columns": [sample.id_column, *sample.targets],
         "models": list(models),
         "log_odds_shifts": [data.log_odds_shift.tolist() for data in models.values()],

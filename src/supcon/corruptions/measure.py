@@ -64,7 +64,7 @@ def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int)
     predicted, _ = predictor.classify(dataset, stage.label)
     merged = merge_views(blend(predicted, settings.predict.prototype_weight), 1.0)
     labels = merged.argmax(axis=1).reshape(len(rows), len(STATES))
-    ids = np.array(experiment.split["id"].iloc[rows].to_list(), dtype=str)
+    ids = np.array(experiment.split.ids.iloc[rows].to_list(), dtype=str)
     write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": labels.astype(np.int32)})
     stage.finish(started)
     print(f"{stage.label}: {len(rows):,} rows in {len(STATES)} states, {time.time() - started:.0f} s", flush=True)
@@ -79,6 +79,6 @@ def _with_no_more_than_needed(experiment: Experiment) -> Experiment:
 
 def sample_rows(experiment: Experiment, fold: int, limit: int) -> npt.NDArray[np.int64]:
     """Return at most `limit` of a fold's held-out rows, ascending: the same ones for every run on the split."""
-    held_out = experiment.rows_of(fold)
+    held_out = experiment.split.rows_of(fold)
     drawn = np.random.default_rng(address("corruptions", fold)).permutation(held_out)[:limit]
     return np.sort(drawn)

@@ -61,10 +61,10 @@ def write_scores(experiment: Experiment, limit: int) -> CorruptionScores:
     """Pool the folds' predictions into corruptions.json."""
     folds = experiment.folds
     parts = [read_npz(corruption_stage(experiment, fold, limit).folder / FOLD_FILE) for fold in folds]
-    label_of = dict(zip(experiment.split["id"], experiment.labels.tolist(), strict=True))
+    label_of = dict(zip(experiment.split.ids, experiment.split.labels.tolist(), strict=True))
     true = np.array([label_of[name] for part in parts for name in part["ids"]])
     predicted = np.concatenate([part["predicted"] for part in parts])
-    metric = make_metric("macro_f1", len(experiment.classes), np.unique(true))
+    metric = make_metric("macro_f1", len(experiment.split.classes), np.unique(true))
     clean, *damaged = (metric.score(true, column) for column in predicted.T)
     count = len(SEVERITIES)
     scores = {name: damaged[at * count : (at + 1) * count] for at, name in enumerate(NAMES)}

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from supcon.config.settings import Settings
-from supcon.experiment import Rows
 from supcon.model.encoder import load_weights
 from supcon.model.heads import projection_head
 from supcon.predictions import Embeddings
 from supcon.randomness import address
+from supcon.split import Rows
 
 _LARGEST = float(np.finfo(np.float16).max)  # the files are of half precision
 

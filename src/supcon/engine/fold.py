@@ -39,13 +39,14 @@ from supcon.data import (
 from supcon.engine import ranks
 from supcon.engine.evaluate import evaluate
 from supcon.errors import UserError
-from supcon.experiment import Experiment, Rows
+from supcon.experiment import Experiment
 from supcon.job import on_this_machine
 from supcon.metrics.f1 import macro_f1
 from supcon.model.prototypes import ClassMeans
 from supcon.pseudo import read_pseudo
 from supcon.randomness import address
 from supcon.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled
+from supcon.split import Rows
 from supcon.views import prediction_views
 
 MONITOR_ROWS = 400  # held-out rows watched after each epoch, at most: a glance, not a score
@@ -56,23 +57,23 @@ class FoldData:
 
     def __init__(self, experiment: Experiment, fold: int, device: torch.device) -> None:
         self.fold = fold
-        self._settings = experiment.call.settings
+        self._settings, split = experiment.call.settings, experiment.split
         self._device = device
         self._workers = worker_count(self._settings.machine.workers, on_this_machine()[1])
-        self._classes = len(experiment.classes)
+        self._classes = len(split.classes)
         self._experiment = experiment
         self._images = experiment.open_training_images()
         self._plain_images = experiment.open_prediction_images()
-        rows = experiment.training_rows_of(fold)
-        rows = _few_of_each(rows, experiment.labels, self._settings.data.shots, self._seed("shots"))
-        self._true_labels = experiment.labels[rows]
+        rows = split.training_rows_of(fold)
+        rows = _few_of_each(rows, split.labels, self._settings.data.shots, self._seed("shots"))
+        self._true_labels = split.labels[rows]
         self._pseudo_rows, pseudo_labels = read_pseudo(experiment, fold)
         self.train_rows = np.concatenate([rows, self._pseudo_rows])  # positions in the image cache
         self.train_labels = np.concatenate([self._true_labels, pseudo_labels])
-        held_out = experiment.rows_of(fold)
+        held_out = split.rows_of(fold)
         shuffled = np.random.default_rng(0).permutation(held_out)
         self._watched = np.sort(shuffled[:MONITOR_ROWS])
-        self._watched_labels = experiment.labels[self._watched]
+        self._watched_labels = split.labels[self._watched]
 
     @property
     def labelled(self) -> int:

@@ -15,12 +15,13 @@ from supcon.engine.device import set_up_device
 from supcon.engine.embed import EmbeddingSample, trained_projection
 from supcon.engine.evaluate import classify
 from supcon.engine.fold import FoldData
-from supcon.experiment import Experiment, Rows
+from supcon.experiment import Experiment
 from supcon.model.classifier import classifier_head
 from supcon.model.encoder import Encoder, load_weights
 from supcon.model.folding import folded
 from supcon.model.prototypes import Classifiers
 from supcon.predictions import TRAINING, Embeddings, Predicted
+from supcon.split import Rows
 from supcon.views import prediction_views
 
 
@@ -36,7 +37,7 @@ class Predictor:
         encoder = Encoder(
             settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last
         )
-        classes, mode = len(experiment.classes), settings.finetune.mode
+        classes, mode = len(experiment.split.classes), settings.finetune.mode
         classifier = classifier_head(encoder.width, classes, mode, settings.model.dropout)
         load_weights(folder / "classifier.safetensors", encoder=encoder, classifier=classifier)
         self._projection = trained_projection(settings, folder, encoder.width)
@@ -60,7 +61,7 @@ class Predictor:
             features = self._data.training_features(encoder, kept)
         else:
             return
-        self._sample.add(TRAINING, self._experiment.split["id"].iloc[rows[kept]], features)
+        self._sample.add(TRAINING, self._experiment.split.ids.iloc[rows[kept]], features)
 
     def predict(self, part: int, ids: pd.Series, positions: Rows, label: str) -> Predicted:
         """Return natural-prior log-odds [rows, views, classes] of images by their positions; an unreadable one's prior.

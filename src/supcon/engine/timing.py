@@ -50,7 +50,7 @@ def time_stages(experiment: Experiment) -> Timing:
         plain = dataclasses.replace(settings, pseudo=dataclasses.replace(settings.pseudo, run=""))
         first = dataclasses.replace(experiment, call=dataclasses.replace(experiment.call, settings=plain))
         rows = len(FoldData(first, 0, torch.device("cpu")).train_rows)
-        more = len(experiment.test_positions) + len(experiment.rows_of(0))
+        more = len(experiment.test_positions) + len(experiment.split.rows_of(0))
         return time_stages(first).longer_epochs(1 + settings.pseudo.share * more / rows)
     device = set_up_device(settings.machine)
     pretrain = 0.0
@@ -102,6 +102,6 @@ def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device
     started = time.perf_counter()
     evaluate(encoder, loader, len(loader), device, settings.train.precision, "timing")
     forward = (time.perf_counter() - started) / len(positions) / len(views)
-    rows = len(experiment.rows_of(0)) + len(experiment.test_positions)
-    plain = len(experiment.training_rows_of(0)) if settings.predict.prototypes else 0
+    rows = len(experiment.split.rows_of(0)) + len(experiment.test_positions)
+    plain = len(experiment.split.training_rows_of(0)) if settings.predict.prototypes else 0
     return forward * (rows * len(views) + plain)

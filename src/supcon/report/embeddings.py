@@ -93,9 +93,9 @@ def fold_drift(run: Run, fold: int) -> Drift:
     held_out, test = (run.embeddings[fold].of(part) for part in (HELD_OUT, TEST))
     if len(test.ids) == 0:
         raise Missing("There are no embeddings of test rows.")
-    groups = run.experiment.groups
+    groups = run.experiment.split.groups
     if groups is not None:
-        number = dict(zip(run.experiment.split["id"], groups.tolist(), strict=True))
+        number = dict(zip(run.experiment.split.ids, groups.tolist(), strict=True))
         groups = np.array([number[name] for name in held_out.ids])
     return drift_auc(held_out.features, test.features, groups=groups)
 

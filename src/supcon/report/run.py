@@ -64,7 +64,7 @@ class Run:
     @property
     def classes(self) -> list[str]:
         """Class names."""
-        return self.experiment.classes
+        return self.experiment.split.classes
 
     @property
     def metric(self) -> Metric:
@@ -74,27 +74,27 @@ class Run:
     @property
     def rows(self) -> Labels:
         """Row numbers of the scored rows in the training table, also their positions in the image cache."""
-        return self.experiment.scored_rows
+        return self.experiment.split.scored_rows
 
     @cached_property
     def ids(self) -> npt.NDArray[np.object_]:
         """Their ids, [rows]."""
-        return self.experiment.split["id"].to_numpy(dtype=object)[self.rows]
+        return self.experiment.split.ids.to_numpy(dtype=object)[self.rows]
 
     @cached_property
     def true(self) -> Labels:
         """Their class numbers, [rows]."""
-        return self.experiment.labels[self.rows]
+        return self.experiment.split.labels[self.rows]
 
     @cached_property
     def fold(self) -> Labels:
         """The folds that hold them out, [rows]."""
-        return self.experiment.fold[self.rows]
+        return self.experiment.split.fold[self.rows]
 
     @property
     def groups(self) -> Labels | None:
         """Their group numbers, [rows]; None where all rows are alone."""
-        return self.experiment.scored_groups
+        return self.experiment.split.scored_groups
 
     @property
     def unit(self) -> str:
@@ -242,7 +242,7 @@ class Run:
 
     def labels_of(self, ids: Iterable[str]) -> Labels:
         """Return the class numbers of training ids, [ids]."""
-        number = dict(zip(self.experiment.split["id"], self.experiment.labels.tolist(), strict=True))
+        number = dict(zip(self.experiment.split.ids, self.experiment.split.labels.tolist(), strict=True))
         return np.array([number[name] for name in ids], dtype=np.int64)
 
 

@@ -73,16 +73,16 @@ def finished(experiment: Experiment, fold: int) -> bool:
 
 def read_scores(experiment: Experiment, fold: int) -> Scores:
     """Score a finished cell by its oof.npz."""
-    rows = experiment.rows_of(fold)
+    rows = experiment.split.rows_of(fold)
     stages = {name: experiment.stage(name, fold) for name in stages_of(experiment.call.settings)}
     log_probabilities = plain_mean(read_out_of_fold(experiment, [fold]))
-    true = experiment.labels[rows]
+    true = experiment.split.labels[rows]
     epochs = {name: _epochs(stages[name]) for name in stages if name in TRAINING}
     return Scores(
         true,
         log_probabilities.argmax(axis=1),
         row_losses(true, log_probabilities),
-        len(experiment.classes),
+        len(experiment.split.classes),
         sum(passes for passes, _ in epochs.values()),
         # done.json counts from the last resumption, the CSV all epochs but nothing beside them
         sum(max(_seconds(stage), epochs.get(name, (0.0, 0.0))[1]) for name, stage in stages.items()),

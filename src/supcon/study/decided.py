@@ -41,9 +41,9 @@ def read_decided(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) ->
     if baseline not in labels:
         return []
     first = next(iter(experiments.values()))
-    rows = first.scored_rows
-    groups = None if first.groups is None else first.groups[rows]
-    return compare_decided(first.labels[rows], labels, baseline, len(first.classes), groups)
+    rows = first.split.scored_rows
+    groups = None if first.split.groups is None else first.split.groups[rows]
+    return compare_decided(first.split.labels[rows], labels, baseline, len(first.split.classes), groups)
 
 
 def compare_decided(
