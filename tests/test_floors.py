@@ -13,6 +13,7 @@ FLOORS: list[set[str]] = [
     {"config", "losses", "sampler", "metrics"},
     {"artifacts"},
     {"competition", "images", "augment", "views", "model", "decision", "host", "plots"},
+    {"split"},
     {"experiment", "survey", "budget"},
     {"data", "predictions", "precision"},
     {"runs", "pseudo"},
