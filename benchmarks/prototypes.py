@@ -4,9 +4,8 @@
 
 A blend is (1 - w) log p_head + w log p_means, by argmax. Every line is the mean over folds and runs (seeds of a recipe,
 say), with the difference to the head alone and its standard error over them; the second log loss is at each fold's own
-best temperature. The weight of the last line is
-cross-fitted: a fold's is the best on its run's other folds, so that its rows had no part in the choice; a run of one fold keeps
-the head.
+best temperature. The weight of the last line is cross-fitted: a fold's is the best on its run's other folds, so that
+its rows had no part in the choice; a run of one fold keeps the head.
 """
 
 import sys
