@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = Runs(study, Path(options.root).expanduser().resolve(), flags)
     runs.write_configs()
     make_folds.main(runs.arguments(study.baseline, 0))
+    tune.check_form(runs.shared)
     play = Play(study, runs, STAGES, force=options.force)
 
     while cells := play.recall():
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             break
         for cell in cells:
             play.train(cell)
-            write_report(runs.folder, study, play.rounds(), play.results)
+            write_report(runs.folder, study, runs.shared.metric, play.rounds(), play.results)
     if options.list:
         print(play.text())
         return
@@ -44,8 +45,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for variant, seed in whole:  # recipes are judged by their cross-fitted decisions in the end
         tune.main([*runs.arguments(variant, seed), *(["--force"] if options.force else [])])
     decided = read_decided(runs, whole, study.baseline)
-    print("\n" + write_report(runs.folder, study, play.rounds(), play.results, decided))
-    write_plot(runs.folder / "plot.png", play.rounds(), study.name, study.baseline)
+    print("\n" + write_report(runs.folder, study, runs.shared.metric, play.rounds(), play.results, decided))
+    write_plot(runs.folder / "plot.png", play.rounds(), study.name, study.baseline, runs.shared.metric)
     print(f"study: table.md, table.csv and plot.png are in {runs.folder}", flush=True)
 
 

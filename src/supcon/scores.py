@@ -82,12 +82,18 @@ class PrivateScores:
 def score_table(experiment: Experiment, decision: Mapping[str, Any], runs: Sequence[RunLogits]) -> ScoreTable:
     """Return the scores of a run's out-of-fold rows under its decision.json."""
     logits, metric = [run.out_of_fold for run in runs], experiment.metric
-    fold = experiment.split.fold[experiment.split.scored_rows]
     raw = Rule.from_json(decision["untuned"]).predict_runs(logits, metric)
-    folds = [(fold == int(number), Rule.from_json(rule)) for number, rule in decision["fold_rules"].items()]
-    parts = ((rows, rule.predict_runs([each[rows] for each in logits], metric)) for rows, rule in folds)
-    cross_fitted = scattered(len(raw), parts)
-    return ScoreTable(metric.title, _by_fold(experiment, raw), _by_fold(experiment, cross_fitted))
+    tuned = cross_fitted(experiment, decision, runs)
+    return ScoreTable(metric.title, _by_fold(experiment, raw), _by_fold(experiment, tuned))
+
+
+def cross_fitted(experiment: Experiment, decision: Mapping[str, Any], runs: Sequence[RunLogits]) -> Prediction:
+    """Return what the metric scores, [rows, ...]: each fold's scored rows by the rule that the other folds made."""
+    fold = experiment.split.fold[experiment.split.scored_rows]
+    logits, rules = [run.out_of_fold for run in runs], decision["fold_rules"].items()
+    folds = [(fold == int(number), Rule.from_json(rule)) for number, rule in rules]
+    parts = ((rows, rule.predict_runs([each[rows] for each in logits], experiment.metric)) for rows, rule in folds)
+    return scattered(len(fold), parts)
 
 
 def private_scores(

@@ -3,15 +3,17 @@
 import numpy as np
 import pytest
 
+from supcon.metrics.metric import LogLoss, Metric, make_metric
 from supcon.study.cells import Results, Scores
 from supcon.study.compare import paired_gains, standings
 from supcon.study.runs import Cell
 
 TRUE = np.array([0, 0, 1, 1])
+MACRO_F1 = make_metric("macro_f1", 2, np.arange(2))
 
 
-def cell(predicted: list[int], log_loss: float = 0.5, passes: float = 100) -> Scores:
-    return Scores(TRUE, np.array(predicted), np.full(4, log_loss), 2, passes, 10.0)
+def cell(predicted: list[int], log_loss: float = 0.5, passes: float = 100, metric: Metric = MACRO_F1) -> Scores:
+    return Scores(TRUE, np.array(predicted), np.full(4, log_loss), metric, passes, 10.0)
 
 
 RIGHT = [0, 0, 1, 1]  # macro-F1 1
@@ -40,8 +42,8 @@ def test_a_single_cell_takes_its_rows_for_the_standard_error() -> None:
     true = draw.integers(0, 2, 400)
     base, better = (np.where(draw.random(400) < wrong, 1 - true, true) for wrong in (0.3, 0.1))
     loss = draw.random(400)
-    first = Scores(true, better, loss, 2, 1, 1)
-    second = Scores(true, base, np.full(400, 0.5), 2, 1, 1)
+    first = Scores(true, better, loss, MACRO_F1, 1, 1)
+    second = Scores(true, base, np.full(400, 0.5), MACRO_F1, 1, 1)
     gain, nll_gain = paired_gains([(first, second)])
     assert gain.cells == 1
     assert gain.error == pytest.approx(((better == true) * 1.0 - (base == true)).std() / 20, rel=0.1)
@@ -61,12 +63,34 @@ def test_variants_are_paired_by_seed_and_fold_and_ranked_by_pooled_macro_f1() ->
     )
     best, ce, poor = standings(found, ["ce", "poor", "joint"], [(0, 0), (0, 1)], "ce")
     assert [one.variant for one in (best, ce, poor)] == ["joint", "ce", "poor"]
-    assert best.macro_f1 == pytest.approx(0.75)
+    assert best.score == pytest.approx(0.75)
     assert best.pooled == pytest.approx(0.75)
     assert ce.pooled == pytest.approx((2 * 3 / 9 + 2 * 2 / 7) / 2)  # hits 3 and 2 of 4 and 4, predicted 5 and 3
     assert ce.gain is None
     assert best.gain is not None
     assert best.gain.value == pytest.approx((1 - 11 / 15) / 2)
+
+
+def test_the_hosts_metric_ranks_and_not_macro_f1() -> None:
+    def ranked(metric: Metric) -> list[str]:
+        found = results(
+            ce={(0, 0): cell(BAD, 0.4, metric=metric)},
+            sure={(0, 0): cell(RIGHT, 0.6, metric=metric)},
+            modest={(0, 0): cell(WORSE, 0.2, metric=metric)},
+        )
+        return [one.variant for one in standings(found, ["ce", "sure", "modest"], [(0, 0)], "ce")]
+
+    assert ranked(MACRO_F1) == ["sure", "modest", "ce"]
+    assert ranked(LogLoss()) == ["modest", "ce", "sure"]
+
+
+def test_of_a_log_loss_both_differences_are_the_same() -> None:
+    draw = np.random.default_rng(0)
+    first, second = (Scores(TRUE, np.array(RIGHT), draw.random(4), LogLoss(), 1, 1) for _ in range(2))
+    gain, nll_gain = paired_gains([(first, second)])
+    assert gain == nll_gain
+    assert gain.error > 0
+    assert gain.value == pytest.approx((first.log_loss - second.log_loss).mean())
 
 
 def test_a_variant_that_failed_anywhere_comes_after_all_complete_ones() -> None:

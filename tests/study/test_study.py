@@ -103,6 +103,7 @@ def test_a_failed_variant_is_noted_with_its_reason(played: Path) -> None:
     reason = cells(played).query("variant == 'hot'")["failed"].item()
     assert reason.startswith("pretrain fold 0: the loss is")
     assert f"- hot, seed 0, fold 0 failed: {reason}" in (played / "runs" / "tiny" / "table.md").read_text()
+    assert not list(played.rglob(".*.lock-holder"))  # who tries that variant by hand does not wait for the study
 
 
 def test_a_finished_study_trains_nothing_and_does_not_load_torch(played: Path) -> None:
@@ -208,6 +209,36 @@ def test_a_failed_cell_is_tried_again_by_force_alone(root: Path, monkeypatch: py
     assert cells(root)["failed"].item() == ""
     play(root)
     assert cells(root)["failed"].item() == ""
+
+
+def test_a_study_is_scored_by_the_hosts_metric(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ids = [f"b{number:03d}" for number in range(12)]
+    sample = pd.DataFrame({"id": ids, "NA": 0.4, "001": 0.3, "red": 0.3})
+    sample.to_csv(root / "input" / "sample_submission.csv", index=False)
+    (root / "input" / "solution.csv").unlink()
+    write_study(root, BRIEF, [{"folds": "all", "seeds": [0]}])
+    play(root, "--tune.metric=log_loss")
+    said, shown = capsys.readouterr().out.split("# Study tiny")
+    assert "ce, seed 0, fold 2: log loss " in said
+    assert "macro" not in shown.lower()
+    assert list(cells(root)["log_loss"]) == list(cells(root)["nll"])
+    whole = shown.split("| cross-fitted log loss |")[1]
+    scores = [float(line.split("|")[2]) for line in whole.splitlines() if line.startswith(("| ce", "| two"))]
+    assert scores == sorted(scores)
+
+
+def test_a_metric_that_the_form_cannot_hold_ends_the_study_before_it_trains(root: Path, no_training: None) -> None:
+    write_study(root, BRIEF, ROUNDS)
+    with pytest.raises(UserError, match=r"--tune\.metric log_loss scores probabilities"):
+        play(root, "--tune.metric=log_loss")
+
+
+@pytest.mark.parametrize("key", ["data.folds", "tune.metric"])
+def test_variants_share_the_split_and_the_metric(root: Path, key: str) -> None:
+    other = {"data.folds": 4, "tune.metric": "accuracy"}
+    write_study(root, {"ce": {}, "odd": {key: other[key]}}, ROUNDS)
+    with pytest.raises(UserError, match=f"variants: odd: {key} differs from the baseline's"):
+        play(root)
 
 
 def test_options_that_do_not_fit_are_named(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from supcon.config import Call
 from supcon.decision.calibration import calibration_temperature
 from supcon.decision.merge import merge_views
 from supcon.decision.pieces import Logits, loaded, plain_mean
-from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.experiment import Experiment, load_experiment
 from supcon.images.cache import ImageCache
@@ -26,7 +25,7 @@ from supcon.metrics.metric import LogProbabilities, Metric, Prediction
 from supcon.predictions import Embeddings, read_embeddings
 from supcon.report.page import Missing
 from supcon.runs import RunLogits, read_labels, read_out_of_fold, read_runs
-from supcon.scores import ScoreTable, score_table
+from supcon.scores import ScoreTable, cross_fitted, score_table
 from supcon.survey import remembered_copies
 
 Labels = npt.NDArray[np.int64]
@@ -175,7 +174,7 @@ class Run:
     @cached_property
     def predicted(self) -> Prediction:
         """What the metric scores, cross-fitted: `labels`, or log-probabilities [rows, classes]."""
-        return cross_fitted(self) if self.metric.of_probabilities else self.labels
+        return cross_fitted(self.experiment, self.decision, self.runs) if self.metric.of_probabilities else self.labels
 
     @cached_property
     def confidence(self) -> npt.NDArray[np.float64]:
@@ -256,11 +255,3 @@ def open_run(call: Call) -> Run:
     experiment = load_experiment(call)
     experiment.stage("tune").require()
     return Run(experiment)
-
-
-def cross_fitted(run: Run) -> LogProbabilities:
-    """Return each fold's log-probabilities by the rule that the other folds made, [rows, classes]."""
-    logits, rules = [one.out_of_fold for one in run.runs], run.decision["fold_rules"].items()
-    folds = [(run.fold == int(fold), Rule.from_json(rule)) for fold, rule in rules]
-    parts = ((rows, rule.predict_runs([one[rows] for one in logits], run.metric)) for rows, rule in folds)
-    return scattered(len(run.rows), parts)

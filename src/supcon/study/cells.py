@@ -12,8 +12,8 @@ from supcon.artifacts.stage import StageRun
 from supcon.config import Settings
 from supcon.decision.pieces import plain_mean
 from supcon.experiment import Experiment
-from supcon.metrics.f1 import Labels, macro_f1
-from supcon.metrics.metric import row_losses
+from supcon.metrics.f1 import Labels
+from supcon.metrics.metric import Metric, row_losses
 from supcon.runs import read_out_of_fold
 from supcon.study.runs import Cell
 
@@ -23,19 +23,19 @@ FAILURE = "study-failed.json"  # in the fold's folder: why the cell has no score
 
 @dataclass(frozen=True)
 class Scores:
-    """What one cell's held-out rows say: labels by argmax of the merged views."""
+    """What one cell's held-out rows say by the merged views, nothing tuned."""
 
     true: Labels  # class numbers, [rows]
-    predicted: Labels  # [rows]
-    log_loss: npt.NDArray[np.float64]  # of the merged probabilities as they are, in nats, [rows]
-    classes: int
+    predicted: Labels  # by argmax, [rows]
+    log_loss: npt.NDArray[np.float64]  # in nats, [rows]
+    metric: Metric  # the host's
     passes: float  # images that training looked at
     seconds: float  # of training and prediction
 
     @property
-    def macro_f1(self) -> float:
-        """Macro-F1 of the cell's rows, over all classes of the competition."""
-        return macro_f1(self.true, self.predicted, self.classes)
+    def score(self) -> float:
+        """The host's metric of the cell's rows."""
+        return self.nll if self.metric.of_probabilities else self.metric.score(self.true, self.predicted)
 
     @property
     def nll(self) -> float:
@@ -82,7 +82,7 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
         true,
         log_probabilities.argmax(axis=1),
         row_losses(true, log_probabilities),
-        len(experiment.split.classes),
+        experiment.metric,
         sum(passes for passes, _ in epochs.values()),
         # done.json counts from the last resumption, the CSV all epochs but nothing beside them
         sum(max(_seconds(stage), epochs.get(name, (0.0, 0.0))[1]) for name, stage in stages.items()),

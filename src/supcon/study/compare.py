@@ -1,12 +1,11 @@
 """How a round's variants stand: means over cells, and differences to the baseline paired by seed and fold."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from supcon.metrics.f1 import macro_f1, paired_bootstrap
 from supcon.study.cells import Results, Scores
 from supcon.study.runs import Cell
 
@@ -31,10 +30,10 @@ class Standing:
     planned: int  # cells
     scored: int
     failures: dict[Cell, str]
-    macro_f1: float
-    pooled: float  # all folds' rows of one seed pooled, mean over seeds: what the ranking goes by
+    score: float
+    pooled: float  # the score of all folds' rows of one seed, mean over seeds: what the ranking goes by
     nll: float
-    gain: Estimate | None  # macro-F1 over the baseline's on the same cells; None: no such cell, or the baseline itself
+    gain: Estimate | None  # the score over the baseline's on the same cells; None: no such cell, or the baseline itself
     nll_gain: Estimate | None
     passes: float
     unequal: bool  # its passes are not the baseline's
@@ -49,30 +48,29 @@ class Standing:
 def standings(
     results: Results, variants: Sequence[str], pairs: Sequence[tuple[int, int]], baseline: str
 ) -> list[Standing]:
-    """Return the standing of each variant over the (seed, fold) of a round, best pooled macro-F1 first.
+    """Return the standing of each variant over the (seed, fold) of a round, best pooled score first.
 
     Variants with a failed or missing cell come last: their means are over fewer cells.
     """
     lines = [_standing(results, variant, pairs, baseline) for variant in variants]
-    return sorted(lines, key=lambda line: (not line.complete, line.scored == 0, -line.pooled))
+    sign = next((cell.metric.sign for cell in results.scores.values()), 1)
+    return sorted(lines, key=lambda line: (not line.complete, line.scored == 0, -sign * line.pooled))
 
 
 def paired_gains(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Estimate, Estimate]:
-    """Return the mean differences in macro-F1 and NLL of (variant, baseline) cells, with standard errors over cells.
+    """Return the mean differences in score and NLL of (variant, baseline) cells, with standard errors over cells.
 
-    The standard error is sd / sqrt(cells). A single cell's is over its rows instead: bootstrap for macro-F1, exact for
-    the mean log loss.
+    The standard error is sd / sqrt(cells). A single cell's is over its rows instead: exact for the mean log loss, by
+    bootstrap for other scores.
     """
-    gains = np.array([variant.macro_f1 - base.macro_f1 for variant, base in pairs])
+    gains = np.array([variant.score - base.score for variant, base in pairs])
     nll_gains = np.array([variant.nll - base.nll for variant, base in pairs])
     if len(pairs) > 1:
         error, nll_error = _standard_error(gains), _standard_error(nll_gains)
     else:
         variant, base = pairs[0]
-        before, after = paired_bootstrap(
-            base.true, [base.predicted, variant.predicted], base.classes, RESAMPLES, seed=0
-        )
-        error, nll_error = float(np.std(after - before)), _standard_error(variant.log_loss - base.log_loss)
+        nll_error = _standard_error(variant.log_loss - base.log_loss)
+        error = nll_error if base.metric.of_probabilities else _bootstrap_error(variant, base)
     return (
         Estimate(float(gains.mean()), error, len(pairs)),
         Estimate(float(nll_gains.mean()), nll_error, len(pairs)),
@@ -94,7 +92,7 @@ def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], 
         planned=len(pairs),
         scored=len(cells),
         failures={cell: results.failures[cell] for cell in failed},
-        macro_f1=_average([cell.macro_f1 for cell in cells]),
+        score=_average([cell.score for cell in cells]),
         pooled=_average([_pooled(folds) for folds in by_seed]),
         nll=_average([cell.nll for cell in cells]),
         gain=gain,
@@ -111,9 +109,16 @@ def _scores(results: Results, variant: str, pairs: Sequence[tuple[int, int]]) ->
 
 
 def _pooled(cells: Sequence[Scores]) -> float:
-    true = np.concatenate([cell.true for cell in cells])
-    predicted = np.concatenate([cell.predicted for cell in cells])
-    return macro_f1(true, predicted, cells[0].classes)
+    true, predicted, log_loss = (
+        np.concatenate(parts)
+        for parts in zip(*((cell.true, cell.predicted, cell.log_loss) for cell in cells), strict=True)
+    )
+    return replace(cells[0], true=true, predicted=predicted, log_loss=log_loss).score
+
+
+def _bootstrap_error(variant: Scores, base: Scores) -> float:
+    before, after = base.metric.bootstrap(base.true, [base.predicted, variant.predicted], RESAMPLES, seed=0)
+    return float(np.std(after - before))
 
 
 def _standard_error(differences: npt.NDArray[np.float64]) -> float:

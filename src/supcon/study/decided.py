@@ -1,12 +1,16 @@
-"""Whole runs beside each other by what counts in the end: the labels of their cross-fitted decisions."""
+"""Whole runs beside each other by what counts in the end: their cross-fitted decisions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from supcon.metrics.f1 import Labels, Scores, macro_f1, paired_bootstrap
-from supcon.runs import read_labels
+from supcon.artifacts.files import read_json
+from supcon.experiment import Experiment
+from supcon.metrics.f1 import Labels, Scores
+from supcon.metrics.metric import Metric, Prediction
+from supcon.runs import read_labels, read_runs
+from supcon.scores import cross_fitted
 from supcon.study.compare import RESAMPLES
 from supcon.study.play import Played
 from supcon.study.runs import Runs
@@ -14,10 +18,10 @@ from supcon.study.runs import Runs
 
 @dataclass(frozen=True)
 class Decided:
-    """A variant's cross-fitted macro-F1, mean over seeds, and its paired difference to the baseline's."""
+    """A variant's cross-fitted score, mean over seeds, and its paired difference to the baseline's."""
 
     variant: str
-    macro_f1: float
+    score: float
     gain: float
     error: float  # standard error of the difference, over `units`
     units: str  # rows, or groups of them
@@ -35,40 +39,47 @@ def whole_runs(rounds: Sequence[Played]) -> list[tuple[str, int]]:
 def read_decided(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) -> list[Decided]:
     """Return how the whole runs stand by their decision.json, best first; none unless the baseline is whole too."""
     experiments = {one: runs.experiment(*one) for one in whole}
-    labels: dict[str, list[Labels]] = {}
+    predicted: dict[str, list[Prediction]] = {}
     for (variant, _), experiment in experiments.items():
-        labels.setdefault(variant, []).append(read_labels(experiment))
-    if baseline not in labels:
+        predicted.setdefault(variant, []).append(_read_prediction(experiment))
+    if baseline not in predicted:
         return []
     first = next(iter(experiments.values()))
-    rows = first.split.scored_rows
-    groups = None if first.split.groups is None else first.split.groups[rows]
-    return compare_decided(first.split.labels[rows], labels, baseline, len(first.split.classes), groups)
+    true = first.split.labels[first.split.scored_rows]
+    return compare_decided(true, predicted, baseline, first.metric, first.split.scored_groups)
 
 
 def compare_decided(
     true: Labels,
-    labels: Mapping[str, Sequence[Labels]],
+    predicted: Mapping[str, Sequence[Prediction]],
     baseline: str,
-    classes: int,
+    metric: Metric,
     groups: Labels | None = None,
 ) -> list[Decided]:
-    """Return every variant beside the baseline, given each one's labels by seed, best first.
+    """Return every variant beside the baseline, given each one's predictions by seed, best first.
 
     The standard error is that of the mean over seeds, by a paired bootstrap over rows, or over `groups` [rows] of them
     where there are any: every seed is scored on the same samples, since seeds share their rows.
     """
-    given = [(variant, own) for variant, seeds in labels.items() for own in seeds]
-    drawn = paired_bootstrap(true, [own for _, own in given], classes, RESAMPLES, seed=0, groups=groups)
+    given = [(variant, own) for variant, seeds in predicted.items() for own in seeds]
+    drawn = metric.bootstrap(true, [own for _, own in given], RESAMPLES, seed=0, groups=groups)
     scores: dict[str, list[float]] = {}
     samples: dict[str, list[Scores]] = {}
     for (variant, own), sample in zip(given, drawn, strict=True):
-        scores.setdefault(variant, []).append(macro_f1(true, own, classes))
+        scores.setdefault(variant, []).append(metric.score(true, own))
         samples.setdefault(variant, []).append(sample)
     units = "rows" if groups is None else "groups"
     lines = []
-    for variant in labels:
+    for variant in predicted:
         gain = float(np.mean(scores[variant]) - np.mean(scores[baseline]))
         error = float(np.std(np.mean(samples[variant], axis=0) - np.mean(samples[baseline], axis=0)))
         lines.append(Decided(variant, float(np.mean(scores[variant])), gain, error, units))
-    return sorted(lines, key=lambda line: -line.macro_f1)
+    return sorted(lines, key=lambda line: -metric.sign * line.score)
+
+
+def _read_prediction(experiment: Experiment) -> Prediction:
+    """Return what the metric scores of a tuned run, fold k's rows by the decision made on the other folds."""
+    if not experiment.metric.of_probabilities:
+        return read_labels(experiment)
+    decision = read_json(experiment.call.run_folder / "decision.json")
+    return cross_fitted(experiment, decision, read_runs(experiment))

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from supcon.artifacts import lock
 from supcon.errors import UserError
 from supcon.study.cells import (
     Results,
+    Scores,
     finished,
     forget_failure,
     read_failure,
@@ -76,13 +78,14 @@ class Play:
             self._run_stages(cell)
             scores = read_scores(experiment, cell.fold)
         except Exception as error:  # a variant may run out of memory as well as out of numbers
+            lock.release_all()  # a stage keeps its own until its process ends, and this one goes on
             reason = _one_line(error)
             write_failure(experiment, cell.fold, reason)
             self.results.failures[cell] = reason
             said = f"failed: {reason}"
         else:
             self.results.scores[cell] = scores
-            said = f"macro-F1 {scores.macro_f1:.4f}, NLL {scores.nll:.4f}"
+            said = _said(scores)
         self._trained += 1
         self._seconds += time.time() - started
         left = (self.planned() - number) * self._seconds / self._trained
@@ -110,7 +113,7 @@ class Play:
 
     def _state(self, cell: Cell) -> str:
         if scores := self.results.scores.get(cell):
-            return f"macro-F1 {scores.macro_f1:.4f}"
+            return _said(scores)
         return f"failed: {self.results.failures[cell]}" if cell in self.results.failures else "to do"
 
     def _judge(self, number: int, plan: Round, variants: list[str]) -> Played:
@@ -158,6 +161,11 @@ class Play:
 def _one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
     return lines[0] if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"
+
+
+def _said(scores: Scores) -> str:
+    nll = "" if scores.metric.of_probabilities else f", NLL {scores.nll:.4f}"
+    return f"{scores.metric.title} {scores.score:.4f}{nll}"
 
 
 def _duration(seconds: float) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supcon.artifacts.files import write_atomic
+from supcon.metrics.metric import Metric
 from supcon.study.compare import Standing
 from supcon.study.play import Played
 
 
-def write_plot(path: Path, rounds: Sequence[Played], name: str, baseline: str) -> None:
+def write_plot(path: Path, rounds: Sequence[Played], name: str, baseline: str, metric: Metric) -> None:
     """Draw one panel a round, best on top; rounds without a difference are left out, and no picture is made of none."""
     from supcon.plots import as_png, differences  # a second to import
 
@@ -20,7 +21,8 @@ def write_plot(path: Path, rounds: Sequence[Played], name: str, baseline: str) -
             panels[title] = {one.variant + "*" * one.unequal: (gain.value, gain.error) for one, gain in gains}
     if panels:
         unequal = "; *: unequal passes" if any("*" in variant for lines in panels.values() for variant in lines) else ""
-        picture = as_png(differences(panels, f"macro-F1 over {baseline}{unequal}", f"study {name}"))
+        better = " (lower is better)" if metric.sign < 0 else ""
+        picture = as_png(differences(panels, f"{metric.title} over {baseline}{better}{unequal}", f"study {name}"))
         write_atomic(path, lambda file: file.write(picture))
 
 

@@ -6,69 +6,75 @@ from pathlib import Path
 import pandas as pd
 
 from supcon.artifacts.files import write_csv, write_text
+from supcon.metrics.metric import Metric
 from supcon.study.cells import Results
 from supcon.study.compare import UNEQUAL, Estimate, Standing
 from supcon.study.decided import Decided
 from supcon.study.play import Played
 from supcon.study.read import Study
 
-COLUMNS = ["round", "variant", "seed", "fold", "macro_f1", "nll", "passes", "seconds", "failed"]
 FOOTNOTES = f"""\
-Macro-F1 by argmax and NLL as predicted (lower is better), both out of fold; "over" is the mean difference to the
-baseline, paired by seed and fold, +- its standard error over these cells, or, where (rows) or (groups) stands, over
-rows or groups of them (macro-F1 by bootstrap). Pooled: all folds' rows of a seed together, mean over seeds. Passes and
-seconds are those of a cell.
+All scores are out of fold, labels by argmax; NLL and log loss are as predicted, lower is better. "Over" is the mean
+difference to the baseline, paired by seed and fold, +- its standard error over these cells, or, where (rows) or
+(groups) stands, over rows or groups of them (by bootstrap; NLL exact). Pooled: all folds' rows of a seed together, mean
+over seeds. Passes and seconds are those of a cell.
 "*": the passes differ from the baseline's by more than {UNEQUAL:.0%}, so this is no comparison of like with like.
 """
 
 
 def write_report(
-    folder: Path, study: Study, rounds: Sequence[Played], results: Results, decided: Sequence[Decided] = ()
+    folder: Path,
+    study: Study,
+    metric: Metric,
+    rounds: Sequence[Played],
+    results: Results,
+    decided: Sequence[Decided] = (),
 ) -> str:
     """Write table.md and table.csv; return the text of the former."""
-    sections = [f"# Study {study.name}", *(round_section(played, study.baseline) for played in rounds)]
+    sections = [f"# Study {study.name}", *(round_section(played, study.baseline, metric) for played in rounds)]
     if decided:
-        sections.append(decided_section(decided, study.baseline))
+        sections.append(decided_section(decided, study.baseline, metric))
     text = "\n\n".join([*sections, FOOTNOTES])
     write_text(folder / "table.md", text)
-    write_csv(folder / "table.csv", cell_table(rounds, results))
+    write_csv(folder / "table.csv", cell_table(rounds, results, metric))
     return text
 
 
-def cell_table(rounds: Sequence[Played], results: Results) -> pd.DataFrame:
+def cell_table(rounds: Sequence[Played], results: Results, metric: Metric) -> pd.DataFrame:
     """Return one row a round and cell: scores, passes and seconds, or the reason why it failed."""
+    names = ["round", "variant", "seed", "fold", metric.name, "nll", "passes", "seconds", "failed"]
     rows = []
     for played in rounds:
         for cell in played.cells:
             row = [played.number, cell.variant, cell.seed, cell.fold]
             if scores := results.scores.get(cell):
-                numbers = [f"{scores.macro_f1:.6f}", f"{scores.nll:.6f}", f"{scores.passes:.0f}"]
+                numbers = [f"{scores.score:.6f}", f"{scores.nll:.6f}", f"{scores.passes:.0f}"]
                 rows.append([*row, *numbers, f"{scores.seconds:.1f}", ""])
             elif cell in results.failures:
                 rows.append([*row, "", "", "", "", results.failures[cell]])
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=names)
 
 
-def round_section(played: Played, baseline: str) -> str:
+def round_section(played: Played, baseline: str, metric: Metric) -> str:
     """Return one round as Markdown: its variants best first, the baseline marked, then why cells failed."""
     seeds, folds = (sorted({getattr(cell, name) for cell in played.cells}) for name in ("seed", "fold"))
     over = f"over {baseline}"
-    header = ["variant", "macro-F1", over, "pooled", "NLL", over, "passes", "seconds"]
+    header = ["variant", metric.title, over, "pooled", "NLL", over, "passes", "seconds"]
     table = [header, *(_row(line, baseline) for line in played.standings)]
-    if len(folds) == 1:
-        table = [[*row[:3], *row[4:]] for row in table]
+    left_out = [3] * (len(folds) == 1) + [4, 5] * metric.of_probabilities  # which would say the same again
+    table = [[cell for column, cell in enumerate(row) if column not in left_out] for row in table]
     decided = f"{len(played.cells) - len(played.missing)} of {len(played.cells)} cells"
     heading = f"## Round {played.number}: seed {_list(seeds)}, fold {_list(folds)} ({decided})"
     failures = [f"- {cell} failed: {reason}" for line in played.standings for cell, reason in line.failures.items()]
     return "\n\n".join([heading, _markdown(table), *(["\n".join(failures)] if failures else [])])
 
 
-def decided_section(decided: Sequence[Decided], baseline: str) -> str:
+def decided_section(decided: Sequence[Decided], baseline: str, metric: Metric) -> str:
     """Return the whole runs by their cross-fitted decisions as Markdown, best first."""
-    table = [["variant", "cross-fitted macro-F1", f"over {baseline}"]]
+    table = [["variant", f"cross-fitted {metric.title}", f"over {baseline}"]]
     for line in decided:
         gain = "" if line.variant == baseline else f"{line.gain:+.4f} +- {line.error:.4f} ({line.units})"
-        table.append([_name(line.variant, baseline), f"{line.macro_f1:.4f}", gain])
+        table.append([_name(line.variant, baseline), f"{line.score:.4f}", gain])
     return f"## Whole runs, each with its own cross-fitted decision\n\n{_markdown(table)}"
 
 
@@ -83,7 +89,7 @@ def _row(line: Standing, baseline: str) -> list[str]:
     part = "" if line.complete else f" ({line.scored} of {line.planned} cells)"
     return [
         name,
-        f"{line.macro_f1:.4f}{part}",
+        f"{line.score:.4f}{part}",
         _estimate(line.gain),
         f"{line.pooled:.4f}",
         f"{line.nll:.4f}",

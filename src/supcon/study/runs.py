@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from supcon.experiment import Experiment, load_experiment
 from supcon.precision import fastest_precision
 from supcon.study.read import Study
 
-_SPLIT_KEYS = ("folds", "fold_seed", "label_column", "group_column")  # of `data`: what makes the one split
+# what makes the one split, and what it is scored by
+_SHARED = ("data.folds", "data.fold_seed", "data.label_column", "data.group_column", "tune.metric")
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,11 @@ class Runs:
         self._settings = {variant: self._check(variant, flags) for variant in study.variants}
         base = self._settings[study.baseline]
         for variant, settings in self._settings.items():
-            for key in _SPLIT_KEYS:
-                if getattr(settings.data, key) != getattr(base.data, key):
+            for key in _SHARED:
+                if attrgetter(key)(settings) != attrgetter(key)(base):
                     raise UserError(
-                        f"{study.path}: variants: {variant}: data.{key} differs from the baseline's, but all variants"
-                        " share one split: move it to flags"
+                        f"{study.path}: variants: {variant}: {key} differs from the baseline's, but all variants share"
+                        " one split and one metric: move it to flags"
                     )
         self.fold_count = base.data.folds
         for fold in (fold for plan in study.rounds for fold in plan.folds or ()):
@@ -75,10 +77,11 @@ class Runs:
     def _experiment(self, variant: str, seed: int) -> Experiment:
         """Return a run's experiment; the competition and its split are read once for all."""
         call = parse("", self.arguments(variant, seed))
-        return fastest_precision(dataclasses.replace(self._shared, call=call))
+        return fastest_precision(dataclasses.replace(self.shared, call=call))
 
     @cached_property
-    def _shared(self) -> Experiment:
+    def shared(self) -> Experiment:
+        """The baseline's with seed 0: its competition, split and metric are those of all."""
         return load_experiment(parse("", self.arguments(self._study.baseline, 0)))
 
     def _config(self, variant: str) -> Path:
