@@ -17,8 +17,8 @@ FLOORS: list[set[str]] = [
     {"experiment", "survey", "budget"},
     {"data", "predictions", "precision"},
     {"runs", "pseudo"},
-    {"scores", "engine", "study"},
-    {"bundle", "corruptions"},
+    {"scores", "engine"},
+    {"bundle", "corruptions", "study"},
     {"report"},
     {"compare"},
 ]

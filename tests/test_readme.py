@@ -40,7 +40,8 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         assert name in commands_of_the_script()
     flags = [word for word in words[2:] if word != "--help"]
     if name == "study":
-        options, flags = study.read_options(flags)
+        options, settings = study.read_options(flags)
+        flags = [f"--{key}={value}" for key, value in settings.items()]
         read_study(options.file, options.run)
     if name == "submit":
         flags = submit.read_options(flags)[1]

@@ -1,12 +1,13 @@
 """What a study file may say, and how it is refused: one line that names the file, the key and the cure."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from supcon.errors import UserError
 from supcon.study.read import Round, read_study
-from supcon.study.runs import Runs
+from supcon.study.runs import Runs, read_flags
 from tests.conftest import REPOSITORY
 
 GOOD = """
@@ -25,7 +26,7 @@ rounds:
 def read(folder: Path, text: str) -> Runs:
     path = folder / "tiny.yaml"
     path.write_text(text)
-    return Runs(read_study(str(path)), folder)
+    return Runs(read_study(str(path)), folder, {})
 
 
 def test_a_study_is_read_as_written(tmp_path: Path) -> None:
@@ -34,7 +35,7 @@ def test_a_study_is_read_as_written(tmp_path: Path) -> None:
     assert (study.name, study.baseline) == ("tiny", "ce")
     assert study.variants == {"ce": {"pretrain.epochs": 0}, "joint": {}}
     assert study.rounds == (Round((0,), (0, 1), 0.5), Round(None, (0,), None))
-    assert Runs(study, tmp_path).fold_count == 5
+    assert Runs(study, tmp_path, {}).fold_count == 5
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,19 @@ def test_a_round_keeps_a_number_or_a_part_but_never_none(keep: float | None, con
         ("seeds: [0, 1]", "seed: [0]", r"rounds, number 1: unknown key 'seed': the keys are folds, seeds, keep"),
         ("keep: 0.5", "keep: 1.0", r"rounds, number 1: keep 1\.0 must be a whole number from 1, or a part"),
         ("keep: 0.5", "keep: true", r"rounds, number 1: keep True must be"),
-        ("rounds:", "rounds: []\nx:", r"unknown key 'x'"),
+        (GOOD[GOOD.index("rounds:") :], "rounds: []", r"rounds is missing: give a list"),
+        ("seeds: [0, 1]", "seeds: [99999999999]", r"variants: ce: --train\.seed 99999999999 is out of bounds"),
+        ("config:", "rounds: []\nconfig:", r"is not YAML: 'rounds' is there twice"),
+        ("  joint:", "  joint:\n  joint: {pretrain.lr: 0.1}", r"is not YAML: 'joint' is there twice"),
+        ("  joint:", "  joint: 0", r"variants: joint: give settings by dotted key"),
+        ("  joint:", "  joint: {pretrain.lr: 2020-01-01}", r"variants: joint: pretrain\.lr: 2020-01-01 is no number"),
+        ("  joint:", "  joint: {pretrain.lr: 2020-99-99}", r"is not YAML"),
+        ("  joint:", "  joint: {run: other}", r"variants: joint: give settings by dotted key"),
+        ("{data.image_size: 16}", "{time_budget: 2h}", r"flags: give settings by dotted key"),
+        ("{data.image_size: 16}", "[]", r"flags: give settings by dotted key"),
+        ("baseline: ce", "baseline: [ce]", r"baseline \['ce'\] is none of the variants"),
+        ("config: configs/demo.yaml", "config: " + "[" * 3000, r"is not YAML"),
+        ("  joint:", f"  {'j' * 230}:", r"variants: j+: --run '\.tiny-j+' is not a folder name"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_cure(tmp_path: Path, old: str, new: str, said: str) -> None:
@@ -97,15 +110,38 @@ def test_a_missing_file_is_named() -> None:
 @pytest.mark.parametrize("path", sorted((REPOSITORY / "studies").glob("*.yaml")), ids=lambda path: path.name)
 def test_every_study_of_the_repository_is_understood(path: Path, tmp_path: Path) -> None:
     study = read_study(str(path))
-    Runs(study, tmp_path)
+    Runs(study, tmp_path, {})
     assert len(study.variants) > 1
 
 
 def test_a_setting_on_the_command_line_holds_for_all_variants_but_yields_to_their_own(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(GOOD)
-    runs = Runs(read_study(str(tmp_path / "tiny.yaml")), tmp_path, ["--pretrain.epochs=7", "--data.image_size=24"])
-    runs.write_configs()
+    flags = read_flags(["--pretrain.epochs=7", "--data.image_size", "24", "--nproc=2"])
+    runs = Runs(read_study(str(tmp_path / "tiny.yaml")), tmp_path, flags)
+    runs.keep()
     configs = {path.stem: path.read_text() for path in (tmp_path / "runs" / "tiny" / "variants").iterdir()}
     assert "epochs: 0\n" in configs["ce"]
     assert "epochs: 7\n" in configs["joint"]
-    assert all("image_size: 24\n" in text for text in configs.values())
+    assert all("image_size: 24\n" in text and "nproc: 2\n" in text for text in configs.values())
+
+
+def test_a_later_call_starts_from_the_settings_of_an_earlier_one(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(GOOD)
+    study = read_study(str(tmp_path / "tiny.yaml"))
+    Runs(
+        study,
+        tmp_path,
+        {"pretrain.epochs": "7", "finetune.epochs": "3", "model.pretrained": "true", "model.weights": "w"},
+    ).keep()
+    runs = Runs(study, tmp_path, {"finetune.epochs": "4"})
+    assert (runs.flags["pretrain.epochs"], runs.flags["finetune.epochs"]) == ("7", "4")
+    assert runs.flags["model.weights"] == str(Path("w").resolve())  # wherever the later call starts
+    (tmp_path / "runs" / "tiny" / "study.yaml").write_text("flags: 3\n")
+    with pytest.raises(UserError, match=r"study\.yaml is not what a study keeps: delete it"):
+        Runs(study, tmp_path, {})
+
+
+@pytest.mark.parametrize("words", [["--finetune.lr"], ["0.1"], ["--finetune.lr", "0.1", "more"]])
+def test_words_that_are_no_setting_with_its_value_are_refused(words: list[str]) -> None:
+    with pytest.raises(UserError, match=f"{re.escape(words[-1])}: give settings as --KEY VALUE"):
+        read_flags(words)

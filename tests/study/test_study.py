@@ -12,57 +12,9 @@ import pytest
 import yaml
 
 import study
-from supcon.artifacts.files import read_csv
 from supcon.errors import UserError
-from tests.conftest import REPOSITORY, TINY, write_competition
-
-VARIANTS: dict[str, dict[str, Any]] = {
-    "ce": {"pretrain.epochs": 0, "finetune.epochs": 12, "finetune.contrastive_weight": 0},
-    "two": {"pretrain.epochs": 2, "finetune.epochs": 10},
-    "short": {"pretrain.epochs": 0, "finetune.epochs": 8},
-    "hot": {"pretrain.epochs": 9, "pretrain.lr": 1000, "pretrain.clip": 0},
-}
-BRIEF: dict[str, dict[str, Any]] = {
-    "ce": {"pretrain.epochs": 0, "finetune.epochs": 2, "finetune.contrastive_weight": 0},
-    "two": {"pretrain.epochs": 1, "finetune.epochs": 1},
-}
-ROUNDS: list[dict[str, Any]] = [{"folds": [0], "seeds": [0], "keep": 1}, {"folds": "all", "seeds": [0]}]
-
-
-def write_study(root: Path, variants: dict[str, dict[str, Any]], rounds: list[dict[str, Any]]) -> Path:
-    flags = dict(word.removeprefix("--").split("=") for word in TINY)
-    content = {"config": "configs/cross_entropy.yaml", "flags": flags, "baseline": "ce", "variants": variants}
-    path = root / "tiny.yaml"
-    path.write_text(yaml.safe_dump({**content, "rounds": rounds}, sort_keys=False))
-    return path
-
-
-def play(root: Path, *flags: str) -> None:
-    study.main([str(root / "tiny.yaml"), "--root", str(root), *flags])
-
-
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A root with a finished study; tests must not change its runs."""
-    root = tmp_path_factory.mktemp("study")
-    write_competition(root / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
-    (root / "input" / "solution.csv").write_text("not,for\nthe,study\n")  # read, it would end the study
-    write_study(root, VARIANTS, ROUNDS)
-    play(root)
-    return root
-
-
-def cells(root: Path) -> pd.DataFrame:
-    return read_csv(root / "runs" / "tiny" / "table.csv").astype({"round": int, "seed": int, "fold": int})
-
-
-def never(words: Sequence[str]) -> None:
-    raise AssertionError(f"a stage was called: {words}")
-
-
-@pytest.fixture
-def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "STAGES", dict.fromkeys(study.STAGES, never))
+from tests.conftest import REPOSITORY
+from tests.study.conftest import BRIEF, cells, never, play, write_study
 
 
 def test_each_round_is_played_by_the_survivors_and_the_baseline(played: Path) -> None:
@@ -196,19 +148,32 @@ def test_a_failed_cell_is_tried_again_by_force_alone(root: Path, monkeypatch: py
         raise RuntimeError("no memory left\nfor this")
 
     write_study(root, {"ce": BRIEF["ce"]}, [{"folds": [0], "seeds": [0]}])
+    (root / "runs" / "tiny").mkdir(parents=True)
+    (root / "runs" / "tiny" / "plot.png").write_bytes(b"of an earlier table")
     with monkeypatch.context() as context:
         context.setitem(study.STAGES, "predict", out_of_memory)
-        play(root)
+        with pytest.raises(UserError, match="ce, seed 0, fold 0, the baseline, failed: RuntimeError: no memory left; "):
+            play(root)
     assert cells(root)["failed"].item() == "RuntimeError: no memory left"
     assert not (root / "runs" / "tiny" / "plot.png").exists()
+    assert "(`--force` tries failed cells again.)" in (root / "runs" / "tiny" / "table.md").read_text()
     with monkeypatch.context() as context:
         context.setattr(study, "STAGES", dict.fromkeys(study.STAGES, never))
-        play(root)
+        with pytest.raises(UserError, match="--force tries failed cells again"):
+            play(root)
     assert cells(root)["failed"].item() == "RuntimeError: no memory left"
     play(root, "--force")
     assert cells(root)["failed"].item() == ""
     play(root)
     assert cells(root)["failed"].item() == ""
+
+
+def test_all_folds_by_number_are_all_folds(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(root, {"ce": BRIEF["ce"]}, [{"folds": [2, 0, 1], "seeds": [0]}])
+    play(root)
+    assert "## Whole runs" in capsys.readouterr().out
 
 
 def test_a_study_is_scored_by_the_hosts_metric(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -227,29 +192,21 @@ def test_a_study_is_scored_by_the_hosts_metric(root: Path, capsys: pytest.Captur
     assert scores == sorted(scores)
 
 
-def test_a_metric_that_the_form_cannot_hold_ends_the_study_before_it_trains(root: Path, no_training: None) -> None:
-    write_study(root, BRIEF, ROUNDS)
-    with pytest.raises(UserError, match=r"--tune\.metric log_loss scores probabilities"):
-        play(root, "--tune.metric=log_loss")
+def test_a_cells_seconds_are_those_of_its_stages(played: Path) -> None:
+    for row in cells(played).itertuples():
+        if not row.failed:
+            folder = played / "runs" / f"tiny-{row.variant}-s{row.seed}" / f"fold{row.fold}"
+            stages = [json.loads(path.read_text())["seconds"] for path in folder.glob("*.done.json")]
+            assert float(str(row.seconds)) == pytest.approx(sum(stages), abs=0.1)
 
 
-@pytest.mark.parametrize("key", ["data.folds", "tune.metric"])
-def test_variants_share_the_split_and_the_metric(root: Path, key: str) -> None:
-    other = {"data.folds": 4, "tune.metric": "accuracy"}
-    write_study(root, {"ce": {}, "odd": {key: other[key]}}, ROUNDS)
-    with pytest.raises(UserError, match=f"variants: odd: {key} differs from the baseline's"):
-        play(root)
-
-
-def test_options_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    path = write_study(tmp_path, {"ce": {}}, ROUNDS)
-    for words, said in (
-        (["--root", str(tmp_path)], "FILE"),
-        ([str(path), "--config", "x.yaml"], "names the config"),
-        ([str(path), "--run", "a/b"], "'a/b' is not a folder name"),
-        ([str(path), "--fold", "0"], "--fold"),
-        ([str(path), "--finetune.lrr", "0.1"], r"finetune\.lrr"),
-    ):
-        with pytest.raises(UserError, match=said):
-            study.main(words)
-    assert not (tmp_path / "runs").exists()
+def test_classes_that_nothing_scores_are_not_scored_by_a_study_either(root: Path) -> None:
+    lines = (root / "input" / "train.csv").read_text().splitlines()
+    rare = [line.replace(",red", ",rare") if number in (1, 2) else line for number, line in enumerate(lines)]
+    (root / "input" / "train.csv").write_text("\n".join(rare) + "\n")
+    write_study(root, {"ce": BRIEF["ce"]}, [{"folds": "all", "seeds": [0]}])
+    play(root, "--data.rare_classes=train_only")
+    test_a_cells_score_is_what_its_prediction_stage_said(root)
+    text = (root / "runs" / "tiny" / "table.md").read_text().split("cross-fitted macro-F1")[1]
+    decision = json.loads((root / "runs" / "tiny-ce-s0" / "decision.json").read_text())
+    assert f"| {decision['cross_fitted']:.4f} " in text

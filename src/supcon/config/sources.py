@@ -33,17 +33,30 @@ def find_config(name: str) -> Path:
     raise UserError(f"--config {name}: no such file here or in the repository, which has {there}")
 
 
-def load_yaml(path: Path) -> dict[str, Any]:
-    """Return what a YAML file of sections holds. Raises `UserError` where it cannot be read or is none."""
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that a mapping gives twice, of which PyYAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen and name != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} is there twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path: Path, holds: str = "sections such as 'data:' with settings below them") -> dict[str, Any]:
+    """Return what a YAML file of names holds. Raises `UserError` where it cannot be read, or does not hold `holds`."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     except Exception as error:  # no UTF-8, a 99th of May, brackets 3,000 deep, `!!bool x`: each raises another kind
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold sections such as 'data:' with settings below them")
-    return content
+    if not isinstance(content, dict | None):
+        raise UserError(f"{path} must hold {holds}")
+    return content or {}
 
 
 def flatten(nested: dict[str, Any]) -> Flat:

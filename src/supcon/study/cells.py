@@ -11,6 +11,7 @@ from supcon.artifacts.files import digest, read_csv, read_json, write_json
 from supcon.artifacts.stage import StageRun
 from supcon.config import Settings
 from supcon.decision.pieces import plain_mean
+from supcon.errors import UserError
 from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import Metric, row_losses
@@ -95,7 +96,7 @@ def read_failure(experiment: Experiment, fold: int) -> str:
     if not path.exists():
         return ""
     content = read_json(path)
-    return str(content["reason"]) if content["settings"] == _settings_digest(experiment) else ""
+    return str(content.get("reason", "")) if content.get("settings") == _settings_digest(experiment) else ""
 
 
 def write_failure(experiment: Experiment, fold: int, reason: str) -> None:
@@ -120,7 +121,10 @@ def _settings_digest(experiment: Experiment) -> str:
 
 def _epochs(stage: StageRun) -> tuple[float, float]:
     """Return the image passes and the seconds of a training stage's epochs."""
-    table = read_csv(stage.folder / f"{stage.name}.csv")
+    path = stage.folder / f"{stage.name}.csv"
+    table = read_csv(path)
+    if not {"passes", "seconds"} <= set(table.columns):
+        raise UserError(f"{path} has no columns passes and seconds: --force redoes the cell")
     return float(table["passes"].astype(float).sum()), float(table["seconds"].astype(float).sum())
 
 

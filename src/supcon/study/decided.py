@@ -27,10 +27,10 @@ class Decided:
     units: str  # rows, or groups of them
 
 
-def whole_runs(rounds: Sequence[Played]) -> list[tuple[str, int]]:
+def whole_runs(rounds: Sequence[Played], fold_count: int) -> list[tuple[str, int]]:
     """Return the (variant, seed) of which every fold is scored, in the last round that is over all folds."""
     for played in reversed(rounds):
-        if played.plan.folds is None:
+        if {cell.fold for cell in played.cells} == set(range(fold_count)):
             complete = {line.variant for line in played.standings if line.complete}
             return [(variant, seed) for variant in sorted(complete) for seed in played.plan.seeds]
     return []

@@ -91,6 +91,16 @@ class Play:
         left = (self.planned() - number) * self._seconds / self._trained
         print(f"study: {cell}: {said}, {time.time() - started:.0f} s; about {_duration(left)} left", flush=True)
 
+    def require_baseline(self) -> None:
+        """Raise `UserError` where the baseline failed everywhere in a round: nothing is compared there."""
+        for played in self.rounds():
+            base = next(line for line in played.standings if line.variant == self._study.baseline)
+            if base.failures and not base.scored:
+                cell, reason = next(iter(base.failures.items()))
+                raise UserError(
+                    f"{cell}, the baseline, failed: {reason}; mend it, and --force tries failed cells again"
+                )
+
     def planned(self) -> int:
         """Return how many different cells the study has, as many going on as the rounds ask for."""
         total, variants, seen = 0, len(self._study.variants), set[tuple[int, int]]()

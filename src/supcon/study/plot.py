@@ -10,7 +10,7 @@ from supcon.study.play import Played
 
 
 def write_plot(path: Path, rounds: Sequence[Played], name: str, baseline: str, metric: Metric) -> None:
-    """Draw one panel a round, best on top; rounds without a difference are left out, and no picture is made of none."""
+    """Draw one panel a round, best on top; rounds without a difference are left out, and no picture is left of none."""
     from supcon.plots import as_png, differences  # a second to import
 
     panels = {}
@@ -24,6 +24,8 @@ def write_plot(path: Path, rounds: Sequence[Played], name: str, baseline: str, m
         better = " (lower is better)" if metric.sign < 0 else ""
         picture = as_png(differences(panels, f"{metric.title} over {baseline}{better}{unequal}", f"study {name}"))
         write_atomic(path, lambda file: file.write(picture))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _cells(lines: Sequence[Standing]) -> str:

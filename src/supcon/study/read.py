@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from supcon.config.sources import REPOSITORY, Flat
+from supcon.config.sources import REPOSITORY, Flat, load_yaml
 from supcon.errors import UserError
 
 _KEYS = ("config", "flags", "baseline", "variants", "rounds")
 _ROUND_KEYS = ("folds", "seeds", "keep")
+_VALUES = (bool, int, float, str, type(None))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -56,7 +55,8 @@ def read_study(file: str, name: str = "") -> Study:
     name = name or path.stem
     if not _NAME.fullmatch(name):
         raise UserError(f"--run {name!r} is not a folder name: use letters, digits, '-', '_' and '.'")
-    content = _load(path)
+    content = load_yaml(path, holds=f"the keys {', '.join(_KEYS)}")
+    _refuse_unknown(str(path), content, _KEYS)
     variants = _section(path, content, "variants")
     if not variants:
         raise UserError(f"{path}: variants is empty: name the baseline and at least one variant to judge")
@@ -67,7 +67,7 @@ def read_study(file: str, name: str = "") -> Study:
                 " where YAML reads a number or a truth value"
             )
     baseline = content.get("baseline")
-    if baseline not in variants:
+    if not isinstance(baseline, str) or baseline not in variants:
         raise UserError(f"{path}: baseline {baseline!r} is none of the variants: {', '.join(variants)}")
     if not isinstance(content.get("config"), str):
         raise UserError(f"{path}: config is missing: name the file that every variant starts from")
@@ -77,18 +77,7 @@ def read_study(file: str, name: str = "") -> Study:
     if not isinstance(rounds, list) or not rounds:
         raise UserError(f"{path}: rounds is missing: give a list such as [{{folds: all, seeds: [0]}}]")
     played = tuple(_round(path, f"rounds, number {number}", entry) for number, entry in enumerate(rounds, 1))
-    return Study(path, name, content["config"], flags, str(baseline), settings, played)
-
-
-def _load(path: Path) -> dict[Any, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold the keys {', '.join(_KEYS)}")
-    _refuse_unknown(str(path), content, _KEYS)
-    return content
+    return Study(path, name, content["config"], flags, baseline, settings, played)
 
 
 def _refuse_unknown(where: str, content: dict[Any, Any], known: Sequence[str]) -> None:
@@ -98,16 +87,19 @@ def _refuse_unknown(where: str, content: dict[Any, Any], known: Sequence[str]) -
 
 
 def _section(path: Path, content: dict[Any, Any], key: str) -> dict[Any, Any]:
-    section = content.get(key) or {}
+    section = {} if content.get(key) is None else content[key]
     if not isinstance(section, dict):
         raise UserError(f"{path}: {key} must be names with settings, such as {{ce: {{pretrain.epochs: 0}}}}")
     return section
 
 
 def _settings(path: Path, where: str, value: object) -> Flat:
-    settings = value or {}
-    if not isinstance(settings, dict) or any(isinstance(one, dict | list) for one in settings.values()):
+    settings = {} if value is None else value
+    if not isinstance(settings, dict) or any("." not in str(key) and key != "nproc" for key in settings):
         raise UserError(f"{path}: {where}: give settings by dotted key, such as {{pretrain.epochs: 0}}")
+    for key, one in settings.items():
+        if not isinstance(one, _VALUES):
+            raise UserError(f"{path}: {where}: {key}: {str(one)[:50]} is no number, word or truth value")
     if "train.seed" in settings:
         raise UserError(f"{path}: {where}: train.seed is set by the rounds: list the seeds there")
     return {str(key): one for key, one in settings.items()}

@@ -66,7 +66,9 @@ def round_section(played: Played, baseline: str, metric: Metric) -> str:
     decided = f"{len(played.cells) - len(played.missing)} of {len(played.cells)} cells"
     heading = f"## Round {played.number}: seed {_list(seeds)}, fold {_list(folds)} ({decided})"
     failures = [f"- {cell} failed: {reason}" for line in played.standings for cell, reason in line.failures.items()]
-    return "\n\n".join([heading, _markdown(table), *(["\n".join(failures)] if failures else [])])
+    if failures:
+        failures = ["\n".join(failures), "(`--force` tries failed cells again.)"]
+    return "\n\n".join([heading, _markdown(table), *failures])
 
 
 def decided_section(decided: Sequence[Decided], baseline: str, metric: Metric) -> str:

@@ -1,0 +1,61 @@
+"""The small competition's study: what is in its file, and a root where it is finished."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+import study
+from supcon.artifacts.files import read_csv
+from tests.conftest import TINY, write_competition
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "ce": {"pretrain.epochs": 0, "finetune.epochs": 12, "finetune.contrastive_weight": 0},
+    "two": {"pretrain.epochs": 2, "finetune.epochs": 10},
+    "short": {"pretrain.epochs": 0, "finetune.epochs": 8},
+    "hot": {"pretrain.epochs": 9, "pretrain.lr": 1000, "pretrain.clip": 0},
+}
+BRIEF: dict[str, dict[str, Any]] = {
+    "ce": {"pretrain.epochs": 0, "finetune.epochs": 2, "finetune.contrastive_weight": 0},
+    "two": {"pretrain.epochs": 1, "finetune.epochs": 1},
+}
+ROUNDS: list[dict[str, Any]] = [{"folds": [0], "seeds": [0], "keep": 1}, {"folds": "all", "seeds": [0]}]
+
+
+def write_study(root: Path, variants: dict[str, dict[str, Any]], rounds: list[dict[str, Any]]) -> Path:
+    flags = dict(word.removeprefix("--").split("=") for word in TINY)
+    content = {"config": "configs/cross_entropy.yaml", "flags": flags, "baseline": "ce", "variants": variants}
+    path = root / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**content, "rounds": rounds}, sort_keys=False))
+    return path
+
+
+def play(root: Path, *flags: str) -> None:
+    study.main([str(root / "tiny.yaml"), "--root", str(root), *flags])
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with a finished study; tests must not change its runs."""
+    root = tmp_path_factory.mktemp("study")
+    write_competition(root / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
+    (root / "input" / "solution.csv").write_text("not,for\nthe,study\n")  # read, it would end the study
+    write_study(root, VARIANTS, ROUNDS)
+    play(root)
+    return root
+
+
+def cells(root: Path) -> pd.DataFrame:
+    return read_csv(root / "runs" / "tiny" / "table.csv").astype({"round": int, "seed": int, "fold": int})
+
+
+def never(words: Sequence[str]) -> None:
+    raise AssertionError(f"a stage was called: {words}")
+
+
+@pytest.fixture
+def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study, "STAGES", dict.fromkeys(study.STAGES, never))
