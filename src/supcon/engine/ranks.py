@@ -5,6 +5,7 @@ what they compute is what one process would. torchrun's environment starts them;
 everything here costs nothing and returns what it was given.
 """
 
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -95,6 +96,8 @@ def _parallel_part(name: str, part: nn.Module) -> nn.Module:
     if not any(parameter.requires_grad for parameter in part.parameters()):
         return part
     # running statistics: see `average_buffers`; timm's encoders without classifier may hold weights they do not use
+    # of 1 x 1 kernels, whose strides can be written in two ways: nothing is wrong or slow
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
     return DistributedDataParallel(part, forward_sync_buffers=False, find_unused_parameters=name == "encoder")
 
 
