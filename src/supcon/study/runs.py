@@ -61,7 +61,8 @@ class Runs:
             if fold >= self.fold_count:
                 raise UserError(f"{study.path}: rounds: fold {fold}: the folds are 0 to {self.fold_count - 1}")
         self._drafts = TemporaryDirectory(prefix="study-")  # a call that only looks, or is refused, leaves no configs
-        self._write_configs(Path(self._drafts.name))
+        self._configs = Path(self._drafts.name)
+        self._write_configs()
         self.experiment = cache(self._experiment)
 
     @property
@@ -82,12 +83,13 @@ class Runs:
     def keep(self) -> None:
         """Write what later calls start from, and each variant's config: any stage can be run from it by hand."""
         write_text(self._kept_file, yaml.safe_dump({"flags": self.flags, "train": self._train}, allow_unicode=True))
-        self._write_configs(self.folder / "variants")
+        self._configs = self.folder / "variants"
+        self._write_configs()
 
     def arguments(self, variant: str, seed: int) -> list[str]:
         """Return the command line that every stage of a run starts with."""
-        config = Path(self._drafts.name) / f"{variant}.yaml"
-        words = ["--root", str(self._root), "--config", str(config), "--run", self._run(variant, seed)]
+        config = str(self._configs / f"{variant}.yaml")
+        words = ["--root", str(self._root), "--config", config, "--run", self._run(variant, seed)]
         chosen = self._train if self._settings[variant].train.precision == "auto" else {}
         return [*words, *_words({"train.seed": seed, **chosen})]
 
@@ -103,10 +105,10 @@ class Runs:
     def _run(self, variant: str, seed: int) -> str:
         return f"{self._study.name}-{variant}-s{seed}"
 
-    def _write_configs(self, folder: Path) -> None:
+    def _write_configs(self) -> None:
         for variant, settings in self._settings.items():
             text = yaml.safe_dump(_differences(settings), sort_keys=False, allow_unicode=True)
-            path = folder / f"{variant}.yaml"
+            path = self._configs / f"{variant}.yaml"
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 write_text(path, text)
 
