@@ -48,13 +48,13 @@ def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], s
     assert loss.item() == pytest.approx(expected)
     assert (metrics["floor"], metrics["collapse"]) == pytest.approx((floor * factor, collapse * factor))
 
-    finetuning = Classification(joint, settings, torch.ones(3) / 3, lambda model: 0.0)
+    finetuning = Classification(joint, settings, torch.ones(3) / 3, None)
     _, metrics = finetuning.backward(model, views, LABELS, Step(0.0, 0, nullcontext))
     assert metrics["contrastive"] == pytest.approx(expected)
 
 
 def test_a_head_on_cached_features_costs_no_passes() -> None:
-    frozen = Classification(FinetuneSettings(mode="linear"), PretrainSettings(), torch.ones(3) / 3, lambda model: 0.0)
+    frozen = Classification(FinetuneSettings(mode="linear"), PretrainSettings(), torch.ones(3) / 3, None)
     assert frozen.passes(100) == 0
 
 
@@ -66,7 +66,7 @@ def test_prototypes_join_the_balanced_loss_of_both_stages_and_learn() -> None:
     expected = model["prototypes"](model["projection"](Float()(views[:, 0])), LABELS).item()
     pretraining = ContrastivePretraining(settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1)))
     joint = FinetuneSettings(contrastive_weight=1.0, contrastive_weight_end=1.0)
-    finetuning = Classification(joint, settings, torch.ones(3) / 3, lambda model: 0.0)
+    finetuning = Classification(joint, settings, torch.ones(3) / 3, None)
     for objective, name in ((pretraining, "loss"), (finetuning, "contrastive")):
         model.zero_grad()
         loss, metrics = objective.backward(model, views, LABELS, Step(0.0, 0, nullcontext))
