@@ -117,7 +117,7 @@ def test_without_a_contrastive_term_the_held_out_score_alone_is_watched_as_at_pr
     model, held_out, labels = _model(), torch.randn(40, 5), torch.arange(40) % 3
     model["classifier"] = nn.Sequential(nn.Dropout(0.9), nn.Linear(5, 3))
     metrics = watching("finetune", held_out, labels, weight=0.0).end_of_epoch(model.train())
-    predicted = model["classifier"][1](held_out).argmax(dim=1)  # type: ignore[index, operator]
+    predicted = model["classifier"][1](held_out).argmax(dim=1)  # type: ignore[index]
     assert metrics == {"held_out_macro_f1": pytest.approx(macro_f1(labels.numpy(), predicted.numpy(), 3))}
 
 

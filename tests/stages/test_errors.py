@@ -201,6 +201,11 @@ def test_test_rows_that_cannot_be_read_get_the_class_shares(root: Path) -> None:
         ("--pretrain.form=balanced --pretrain.prototypes=true --pretrain.memory=9", "goes without --pretrain.memory"),
         ("--predict.prototypes=false --predict.prototype_weight=0.5", "needs the class means"),
         ("--pretrain.form=balanced --pretrain.hardness=1", "balanced takes no hardness"),
+        ("--pretrain.classes_per_batch=1", "--pretrain.classes_per_batch 1 leaves no negatives.*--pretrain.memory"),
+        (
+            "--pretrain.classes_per_batch=1 --pretrain.memory=9 --finetune.batches=pk",
+            "batches pk no negatives",
+        ),
         ("--finetune.micro_batch=8 --finetune.mode=linear --finetune.contrastive_weight=0", "no encoder to train"),
         ("--run=../x", "not a folder name"),
         ("--machine.device=abacus", "--machine.device abacus"),

@@ -101,7 +101,7 @@ def train(
     if first != ranks.agree(first):
         raise UserError(f"{plan.checkpoint} is not what the first process sees: share runs/ between the machines")
     log.open()
-    health = Health(plan.stage.name, label)
+    health = Health(plan.stage.name, label, options.epochs)
     precision = partial(autocast, plan.device, plan.shared.precision)
     steps = options.epochs * len(sampler)
     for epoch in range(first, options.epochs):
