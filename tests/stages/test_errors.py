@@ -172,7 +172,7 @@ def test_a_damaged_image_is_named_and_can_be_left_out(root: Path) -> None:
 
 
 def test_test_rows_that_cannot_be_read_get_the_class_shares(root: Path) -> None:
-    flags = ["--data.bad_images=skip", "--pretrain.epochs=0", "--finetune.epochs=1", "--pretrain.use_test=true"]
+    flags = ["--data.bad_images=skip", "--pretrain.epochs=1", "--finetune.epochs=1", "--pretrain.use_test=true"]
     (root / "input" / "test" / "b004.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"b004\.png \(empty file\)"):
         run_stage("make_folds", root)
@@ -199,6 +199,11 @@ def test_test_rows_that_cannot_be_read_get_the_class_shares(root: Path) -> None:
         ("--pretrain.form=out --pretrain.epsilon=0.5", "belongs to the forms eps_infonce and eps_supcon"),
         ("--pretrain.form=in --pretrain.prototypes=true", "belongs to the form balanced"),
         ("--pretrain.form=balanced --pretrain.prototypes=true --pretrain.memory=9", "goes without --pretrain.memory"),
+        ("--pretrain.epochs=0 --pretrain.memory=9", "--pretrain.memory joins pre-training alone.*--pretrain.memory 0"),
+        (
+            "--pretrain.epochs=0 --pretrain.use_test=true",
+            "use_test joins pre-training alone.*use_test false",
+        ),
         ("--predict.prototypes=false --predict.prototype_weight=0.5", "needs the class means"),
         ("--pretrain.form=balanced --pretrain.hardness=1", "balanced takes no hardness"),
         ("--pretrain.classes_per_batch=1", "--pretrain.classes_per_batch 1 leaves no negatives.*--pretrain.memory"),

@@ -129,6 +129,12 @@ def check(settings: Settings) -> None:
         raise UserError("a micro_batch of 1 leaves batch norm no statistics: use 2 or more, or 0 for the batch at once")
     if settings.predict.prototype_weight > 0 and not settings.predict.prototypes:
         raise UserError("--predict.prototype_weight needs the class means: set --predict.prototypes true")
+    if pretrain.epochs == 0 and (pretrain.memory > 0 or pretrain.use_test):
+        name, unset = ("memory", "0") if pretrain.memory > 0 else ("use_test", "false")
+        raise UserError(
+            f"--pretrain.{name} joins pre-training alone, which --pretrain.epochs 0 leaves out: raise the epochs, or"
+            f" set --pretrain.{name} {unset}"
+        )
     _check_loss(pretrain)
     _check_batches(pretrain, finetune)
 
