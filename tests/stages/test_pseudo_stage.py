@@ -225,7 +225,7 @@ def test_a_run_that_cannot_give_labels_is_named(first: Path) -> None:
         run_stage("pseudo", first, "--run=two", "--pseudo.run=../x")
     with pytest.raises(UserError, match=r"--pseudo\.run cross_entropy: a run cannot learn from itself"):
         run_stage("pseudo", first, f"--pseudo.run={ONE}")
-    with pytest.raises(UserError, match=r"run `python src/pseudo\.py --fold 1` first"):
+    with pytest.raises(UserError, match=r"run `python src/pseudo\.py --root .* --run two --fold 1` first"):
         run_stage("finetune", first, *TWO, "--fold=1")
 
     (folder(first, 2, ONE) / "predict.done.json").rename(first / "kept.json")
