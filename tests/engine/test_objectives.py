@@ -83,3 +83,15 @@ def test_with_prototypes_a_lone_image_of_a_class_is_a_valid_anchor() -> None:
     views, labels = torch.randint(0, 256, (3, 1, 2, 2, 3)), torch.tensor([0, 1, 2])
     _, metrics = pretraining.backward(model, views, labels, Step(0.0, 0, nullcontext))
     assert metrics["valid"] == 1
+
+
+def test_images_without_a_label_are_no_anchors_that_lack_positives_and_no_neighbours() -> None:
+    model = nn.ModuleDict({"encoder": Float(), "projection": nn.Linear(12, 4)})
+    held_out = torch.rand(6, 12), torch.arange(6) % 3
+    pretraining = ContrastivePretraining(PretrainSettings(), 3, lambda encoder: held_out)
+    views, labels = torch.randint(0, 256, (8, 1, 2, 2, 3)), torch.tensor([0, 0, 1, 1, 2, 2, 3, 4])
+    _, metrics = pretraining.backward(model, views, labels, Step(0.0, 0, nullcontext))
+    assert metrics["valid"] == 1
+    labels[1] = 5  # now one of five
+    assert pretraining.backward(model, views, labels, Step(0.0, 0, nullcontext))[1]["valid"] == pytest.approx(4 / 5)
+    assert "knn_macro_f1" in pretraining.end_of_epoch(model)  # a bank with their labels would have no such class

@@ -252,7 +252,7 @@ def test_the_named_command_typed_as_told_works_on_the_same_run(
         with pytest.raises(UserError, match="first$") as refused:
             finetune.main([*given, "--fold=0"])
         told = shlex.split(str(refused.value).split("`")[1])
-        assert told[:2] == ["python", f"src/{name}.py"]
+        assert told[:4] == ["python", f"src/{name}.py", "--root", str(tmp_path / "own input")]
         main(told[2:])
     assert (tmp_path / "own input" / "runs" / "first try" / "fold0" / "encoder.safetensors").exists()
     assert not (tmp_path / "own input" / "runs" / "my config").exists()
