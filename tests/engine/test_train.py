@@ -15,7 +15,7 @@ from supcon.artifacts.stage import StageRun
 from supcon.config.training import PretrainSettings, TrainSettings
 from supcon.engine.loop import Objective, Plan, Step, descend, train
 from supcon.engine.meter import Metrics, StepMetrics
-from supcon.sampler import NaturalSampler
+from supcon.sampler import BatchSampler, NaturalSampler, PKSampler
 
 BATCHES = 3
 
@@ -49,7 +49,7 @@ class Recorder:
 
 
 def weight_of(model: nn.ModuleDict) -> Tensor:
-    return cast(Tensor, cast(nn.Linear, model["encoder"]).weight)
+    return cast(nn.Linear, model["encoder"]).weight
 
 
 def one_weight() -> tuple[nn.ModuleDict, torch.optim.Optimizer]:
@@ -58,14 +58,16 @@ def one_weight() -> tuple[nn.ModuleDict, torch.optim.Optimizer]:
     return model, torch.optim.SGD([{"params": list(model.parameters()), "peak_lr": 1.0}])
 
 
-def trained(folder: Path, recorder: Recorder, **options: Any) -> tuple[nn.ModuleDict, nn.ModuleDict]:
+def trained(
+    folder: Path, recorder: Recorder, sampler: BatchSampler | None = None, **options: Any
+) -> tuple[nn.ModuleDict, nn.ModuleDict]:
     """Train one weight; return the model and what `train` made of it."""
     model, optimizer = one_weight()
     settings = PretrainSettings(**options)
     stage = cast(StageRun, SimpleNamespace(name="pretrain", label="pretrain fold 0", folder=folder))
     plan = Plan(stage, settings, TrainSettings(precision="float32"), torch.device("cpu"))
     loader = [(torch.zeros(2, 1, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1]))] * BATCHES
-    sampler = NaturalSampler(2 * BATCHES, 2, seed=0)
+    sampler = sampler or NaturalSampler(2 * BATCHES, 2, seed=0)
     return model, train(model, cast(Objective, recorder), loader, sampler, optimizer, plan)[0]
 
 
@@ -110,6 +112,19 @@ def test_without_averaging_the_monitor_sees_the_model_itself(tmp_path: Path) -> 
     model, result = trained(tmp_path, recorder, epochs=1, ema=0)
     assert result is model
     assert recorder.seen[-1].item() == weight_of(model).item()
+
+
+def test_images_that_the_batches_never_reach_are_told_with_the_cures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.repeat([0, 1, 2], [90, 5, 5])
+    trained(tmp_path, Recorder(), PKSampler(labels, 2, 2, seed=0), epochs=1)
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("pretrain fold 0: about 57% of the images are never seen in 1 x 25 batches: ")  # 33 of 90
+    assert "lower --pretrain.balance" in line
+    assert "raise --pretrain.epochs" in line
+    trained(tmp_path / "all", Recorder(), PKSampler(labels, 2, 2, seed=0, balance=0), epochs=2)
+    assert "never seen" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("epochs", "judged"), [(1, 1), (3, 2)])
