@@ -45,6 +45,19 @@ def test_every_image_is_seen_within_the_stated_number_of_batches(balance: float)
         assert sampler.coverage <= 2 * fewest + 4 * ceil(len(sizes) / classes)
 
 
+@pytest.mark.parametrize("balance", BALANCES)
+def test_the_share_of_images_that_some_epochs_never_show_is_known_beforehand(balance: float) -> None:
+    labels = np.repeat(np.arange(100), [800] + [20] * 99)
+    sampler = PKSampler(labels, 8, 4, seed=0, balance=balance)
+    for epochs in (1, 5, 20):
+        shown = len(np.unique(rows_of(sampler, epochs * len(sampler))))
+        assert sampler.unseen(epochs) == pytest.approx(1 - shown / len(labels), abs=0.15 if epochs == 1 else 0.01)
+        assert WithUnlabelled(sampler, len(labels), 9, seed=0).unseen(epochs) == sampler.unseen(epochs)
+    assert (sampler.unseen(5) > 0.2) == (balance == 1)
+    assert sampler.unseen(sampler.coverage) == 0
+    assert NaturalSampler(100, 8, seed=0).unseen(1) == 0
+
+
 @pytest.mark.parametrize(("classes", "batches"), [(7, 50), (3, 1536), (5, 1024), (4, 512)])
 def test_classes_come_equally_often(classes: int, batches: int) -> None:
     sampler = PKSampler(LABELS, classes, 2, seed=0)

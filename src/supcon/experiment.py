@@ -12,7 +12,7 @@ from supcon.artifacts.runs import SPLIT, FinishedRun, find_run
 from supcon.artifacts.stage import StageRun
 from supcon.competition.folds import LEFT_OUT, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
-from supcon.config import FULL, Call
+from supcon.config import FULL, Call, command_of
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
@@ -186,7 +186,7 @@ class Experiment:
         if fold == FULL and not run.full:
             raise UserError(
                 f"--pseudo.run: run {run.name} has no predictions of a full model:"
-                f" `python src/predict.py --run {run.name} --fold full` first"
+                f" `{command_of('predict', self.call.root, '--run', run.name, '--fold', 'full')}` first"
             )
         return run.inputs | ({f"{run.name} fold full": run.full} if fold == FULL else {})
 
@@ -236,5 +236,6 @@ def load_experiment(call: Call) -> Experiment:
             " chooses them first (./run.sh all does)"
         )
     competition = read_competition(call.root / "input", call.root / "cache", call.settings.data)
-    split = Split(read_folds(call.root / "folds" / "folds.csv", competition.train, call.settings.data))
+    folds, maker = call.root / "folds" / "folds.csv", call.command("make_folds")
+    split = Split(read_folds(folds, competition.train, call.settings.data, maker))
     return Experiment(call, competition, split)

@@ -95,7 +95,7 @@ def test_calls_that_make_no_sense_are_one_line(two: Path, words: list[str], said
 def test_a_run_that_was_never_tuned_is_named_with_the_command(changeable: Path) -> None:
     for name in ("decision.json", "tune.done.json"):
         (changeable / "runs" / GOOD / name).unlink()
-    with pytest.raises(UserError, match=rf"tune of run {GOOD} is not done: run `python src/tune\.py` first"):
+    with pytest.raises(UserError, match=rf"tune of run {GOOD} is not done: run `python src/tune\.py --root .*` first"):
         compare.main([f"--root={changeable}", POOR, GOOD])
 
 

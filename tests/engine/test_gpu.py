@@ -90,7 +90,7 @@ def test_a_step_waits_for_nothing(contrast: PretrainSettings, joint: FinetuneSet
     backbone: Any = model["encoder"].backbone
     optimizer = adamw(encoder_groups(backbone, 1e-3, 1.0, 0.05) + head_groups(heads, 1e-3, 0.05))
     ema = timm.utils.ModelEmaV3(model, decay=0.99, use_warmup=True)
-    meter = Meter("pretrain", "pretrain fold 0", 0, GPU, Health("pretrain", "pretrain fold 0"))
+    meter = Meter("pretrain", "pretrain fold 0", 0, GPU, Health("pretrain", "pretrain fold 0", 1))
     canvases, recipe = inputs(IMAGES)
     canvases, recipe = canvases.pin_memory(), Recipe(*(part.pin_memory() for part in recipe))
     make, labels = BatchViews(ranges_of(RICH, 1.0), SIDE, GPU), torch.arange(IMAGES) % CLASSES

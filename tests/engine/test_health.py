@@ -7,9 +7,12 @@ from supcon.engine.health import Health
 FINE = {"floor": 1.0, "collapse": 4.0, "valid": 1.0}
 
 
-def watch(epochs: list[list[tuple[float, dict[str, float]]]], stage: str = "pretrain") -> list[str]:
+Batches = list[tuple[float, dict[str, float]]]
+
+
+def watch(epochs: list[Batches], stage: str = "pretrain", of: int = 9) -> list[str]:
     said: list[str] = []
-    health = Health(stage, f"{stage} fold 0", said.append)
+    health = Health(stage, f"{stage} fold 0", of, said.append)
     for number, batches in enumerate(epochs):
         for loss, metrics in batches:
             health.batch({"loss": loss, **metrics})
@@ -31,6 +34,24 @@ def test_a_loss_that_stays_at_that_of_equal_embeddings_is_collapse() -> None:
     assert "--pretrain.lr" in line
     first, last = watch([[(4.0, FINE)]] * 4)
     assert last == first.replace("epoch 2", "epoch 4").replace("0: the", "0: to the end, the")
+
+
+def test_a_stages_only_epoch_is_judged() -> None:
+    first, last = watch([[(4.0, FINE)]], of=1)
+    assert "the contrastive loss of epoch 1, 4, is that of equal embeddings (4): " in first
+    assert "to the end" in last
+
+
+@pytest.mark.parametrize(
+    ("stage", "cure"), [("pretrain", "--pretrain.classes_per_batch"), ("finetune", "--finetune.batch_size")]
+)
+def test_batches_without_negatives_are_named_with_the_cure(stage: str, cure: str) -> None:
+    lone = {"floor": 2.079442, "collapse": 2.0794424, "valid": 1.0}  # equal but for rounding
+    first, last = watch([[(2.0794, lone)]] * 3, stage)
+    assert "no image of epoch 1 had a negative in its batch" in first
+    assert cure in first
+    assert "to the end, no image of epoch 3 had a negative in its batch" in last
+    assert watch([[(2.0794, lone), (2.0, FINE)]], stage) == []  # a memory is still empty at the first batch
 
 
 def test_where_floor_and_collapse_meet_nothing_is_called_collapse() -> None:

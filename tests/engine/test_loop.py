@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from supcon.config.training import FinetuneSettings, PretrainSettings
-from supcon.engine.loop import Step
+from supcon.engine.loop import Objective, Step
 from supcon.engine.objectives import Classification, ContrastivePretraining, contrastive_weight
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups, set_lr
+from supcon.metrics.f1 import macro_f1
 from supcon.metrics.geometry import alignment, uniformity
 from supcon.model.zoo import timm
 from tests.conftest import run_stage
@@ -65,8 +66,15 @@ def _objective(**settings: float) -> Classification:
         FinetuneSettings(**settings),  # type: ignore[arg-type]
         PretrainSettings(),
         torch.tensor([0.7, 0.2, 0.1]),
-        lambda model: 0.0,
+        None,
     )
+
+
+def watching(stage: str, held_out: torch.Tensor, labels: torch.Tensor, weight: float = 1.0) -> Objective:
+    monitor = lambda encoder: (held_out, labels)  # noqa: E731
+    if stage == "pretrain":
+        return ContrastivePretraining(PretrainSettings(), 3, monitor)
+    return Classification(FinetuneSettings(contrastive_weight=weight), PretrainSettings(), torch.ones(3) / 3, monitor)
 
 
 def test_logit_adjustment_adds_the_log_prior_in_training() -> None:
@@ -89,11 +97,12 @@ def test_the_contrastive_term_is_added_with_its_weight_and_trains_the_projection
     assert model["projection"].weight.grad.abs().sum() > 0  # type: ignore[union-attr, operator]
 
 
-def test_the_geometry_that_is_watched_is_of_held_out_projections_as_at_prediction() -> None:
+@pytest.mark.parametrize("stage", ["pretrain", "finetune"])
+def test_the_geometry_that_is_watched_is_of_held_out_projections_as_at_prediction(stage: str) -> None:
     model, views, labels = _model(), torch.randint(0, 256, (6, 1, 2, 2, 3)), torch.tensor([0, 1, 2, 0, 1, 2])
     model["projection"] = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
     held_out, held_out_labels = torch.randn(20, 5), torch.arange(20) % 3
-    objective = ContrastivePretraining(PretrainSettings(), 3, lambda encoder: (held_out, held_out_labels))
+    objective = watching(stage, held_out, held_out_labels)
     objective.backward(model.train(), views, labels, Step(0.0, 0, nullcontext))
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     metrics = objective.end_of_epoch(model)
@@ -102,6 +111,14 @@ def test_the_geometry_that_is_watched_is_of_held_out_projections_as_at_predictio
     assert metrics["alignment"] == pytest.approx(alignment(embeddings, held_out_labels))
     assert metrics["uniformity"] == pytest.approx(uniformity(embeddings))
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_without_a_contrastive_term_the_held_out_score_alone_is_watched_as_at_prediction() -> None:
+    model, held_out, labels = _model(), torch.randn(40, 5), torch.arange(40) % 3
+    model["classifier"] = nn.Sequential(nn.Dropout(0.9), nn.Linear(5, 3))
+    metrics = watching("finetune", held_out, labels, weight=0.0).end_of_epoch(model.train())
+    predicted = model["classifier"][1](held_out).argmax(dim=1)  # type: ignore[index]
+    assert metrics == {"held_out_macro_f1": pytest.approx(macro_f1(labels.numpy(), predicted.numpy(), 3))}
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])

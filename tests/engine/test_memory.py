@@ -119,6 +119,29 @@ def test_with_gradcache_the_keys_are_made_in_chunks_of_the_same_shuffled_batch()
         assert labels[nearest] == label
 
 
+def test_keys_are_of_the_images_before_they_are_mixed() -> None:
+    network = model()
+    memory = Memory(network, 100, momentum=0.0)
+    views, labels = batch(0)
+    objective = pretraining(memory, mixup=1.0)
+    for _ in range(3):  # a weight may be near 1
+        objective.backward(network, views, labels, step())
+    assert memory.keys is not None
+    torch.testing.assert_close(memory.keys, embed(network, views).repeat(3, 1))
+
+
+def test_keys_are_made_by_the_batchs_own_statistics() -> None:
+    network = model()
+    network["projection"] = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
+    memory = Memory(network, 100, momentum=0.9)
+    views, labels = batch(0)
+    with torch.no_grad():
+        expected = F.normalize(network.train()["projection"](network["encoder"](views.flatten(0, 1))), dim=1)
+    memory.enqueue(network, views.flatten(0, 1), labels, 1, nullcontext)
+    assert memory.keys is not None
+    torch.testing.assert_close(memory.keys, expected)
+
+
 def test_the_momentum_encoders_forward_counts_a_third_of_a_pass() -> None:
     memory = Memory(model(), 10, 0.9)
     assert pretraining(memory).passes(30) == 40

@@ -14,7 +14,7 @@ FINITE = torch.tensor(1.0)
 
 
 def meter(device: torch.device, said: list[str] | None = None) -> Meter:
-    health = Health("pretrain", "pretrain fold 0", (said if said is not None else []).append)
+    health = Health("pretrain", "pretrain fold 0", 5, (said if said is not None else []).append)
     return Meter("pretrain", "pretrain fold 0", 2, device, health)
 
 

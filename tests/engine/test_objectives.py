@@ -48,13 +48,13 @@ def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], s
     assert loss.item() == pytest.approx(expected)
     assert (metrics["floor"], metrics["collapse"]) == pytest.approx((floor * factor, collapse * factor))
 
-    finetuning = Classification(joint, settings, torch.ones(3) / 3, lambda model: 0.0)
+    finetuning = Classification(joint, settings, torch.ones(3) / 3, None)
     _, metrics = finetuning.backward(model, views, LABELS, Step(0.0, 0, nullcontext))
     assert metrics["contrastive"] == pytest.approx(expected)
 
 
 def test_a_head_on_cached_features_costs_no_passes() -> None:
-    frozen = Classification(FinetuneSettings(mode="linear"), PretrainSettings(), torch.ones(3) / 3, lambda model: 0.0)
+    frozen = Classification(FinetuneSettings(mode="linear"), PretrainSettings(), torch.ones(3) / 3, None)
     assert frozen.passes(100) == 0
 
 
@@ -66,7 +66,7 @@ def test_prototypes_join_the_balanced_loss_of_both_stages_and_learn() -> None:
     expected = model["prototypes"](model["projection"](Float()(views[:, 0])), LABELS).item()
     pretraining = ContrastivePretraining(settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1)))
     joint = FinetuneSettings(contrastive_weight=1.0, contrastive_weight_end=1.0)
-    finetuning = Classification(joint, settings, torch.ones(3) / 3, lambda model: 0.0)
+    finetuning = Classification(joint, settings, torch.ones(3) / 3, None)
     for objective, name in ((pretraining, "loss"), (finetuning, "contrastive")):
         model.zero_grad()
         loss, metrics = objective.backward(model, views, LABELS, Step(0.0, 0, nullcontext))
@@ -83,3 +83,15 @@ def test_with_prototypes_a_lone_image_of_a_class_is_a_valid_anchor() -> None:
     views, labels = torch.randint(0, 256, (3, 1, 2, 2, 3)), torch.tensor([0, 1, 2])
     _, metrics = pretraining.backward(model, views, labels, Step(0.0, 0, nullcontext))
     assert metrics["valid"] == 1
+
+
+def test_images_without_a_label_are_no_anchors_that_lack_positives_and_no_neighbours() -> None:
+    model = nn.ModuleDict({"encoder": Float(), "projection": nn.Linear(12, 4)})
+    held_out = torch.rand(6, 12), torch.arange(6) % 3
+    pretraining = ContrastivePretraining(PretrainSettings(), 3, lambda encoder: held_out)
+    views, labels = torch.randint(0, 256, (8, 1, 2, 2, 3)), torch.tensor([0, 0, 1, 1, 2, 2, 3, 4])
+    _, metrics = pretraining.backward(model, views, labels, Step(0.0, 0, nullcontext))
+    assert metrics["valid"] == 1
+    labels[1] = 5  # now one of five
+    assert pretraining.backward(model, views, labels, Step(0.0, 0, nullcontext))[1]["valid"] == pytest.approx(4 / 5)
+    assert "knn_macro_f1" in pretraining.end_of_epoch(model)  # a bank with their labels would have no such class

@@ -11,6 +11,7 @@ from supcon.artifacts.stage import fingerprint
 from supcon.config import parse
 from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.errors import UserError
+from supcon.losses import BalancedContrast
 from supcon.model.encoder import load_weights, save_weights
 from supcon.model.heads import contrast_parts, projection_head
 
@@ -52,6 +53,14 @@ def test_without_a_projection_the_loss_and_its_prototypes_see_the_features() -> 
     assert parts["projection"](features) is features
     assert [tuple(parameter.shape) for part in parts.values() for parameter in part.parameters()] == [(3, 20)]
     assert parts["prototypes"](features, torch.tensor([0, 0, 1, 1, 2, 2])).isfinite()
+
+
+def test_prototypes_have_the_temperature_of_the_settings() -> None:
+    settings = PretrainSettings(projection="none", form="balanced", prototypes=True, temperature=0.7)
+    ours, reference = contrast_parts(20, 3, settings)["prototypes"], BalancedContrast(3, 20, temperature=0.7)
+    reference.load_state_dict(ours.state_dict())
+    features, labels = torch.randn(6, 20), torch.tensor([0, 0, 1, 1, 2, 2])
+    assert ours(features, labels) == reference(features, labels)
 
 
 @pytest.mark.parametrize("projection", ["linear", "none"])

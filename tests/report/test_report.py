@@ -7,8 +7,10 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 import ensemble
 import report
@@ -16,6 +18,8 @@ import tune
 from supcon.artifacts.files import read_json
 from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
+from supcon.plots import learning_curves
+from supcon.report import training
 from supcon.report.contents import CONTENTS
 from tests.conftest import REPOSITORY, STAGES, run_command, run_stage
 from tests.report.conftest import AMPERSAND, FILE, MATH, SCRIPT, page_of, run_of
@@ -74,6 +78,20 @@ def hostile_page(hostile: Path) -> str:
 def test_every_section_is_there_and_the_contents_lead_to_it(parts: Parts) -> None:
     assert list(parts.sections) == list(CONTENTS)
     assert {link.removeprefix("#") for link in parts.links} - {""} <= parts.anchors
+
+
+def test_the_geometry_of_both_stages_is_drawn(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[set[str]] = []
+
+    def recorded(*given: Any) -> Figure:
+        figure = learning_curves(*given)
+        drawn.append({axes.get_title(place) for axes in figure.axes for place in ("left", "center", "right")})
+        return figure
+
+    monkeypatch.setattr(training, "learning_curves", recorded)
+    training.curves(run_of(finished))
+    assert len(drawn) == 2
+    assert all({"alignment", "uniformity"} <= titles for titles in drawn)
 
 
 def test_only_what_the_command_makes_is_missing(parts: Parts) -> None:

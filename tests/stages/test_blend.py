@@ -133,7 +133,7 @@ def damage_split(root: Path) -> str:
 
 def lose_fold(root: Path) -> str:
     (root / "runs/b/fold1/predict.done.json").unlink()
-    return r"run b has no predictions of fold 1: `python src/predict.py --run b` first"
+    return r"run b has no predictions of fold 1: `python src/predict.py --root .* --run b` first"
 
 
 def lose_row(root: Path) -> str:

@@ -70,6 +70,7 @@ def test_each_test_image_is_a_class_of_its_own_and_with_one_view_a_negative_only
     assert row["floor"] == pytest.approx(math.log(3), abs=1e-6)
     assert row["collapse"] == pytest.approx(math.log(12 + 3 - 1))
     assert row["passes"] == 4 * (12 + 3)
+    assert row["valid"] == 1  # of the training rows: the others are no anchors
 
 
 def change_a_test_image(root: Path) -> None:

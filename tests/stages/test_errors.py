@@ -1,6 +1,8 @@
 """One error, one line, one fix, exit status 2 (law 8)."""
 
 import resource
+import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pandas as pd
 import pytest
 
 from supcon.errors import UserError
-from tests.conftest import run_all, run_command, run_stage
+from tests.conftest import TINY, run_all, run_command, run_stage
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -172,7 +174,7 @@ def test_a_damaged_image_is_named_and_can_be_left_out(root: Path) -> None:
 
 
 def test_test_rows_that_cannot_be_read_get_the_class_shares(root: Path) -> None:
-    flags = ["--data.bad_images=skip", "--pretrain.epochs=0", "--finetune.epochs=1", "--pretrain.use_test=true"]
+    flags = ["--data.bad_images=skip", "--pretrain.epochs=1", "--finetune.epochs=1", "--pretrain.use_test=true"]
     (root / "input" / "test" / "b004.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"b004\.png \(empty file\)"):
         run_stage("make_folds", root)
@@ -199,8 +201,18 @@ def test_test_rows_that_cannot_be_read_get_the_class_shares(root: Path) -> None:
         ("--pretrain.form=out --pretrain.epsilon=0.5", "belongs to the forms eps_infonce and eps_supcon"),
         ("--pretrain.form=in --pretrain.prototypes=true", "belongs to the form balanced"),
         ("--pretrain.form=balanced --pretrain.prototypes=true --pretrain.memory=9", "goes without --pretrain.memory"),
+        ("--pretrain.epochs=0 --pretrain.memory=9", "--pretrain.memory joins pre-training alone.*--pretrain.memory 0"),
+        (
+            "--pretrain.epochs=0 --pretrain.use_test=true",
+            "use_test joins pre-training alone.*use_test false",
+        ),
         ("--predict.prototypes=false --predict.prototype_weight=0.5", "needs the class means"),
         ("--pretrain.form=balanced --pretrain.hardness=1", "balanced takes no hardness"),
+        ("--pretrain.classes_per_batch=1", "--pretrain.classes_per_batch 1 leaves no negatives.*--pretrain.memory"),
+        (
+            "--pretrain.classes_per_batch=1 --pretrain.memory=9 --finetune.batches=pk",
+            "batches pk no negatives",
+        ),
         ("--finetune.micro_batch=8 --finetune.mode=linear --finetune.contrastive_weight=0", "no encoder to train"),
         ("--run=../x", "not a folder name"),
         ("--machine.device=abacus", "--machine.device abacus"),
@@ -213,13 +225,37 @@ def test_settings_that_do_not_fit_are_named(root: Path, flag: str, said: str) ->
 
 
 def test_a_stage_without_its_forerunner_names_the_command(root: Path) -> None:
-    with pytest.raises(UserError, match=r"run `python src/make_folds\.py` first"):
+    with pytest.raises(UserError, match=r"run `python src/make_folds\.py --root .*` first"):
         run_stage("pretrain", root)
     run_stage("make_folds", root)
-    with pytest.raises(UserError, match=r"run `python src/pretrain\.py --fold 1` first"):
+    with pytest.raises(UserError, match=r"run `python src/pretrain\.py --root .* --config .* --fold 1` first"):
         run_stage("finetune", root, "--fold=1")
     with pytest.raises(UserError, match=r"pretrain fold 0 .* is not done"):
         run_stage("ensemble", root)
+
+
+def test_the_named_command_typed_as_told_works_on_the_same_run(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import finetune
+    import make_folds
+    import pretrain
+
+    (tmp_path / "own input").mkdir()
+    shutil.copytree(root / "input", tmp_path / "own input" / "input")
+    lines = [f"{key.removeprefix('--')}: {value}" for key, value in (flag.split("=") for flag in TINY)]
+    (tmp_path / "my config.yaml").write_text("\n".join(lines))
+    given = ["--root", "own input", "--config", "my config.yaml", "--run", "first try"]
+    monkeypatch.chdir(tmp_path)
+    mains = {"make_folds": make_folds.main, "pretrain": pretrain.main}
+    for name, main in mains.items():
+        with pytest.raises(UserError, match="first$") as refused:
+            finetune.main([*given, "--fold=0"])
+        told = shlex.split(str(refused.value).split("`")[1])
+        assert told[:4] == ["python", f"src/{name}.py", "--root", str(tmp_path / "own input")]
+        main(told[2:])
+    assert (tmp_path / "own input" / "runs" / "first try" / "fold0" / "encoder.safetensors").exists()
+    assert not (tmp_path / "own input" / "runs" / "my config").exists()
 
 
 def test_an_unknown_setting_in_a_config_names_the_file(root: Path) -> None:

@@ -187,7 +187,7 @@ def test_a_frozen_encoder_has_a_head_on_all_rows_too(root: Path) -> None:
 
 def test_a_stage_without_its_forerunner_and_a_fold_that_is_none_are_named(root: Path) -> None:
     run_stage("make_folds", root)
-    with pytest.raises(UserError, match=r"run `python src/pretrain\.py --fold full` first"):
+    with pytest.raises(UserError, match=r"run `python src/pretrain\.py --root .* --fold full` first"):
         run_stage("finetune", root, "--fold=full")
     for word in ("-3", "-1", "fulll", "1.5", ""):
         with pytest.raises(UserError, match=f"'{word}' is no fold: name numbers from 0, or full"):

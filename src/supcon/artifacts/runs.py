@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supcon.artifacts.files import read_json, sha256_file
+from supcon.config import command_of
 from supcon.errors import UserError
 
 TABLES = ("oof.csv", "test.csv")  # probabilities of training and test rows
@@ -38,7 +39,8 @@ def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRu
     for fold, place in enumerate(folders):
         done = place / "predict.done.json"
         if not done.exists():
-            raise UserError(f"run {name} has no predictions of fold {fold}: `python src/predict.py --run {name}` first")
+            command = command_of("predict", root, "--run", name)
+            raise UserError(f"run {name} has no predictions of fold {fold}: `{command}` first")
         content = read_json(done)
         if content["fingerprint"].get(f"input {SPLIT}") != split_digest:
             raise UserError(f"run {name} was made with other folds, rows or labels than {SPLIT} has now: leave it out")

@@ -170,8 +170,8 @@ class StageRun:
 
     def require(self) -> str:
         """Return the hash of this stage's finished work; `UserError` when it is not done, or done otherwise."""
-        command = f"python src/{self.name}.py" + ("" if self.fold is None else f" --fold {fold_name(self.fold)}")
         if not self.done_file.exists():
+            command = self.call.command(self.name, self.fold)
             raise UserError(f"{self.label} of run {self.call.run} is not done: run `{command}` first")
         self._refuse_difference(self.done_file)
         return str(read_json(self.done_file)["hash"])

@@ -52,13 +52,16 @@ def join_groups(groups: list[str], copies: Rows) -> Rows:
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
-def read_folds(path: Path, train: pd.DataFrame, settings: DataSettings) -> pd.DataFrame:
+def read_folds(
+    path: Path, train: pd.DataFrame, settings: DataSettings, maker: str = "python src/make_folds.py"
+) -> pd.DataFrame:
     """Read and check folds.csv, the one made here or the user's own: rows in the order of `train`, folds as integers.
 
-    Raises `UserError` when it is absent, does not cover the training rows, or has another number of folds.
+    Raises `UserError` when it is absent (the command `maker` makes it), does not cover the training rows, or has
+    another number of folds.
     """
     if not path.exists():
-        raise UserError(f"{path} is missing: run `python src/make_folds.py` first")
+        raise UserError(f"{path} is missing: run `{maker}` first")
     table = read_table(path)
     if not {"id", "fold"} <= set(table.columns):
         raise UserError(f"{path} has the columns {list(table.columns)}; needed are id and fold, of {COLUMNS}")

@@ -3,6 +3,7 @@
 import os
 
 from supcon.config.settings import Settings
+from supcon.config.training import FinetuneSettings, PretrainSettings
 from supcon.errors import UserError
 
 # key: (smallest, largest), both allowed
@@ -126,6 +127,20 @@ def check(settings: Settings) -> None:
         raise UserError(f"--finetune.mode {finetune.mode} has no encoder to train: set finetune.micro_batch to 0")
     if 1 in (pretrain.micro_batch, finetune.micro_batch):
         raise UserError("a micro_batch of 1 leaves batch norm no statistics: use 2 or more, or 0 for the batch at once")
+    if settings.predict.prototype_weight > 0 and not settings.predict.prototypes:
+        raise UserError("--predict.prototype_weight needs the class means: set --predict.prototypes true")
+    if pretrain.epochs == 0 and (pretrain.memory > 0 or pretrain.use_test):
+        name, unset = ("memory", "0") if pretrain.memory > 0 else ("use_test", "false")
+        raise UserError(
+            f"--pretrain.{name} joins pre-training alone, which --pretrain.epochs 0 leaves out: raise the epochs, or"
+            f" set --pretrain.{name} {unset}"
+        )
+    _check_loss(pretrain)
+    _check_batches(pretrain, finetune)
+
+
+def _check_loss(pretrain: PretrainSettings) -> None:
+    """Raise `UserError` for options of the contrastive loss that exclude each other."""
     if pretrain.epsilon > 0 and not pretrain.form.startswith("eps_"):
         raise UserError(
             f"--pretrain.epsilon belongs to the forms eps_infonce and eps_supcon: set it to 0 with {pretrain.form}"
@@ -136,8 +151,21 @@ def check(settings: Settings) -> None:
         raise UserError(f"--pretrain.prototypes belongs to the form balanced: set it to false with {pretrain.form}")
     if pretrain.prototypes and (pretrain.memory > 0 or pretrain.use_test):
         raise UserError("--pretrain.prototypes goes without --pretrain.memory and --pretrain.use_test: unset those")
-    if settings.predict.prototype_weight > 0 and not settings.predict.prototypes:
-        raise UserError("--predict.prototype_weight needs the class means: set --predict.prototypes true")
+
+
+def _check_batches(pretrain: PretrainSettings, finetune: FinetuneSettings) -> None:
+    """Raise `UserError` for batches of contrast without positives or negatives."""
+    alone = pretrain.classes_per_batch == 1 and not pretrain.prototypes
+    if alone and pretrain.epochs > 0 and pretrain.memory == 0 and not pretrain.use_test:
+        raise UserError(
+            "--pretrain.classes_per_batch 1 leaves no negatives, so all embeddings become one: raise it to 2 or more,"
+            " or give the batches a --pretrain.memory"
+        )
+    if alone and finetune.batches == "pk" and finetune.contrasts:
+        raise UserError(
+            "--pretrain.classes_per_batch 1 leaves the batches of --finetune.batches pk no negatives: raise it to 2 or"
+            " more, or use natural ones"
+        )
     lone = pretrain.images_per_class == 1 and pretrain.batch_size == 0
     if lone and pretrain.views == 1 and pretrain.memory == 0 and pretrain.epochs > 0:
         raise UserError(

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ class Call:
     measured: Flat = field(default_factory=dict)  # what was measured to choose a setting, by its key
     file: Path | None = None  # for the commands that work on one
     switches: frozenset[str] = frozenset()  # those of the command's own that were given
+    named: tuple[str, ...] = ()  # --config and --run as they were given, where they are not the defaults
 
     @property
     def run_folder(self) -> Path:
@@ -58,6 +60,16 @@ class Call:
     def fold_folder(self, fold: int) -> Path:
         """Return runs/NAME/fold3, or runs/NAME/full."""
         return self.run_folder / ("full" if fold == FULL else f"fold{fold}")
+
+    def command(self, stage: str, fold: int | None = None) -> str:
+        """Return the command of a stage of this run, as a shell reads it, that works on the same root and run."""
+        return command_of(stage, self.root, *self.named, *([] if fold is None else ["--fold", fold_name(fold)]))
+
+
+def command_of(stage: str, root: Path, *words: str) -> str:
+    """Return the command of a stage, as a shell reads it, with `--root` where that is not the repository."""
+    where = [] if root == REPOSITORY else ["--root", str(root)]
+    return shlex.join(["python", f"src/{stage}.py", *where, *words])
 
 
 class _Parser(jsonargparse.ArgumentParser):
@@ -121,7 +133,10 @@ def parse(
         raise UserError(f"name {file_help} (--help lists every setting)")
     file = absolute("the file", namespace.file) if file_help else None
     measured = content.get("measured", {})
-    return Call(root, run, folds, bool(namespace.force), settings, stem, config_settings, measured, file, given)
+    named = ["--config", where.config] if where.config and config != default_config(root) else []
+    named += ["--run", run] if run != config.stem else []
+    force = bool(namespace.force)
+    return Call(root, run, folds, force, settings, stem, config_settings, measured, file, given, tuple(named))
 
 
 def _blended_runs(where: argparse.Namespace, root: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from supcon.data import Batch
 from supcon.engine.fold import FoldData
 from supcon.engine.loop import Objective
 from supcon.engine.memory import Memory
-from supcon.engine.objectives import Classification, ContrastivePretraining
+from supcon.engine.objectives import Classification, ContrastivePretraining, HeldOut
 from supcon.engine.optimizer import adamw, encoder_groups, head_groups
 from supcon.engine.sync_norm import sync_batch_norm
 from supcon.errors import UserError
@@ -80,8 +80,8 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     encoder.to(device)
 
     sampler = data.classifier_sampler()
-    held_out: Callable[[nn.ModuleDict], float] = data.held_out_score
     heads = [classifier, *contrast.values()]
+    held_out: HeldOut | None = data.held_out_features if data.watches else None
     if options.mode == "full":
         if shared.compile:
             encoder.compile_training()
@@ -91,7 +91,9 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     else:
         frozen = folded(encoder, settings.data.image_size)
         loader = data.feature_loader(sampler, frozen)
-        held_out = data.held_out_feature_score(frozen) if data.watches else held_out
+        if data.watches:
+            watched = data.held_out_features(frozen)  # once: they stay as they are
+            held_out = lambda _: watched  # noqa: E731
         groups = []
         model = nn.ModuleDict({"encoder": nn.Identity(), "classifier": classifier})
     model.to(device)
@@ -99,7 +101,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         sync_batch_norm(model, device)
     optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
     prior = data.sampling_prior.to(device)
-    objective = Classification(options, settings.pretrain, prior, held_out if data.watches else None)
+    objective = Classification(options, settings.pretrain, prior, held_out)
     return Training(encoder, model, objective, loader, sampler, optimizer)
 
 

@@ -8,7 +8,7 @@ prior, under which the stored logits are log-odds, is without them: the shares t
 the true labels, and not by how many rows of a class a model was sure of.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from typing import Literal
 
@@ -41,7 +41,6 @@ from supcon.engine.evaluate import evaluate
 from supcon.errors import UserError
 from supcon.experiment import Experiment
 from supcon.job import on_this_machine
-from supcon.metrics.f1 import macro_f1
 from supcon.model.prototypes import ClassMeans
 from supcon.pseudo import read_pseudo
 from supcon.randomness import address
@@ -216,22 +215,6 @@ class FoldData:
     def _watched_views(self) -> Tensor:
         """The watched rows' plain views, kept: they are few, and asked for after every epoch."""
         return self._plain(self._watched).__getitems__(range(len(self._watched)))
-
-    def held_out_score(self, model: nn.ModuleDict) -> float:
-        """Return the macro-F1 of a model's classifier on the watched held-out rows."""
-        features, _ = self.held_out_features(model["encoder"])
-        return self._score(model, features)
-
-    def held_out_feature_score(self, encoder: nn.Module) -> Callable[[nn.ModuleDict], float]:
-        """Return the same monitor for a frozen encoder, whose features are computed once."""
-        features, _ = self.held_out_features(encoder)
-        return lambda model: self._score(model, features)
-
-    def _score(self, model: nn.ModuleDict, features: Tensor) -> float:
-        model.eval()
-        with torch.inference_mode():
-            logits = model["classifier"](features.to(self._device)).float()
-        return macro_f1(self._watched_labels, logits.argmax(dim=1).cpu().numpy(), self._classes)
 
     def _plain(self, rows: Rows) -> FixedViews:
         plain = prediction_views(self._settings.augment, 1)

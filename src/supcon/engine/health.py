@@ -6,6 +6,7 @@ from tqdm import tqdm
 
 COLLAPSED = 0.02  # an epoch has collapsed when its mean loss is nearer to the collapse value than this part of the way
 FEW_VALID = 0.5  # share of images with positives below which most of a batch teaches nothing
+EQUAL = 1e-6  # relative: bounds no further apart than rounding are equal, and then there is nothing to push apart
 BELOW_FLOOR = 1e-2  # more than rounding takes a loss below its floor
 
 _STEPS = {  # stage -> what steadies it
@@ -16,6 +17,10 @@ _POSITIVES = {  # stage -> what gives it more positives
     "pretrain": "raise --pretrain.images_per_class or --pretrain.views to 2 or more",
     "finetune": "raise --finetune.views to 2 or more, or --finetune.batches pk",
 }
+_NEGATIVES = {  # stage -> what gives it negatives
+    "pretrain": "raise --pretrain.classes_per_batch to 2 or more",
+    "finetune": "raise --finetune.batch_size, or with --finetune.batches pk --pretrain.classes_per_batch to 2 or more",
+}
 
 
 class Health:
@@ -25,9 +30,9 @@ class Health:
     Metrics without `collapse` (no contrastive term) are passed over.
     """
 
-    def __init__(self, stage: str, label: str, say: Callable[[str], object] = tqdm.write) -> None:
-        """Take the stage's name, whose settings the cures name, and what its lines begin with."""
-        self._stage, self._label, self._say = stage, label, say
+    def __init__(self, stage: str, label: str, epochs: int, say: Callable[[str], object] = tqdm.write) -> None:
+        """Take the stage's name, whose settings the cures name, what its lines begin with, and its number of epochs."""
+        self._stage, self._label, self._epochs, self._say = stage, label, epochs, say
         self._batches: list[tuple[float, ...]] = []
         self._named: set[str] = set()
         self._present: dict[str, str] = {}  # kind -> line, in the newest epoch
@@ -50,13 +55,19 @@ class Health:
             )
 
     def epoch(self, epoch: int) -> None:
-        """Look at the means of an epoch, counted from 0; the first may still be near collapse."""
+        """Look at the means of an epoch, counted from 0; the first of several may still be near collapse."""
         if not self._batches:
             return
         count = len(self._batches)
         loss, floor, collapse, valid = (sum(values) / count for values in zip(*self._batches, strict=True))
         self._batches.clear()
-        if epoch > 0 and abs(loss - collapse) < COLLAPSED * (collapse - floor):
+        if valid > 0 and collapse - floor <= EQUAL * max(1.0, abs(collapse)):
+            self._name(
+                "negatives",
+                f"no image of epoch {epoch + 1} had a negative in its batch, so that equal embeddings are the best:"
+                f" {_NEGATIVES[self._stage]}",
+            )
+        elif (epoch > 0 or self._epochs == 1) and abs(loss - collapse) < COLLAPSED * (collapse - floor):
             self._name(
                 "collapse",
                 f"the contrastive loss of epoch {epoch + 1}, {loss:.4g}, is that of equal embeddings ({collapse:.4g}):"

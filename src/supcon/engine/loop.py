@@ -101,7 +101,8 @@ def train(
     if first != ranks.agree(first):
         raise UserError(f"{plan.checkpoint} is not what the first process sees: share runs/ between the machines")
     log.open()
-    health = Health(plan.stage.name, label)
+    _tell_unseen(plan, sampler)
+    health = Health(plan.stage.name, label, options.epochs)
     precision = partial(autocast, plan.device, plan.shared.precision)
     steps = options.epochs * len(sampler)
     for epoch in range(first, options.epochs):
@@ -131,6 +132,18 @@ def train(
     health.end()
     log.close()
     return averaged(model, ema), log
+
+
+def _tell_unseen(plan: Plan, sampler: BatchSampler) -> None:
+    """Say how much of the training images a stage's batches leave out; PK batches of classes alike may leave a lot."""
+    epochs, stage = plan.options.epochs, plan.stage
+    if (share := sampler.unseen(epochs)) and ranks.is_first():
+        shown = f"about {share:.0%}" if share >= 0.01 else "under 1%"
+        print(
+            f"{stage.label}: {shown} of the images are never seen in {epochs} x {len(sampler):,} batches: lower"
+            f" --pretrain.balance, so that classes come by their images, or raise --{stage.name}.epochs",
+            flush=True,
+        )
 
 
 def descend(

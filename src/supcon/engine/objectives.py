@@ -18,6 +18,7 @@ from supcon.engine.ranks import bare, count, is_first, rank
 from supcon.losses import contrastive_bounds, contrastive_loss
 from supcon.losses.batch import count_positives
 from supcon.losses.distributed import Shares, gather
+from supcon.metrics.f1 import macro_f1
 from supcon.metrics.geometry import alignment, uniformity
 from supcon.metrics.knn import knn_macro_f1
 from supcon.sampler import share_of
@@ -101,10 +102,11 @@ class Classification:
         settings: FinetuneSettings,
         contrast: PretrainSettings,
         prior: Tensor,
-        held_out_score: Callable[[nn.ModuleDict], float] | None,
+        held_out: HeldOut | None,
     ) -> None:
-        """Take the class shares `prior` [C] that batches are drawn with, and the monitor of held-out rows, if any."""
-        self._settings, self._contrast, self._held_out_score = settings, contrast, held_out_score
+        """Take the class shares `prior` [C] that batches are drawn with, and `held_out` to watch such rows, if any."""
+        self._settings, self._contrast, self._held_out = settings, contrast, held_out
+        self._classes = len(prior)
         self._adjustment = settings.logit_adjustment * prior.log()
         self._mixer = Mixer(settings.mixup, settings.cutmix)
 
@@ -144,10 +146,15 @@ class Classification:
         return images * (3 + (gradcache.chunk_count([images], self._settings.micro_batch) > 1)) / 3
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
-        """Return the macro-F1 of held-out rows, where there are any."""
-        if self._held_out_score is None or not is_first():
+        """Return the macro-F1 of held-out rows, where there are any; with a contrastive term their geometry too."""
+        if self._held_out is None or not is_first():
             return {}
-        return {"held_out_macro_f1": self._held_out_score(model)}
+        features, labels = self._held_out(model["encoder"])
+        features = features.to(self._adjustment.device)
+        metrics = {"held_out_macro_f1": _macro_f1(model["classifier"], features, labels, self._classes)}
+        if self._settings.contrasts:
+            metrics |= _geometry(model["projection"], features, labels.to(features.device))
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: all state is the model's."""
@@ -155,6 +162,12 @@ class Classification:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Need nothing."""
+
+
+@torch.inference_mode()
+def _macro_f1(classifier: nn.Module, features: Tensor, labels: Tensor, classes: int) -> float:
+    predicted = classifier.eval()(features).float().argmax(dim=1)
+    return macro_f1(labels.numpy(), predicted.cpu().numpy(), classes)
 
 
 @torch.inference_mode()

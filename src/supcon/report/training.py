@@ -15,7 +15,7 @@ from supcon.report.run import Run
 
 _TRAINING = {  # stage -> the columns of its CSV that are drawn
     "pretrain": ("loss", "knn_macro_f1", "alignment", "uniformity"),
-    "finetune": ("loss", "cross_entropy", "contrastive", "held_out_macro_f1"),
+    "finetune": ("loss", "cross_entropy", "contrastive", "held_out_macro_f1", "alignment", "uniformity"),
 }
 _STAGES = ("pseudo", "pretrain", "finetune", "predict", "tune", "ensemble")
 

@@ -55,6 +55,10 @@ class BatchSampler:
                 drawn[row] += 1
             yield [batch[place] for place in share_of(len(batch), self._rank, self._ranks)]
 
+    def unseen(self, epochs: int) -> float:
+        """Return about what share of the rows so many epochs never show: none, where each of them shows all."""
+        return 0.0
+
     def rows_of(self, epoch: int, number: int) -> Rows:
         """Return the rows of one batch, of all ranks together, [batch_size]."""
         raise NotImplementedError
@@ -86,6 +90,10 @@ class WithUnlabelled(BatchSampler):
         super().__init__(sampler.batches * sampler.batch_size, sampler.batch_size, seed)
         self._sampler, self._first, self._rows = sampler, first, rows
 
+    def unseen(self, epochs: int) -> float:
+        """Return about what share of the other sampler's rows so many epochs never show."""
+        return self._sampler.unseen(epochs)
+
     def rows_of(self, epoch: int, number: int) -> Rows:
         """Return the rows of one batch, [batch_size + share]."""
         order = _permutation(self._rows, self.seed, "unlabelled", epoch)
@@ -97,7 +105,9 @@ def share_of(size: int, rank: int, ranks: int) -> list[int]:
     """Return the places of a batch of `size` that `rank` of `ranks` gets, ascending; shares differ by two at most.
 
     Places go round the ranks, so that the classes of a PK batch, which lie side by side, are spread over them: batch
-    statistics of few classes would tell the label. Each place goes with its mirror image, with which it is mixed.
+    statistics of few classes would tell the label. Each place goes with its mirror image, with which it is mixed. Of a
+    PK batch with K = `ranks` each rank holds one image of a class (some two, for an odd number of classes), so that
+    positives meet in the gathered batch alone: in its own share a rank would find none.
     """
     return [place for place in range(size) if min(place, size - 1 - place) % ranks == rank]
 

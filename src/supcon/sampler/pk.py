@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from supcon.sampler.batches import BatchSampler, Rows
 from supcon.sampler.permutation import keys_of, permute
-from supcon.sampler.visits import VisitPlan, class_chances
+from supcon.sampler.visits import VISIT, VisitPlan, class_chances
 
 
 class PKSampler(BatchSampler):
@@ -23,7 +23,8 @@ class PKSampler(BatchSampler):
     **Images.** Visit v of a class shows the v-th window of K images of a permutation of its images; after ceil(n / K)
     visits comes the next permutation. So every image is seen in the first `coverage` batches, whatever the balance.
 
-    A batch costs O(P K + P log C), whatever the number of rows; the construction sorts the rows once.
+    A batch costs O(P K + P log C + 1,024) (the pieces that `visits` shuffles), whatever the number of rows; the
+    construction sorts the rows once.
     Raises `ValueError` for arguments out of range.
     """
 
@@ -69,6 +70,14 @@ class PKSampler(BatchSampler):
             key=lambda turn: bool((self._plan.visits_before(classes, turn) >= needed).all()),
         )
         return rounds * self._plan.round
+
+    def unseen(self, epochs: int) -> float:
+        """Return about what share of the rows so many epochs never show; 0 where `coverage` is within them."""
+        batches = epochs * self.batches
+        if self.coverage <= batches:
+            return 0.0
+        visits = batches * self._plan.lengths / (self._plan.round * VISIT)  # those due: never more than a few off
+        return float((self._sizes - visits * self.images).clip(min=0).sum() / self._sizes.sum())
 
     def rows_of(self, epoch: int, number: int) -> Rows:
         """Return the rows of one batch of all ranks together, [P * K], class by class."""
