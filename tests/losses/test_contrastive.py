@@ -78,7 +78,7 @@ def test_any_tile_size_gives_the_same_value_and_gradient(
     results = []
     for rows, columns, strip in ((512, 2048, 256), (5, 7, 3), (1, 1, 1), (30, 4, 9)):
         monkeypatch.setitem(logsumexp.TILES, "cpu", (rows, columns))
-        monkeypatch.setattr(positives, "STRIP_ROWS", strip)
+        monkeypatch.setitem(positives.TILES, "cpu", (strip, columns))
         loss = contrastive_loss(z, labels, **options)
         results.append((loss, *torch.autograd.grad(loss, z)))
     for loss, gradient in results[1:]:
@@ -105,8 +105,27 @@ def test_no_tensor_grows_with_the_square_of_the_batch(variant: Options, remember
     memory: Options = {"memory": torch.randn(items, 8), "memory_labels": labels} if remembers else {}
     with Largest() as largest:
         contrastive_loss(z, labels, **variant, **memory).backward()
-    strip = positives.STRIP_ROWS * items * (1 + remembers)  # a strip is as wide as the class
-    assert largest.size <= max(512 * 2048, strip if classes == 1 else 0) < items**2 / 5
+    assert largest.size <= 512 * 2048 < items**2 / 5
+
+
+@each_variant
+@pytest.mark.parametrize("remembers", [False, True], ids=["batch", "memory"])
+@pytest.mark.parametrize("classes", [1, 50])
+def test_what_is_kept_for_backward_doubles_with_the_batch(variant: Options, remembers: bool, classes: int) -> None:
+    def kept(items: int) -> int:
+        storages = {}  # with their tensors, so that no address comes twice
+
+        def keep(tensor: Tensor) -> Tensor:
+            storages[tensor.untyped_storage().data_ptr()] = tensor
+            return tensor
+
+        z, labels = torch.randn(items, 8, requires_grad=True), torch.arange(items) % classes
+        memory: Options = {"memory": torch.randn(items, 8), "memory_labels": labels} if remembers else {}
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            contrastive_loss(z, labels, **variant, **memory)
+        return sum(tensor.untyped_storage().nbytes() for tensor in storages.values())
+
+    assert kept(2000) < 2.1 * kept(1000)
 
 
 @each_variant
