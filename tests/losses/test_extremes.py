@@ -1,0 +1,73 @@
+"""Odd batches, small temperatures, and what the losses are computed in."""
+
+import math
+
+import pytest
+import torch
+
+from supcon.losses import contrastive_loss
+from tests.losses.reference import by_loops
+from tests.losses.variants import Options, each_variant
+
+
+@each_variant
+@pytest.mark.parametrize("temperature", [0.01, 0.001])
+def test_extreme_batches_are_finite_and_right_at_a_small_temperature(variant: Options, temperature: float) -> None:
+    one = torch.randn(1, 4)
+    cases = {
+        "duplicates": (one.repeat(6, 1), torch.tensor([0, 0, 0, 1, 1, 1])),
+        "a single class": (torch.randn(6, 4), torch.zeros(6, dtype=torch.long)),
+        "singletons": (torch.randn(6, 4), torch.arange(6)),
+        "one item": (one, torch.tensor([3])),
+        "antipodal pairs": (torch.cat([one, -one, one, -one]), torch.tensor([0, 0, 1, 1])),
+        "none": (one[:0], torch.tensor([], dtype=torch.long)),
+    }
+    for name, (z, labels) in cases.items():
+        z = z.clone().requires_grad_()
+        loss = contrastive_loss(z, labels, temperature=temperature, **variant)
+        loss.backward()
+        assert torch.isfinite(loss), name
+        assert z.grad is not None
+        assert torch.isfinite(z.grad).all(), name
+        if temperature == 0.01:  # exp(1000) is too much for the loops
+            expected = by_loops(z.detach().double(), labels, temperature=temperature, **variant)
+            if torch.isfinite(expected):
+                assert loss.item() == pytest.approx(expected.item(), rel=2e-4, abs=1e-3), name
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.1])
+def test_orthogonal_embeddings_of_one_class_give_log_7(temperature: float) -> None:
+    labels = torch.zeros(8, dtype=torch.long)
+    for form in ("out", "in", "eps_supcon"):
+        loss = contrastive_loss(torch.eye(8), labels, form=form, temperature=temperature)
+        assert loss.item() == pytest.approx(math.log(7))
+
+
+@each_variant
+def test_without_positives_loss_and_gradient_are_zero(variant: Options) -> None:
+    z = torch.randn(5, 3, requires_grad=True)
+    loss = contrastive_loss(z, torch.arange(5), **variant)
+    loss.backward()
+    assert loss.item() == 0
+    assert z.grad is not None
+    assert z.grad.abs().max() == 0
+
+
+@each_variant
+def test_autocast_does_not_lower_the_precision(variant: Options) -> None:
+    z, labels = torch.randn(64, 16, requires_grad=True), torch.arange(64) % 8
+    plain = contrastive_loss(z, labels, temperature=0.05, **variant)
+    (wanted,) = torch.autograd.grad(plain, z)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = contrastive_loss(z, labels, temperature=0.05, **variant)
+        (gradient,) = torch.autograd.grad(loss, z)
+    torch.testing.assert_close(loss, plain)
+    torch.testing.assert_close(gradient, wanted)
+
+
+def test_half_precision_embeddings_are_widened() -> None:
+    z, labels = torch.randn(32, 8), torch.arange(32) % 4
+    for dtype in (torch.bfloat16, torch.float16):
+        loss = contrastive_loss(z.to(dtype), labels)
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, contrastive_loss(z.to(dtype).float(), labels))
