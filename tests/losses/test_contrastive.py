@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from supcon.losses import contrastive_loss
 from tests.losses.reference import FORMS, by_loops
@@ -11,7 +12,7 @@ from tests.losses.variants import Options, batch, each_variant, memory_of
 
 
 @each_variant
-@pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
+@pytest.mark.parametrize("temperature", [0.01, 0.05, 0.1, 1.0])
 @pytest.mark.parametrize("remembers", [False, True], ids=["batch", "memory"])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_value_and_gradient_are_those_of_the_definition(
@@ -19,16 +20,33 @@ def test_value_and_gradient_are_those_of_the_definition(
 ) -> None:
     z, labels = batch(seed)
     options = {**variant, "temperature": temperature, **(memory_of(seed) if remembers else {})}
+    compare(z, labels, options)
+
+
+@each_variant
+@pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
+def test_so_they_are_once_the_classes_lie_apart(variant: Options, temperature: float) -> None:
+    """Where a loss is nearly 0, and what it is made of cancels."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(30) % 5
+    centres = 2 * torch.randn(5, 32, generator=generator, dtype=torch.float64)
+    z = torch.randn(30, 32, generator=generator, dtype=torch.float64) + centres[labels]
+    compare(z.requires_grad_(), labels, {**variant, "temperature": temperature})
+
+
+def compare(z: Tensor, labels: Tensor, options: Options) -> None:
+    """Assert that value and gradient are the definition's: in float64, and in float32 as near as it comes."""
     expected = by_loops(z, labels, **options)
     (wanted,) = torch.autograd.grad(expected, z)
     found = contrastive_loss(z, labels, **options)
     (gradient,) = torch.autograd.grad(found, z)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(gradient, wanted)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-12)
     single = z.detach().float().requires_grad_()
     loss = contrastive_loss(single, labels, **options)
     (gradient,) = torch.autograd.grad(loss, single)
-    relative = 1e-5 if temperature >= 0.1 else 2e-4
+    relative = 1e-5 if options["temperature"] >= 0.1 else 2e-4
     assert loss.item() == pytest.approx(expected.item(), rel=relative)
     assert (gradient - wanted).norm() <= relative * wanted.norm()
 

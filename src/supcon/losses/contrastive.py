@@ -73,10 +73,10 @@ def anchor_losses(batch: SortedBatch, form: Form, temperature: float, epsilon: f
         shift = epsilon if form == "eps_infonce" else 0.0
         threshold = _negatives(batch, temperature, hardness) + shift
         return mean_positive_softplus(batch, temperature, threshold) - shift
-    if form == "in":
-        pull = positive_logsumexp(batch, temperature) - batch.positives.clamp(min=1).log()
-    else:
-        pull = batch.mean_positive_similarity() / temperature
+    if form == "in":  # LSE_A - LSE_P would cancel once classes separate: it is log(1 + exp(H - LSE_P))
+        excess = _negatives(batch, temperature, hardness) - positive_logsumexp(batch, temperature)
+        return torch.logaddexp(excess, torch.zeros_like(excess)) + _log(batch.positives, batch)
+    pull = batch.mean_positive_similarity() / temperature
     shift = epsilon if form == "eps_supcon" else 0.0
     if hardness == 0 and shift == 0:
         return row_logsumexp(batch, 1 / temperature) - pull
@@ -95,7 +95,7 @@ def _negatives(batch: SortedBatch, temperature: float, hardness: float) -> Tenso
     result = row_logsumexp(batch, (1 + hardness) / temperature, negatives_only=True)
     if hardness > 0:
         weights = row_logsumexp(batch, hardness / temperature, negatives_only=True)
-        result = result - weights + batch.negatives.clamp(min=1).log()
+        result = result - weights + _log(batch.negatives, batch)
     return torch.where(batch.negatives > 0, result, -torch.inf)
 
 
@@ -105,8 +105,13 @@ def _balanced(batch: SortedBatch, temperature: float) -> Tensor:
     weights = Weights(share[batch.classes], share[batch.extra_classes])
     others = row_logsumexp(batch, 1 / temperature, negatives_only=True, weights=weights)
     others = torch.where(batch.negatives > 0, others, -torch.inf)
-    own_class = positive_logsumexp(batch, temperature) - batch.positives.clamp(min=1).log()
+    own_class = positive_logsumexp(batch, temperature) - _log(batch.positives, batch)
     return torch.logaddexp(own_class, others) - batch.mean_positive_similarity() / temperature
+
+
+def _log(counts: Tensor, batch: SortedBatch) -> Tensor:
+    """Return the logarithm of `counts`, 0 for none, in the embeddings' precision: that of an integer is float32."""
+    return counts.clamp(min=1).to(batch.z.dtype).log()
 
 
 def check_items(name: str, items: Tensor, labels_name: str, labels: Tensor) -> None:
