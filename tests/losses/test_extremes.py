@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from supcon.losses import contrastive_loss
+from supcon.losses.batch import sort_batch
+from supcon.losses.positives import positive_logsumexp
 from tests.losses.reference import by_loops
-from tests.losses.variants import Options, each_variant
+from tests.losses.variants import Options, batch, each_variant
 
 
 @each_variant
@@ -71,3 +73,39 @@ def test_half_precision_embeddings_are_widened() -> None:
         loss = contrastive_loss(z.to(dtype), labels)
         assert loss.dtype == torch.float32
         torch.testing.assert_close(loss, contrastive_loss(z.to(dtype).float(), labels))
+
+
+@each_variant
+@pytest.mark.parametrize("temperature", [0.01, 0.1])  # running sums, direct sums
+def test_an_item_or_a_key_that_is_not_a_number_makes_the_loss_none(variant: Options, temperature: float) -> None:
+    z, labels = torch.randn(6, 4), torch.tensor([0, 0, 1, 1, 2, 3])
+    broken = z.clone()
+    broken[5] = math.nan  # has no positive, so it is no anchor
+    broken.requires_grad_()
+    loss = contrastive_loss(broken, labels, temperature=temperature, **variant)
+    assert loss.isnan()
+    (gradient,) = torch.autograd.grad(loss, broken)
+    assert gradient.isnan().any()
+    memory = torch.randn(4, 4)
+    memory[2] = math.nan
+    keys: Options = {"memory": memory, "memory_labels": torch.tensor([0, 1, 7, 9])}
+    assert contrastive_loss(z, labels, temperature=temperature, **variant, **keys).isnan()
+
+
+@each_variant
+def test_second_derivatives_are_refused_where_first_ones_are_right(variant: Options) -> None:
+    z, labels = batch(1)
+    with torch.enable_grad():
+        contrastive_loss(z, labels, **variant).backward()
+    assert z.grad is not None
+    (gradient,) = torch.autograd.grad(contrastive_loss(z, labels, **variant), z)
+    torch.testing.assert_close(gradient, z.grad)
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(contrastive_loss(z, labels, **variant), z, create_graph=True)
+
+
+def test_sums_over_positives_refuse_second_derivatives_by_themselves() -> None:
+    z, labels = batch(1)
+    sums = positive_logsumexp(sort_batch(z, labels, z[:0].detach(), labels[:0]), 0.1).sum()
+    with pytest.raises(RuntimeError, match="first derivatives only"):
+        torch.autograd.grad(sums, z, create_graph=True)

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from supcon.exact import exact_float32
 from supcon.losses.batch import SortedBatch, slices
+from supcon.losses.logsumexp import refuse_second_derivatives
 
 TILES = {"cpu": (256, 2048), "cuda": (256, 32768)}  # rows, columns; few rows, since they meet other classes' columns
 
@@ -79,8 +79,8 @@ class _OverPositives(torch.autograd.Function):
         return sums
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivatives()
         z, extra, level = ctx.saved_tensors
         pull, extra_pull, level_pull = torch.zeros_like(z), torch.zeros_like(extra), torch.zeros_like(level)
         with exact_float32(z.device):
