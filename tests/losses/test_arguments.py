@@ -1,7 +1,7 @@
 """What does not fit is refused with a line that says what was given and what is needed."""
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ OF_BOTH: list[Change] = [  # of the losses and of their bounds
     ),
     *(
         ({"temperature": value}, "temperature must be a number from 1e-12 to ")
-        for value in cast(list[Any], [0.0, -1.0, math.nan, math.inf, 1e-40, "0.1", None, torch.tensor(0.1)])
+        for value in [0.0, -1.0, math.nan, math.inf, 1e-40, "0.1", None, torch.tensor(0.1)]
     ),
     *(
         ({"form": "eps_supcon", name: value}, f"{name} must be a number from 0 to ")
         for name in ("epsilon", "hardness")
-        for value in cast(list[Any], [-0.1, math.nan, math.inf, "0", None])
+        for value in [-0.1, math.nan, math.inf, "0", None]
     ),
     ({"form": "sideways"}, "form must be one of out, in, .* got 'sideways'"),
     ({"form": None}, "form must be .* got None"),
