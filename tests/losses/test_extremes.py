@@ -115,3 +115,25 @@ def test_sums_over_positives_refuse_second_derivatives_by_themselves() -> None:
     sums = positive_logsumexp(sort_batch(z, labels, z[:0].detach(), labels[:0]), 0.1).sum()
     with pytest.raises(RuntimeError, match="first derivatives only"):
         torch.autograd.grad(sums, z, create_graph=True)
+
+
+@each_variant
+@pytest.mark.parametrize("scale", [1e-25, 1e-14, 1e20, 1e38])
+def test_however_long_embeddings_and_keys_are_the_loss_is_the_same(variant: Options, scale: float) -> None:
+    z, keys = (torch.randn(6, 4).clamp(-2, 2) for _ in range(2))
+    labels = torch.arange(6) % 3
+    plain = contrastive_loss(z, labels, memory=keys, memory_labels=labels, **variant)
+    scaled = contrastive_loss(z * scale, labels, memory=keys * scale, memory_labels=labels, **variant)
+    torch.testing.assert_close(scaled, plain)
+
+
+@each_variant
+def test_a_row_of_zeros_has_gradient_0_and_the_others_an_ordinary_one(variant: Options) -> None:
+    z, labels = torch.randn(6, 4), torch.tensor([0, 0, 0, 1, 1, 1])
+    z[0] = 0
+    z.requires_grad_()
+    contrastive_loss(z, labels, **variant).backward()
+    assert z.grad is not None
+    assert torch.equal(z.grad[0], torch.zeros(4))
+    assert (z.grad[1:].norm(dim=1) > 0).all()
+    assert z.grad.abs().max() < 1e3
