@@ -87,9 +87,9 @@ def sort_batch(embeddings: Tensor, labels: Tensor, extra: Tensor, extra_labels: 
         return tensor.to(embeddings.device, non_blocking=True)
 
     return SortedBatch(
-        unit_length(embeddings.to(wide))[on_device(order)],
+        unit_length(embeddings.to(wide)[on_device(order)]),
         on_device(classes),
-        unit_length(extra.to(wide))[on_device(extra_order)],
+        unit_length(extra.to(wide)[on_device(extra_order)]),
         on_device(extra_classes),
         classes,
         extra_classes,
@@ -102,7 +102,8 @@ def unit_length(rows: Tensor) -> Tensor:
 
     A row is first divided by its largest entry, so that no square leaves float32; over zeros this divides by infinity.
     """
-    largest = rows.detach().abs().amax(dim=1, keepdim=True)
+    lowest, highest = rows.detach().aminmax(dim=1, keepdim=True)  # a tenth of the time of the norm
+    largest = torch.maximum(-lowest, highest)
     return F.normalize(rows / largest.masked_fill(largest == 0, torch.inf), dim=1)
 
 
