@@ -2,10 +2,11 @@
 
     python benchmarks/losses.py                          # form out against dense, and the two libraries where installed
     python benchmarks/losses.py --forms all --sizes 2048 4096 8192
+    python benchmarks/losses.py --forms all --sizes 16384 --classes 1 --dense-up-to 0    # memory with large classes
     python benchmarks/losses.py --device cuda --sizes 1024 16384 65536 --json losses.json
 
-D = 128, 100 classes, float32, temperature 0.1. Times are medians of interleaved repeats in one process; peak memory is
-beyond the inputs, on the CPU that of a fresh process. `dense` holds the N x N similarities and masks;
+D = 128, 100 classes (`--classes`), float32, temperature 0.1. Times are medians of interleaved repeats in one process;
+peak memory is beyond the inputs, on the CPU that of a fresh process. `dense` holds the N x N similarities and masks;
 pytorch-metric-learning 2.9.0 (SupConLoss) and lightly 1.6.0 (NTXentLoss on two views: N / 2 instances) are compared
 when they are installed:
 
@@ -44,7 +45,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "in, hardness 1": {"form": "in", "hardness": 1.0},
     "sincere, hardness 1": {"form": "sincere", "hardness": 1.0},
 }
-CLASSES, DIM = 100, 128
+DIM = 128
 
 
 def main() -> None:
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024, 2048, 4096, 8192, 16384])
     parser.add_argument("--forms", choices=["out", "all"], default="out")
     parser.add_argument("--memory", type=int, default=0, help="keys beside the batch")
+    parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dense-up-to", type=int, default=16384, help="largest N of the dense formulation")
     parser.add_argument("--repeats", type=int, default=7)
@@ -60,7 +62,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.peak:
         name, variant, size = args.peak
-        print(peak_of(losses_for(variant, args.memory, args.device)[name], int(size), args.device))
+        loss = losses_for(variant, args)[name]
+        print(peak_of(loss, int(size), args))
         return
     torch.manual_seed(0)
     print(f"{'N':>6}  {'variant':<20} {'loss':<24} {'ms':>9} {'MB':>9}  ours is faster / smaller by")
@@ -74,10 +77,10 @@ def main() -> None:
 
 def compare(variant: str, size: int, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Print one block of the table, and return its rows."""
-    losses = losses_for(variant, args.memory, args.device)
+    losses = losses_for(variant, args)
     if size > args.dense_up_to:
         losses = {"ours": losses["ours"]}
-    milliseconds = time_of(losses, size, args.device, args.repeats)
+    milliseconds = time_of(losses, size, args)
     megabytes = {name: peak_memory(name, variant, size, args, loss) for name, loss in losses.items()}
     for name in losses:
         ratio = "" if name == "ours" else f"{milliseconds[name] / milliseconds['ours']:5.1f}x"
@@ -96,26 +99,27 @@ def peak_memory(name: str, variant: str, size: int, args: argparse.Namespace, lo
     """Return the megabytes of one pass; nan when it runs out of memory."""
     if args.device != "cpu":
         try:
-            return peak_of(loss, size, args.device)
+            return peak_of(loss, size, args)
         except torch.cuda.OutOfMemoryError:
             return float("nan")
-    own = [sys.executable, __file__, "--memory", str(args.memory), "--peak", name, variant, str(size)]
+    options = ["--memory", str(args.memory), "--classes", str(args.classes)]
+    own = [sys.executable, __file__, *options, "--peak", name, variant, str(size)]
     done = subprocess.run(own, capture_output=True, text=True, check=False)
     return float(done.stdout) if done.returncode == 0 else float("nan")
 
 
-def losses_for(variant: str, memory: int, device: str) -> dict[str, Loss]:
+def losses_for(variant: str, args: argparse.Namespace) -> dict[str, Loss]:
     """Return the losses to compare: ours, dense, and for form `out` the libraries that are installed."""
     options = dict(VARIANTS[variant])
-    if memory:
+    if args.memory:
         generator = torch.Generator().manual_seed(1)
-        options["memory"] = torch.randn(memory, DIM, generator=generator).to(device)
-        options["memory_labels"] = (torch.arange(memory) % CLASSES).to(device)
+        options["memory"] = torch.randn(args.memory, DIM, generator=generator).to(args.device)
+        options["memory_labels"] = (torch.arange(args.memory) % args.classes).to(args.device)
     losses: dict[str, Loss] = {
         "ours": lambda z, labels: contrastive_loss(z, labels, **options),
         "dense": lambda z, labels: dense(z, labels, **options),
     }
-    return losses | (libraries() if variant == "out" and not memory else {})
+    return losses | (libraries() if variant == "out" and not args.memory else {})
 
 
 def libraries() -> dict[str, Loss]:
@@ -184,27 +188,27 @@ def dense(
     return losses.mean()
 
 
-def time_of(losses: dict[str, Loss], size: int, device: str, repeats: int) -> dict[str, float]:
+def time_of(losses: dict[str, Loss], size: int, args: argparse.Namespace) -> dict[str, float]:
     """Return the median milliseconds of each loss, their repeats interleaved."""
     seconds: dict[str, list[float]] = {name: [] for name in losses}
-    for repeat in range(repeats + 1):
+    for repeat in range(args.repeats + 1):
         for name, loss in losses.items():
-            z, labels = inputs(size, device)
-            synchronise(device)
+            z, labels = inputs(size, args)
+            synchronise(args.device)
             started = time.perf_counter()
             loss(z, labels).backward()
-            synchronise(device)
+            synchronise(args.device)
             if repeat:
                 seconds[name].append(time.perf_counter() - started)
     return {name: 1000 * statistics.median(values) for name, values in seconds.items()}
 
 
-def peak_of(loss: Loss, size: int, device: str) -> float:
+def peak_of(loss: Loss, size: int, args: argparse.Namespace) -> float:
     """Return the megabytes that one pass takes beyond its inputs; needs a fresh process on the CPU."""
-    small, labels = inputs(256, device)
+    small, labels = inputs(256, args)
     loss(small, labels).backward()  # libraries load, thread pools start
-    z, labels = inputs(size, device)
-    if device == "cpu":
+    z, labels = inputs(size, args)
+    if args.device == "cpu":
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts anew
         before = peak_kilobytes()
@@ -221,10 +225,10 @@ def peak_kilobytes() -> int:
     return int(re.search(r"VmHWM:\s+(\d+)", status)[1])  # type: ignore[index]
 
 
-def inputs(size: int, device: str) -> tuple[Tensor, Tensor]:
+def inputs(size: int, args: argparse.Namespace) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    z = torch.randn(size, DIM, generator=generator).to(device).requires_grad_()
-    return z, (torch.arange(size) % CLASSES).to(device)
+    z = torch.randn(size, DIM, generator=generator).to(args.device).requires_grad_()
+    return z, (torch.arange(size) % args.classes).to(args.device)
 
 
 def synchronise(device: str) -> None:

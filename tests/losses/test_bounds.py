@@ -100,8 +100,3 @@ def test_without_positives_both_are_zero_and_memory_can_give_them() -> None:
     labels = torch.tensor([0, 1, 2])
     assert contrastive_bounds(labels, 0.1) == (0.0, 0.0)
     assert contrastive_bounds(labels, 0.1, memory_labels=torch.tensor([2, 5]))[1] == pytest.approx(math.log(4))
-
-
-def test_options_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="epsilon belongs to the forms"):
-        contrastive_bounds(torch.tensor([0, 0]), 0.1, epsilon=0.5)

@@ -43,3 +43,5 @@ def test_one_process_alone_keeps_its_own_tensors() -> None:
 def test_shapes_that_do_not_fit_are_refused_before_anything_is_sent() -> None:
     with pytest.raises(ValueError, match=r"embeddings must be \[n, D\] and labels \[n\], not \[4, 2\] and \[3\]"):
         gather(torch.zeros(4, 2), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"not \[4\] and \[4\]"):
+        gather(torch.zeros(4), torch.zeros(4))

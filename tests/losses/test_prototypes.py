@@ -57,3 +57,10 @@ def test_labels_beyond_the_prototypes_are_refused() -> None:
         BalancedContrast(3, 4)(torch.randn(2, 4), torch.tensor([0, 3]))
     with pytest.raises(ValueError, match="the prototypes are 3 classes x 4"):
         BalancedContrast(3, 4)(torch.randn(2, 5), torch.tensor([0, 1]))
+
+
+def test_autocast_does_not_lower_the_precision() -> None:
+    module, z, labels = BalancedContrast(classes=5, dim=16, temperature=0.05), torch.randn(64, 16), torch.arange(64) % 5
+    plain = module(z, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(module(z, labels), plain)

@@ -87,14 +87,24 @@ def sort_batch(embeddings: Tensor, labels: Tensor, extra: Tensor, extra_labels: 
         return tensor.to(embeddings.device, non_blocking=True)
 
     return SortedBatch(
-        F.normalize(embeddings.to(wide), dim=1)[on_device(order)],
+        unit_length(embeddings.to(wide)[on_device(order)]),
         on_device(classes),
-        F.normalize(extra.to(wide), dim=1)[on_device(extra_order)],
+        unit_length(extra.to(wide)[on_device(extra_order)]),
         on_device(extra_classes),
         classes,
         extra_classes,
         len(names),
     )
+
+
+def unit_length(rows: Tensor) -> Tensor:
+    """Return `rows` [N, D] at length 1, however long or short; a row of zeros stays, with gradient 0.
+
+    A row is first divided by its largest entry, so that no square leaves float32; over zeros this divides by infinity.
+    """
+    lowest, highest = rows.detach().aminmax(dim=1, keepdim=True)  # a tenth of the time of the norm
+    largest = torch.maximum(-lowest, highest)
+    return F.normalize(rows / largest.masked_fill(largest == 0, torch.inf), dim=1)
 
 
 def count_positives(labels: Tensor, memory_labels: Tensor | None = None) -> Tensor:

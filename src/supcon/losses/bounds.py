@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from supcon.losses.batch import count_positives
-from supcon.losses.contrastive import Form, check_options
+from supcon.losses.contrastive import Form, check_labels, check_options
 
 
 def contrastive_bounds(
@@ -30,9 +30,12 @@ def contrastive_bounds(
     Collapse is the same with r = 0. Both are means over the anchors with positives; without any they are 0. The floor
     is each anchor's exact minimum; a batch reaches it where its geometry lets every anchor (two classes do).
     `hardness` changes neither: a weighted mean of exp s_in is at least exp(-1/t), and exp s when all are equal.
-    Raises `ValueError` for options that do not fit.
+    Raises `ValueError` for arguments that do not fit.
     """
     check_options(form, temperature, epsilon, hardness)
+    check_labels("labels", labels)
+    if memory_labels is not None:
+        check_labels("memory_labels", memory_labels)
     columns = labels if memory_labels is None else torch.cat([labels, memory_labels])
     positives = count_positives(labels, memory_labels)
     p = positives[positives > 0].double()

@@ -4,6 +4,7 @@ Notation: z_i unit-length embeddings of the N items of a batch, s_ij = z_i . z_j
 the memory, P(i) those of A(i) with i's label, N(i) the rest of A(i), LSE_X = log sum_{x in X} exp s_ix.
 """
 
+from numbers import Real
 from typing import Literal, get_args
 
 import torch
@@ -15,6 +16,8 @@ from supcon.losses.logsumexp import Weights, row_logsumexp
 from supcon.losses.positives import mean_positive_softplus, positive_logsumexp
 
 Form = Literal["out", "in", "sincere", "eps_infonce", "eps_supcon", "balanced"]
+LABEL_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+LARGEST = 1e12  # of an option, and of 1 / temperature: their products stay inside float32
 
 
 def contrastive_loss(
@@ -73,10 +76,10 @@ def anchor_losses(batch: SortedBatch, form: Form, temperature: float, epsilon: f
         shift = epsilon if form == "eps_infonce" else 0.0
         threshold = _negatives(batch, temperature, hardness) + shift
         return mean_positive_softplus(batch, temperature, threshold) - shift
-    if form == "in":
-        pull = positive_logsumexp(batch, temperature) - batch.positives.clamp(min=1).log()
-    else:
-        pull = batch.mean_positive_similarity() / temperature
+    if form == "in":  # LSE_A - LSE_P would cancel once classes separate: it is log(1 + exp(H - LSE_P))
+        excess = _negatives(batch, temperature, hardness) - positive_logsumexp(batch, temperature)
+        return torch.logaddexp(excess, torch.zeros_like(excess)) + _log(batch.positives, batch)
+    pull = batch.mean_positive_similarity() / temperature
     shift = epsilon if form == "eps_supcon" else 0.0
     if hardness == 0 and shift == 0:
         return row_logsumexp(batch, 1 / temperature) - pull
@@ -95,7 +98,7 @@ def _negatives(batch: SortedBatch, temperature: float, hardness: float) -> Tenso
     result = row_logsumexp(batch, (1 + hardness) / temperature, negatives_only=True)
     if hardness > 0:
         weights = row_logsumexp(batch, hardness / temperature, negatives_only=True)
-        result = result - weights + batch.negatives.clamp(min=1).log()
+        result = result - weights + _log(batch.negatives, batch)
     return torch.where(batch.negatives > 0, result, -torch.inf)
 
 
@@ -105,34 +108,49 @@ def _balanced(batch: SortedBatch, temperature: float) -> Tensor:
     weights = Weights(share[batch.classes], share[batch.extra_classes])
     others = row_logsumexp(batch, 1 / temperature, negatives_only=True, weights=weights)
     others = torch.where(batch.negatives > 0, others, -torch.inf)
-    own_class = positive_logsumexp(batch, temperature) - batch.positives.clamp(min=1).log()
+    own_class = positive_logsumexp(batch, temperature) - _log(batch.positives, batch)
     return torch.logaddexp(own_class, others) - batch.mean_positive_similarity() / temperature
+
+
+def _log(counts: Tensor, batch: SortedBatch) -> Tensor:
+    """Return the logarithm of `counts`, 0 for none, in the embeddings' precision: that of an integer is float32."""
+    return counts.clamp(min=1).to(batch.z.dtype).log()
 
 
 def check_items(name: str, items: Tensor, labels_name: str, labels: Tensor) -> None:
     """Raise `ValueError` unless `items` are floating point [N, D] and `labels` integers [N] from 0."""
-    if items.ndim != 2 or not items.is_floating_point():
-        raise ValueError(f"{name} must be floating point [N, D], got {items.dtype} {list(items.shape)}")
-    if labels.shape != items.shape[:1] or labels.dtype.is_floating_point or labels.is_complex():
-        raise ValueError(
-            f"{labels_name} must be integers [{len(items)}], one for each of {name}, got {labels.dtype}"
-            f" {list(labels.shape)}"
-        )
+    if not isinstance(items, Tensor) or items.ndim != 2 or items.shape[1] == 0 or not items.is_floating_point():
+        raise ValueError(f"{name} must be a floating point tensor [N, D], D above 0, got {_described(items)}")
+    check_labels(labels_name, labels)
+    if len(labels) != len(items):
+        raise ValueError(f"{labels_name} must be [{len(items)}], one for each of {name}, got {list(labels.shape)}")
+
+
+def check_labels(name: str, labels: Tensor) -> None:
+    """Raise `ValueError` unless `labels` are integers [N] from 0, of a type that torch can sort and count."""
+    if not isinstance(labels, Tensor) or labels.ndim != 1 or labels.dtype not in LABEL_TYPES:
+        types = ", ".join(str(dtype).removeprefix("torch.") for dtype in LABEL_TYPES)
+        raise ValueError(f"{name} must be an integer tensor [N] ({types}), got {_described(labels)}")
     if len(labels) and labels.min() < 0:
-        raise ValueError(f"{labels_name} must not be negative, got {labels.min().item()}")
+        raise ValueError(f"{name} must not be negative, got {labels.min().item()}")
 
 
 def check_options(form: str, temperature: float, epsilon: float, hardness: float) -> None:
     """Raise `ValueError` for options that do not fit, alone or together."""
     if form not in get_args(Form):
         raise ValueError(f"form must be one of {', '.join(get_args(Form))}, got {form!r}")
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}")
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon must be 0 or more, got {epsilon}")
+    for name, value, least in (
+        ("temperature", temperature, 1 / LARGEST),
+        ("epsilon", epsilon, 0),
+        ("hardness", hardness, 0),
+    ):
+        if not isinstance(value, Real) or not least <= value <= LARGEST:
+            raise ValueError(f"{name} must be a number from {least:g} to {LARGEST:g}, got {value!r}")
     if epsilon > 0 and not form.startswith("eps_"):
         raise ValueError(f"epsilon belongs to the forms eps_infonce and eps_supcon: got {epsilon} with form {form!r}")
-    if not hardness >= 0:
-        raise ValueError(f"hardness must be 0 or more, got {hardness}")
     if hardness > 0 and form == "balanced":
         raise ValueError(f"form 'balanced' takes no hardness, got {hardness}: use 0 or another form")
+
+
+def _described(value: object) -> str:
+    return f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from supcon.exact import exact_float32
 from supcon.losses.batch import SortedBatch, slices
@@ -28,6 +27,15 @@ def row_logsumexp(
     """Return log sum_a w_a exp(scale z_i . z_a) over A(i), or over N(i) alone, [N]; 0 where there is no such a."""
     result: Tensor = _RowLogSumExp.apply(batch.z, batch.extra, batch, scale, negatives_only, weights)
     return result
+
+
+def refuse_second_derivatives() -> None:
+    """Raise `RuntimeError` in a backward pass whose own graph is asked for.
+
+    torch's `once_differentiable` is silent: forms whose other terms are differentiable would lose these.
+    """
+    if torch.is_grad_enabled():
+        raise RuntimeError("the contrastive losses have first derivatives only: go backward without create_graph=True")
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,8 @@ class _RowLogSumExp(torch.autograd.Function):
         return result
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_second_derivatives()
         walk, (logsumexp,) = ctx.walk, ctx.saved_tensors
         pull = torch.zeros_like(walk.z)
         extra_pull = torch.zeros_like(walk.extra) if ctx.needs_input_grad[1] else None
@@ -147,10 +155,10 @@ class _DirectSums:
             self._totals[tile.columns] += _sum(exponentials.T, self._weights, False, tile.rows)
 
     def logarithm(self) -> Tensor:
-        return torch.where(self._totals > 0, self._totals.log(), 0.0)
+        return torch.where(self._totals == 0, 0.0, self._totals.log())  # NaN stays NaN
 
     def prepare_backward(self, logsumexp: Tensor, gradient: Tensor) -> None:
-        self._share = torch.where(self._totals > 0, gradient / self._totals, 0.0)  # d loss / d total
+        self._share = torch.where(self._totals == 0, 0.0, gradient / self._totals)  # d loss / d total
         self._buffer = gradient.new_empty(0)
 
     def slope(self, tile: _Tile) -> Tensor:
@@ -183,7 +191,7 @@ class _RunningSums:
             self._totals[tile.columns] = torch.logaddexp(self._totals[tile.columns], by_column)
 
     def logarithm(self) -> Tensor:
-        return torch.where(self._totals.isinf(), 0.0, self._totals)
+        return torch.where(self._totals == -torch.inf, 0.0, self._totals)
 
     def prepare_backward(self, logsumexp: Tensor, gradient: Tensor) -> None:
         self._logsumexp, self._gradient = logsumexp, gradient

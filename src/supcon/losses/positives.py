@@ -1,68 +1,123 @@
-"""Sums over an anchor's positives, which lie side by side in a sorted batch: narrow strips, made again backward."""
+"""Sums over an anchor's positives, which lie side by side in a sorted batch: tiles of classes, made again backward."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
 from supcon.exact import exact_float32
 from supcon.losses.batch import SortedBatch, slices
+from supcon.losses.logsumexp import refuse_second_derivatives
 
-STRIP_ROWS = 256
-Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]  # s [rows, columns], positive? [rows, columns], value [rows]
+TILES = {"cpu": (256, 2048), "cuda": (256, 32768)}  # rows, columns; few rows, since they meet other classes' columns
 
 
 def positive_logsumexp(batch: SortedBatch, temperature: float) -> Tensor:
     """Return log sum_{p in P(i)} exp s_ip, [N]; 0 where there is no p."""
-    return _over_strips(batch, temperature, _logsumexp, torch.zeros_like(batch.z[:, 0]))
+    result: Tensor = _OverPositives.apply(batch.z, batch.extra, None, batch, temperature, _LOGSUMEXP)
+    return result
 
 
 def mean_positive_softplus(batch: SortedBatch, temperature: float, threshold: Tensor) -> Tensor:
     """Return mean_{p in P(i)} log(1 + exp(threshold_i - s_ip)), [N]; 0 where there is no p."""
-    return _over_strips(batch, temperature, _softplus, threshold) / batch.positives.clamp(min=1)
+    sums: Tensor = _OverPositives.apply(batch.z, batch.extra, threshold, batch, temperature, _SOFTPLUS)
+    return sums / batch.positives.clamp(min=1)
 
 
-def _over_strips(batch: SortedBatch, temperature: float, kernel: Kernel, values: Tensor) -> Tensor:
-    results = [values[:0]]
-    for rows in slices(0, len(batch.z), STRIP_ROWS):
-        items, further = batch.same_class(rows)
-        columns = torch.cat([batch.z[items], batch.extra[further]])
-        positive = batch.classes[rows, None] == torch.cat([batch.classes[items], batch.extra_classes[further]])
-        itself = torch.arange(rows.start, rows.stop, device=positive.device) - items.start
-        positive[torch.arange(len(itself), device=positive.device), itself] = False
-        results.append(_Strip.apply(batch.z[rows], columns, values[rows], positive, temperature, kernel))
-    return torch.cat(results)
+@dataclass(frozen=True)
+class _Kernel:
+    """What is summed; `level` [rows] is the threshold, or without one the result, known when going backward."""
+
+    start: float  # the sum before any positive
+    hidden: float  # the similarity that adds nothing
+    add: Callable[[Tensor, Tensor, Tensor | None], Tensor]  # sums [rows], s [rows, columns], threshold -> sums
+    slope: Callable[[Tensor, Tensor], Tensor]  # s, level -> d sum / d s; may overwrite s
 
 
-class _Strip(torch.autograd.Function):
-    """One strip, kept by its inputs alone; autocast stays off backward too, which torch's checkpoint can't promise."""
+def _add_softplus(sums: Tensor, s: Tensor, threshold: Tensor | None) -> Tensor:
+    assert threshold is not None
+    return sums + F.softplus(threshold[:, None] - s, threshold=40).sum(dim=1)  # e^-40 is nothing beside 40 in float64
+
+
+_LOGSUMEXP = _Kernel(
+    -torch.inf,
+    -torch.inf,
+    lambda sums, s, _: torch.logaddexp(sums, s.logsumexp(dim=1)),
+    lambda s, level: s.sub_(level[:, None]).exp_(),
+)
+_SOFTPLUS = _Kernel(
+    0.0,
+    torch.inf,
+    _add_softplus,
+    lambda s, level: s.sub_(level[:, None]).neg_().sigmoid_().neg_(),
+)
+
+
+class _OverPositives(torch.autograd.Function):
+    """All anchors at once, so that what is kept until backward is [N, D]; autocast stays off backward too."""
 
     @staticmethod
     def forward(
-        ctx: Any, anchors: Tensor, columns: Tensor, values: Tensor, positive: Tensor, temperature: float, kernel: Kernel
+        ctx: Any,
+        z: Tensor,
+        extra: Tensor,
+        threshold: Tensor | None,
+        batch: SortedBatch,
+        temperature: float,
+        kernel: _Kernel,
     ) -> Tensor:
-        ctx.save_for_backward(anchors, columns, values, positive)
-        ctx.temperature, ctx.kernel = temperature, kernel
-        return kernel(anchors @ columns.T / temperature, positive, values)
+        sums = z.new_full((len(z),), kernel.start)
+        for tile in _tiles(batch, z, extra, temperature, kernel.hidden):
+            level = None if threshold is None else threshold[tile.rows]
+            sums[tile.rows] = kernel.add(sums[tile.rows], tile.s, level)
+        sums.masked_fill_(batch.positives == 0, 0.0)
+        ctx.save_for_backward(z, extra, sums if threshold is None else threshold)
+        ctx.batch, ctx.temperature, ctx.kernel = batch, temperature, kernel
+        return sums
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, positive = ctx.saved_tensors
-        with torch.enable_grad(), exact_float32(positive.device):
-            anchors, columns, values = (x.detach().requires_grad_() for x in inputs)
-            result = ctx.kernel(anchors @ columns.T / ctx.temperature, positive, values)
-            pulls = torch.autograd.grad(result, (anchors, columns, values), gradients[0])
-        return *pulls, None, None, None
+        refuse_second_derivatives()
+        z, extra, level = ctx.saved_tensors
+        pull, extra_pull, level_pull = torch.zeros_like(z), torch.zeros_like(extra), torch.zeros_like(level)
+        with exact_float32(z.device):
+            for tile in _tiles(ctx.batch, z, extra, ctx.temperature, ctx.kernel.hidden):
+                rows, columns = tile.rows, tile.columns
+                slope = ctx.kernel.slope(tile.s, level[rows]).mul_(gradients[0][rows, None])
+                others, others_pull = (extra, extra_pull) if tile.extra else (z, pull)
+                pull[rows].addmm_(slope, others[columns], alpha=1 / ctx.temperature)
+                if not tile.extra or ctx.needs_input_grad[1]:
+                    others_pull[columns].addmm_(slope.T, z[rows], alpha=1 / ctx.temperature)
+                level_pull[rows] -= slope.sum(dim=1)
+        return pull, extra_pull, level_pull if ctx.needs_input_grad[2] else None, None, None, None
 
 
-def _logsumexp(s: Tensor, positive: Tensor, empty: Tensor) -> Tensor:
-    some = positive.any(dim=1)
-    hidden = ~positive & some[:, None]  # a row without positives stays finite, and is not used
-    return torch.where(some, s.masked_fill(hidden, -torch.inf).logsumexp(dim=1), empty)
+@dataclass(frozen=True)
+class _Tile:
+    rows: slice
+    columns: slice  # items, or further columns
+    extra: bool
+    s: Tensor  # [rows, columns] similarities over the temperature
 
 
-def _softplus(s: Tensor, positive: Tensor, threshold: Tensor) -> Tensor:
-    return torch.where(positive, torch.logaddexp(threshold[:, None] - s, torch.zeros_like(s)), 0.0).sum(dim=1)
+def _tiles(batch: SortedBatch, z: Tensor, extra: Tensor, temperature: float, hidden: float) -> Iterator[_Tile]:
+    """Yield the tiles that hold all positives, with `hidden` for what is none."""
+    height, width = TILES.get(z.device.type, TILES["cuda"])
+    for rows in slices(0, len(z), height):
+        items, further = batch.same_class(rows)
+        for columns in slices(items.start, items.stop, width):
+            s = _similarities(z[rows], z[columns], temperature)
+            s.masked_fill_(batch.classes[rows, None] != batch.classes[None, columns], hidden)
+            s.diagonal(rows.start - columns.start).fill_(hidden)  # an item is no positive of its own
+            yield _Tile(rows, columns, False, s)
+        for columns in slices(further.start, further.stop, width):
+            s = _similarities(z[rows], extra[columns], temperature)
+            s.masked_fill_(batch.classes[rows, None] != batch.extra_classes[None, columns], hidden)
+            yield _Tile(rows, columns, True, s)
+
+
+def _similarities(left: Tensor, right: Tensor, temperature: float) -> Tensor:
+    return (left @ right.T).div_(temperature)

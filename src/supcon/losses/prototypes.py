@@ -1,5 +1,7 @@
 """Balanced contrast with a learnable prototype for each class."""
 
+from numbers import Integral
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,9 @@ class BalancedContrast(nn.Module):
 
     def __init__(self, classes: int, dim: int, temperature: float = 0.1) -> None:
         super().__init__()
+        for name, count in (("classes", classes), ("dim", dim)):
+            if not isinstance(count, Integral) or count < 1:
+                raise ValueError(f"{name} must be a whole number above 0, got {count!r}")
         check_options("balanced", temperature, 0.0, 0.0)
         self.temperature = temperature
         self.prototypes = nn.Parameter(nn.functional.normalize(torch.randn(classes, dim), dim=1))
