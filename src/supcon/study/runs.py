@@ -156,7 +156,7 @@ def _words(settings: Flat) -> list[str]:
     ]
 
 
-def _differences(settings: Settings) -> dict[str, dict[str, Any]]:
+def _differences(settings: Settings) -> dict[str, Any]:
     """Return what differs from the defaults, by section."""
     given, defaults = flatten(dataclasses.asdict(settings)), flatten(dataclasses.asdict(Settings()))
     found: dict[str, Any] = {} if settings.nproc == 1 else {"nproc": settings.nproc}
