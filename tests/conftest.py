@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ TINY = [
 STAGES = ("make_folds", "pretrain", "finetune", "predict", "tune", "ensemble")
 
 Stage = Callable[..., None]
+
+# a shell's background jobs ignore ^C, and all that such a pytest starts would: tests send it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_competition(folder: Path, labels: Sequence[str], test_rows: int = 12, seed: int = 0) -> None:
