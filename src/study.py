@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"study: for all variants: {' '.join(f'--{key} {value}' for key, value in runs.flags.items())}")
     make_folds.main(runs.arguments(study.baseline, 0))
     tune.check_form(runs.shared)
+    metric = runs.shared.metric
     runs.settle_precision()
     play = Play(study, runs, STAGES, force=options.force)
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         runs.keep()
         for cell in cells:
             play.train(cell)
-            write_report(runs.folder, study, runs.shared.metric, play.rounds(), play.results)
+            write_report(runs.folder, study, metric, play.rounds(), play.results)
     if options.list:
         print(play.text())
         return
@@ -55,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for variant, seed in whole:  # recipes are judged by their cross-fitted decisions in the end
         tune.main([*runs.arguments(variant, seed), *(["--force"] if options.force else [])])
     decided = read_decided(runs, whole, study.baseline)
-    print("\n" + write_report(runs.folder, study, runs.shared.metric, play.rounds(), play.results, decided))
+    print("\n" + write_report(runs.folder, study, metric, play.rounds(), play.results, decided))
     plot = runs.folder / "plot.png"
-    write_plot(plot, play.rounds(), study.name, study.baseline, runs.shared.metric)
+    write_plot(plot, play.rounds(), study.name, study.baseline, metric)
     tables = "table.md, table.csv and plot.png" if plot.exists() else "table.md and table.csv"
     print(f"study: {tables} are in {runs.folder}", flush=True)
     play.require_baseline()
