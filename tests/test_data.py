@@ -1,5 +1,7 @@
 """Two workers never share a stream; a row drawn twice looks different; both where views are made on the device too."""
 
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from supcon.images.cache import ImageCache, open_cache
 from supcon.images.hashes import content_hashes
 from supcon.sampler import PKSampler
 from supcon.views import prediction_views
+from tests.conftest import REPOSITORY
 
 AUGMENT = AugmentSettings(hflip=False, shift=0.2, rotate=30)
 
@@ -86,3 +89,28 @@ def test_loaders_leave_the_global_random_stream_alone(tmp_path: Path) -> None:
         torch.manual_seed(3)
         epoch_of(cache, workers, epoch=0)
         assert torch.equal(torch.rand(1), expected)
+
+
+ORPHAN = """
+import os, time
+import torch
+from torch.utils.data import TensorDataset
+from torch.utils.data._utils import worker
+
+parent, watch = os.getpid(), worker.ManagerWatchdog
+def late():  # torch's watch begins when the parent has gone, and takes the process that adopts it for the parent
+    while os.getppid() == parent:
+        time.sleep(0.05)
+    return watch()
+worker.ManagerWatchdog = late
+
+from supcon.data import fixed_loader
+batches = iter(fixed_loader(TensorDataset(torch.zeros(4)), 1, 1))
+os._exit(7)
+"""
+
+
+def test_a_worker_ends_with_its_process_even_when_that_ends_while_the_worker_starts() -> None:
+    command = [sys.executable, "-c", ORPHAN]
+    ended = subprocess.run(command, cwd=REPOSITORY / "src", stdout=subprocess.PIPE, timeout=60, check=False)
+    assert ended.returncode == 7  # its output ends with the last process that has it

@@ -15,7 +15,7 @@ from supcon.augment.recipes import Recipe, draw
 from supcon.augment.single import RandomView
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, Image
-from supcon.processes import available_cores
+from supcon.processes import available_cores, end_with_parent
 from supcon.randomness import address
 from supcon.sampler import BatchSampler, Key
 from supcon.views import View, views_of
@@ -181,8 +181,14 @@ def loader_options(workers: int) -> dict[str, Any]:
         "collate_fn": _as_is,
         "persistent_workers": workers > 0,
         "pin_memory": torch.cuda.is_available(),
+        "worker_init_fn": _begin,
     }
 
 
 def _as_is(batch: Any) -> Any:
     return batch
+
+
+def _begin(worker: int) -> None:
+    """Begin a worker process: torch's own watch misses a parent that ends first, and its locks would live on here."""
+    end_with_parent()
