@@ -197,7 +197,8 @@ def test_a_cells_seconds_are_those_of_its_stages(played: Path) -> None:
         if not row.failed:
             folder = played / "runs" / f"tiny-{row.variant}-s{row.seed}" / f"fold{row.fold}"
             stages = [json.loads(path.read_text())["seconds"] for path in folder.glob("*.done.json")]
-            assert float(str(row.seconds)) == pytest.approx(sum(stages), abs=0.1)
+            beyond = float(str(row.seconds)) - sum(stages)
+            assert -0.01 < beyond < 0.7  # the seconds of up to 12 epochs, each rounded to a tenth, may be more
 
 
 def test_classes_that_nothing_scores_are_not_scored_by_a_study_either(root: Path) -> None:
