@@ -3,6 +3,7 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 python="${SUPCON_PYTHON:-$here/.venv/bin/python}"
+export PYTHONPATH="$here/src${PYTHONPATH:+:$PYTHONPATH}" # an interpreter of SUPCON_PYTHON has not installed the package
 
 usage() {
   cat <<'TEXT'
@@ -29,7 +30,7 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   submit     check, upload, fetch the public score                  ./run.sh submit -m "five folds"
   ledger     every submission: score here, public score there       ./run.sh ledger --refresh
   study      compare variants at the same image passes              ./run.sh study studies/digits.yaml
-  setup      make .venv and install requirements.txt, nothing else  ./run.sh setup
+  setup      make .venv, install requirements.txt and the package   ./run.sh setup
   test       lint, types and the tests but the slow ones            ./run.sh test
   test-all   lint, types and all tests                              ./run.sh test-all
 TEXT
@@ -44,7 +45,7 @@ setup() {
     command -v "$SUPCON_PYTHON" >/dev/null || fail "SUPCON_PYTHON names $SUPCON_PYTHON, which is no interpreter"
     return
   fi
-  cat "$here/requirements.txt" "$wanted" 2>/dev/null | cmp -s - "$stamp" && return
+  cat "$here/pyproject.toml" "$here/requirements.txt" "$wanted" 2>/dev/null | cmp -s - "$stamp" && return
   if [ ! -x "$python" ]; then
     local base
     for base in python3.13 python3.12 python3.11 python3; do
@@ -55,15 +56,19 @@ setup() {
     "$base" -m venv "$here/.venv" || fail "$base could not make .venv: install its venv module (Debian: python3-venv)"
   fi
   echo "installing $1 into .venv (a few minutes the first time)" >&2
-  if ! "$python" -m pip install --disable-pip-version-check -r "$wanted" >"$log" 2>&1; then
+  if ! {
+    "$python" -m pip install --disable-pip-version-check -r "$wanted" &&
+      "$python" -m pip install --disable-pip-version-check --no-deps -e "$here"
+  } >"$log" 2>&1; then
     local line
     line="$(grep -m1 -E '^ERROR: (No matching distribution|Could not find|Cannot install|Failed)' "$log" || grep -m1 '^ERROR' "$log" || tail -n1 "$log")"
     fail "install of $1 failed: ${line#ERROR: } -- check the network and that pin, then ./run.sh setup again (log: $log)"
   fi
-  cat "$here/requirements.txt" "$wanted" >"$stamp"
+  cat "$here/pyproject.toml" "$here/requirements.txt" "$wanted" >"$stamp"
 }
 
 stage() { local script="$1"; shift; "$python" "$here/src/$script.py" "$@"; }
+tool() { local page="$1"; shift; "$python" -m "supcon.commands.$page" "$@"; }
 
 # take_jobs [options]: set `jobs` to the N of --jobs (1 without it) and `options` to all others
 take_jobs() {
@@ -83,7 +88,7 @@ take_jobs() {
 of_folds() {
   local stages="$1" script; shift
   if [ "$jobs" -gt 1 ]; then
-    stage fan_out "$jobs" "$stages" "$@"
+    "$python" -m supcon.cluster.fan_out "$jobs" "$stages" "$@"
   else
     for script in $stages; do stage "$script" "$@"; done
   fi
@@ -106,7 +111,7 @@ case "$command" in
     take_jobs "$@"
     set -- ${options[@]+"${options[@]}"}
     setup requirements.txt
-    stage doctor --quick "$@"
+    tool doctor --quick "$@"
     stage make_folds "$@"
     of_folds "pseudo pretrain finetune predict" "$@"
     stage tune "$@"
@@ -120,7 +125,8 @@ case "$command" in
     take_jobs "$@"
     setup requirements.txt
     of_folds "$command" ${options[@]+"${options[@]}"} ;;
-  tune | doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; stage "$command" "$@" ;;
+  tune) setup requirements.txt; stage tune "$@" ;;
+  doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; tool "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
   test-all) checks "$@" ;;

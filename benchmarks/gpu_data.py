@@ -27,11 +27,14 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 
 from benchmarks.gpu_training import CLASSES, Trainer, Variant, trainer  # noqa: E402
 
-from supcon.augment.batch import BatchViews  # noqa: E402
-from supcon.augment.ranges import ranges_of  # noqa: E402
-from supcon.augment.single import RandomView  # noqa: E402
-from supcon.config.settings import AugmentSettings, MachineSettings  # noqa: E402
-from supcon.data import (  # noqa: E402
+from supcon.images.augment.batch import BatchViews  # noqa: E402
+from supcon.images.augment.ranges import ranges_of  # noqa: E402
+from supcon.images.augment.single import RandomView  # noqa: E402
+from supcon.images.augment.views import prediction_views  # noqa: E402
+from supcon.images.cache import ImageCache, open_cache  # noqa: E402
+from supcon.images.hashes import content_hashes  # noqa: E402
+from supcon.settings.settings import AugmentSettings, MachineSettings  # noqa: E402
+from supcon.training.data import (  # noqa: E402
     Batch,
     Canvases,
     FixedViews,
@@ -41,12 +44,9 @@ from supcon.data import (  # noqa: E402
     training_loader,
     worker_count,
 )
-from supcon.engine.device import set_up_device  # noqa: E402
-from supcon.engine.evaluate import evaluate  # noqa: E402
-from supcon.images.cache import ImageCache, open_cache  # noqa: E402
-from supcon.images.hashes import content_hashes  # noqa: E402
-from supcon.sampler import PKSampler  # noqa: E402
-from supcon.views import prediction_views  # noqa: E402
+from supcon.training.device import set_up_device  # noqa: E402
+from supcon.training.evaluate import evaluate  # noqa: E402
+from supcon.training.sampler import PKSampler  # noqa: E402
 
 AUGMENT = {
     "mild": AugmentSettings(crop=0.8, color=0.1),

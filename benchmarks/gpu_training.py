@@ -25,15 +25,15 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from supcon.config.settings import MachineSettings, ModelSettings  # noqa: E402
-from supcon.config.training import PretrainSettings  # noqa: E402
-from supcon.engine.device import autocast, set_up_device  # noqa: E402
-from supcon.engine.loop import Step, descend  # noqa: E402
-from supcon.engine.objectives import ContrastivePretraining  # noqa: E402
-from supcon.engine.optimizer import adamw, encoder_groups, head_groups, set_lr  # noqa: E402
-from supcon.model.encoder import Encoder  # noqa: E402
-from supcon.model.heads import contrast_parts  # noqa: E402
-from supcon.model.zoo import timm  # noqa: E402
+from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
+from supcon.settings.training import PretrainSettings  # noqa: E402
+from supcon.training.device import autocast, set_up_device  # noqa: E402
+from supcon.training.loop import Step, descend  # noqa: E402
+from supcon.training.model.encoder import Encoder  # noqa: E402
+from supcon.training.model.heads import contrast_parts  # noqa: E402
+from supcon.training.model.zoo import timm  # noqa: E402
+from supcon.training.objectives import ContrastivePretraining  # noqa: E402
+from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr  # noqa: E402
 
 CLASSES, RUNS = 64, 3
 MODELS = {"resnet18": (32, 1024), "tf_efficientnet_lite0": (128, 256), "resnet50": (224, 256)}  # side, batch

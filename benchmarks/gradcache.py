@@ -24,16 +24,16 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from supcon.config.settings import MachineSettings, ModelSettings  # noqa: E402
-from supcon.config.training import PretrainSettings  # noqa: E402
-from supcon.engine import gradcache  # noqa: E402
-from supcon.engine.device import set_up_device  # noqa: E402
-from supcon.engine.loop import Step  # noqa: E402
-from supcon.engine.memory import Memory  # noqa: E402
-from supcon.engine.objectives import ContrastivePretraining  # noqa: E402
 from supcon.losses import contrastive_loss  # noqa: E402
-from supcon.model.encoder import Encoder  # noqa: E402
-from supcon.model.heads import contrast_parts  # noqa: E402
+from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
+from supcon.settings.training import PretrainSettings  # noqa: E402
+from supcon.training import gradcache  # noqa: E402
+from supcon.training.device import set_up_device  # noqa: E402
+from supcon.training.loop import Step  # noqa: E402
+from supcon.training.memory import Memory  # noqa: E402
+from supcon.training.model.encoder import Encoder  # noqa: E402
+from supcon.training.model.heads import contrast_parts  # noqa: E402
+from supcon.training.objectives import ContrastivePretraining  # noqa: E402
 
 CLASSES, SIDE = 10, 32
 Case = tuple[int, int, int]  # batch, micro_batch, memory

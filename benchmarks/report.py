@@ -9,10 +9,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 started = time.perf_counter()
 
-from supcon.config import parse  # noqa: E402
 from supcon.report.contents import CONTENTS  # noqa: E402
 from supcon.report.page import make_section, render  # noqa: E402
 from supcon.report.run import open_run  # noqa: E402
+from supcon.settings import parse  # noqa: E402
 
 
 def main(root: str, name: str) -> None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from supcon.sampler import PKSampler  # noqa: E402
+from supcon.training.sampler import PKSampler  # noqa: E402
 
 SIZES = {"small": (800, 40_000), "large": (80_000, 4_000_000)}  # classes, rows
 BATCHES = 2000

@@ -33,15 +33,15 @@ sys.path[:0] = [str(SOURCES), str(REPOSITORY)]
 from benchmarks.watched import family, held, processor_seconds  # noqa: E402
 
 import supcon.competition.index  # noqa: E402
-import supcon.experiment  # noqa: E402
-from supcon.candidates import KEPT, LARGEST_DENSE, Candidates, Matrix  # noqa: E402
+import supcon.run.experiment  # noqa: E402
 from supcon.competition.folds import make_folds, write_folds  # noqa: E402
 from supcon.competition.read import read_competition  # noqa: E402
-from supcon.config import Call, parse  # noqa: E402
 from supcon.decision.merge import HEAD  # noqa: E402
-from supcon.experiment import Experiment, load_experiment  # noqa: E402
-from supcon.predictions import write_predictions  # noqa: E402
-from supcon.sampler import NaturalSampler, PKSampler  # noqa: E402
+from supcon.metrics.top_k import KEPT, LARGEST_DENSE, Candidates, Matrix  # noqa: E402
+from supcon.run.experiment import Experiment, load_experiment  # noqa: E402
+from supcon.run.predictions import write_predictions  # noqa: E402
+from supcon.settings import Call, parse  # noqa: E402
+from supcon.training.sampler import NaturalSampler, PKSampler  # noqa: E402
 
 FOLDS, TEST_SHARE = 5, 10
 FLAGS = ("--config", str(SOURCES.parent / "configs" / "cross_entropy.yaml"), "--run=scale", f"--data.folds={FOLDS}")
@@ -213,7 +213,7 @@ def ensemble(root: Path, rows: int, classes: int) -> None:
 
 def check(root: Path, rows: int, classes: int) -> None:
     """The stage: a submission file against the sample."""
-    import check
+    from supcon.commands import check
 
     check.main([str(root / "submissions" / "submission.csv"), "--root", str(root), *FLAGS])
 
@@ -289,7 +289,7 @@ def stand_in(rows: int) -> None:
         return [hashlib.sha256(str(number).encode()).hexdigest() for number in range(len(files))]
 
     supcon.competition.index._walk = walk
-    supcon.experiment.content_hashes = hashes
+    supcon.run.experiment.content_hashes = hashes
 
 
 if __name__ == "__main__":

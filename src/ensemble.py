@@ -1,21 +1,25 @@
 """Merge folds and views, decide, and write submissions/submission.csv with a ledger row and the table of scores."""
 
+from supcon.environment import hand_over
+
+hand_over(__name__)
+
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from supcon.artifacts.files import digest, read_json, sha256_file, write_atomic, write_json
-from supcon.artifacts.stage import StageRun
 from supcon.competition.ledger import add_to_ledger
 from supcon.competition.sample import submission_rows
 from supcon.competition.submission import read_solution, write_submission
-from supcon.config import parse
 from supcon.decision.pieces import Logits
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
-from supcon.experiment import Experiment, load_experiment
-from supcon.runs import RunLogits, read_runs, renew_for_full, write_test
-from supcon.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
+from supcon.run.experiment import Experiment, load_experiment
+from supcon.run.runs import RunLogits, read_runs, renew_for_full, write_test
+from supcon.run.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
+from supcon.run.stage import StageRun
+from supcon.settings import parse
+from supcon.storage.files import digest, read_json, sha256_file, write_atomic, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:

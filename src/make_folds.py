@@ -1,12 +1,16 @@
 """Split the training rows into folds: folds/folds.csv. An empty input/ gets the built-in competition first."""
 
+from supcon.environment import hand_over
+
+hand_over(__name__)
+
 from collections.abc import Sequence
 
 from supcon.competition.builtin import fill_empty
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, check_copies, make_folds, read_folds, write_folds
-from supcon.config import parse
+from supcon.competition.survey import survey
 from supcon.errors import run_stage
-from supcon.survey import survey
+from supcon.settings import parse
 
 
 def main(argv: Sequence[str] | None = None) -> None:

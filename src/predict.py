@@ -1,16 +1,20 @@
 """Predict each fold's held-out rows and the test rows: logits of every test-time view, and the run's CSV files."""
 
+from supcon.environment import hand_over
+
+hand_over(__name__)
+
 import time
 from collections.abc import Sequence
 
-from supcon.artifacts.stage import StageRun
-from supcon.config import FULL, parse
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
 from supcon.errors import run_stage
-from supcon.experiment import Experiment, load_experiment
-from supcon.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
-from supcon.runs import remove_tables, write_tables
-from supcon.split import Rows
+from supcon.run.experiment import Experiment, load_experiment
+from supcon.run.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
+from supcon.run.runs import remove_tables, write_tables
+from supcon.run.split import Rows
+from supcon.run.stage import StageRun
+from supcon.settings import FULL, parse
 
 BLEND = "blend"  # of the head and the class means, as predict.prototype_weight says
 
@@ -34,7 +38,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """
     rows = f"{len(experiment.split.rows_of(fold)):,} held-out and {len(experiment.test_positions):,} test rows"
     print(f"{stage.label}: {rows} of up to {experiment.call.settings.predict.views} views each", flush=True)
-    from supcon.engine.predictor import Predictor
+    from supcon.training.predictor import Predictor
 
     started = time.time()
     predictor = Predictor(experiment, fold, stage.folder)

@@ -1,13 +1,17 @@
 """Pre-train each fold's encoder with the supervised contrastive loss, on that fold's training rows alone."""
 
+from supcon.environment import hand_over
+
+hand_over(__name__)
+
 import time
 from collections.abc import Sequence
 
-from supcon.artifacts.stage import StageRun
-from supcon.config import parse
-from supcon.engine.launch import launch, run_stage, work
-from supcon.experiment import Experiment, load_experiment
-from supcon.precision import settle_precision
+from supcon.cluster.launch import launch, run_stage, work
+from supcon.run.experiment import Experiment, load_experiment
+from supcon.run.stage import StageRun
+from supcon.settings import parse
+from supcon.training.precision import settle_precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,11 +30,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one encoder and its projection head: encoder.safetensors."""
     print(f"{stage.label}: {experiment.task(fold, experiment.call.settings.pretrain.epochs)}", flush=True)
-    from supcon.engine.build import contrastive_training
-    from supcon.engine.device import set_up_device
-    from supcon.engine.loop import Plan, train
-    from supcon.engine.ranks import is_first
-    from supcon.model.encoder import save_weights
+    from supcon.training.build import contrastive_training
+    from supcon.training.device import set_up_device
+    from supcon.training.loop import Plan, train
+    from supcon.training.model.encoder import save_weights
+    from supcon.training.ranks import is_first
 
     started = time.time()
     settings = experiment.call.settings

@@ -1,14 +1,18 @@
 """Label the rows that an earlier run is sure of, for a second round of training (`pseudo.run` names it)."""
 
+from supcon.environment import hand_over
+
+hand_over(__name__)
+
 import time
 from collections.abc import Sequence
 
-from supcon.artifacts.files import write_csv
-from supcon.artifacts.stage import StageRun
-from supcon.config import fold_name, parse
 from supcon.errors import run_stage
-from supcon.experiment import Experiment, load_experiment
-from supcon.pseudo import FILE, TEST_ROWS, pseudo_labels
+from supcon.run.experiment import Experiment, load_experiment
+from supcon.run.pseudo import FILE, TEST_ROWS, pseudo_labels
+from supcon.run.stage import StageRun
+from supcon.settings import fold_name, parse
+from supcon.storage.files import write_csv
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -3,18 +3,22 @@
 With --runs the decision blends runs, and what it makes of the training rows is written as their own run's oof.csv.
 """
 
+from supcon.environment import hand_over
+
+hand_over(__name__)
+
 import dataclasses
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from supcon.artifacts.files import digest, write_json
-from supcon.artifacts.stage import StageRun
-from supcon.config import parse
 from supcon.errors import UserError, run_stage
-from supcon.experiment import Experiment, load_experiment
-from supcon.processes import available_cores
-from supcon.runs import RunLogits, read_runs, write_labels, write_out_of_fold
+from supcon.run.experiment import Experiment, load_experiment
+from supcon.run.runs import RunLogits, read_runs, write_labels, write_out_of_fold
+from supcon.run.stage import StageRun
+from supcon.settings import parse
+from supcon.storage.files import digest, write_json
+from supcon.storage.processes import available_cores
 
 if TYPE_CHECKING:
     from supcon.decision.crossfit import Decision

@@ -20,6 +20,7 @@ TINY = [
     "--finetune.epochs=16", "--finetune.batch_size=24", "--finetune.contrastive_weight=0.3",
     "--predict.views=2", "--tune.trials=15", "--tune.bootstrap=100", "--machine.workers=0", "--machine.threads=1",
 ]  # fmt: skip
+STAGE_PAGES = {path.stem for path in (REPOSITORY / "src").glob("*.py")}
 STAGES = ("make_folds", "pretrain", "finetune", "predict", "tune", "ensemble")
 
 Stage = Callable[..., None]
@@ -55,7 +56,7 @@ def write_competition(folder: Path, labels: Sequence[str], test_rows: int = 12, 
 
 def run_stage(name: str, root: Path, *flags: str) -> None:
     """Run a stage in this process with the tiny settings; later flags win."""
-    module = importlib.import_module(name)
+    module = importlib.import_module(name if name in STAGE_PAGES else f"supcon.commands.{name}")
     module.main(["--root", str(root), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY, *flags])
 
 
@@ -67,7 +68,8 @@ def run_all(root: Path, *flags: str) -> None:
 
 def run_command(script: str, root: Path, *flags: str, **kwargs: object) -> "subprocess.CompletedProcess[str]":
     """Run a stage as a user does, in a process of its own, with the tiny settings."""
-    command = [sys.executable, str(REPOSITORY / f"src/{script}.py"), "--root", str(root)]
+    page = [str(REPOSITORY / f"src/{script}.py")] if script in STAGE_PAGES else ["-m", f"supcon.commands.{script}"]
+    command = [sys.executable, *page, "--root", str(root)]
     command += ["--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY, *flags]
     return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
 

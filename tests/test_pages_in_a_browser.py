@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import compare
+from supcon.commands import compare
 from supcon.competition.tables import Dialect, read_table, write_table
 from tests.browser import Browser, find_chromium
 from tests.report.conftest import SCRIPT, hostile, page_of  # noqa: F401

@@ -8,13 +8,8 @@ from typing import Any
 
 import pytest
 
-import compare
-import download
-import ledger
-import report
-import study
-import submit
-from supcon.config import parse
+from supcon.commands import compare, download, ledger, report, study, submit
+from supcon.settings import parse
 from supcon.study.read import read_study
 from tests.conftest import REPOSITORY
 from tests.test_run_sh import commands_of_the_script

@@ -20,6 +20,18 @@ OWN_OPTIONS = {  # of the commands that are no stages
     "report": ("--run", "--config", "--corruptions", "--rows", "--baseline", "--force"),
     "compare": ("RUN",),
 }
+BACKEND = """
+import zipfile
+
+def build_editable(folder, *_):
+    name = "supcon-0.1.0-py3-none-any.whl"
+    about = "supcon-0.1.0.dist-info"
+    with zipfile.ZipFile(f"{folder}/{name}", "w") as wheel:
+        wheel.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\\nName: supcon\\nVersion: 0.1.0\\n")
+        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(f"{about}/RECORD", "")
+    return name
+"""
 SMOKE = ["all", "--config", "configs/smoke.yaml", "--root"]
 
 
@@ -49,7 +61,7 @@ def test_alone_it_lists_every_command_with_an_example() -> None:
 
 
 def test_every_stage_script_has_a_command_and_help() -> None:
-    scripts = {path.stem.removeprefix("make_") for path in (REPOSITORY / "src").glob("*.py")} - {"fan_out"}  # --jobs
+    scripts = {path.stem.removeprefix("make_") for path in (REPOSITORY / "src").glob("*.py")}
     assert scripts <= commands_of_the_script()
     for command in sorted(scripts - set(OWN_OPTIONS)):
         result = run(command, "--help")
@@ -85,8 +97,16 @@ def test_the_slow_tests_run_when_all_are_asked_for_as_ci_does(tmp_path: Path) ->
     assert (REPOSITORY / ".ci" / "run").read_text().endswith("exec ./run.sh test-all\n")
 
 
+def copy_package(folder: Path) -> None:
+    """Copy run.sh beside a package that installs without a network: its build backend is a file of its own."""
+    shutil.copy(REPOSITORY / "run.sh", folder / "run.sh")
+    backend = 'build-system = { requires = [], build-backend = "backend", backend-path = ["."] }\n'
+    (folder / "pyproject.toml").write_text(backend)
+    (folder / "backend.py").write_text(BACKEND)
+
+
 def test_a_failed_install_names_the_package_and_what_to_do(tmp_path: Path) -> None:
-    shutil.copy(REPOSITORY / "run.sh", tmp_path / "run.sh")
+    copy_package(tmp_path)
     (tmp_path / "requirements.txt").write_text("no-such-package-of-anyone==1.2.3\n")
     result = run("setup", script=tmp_path, SUPCON_PYTHON="", PIP_NO_INDEX="1")
     assert result.returncode == 2
@@ -97,7 +117,7 @@ def test_a_failed_install_names_the_package_and_what_to_do(tmp_path: Path) -> No
 
 
 def test_set_up_installs_only_when_the_requirements_change(tmp_path: Path) -> None:
-    shutil.copy(REPOSITORY / "run.sh", tmp_path / "run.sh")
+    copy_package(tmp_path)
     (tmp_path / "requirements.txt").write_text("# nothing\n")
     said = [run("setup", script=tmp_path, SUPCON_PYTHON="").stderr for _ in range(2)]
     assert "installing requirements.txt" in said[0]

@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 import finetune  # noqa: E402
 import make_folds  # noqa: E402
 import predict  # noqa: E402
-from supcon.config import parse  # noqa: E402
-from supcon.engine.build import contrastive_training  # noqa: E402
-from supcon.engine.device import set_up_device  # noqa: E402
-from supcon.engine.loop import Plan, train  # noqa: E402
-from supcon.experiment import load_experiment  # noqa: E402
-from supcon.precision import settle_precision  # noqa: E402
+from supcon.run.experiment import load_experiment  # noqa: E402
+from supcon.settings import parse  # noqa: E402
+from supcon.training.build import contrastive_training  # noqa: E402
+from supcon.training.device import set_up_device  # noqa: E402
+from supcon.training.loop import Plan, train  # noqa: E402
+from supcon.training.precision import settle_precision  # noqa: E402
 
 VIEWS = ["--augment.crop=0.2", "--augment.color=0.4", "--augment.gray=0.2"]  # those of plain.py
 

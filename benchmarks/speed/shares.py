@@ -21,14 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from supcon.config import parse  # noqa: E402
-from supcon.engine.build import Training, classifier_training, contrastive_training  # noqa: E402
-from supcon.engine.device import autocast, set_up_device  # noqa: E402
-from supcon.engine.loop import Plan, Step, _save  # noqa: E402
-from supcon.experiment import Experiment, load_experiment  # noqa: E402
 from supcon.images.decode import read_image  # noqa: E402
-from supcon.model.zoo import timm  # noqa: E402
-from supcon.precision import settle_precision  # noqa: E402
+from supcon.run.experiment import Experiment, load_experiment  # noqa: E402
+from supcon.settings import parse  # noqa: E402
+from supcon.training.build import Training, classifier_training, contrastive_training  # noqa: E402
+from supcon.training.device import autocast, set_up_device  # noqa: E402
+from supcon.training.loop import Plan, Step, _save  # noqa: E402
+from supcon.training.model.zoo import timm  # noqa: E402
+from supcon.training.precision import settle_precision  # noqa: E402
 
 STEPS = 6  # timed, after two
 Parts = dict[str, float]  # seconds
@@ -122,11 +122,11 @@ def epoch(training: Training, experiment: Experiment, stage: str, device: torch.
 
 def prediction(experiment: Experiment, device: torch.device) -> tuple[Parts, float, Parts]:
     """Return the seconds of one fold's test rows in all views, the images, and the floor."""
-    from supcon.data import FixedViews
-    from supcon.engine.forward import forward_views
-    from supcon.model.encoder import Encoder
-    from supcon.model.folding import folded
-    from supcon.views import prediction_views
+    from supcon.images.augment.views import prediction_views
+    from supcon.training.data import FixedViews
+    from supcon.training.forward import forward_views
+    from supcon.training.model.encoder import Encoder
+    from supcon.training.model.folding import folded
 
     settings = experiment.call.settings
     side, train = settings.data.image_size, settings.train

@@ -24,7 +24,7 @@ from benchmarks.memory import peak_of_pretrain  # noqa: E402
 from benchmarks.speed.synthetic import write_competition  # noqa: E402
 from benchmarks.startup import measure  # noqa: E402
 
-from supcon.processes import available_cores  # noqa: E402
+from supcon.storage.processes import available_cores  # noqa: E402
 
 EPOCHS = 30  # of the linear heads
 LITE = ["--encoder=tf_efficientnet_lite0", "--side=128"]

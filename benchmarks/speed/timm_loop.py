@@ -20,10 +20,10 @@ from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from supcon.config import parse  # noqa: E402
-from supcon.experiment import load_experiment  # noqa: E402
 from supcon.metrics.f1 import macro_f1  # noqa: E402
-from supcon.model.zoo import timm  # noqa: E402
+from supcon.run.experiment import load_experiment  # noqa: E402
+from supcon.settings import parse  # noqa: E402
+from supcon.training.model.zoo import timm  # noqa: E402
 
 # isort: split
 import timm.scheduler  # noqa: E402

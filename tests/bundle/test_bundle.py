@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import bundle
+from supcon.commands import bundle
 from supcon.errors import UserError
 from tests.conftest import REPOSITORY, TINY, run_all, run_stage, write_competition
 

@@ -9,11 +9,11 @@ import pytest
 from supcon.bundle import infer, manifest
 from supcon.bundle.infer import find_competition, predict_submission
 from supcon.bundle.manifest import Bundle, read_bundle, version_warnings
-from supcon.config.settings import DataSettings, PredictSettings, Settings
 from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.images.decode import decode
 from supcon.images.geometry import Image
+from supcon.settings.settings import DataSettings, PredictSettings, Settings
 
 
 def bundle_at(folder: Path) -> Bundle:

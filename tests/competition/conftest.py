@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from supcon.competition.read import Competition, read_competition
-from supcon.config.settings import DataSettings
+from supcon.settings.settings import DataSettings
 
 Read = Callable[..., Competition]
 

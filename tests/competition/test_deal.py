@@ -7,7 +7,7 @@ from sklearn.model_selection import StratifiedKFold
 import supcon.competition.folds
 from supcon.competition.deal import deal_groups, deal_rows
 from supcon.competition.folds import make_folds
-from supcon.config.settings import DataSettings
+from supcon.settings.settings import DataSettings
 from tests.competition.test_folds import rows
 
 DRAW = np.random.default_rng(0)

@@ -16,8 +16,8 @@ from supcon.competition.folds import (
     read_folds,
     write_folds,
 )
-from supcon.config.settings import DataSettings
 from supcon.errors import UserError
+from supcon.settings.settings import DataSettings
 
 SETTINGS = DataSettings(folds=5)
 NONE: npt.NDArray[np.int64] = np.zeros((0, 2), np.int64)

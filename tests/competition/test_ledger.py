@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import ledger
+from supcon.commands import ledger
 from supcon.competition.ledger import (
     LEDGER_COLUMNS,
     add_to_ledger,

@@ -4,7 +4,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from supcon.config.settings import TuneSettings
 from supcon.decision.crossfit import Decider
 from supcon.decision.ladder import GREEDY, WEIGHTS, Goal, path_to
 from supcon.decision.merge import merge_runs, merge_views
@@ -12,6 +11,7 @@ from supcon.decision.rule import Rule
 from supcon.decision.tune import LARGEST_GROUPS, fit_rule, offset_groups
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.metric import MetricName, make_metric
+from supcon.settings.settings import TuneSettings
 
 CLASSES = 5
 Dense = npt.NDArray[np.float32]

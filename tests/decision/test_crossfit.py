@@ -5,13 +5,13 @@ import warnings
 import numpy as np
 import pytest
 
-from supcon.config.settings import TuneSettings
 from supcon.decision.crossfit import Decider
 from supcon.decision.merge import merge_members, merge_views
 from supcon.decision.rule import Rule, class_prior
 from supcon.decision.tune import Goal
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.metric import LogLoss, MetricName, make_metric
+from supcon.settings.settings import TuneSettings
 from tests.decision.simulate import PRIOR, simulate
 
 CLASSES = len(PRIOR)

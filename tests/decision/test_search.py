@@ -11,9 +11,9 @@ import optuna
 import pandas as pd
 import pytest
 
-from supcon.config.settings import TuneSettings
 from supcon.decision.search import Kept, Parameters, Space, search, write_trials
 from supcon.errors import UserError
+from supcon.settings.settings import TuneSettings
 from tests.conftest import REPOSITORY
 
 SPACE = {"a": (-1.0, 1.0), "b": (-1.0, 1.0), "c": (-1.0, 1.0)}

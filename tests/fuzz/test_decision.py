@@ -4,11 +4,11 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supcon.config.settings import TuneSettings
 from supcon.decision.crossfit import Decider
 from supcon.decision.merge import merge_members
 from supcon.decision.tune import Goal
 from supcon.metrics.metric import MetricName, make_metric
+from supcon.settings.settings import TuneSettings
 from tests.fuzz.budget import budget
 
 METRICS: list[MetricName] = ["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]

@@ -9,10 +9,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supcon.config import parse
-from supcon.config.parse import Call
-from supcon.config.settings import Settings
 from supcon.errors import UserError
+from supcon.settings import parse
+from supcon.settings.parse import Call
+from supcon.settings.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.fuzz.budget import assert_one_line, budget
 from tests.fuzz.mutate import mutated

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from supcon.artifacts.files import digest, sha256_file
 from supcon.errors import UserError
 from supcon.images import hashes
 from supcon.images.hashes import content_hashes, images_digest
+from supcon.storage.files import digest, sha256_file
 
 
 def write(folder: Path, *names: str) -> list[Path]:
@@ -68,7 +68,7 @@ def test_a_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:
 
 
 def test_the_digest_is_that_of_the_sorted_rows_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("supcon.artifacts.files._ROWS", 3)
+    monkeypatch.setattr("supcon.storage.files._ROWS", 3)
     for count in (0, 1, 3, 8):
         paths, contents = [f'{number} "é".png' for number in range(count)][::-1], [str(n) * 64 for n in range(count)]
         assert images_digest(paths, contents) == digest(sorted(zip(paths, contents, strict=True)))

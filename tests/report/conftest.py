@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-import report
-from supcon.config import parse
+from supcon.commands import report
 from supcon.report.run import Run, open_run
+from supcon.settings import parse
 from tests.conftest import run_all, write_competition
 
 SCRIPT, MATH, AMPERSAND = "<script>alert(1)</script>", "$\\frac{1_{", "O'Brien & <i>co"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import compare
+from supcon.commands import compare
 from tests.conftest import run_all, write_competition
 from tests.report.conftest import page_of, run_of
 from tests.report.test_report import Parts

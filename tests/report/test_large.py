@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from supcon.config import parse
 from supcon.decision.rule import Rule
-from supcon.experiment import Experiment
 from supcon.report.contents import sections
 from supcon.report.page import Table, render
 from supcon.report.run import Run
-from supcon.runs import RunLogits
-from supcon.split import Split
+from supcon.run.experiment import Experiment
+from supcon.run.runs import RunLogits
+from supcon.run.split import Split
+from supcon.settings import parse
 
 CLASSES, ROWS_A_CLASS, FOLDS = 1000, 3, 3
 

@@ -13,14 +13,14 @@ import pytest
 from matplotlib.figure import Figure
 
 import ensemble
-import report
 import tune
-from supcon.artifacts.files import read_json
+from supcon.commands import report
 from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
 from supcon.plots import learning_curves
 from supcon.report import training
 from supcon.report.contents import CONTENTS
+from supcon.storage.files import read_json
 from tests.conftest import REPOSITORY, STAGES, run_command, run_stage
 from tests.report.conftest import AMPERSAND, FILE, MATH, SCRIPT, page_of, run_of
 
@@ -173,7 +173,7 @@ def test_without_embeddings_and_damaged_images_torch_is_not_imported(copied: Pat
     for path in copied.glob("runs/*/fold*/embeddings.npz"):
         path.unlink()
     code = (
-        "import sys; sys.path.insert(0, 'src'); import report;"
+        "import sys; sys.path.insert(0, 'src'); from supcon.commands import report;"
         f"report.main(['--root={copied}', '--run=cross_entropy']);"
         "print([name for name in ('torch', 'timm', 'albumentations') if name in sys.modules])"
     )

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from supcon.config import parse
-from supcon.experiment import Experiment, load_experiment
+from supcon.run.experiment import Experiment, load_experiment
+from supcon.settings import parse
 from tests.conftest import REPOSITORY, TINY, run_stage
 
 ONE = "cross_entropy"

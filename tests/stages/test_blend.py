@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from supcon.artifacts.files import read_npz, write_npz
-from supcon.config import parse
 from supcon.decision.merge import log_softmax, merge_members, merge_views
 from supcon.errors import UserError
-from supcon.experiment import load_experiment
 from supcon.metrics.f1 import macro_f1
-from supcon.runs import read_out_of_fold
+from supcon.run.experiment import load_experiment
+from supcon.run.runs import read_out_of_fold
+from supcon.settings import parse
+from supcon.storage.files import read_npz, write_npz
 from tests.conftest import REPOSITORY, TINY, run_command, run_stage
 
 FOLDS = range(3)

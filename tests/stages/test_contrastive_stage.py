@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from supcon.engine.memory import Memory
 from supcon.errors import UserError
+from supcon.training.memory import Memory
 from tests.conftest import run_stage
 from tests.stages.test_laws import run_folder
 

@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from supcon.artifacts.files import read_npz
 from supcon.errors import UserError
-from supcon.model.encoder import Encoder
-from supcon.predictions import HELD_OUT, TEST, TRAINING, Embeddings, read_embeddings
+from supcon.run.predictions import HELD_OUT, TEST, TRAINING, Embeddings, read_embeddings
+from supcon.storage.files import read_npz
+from supcon.training.model.encoder import Encoder
 from tests.conftest import run_stage
 
 FOLD = Path("runs/cross_entropy/fold1")

@@ -9,15 +9,15 @@ import pandas as pd
 import pytest
 import torch
 
-import bundle
-from supcon.artifacts.files import read_npz
-from supcon.config import FULL, parse
+from supcon.commands import bundle
 from supcon.decision.merge import log_softmax, mean_entropy
 from supcon.decision.rule import Rule
-from supcon.engine.fold import FoldData
 from supcon.errors import UserError
-from supcon.experiment import load_experiment
-from supcon.predictions import read_embeddings
+from supcon.run.experiment import load_experiment
+from supcon.run.predictions import read_embeddings
+from supcon.settings import FULL, parse
+from supcon.storage.files import read_npz
+from supcon.training.fold import FoldData
 from tests.bundle.test_bundle import run_notebook, unpack
 from tests.conftest import REPOSITORY, TINY, run_stage
 from tests.stages.test_laws import prediction_bytes, run_folder, submission_bytes

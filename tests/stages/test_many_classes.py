@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from supcon.artifacts.files import read_json, read_npz
+from supcon.storage.files import read_json, read_npz
 from tests.bundle.test_bundle import unpack
 from tests.conftest import run_stage
 
@@ -17,8 +17,8 @@ RUN = Path("runs/cross_entropy")
 @pytest.fixture
 def many(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The finished run's models, predicted again where three classes are too many: two are kept."""
-    monkeypatch.setattr("supcon.candidates.LARGEST_DENSE", 2)
-    monkeypatch.setattr("supcon.candidates.KEPT", 2)
+    monkeypatch.setattr("supcon.metrics.top_k.LARGEST_DENSE", 2)
+    monkeypatch.setattr("supcon.metrics.top_k.KEPT", 2)
     root = Path(shutil.copytree(finished, tmp_path / "root"))
     (root / RUN / "oof.csv").unlink()
     (root / RUN / "test.csv").unlink()
@@ -58,10 +58,9 @@ def test_runs_are_blended_by_files_of_the_same_form_and_blends_again(many: Path)
 
 
 def test_a_bundle_predicts_the_same_submission_and_a_report_says_what_it_lacks(many: Path, tmp_path: Path) -> None:
-    import bundle
-    import report
     from supcon.bundle.infer import predict_submission
     from supcon.bundle.manifest import read_bundle
+    from supcon.commands import bundle, report
 
     flags = [f"--root={many}", "--config=configs/cross_entropy.yaml"]
     bundle.main(flags)

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from supcon.engine.loop import train
 from supcon.errors import UserError
+from supcon.training.loop import train
 from tests.conftest import run_stage
 from tests.stages.test_laws import prediction_bytes, run_folder
 
@@ -24,7 +24,7 @@ def test_it_runs_through_and_depends_neither_on_workers_nor_on_a_stop(
     uninterrupted = prediction_bytes(root, 1)
     run_folder(root).rename(root / "uninterrupted")
     for stage in ("pretrain", "finetune"):
-        monkeypatch.setattr("supcon.engine.loop.train", stopped_in_its_second_epoch)
+        monkeypatch.setattr("supcon.training.loop.train", stopped_in_its_second_epoch)
         with pytest.raises(KeyboardInterrupt):
             run_stage(stage, root, *flags)
         monkeypatch.undo()

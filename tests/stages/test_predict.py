@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from supcon.artifacts.files import read_npz
-from supcon.config import parse
 from supcon.decision.merge import log_softmax, merge_views
-from supcon.experiment import load_experiment
 from supcon.metrics.f1 import macro_f1
-from supcon.runs import read_out_of_fold
+from supcon.run.experiment import load_experiment
+from supcon.run.runs import read_out_of_fold
+from supcon.settings import parse
+from supcon.storage.files import read_npz
 from tests.conftest import REPOSITORY, TINY, run_stage
 
 PART = "runs/cross_entropy/fold1"

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from supcon.artifacts.files import read_csv, read_npz, write_npz
-from supcon.config import FULL
 from supcon.decision.merge import merge_views
-from supcon.engine.fold import FoldData
 from supcon.errors import UserError
-from supcon.predictions import TRAINING, read_embeddings
+from supcon.run.predictions import TRAINING, read_embeddings
+from supcon.settings import FULL
+from supcon.storage.files import read_csv, read_npz, write_npz
+from supcon.training.fold import FoldData
 from tests.conftest import run_stage
 from tests.stages.rounds import ONE, STAGES, TWO, experiment_of, folder, made, second_round
 from tests.stages.test_laws import permute_held_out_labels

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 
-from supcon.artifacts.files import read_npz, write_npz
-from supcon.engine.fold import FoldData
 from supcon.errors import UserError
+from supcon.storage.files import read_npz, write_npz
 from supcon.study.cells import finished as finished_cell
 from supcon.study.cells import read_scores, stages_of
+from supcon.training.fold import FoldData
 from tests.conftest import run_command, run_stage
 from tests.stages.rounds import ONE, STAGES, TWO, experiment_of, folder, second_round
 from tests.stages.test_laws import permute_held_out_labels

@@ -9,7 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from supcon.engine.launch import run_stage
+from supcon.cluster.launch import run_stage
 
 
 def main(argv: Sequence[str] | None = None) -> None:

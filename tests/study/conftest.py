@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import yaml
 
-import study
-from supcon.artifacts.files import read_csv
+from supcon.commands import study
+from supcon.storage.files import read_csv
 from tests.conftest import TINY, write_competition
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -6,7 +6,7 @@ import pytest
 
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.metric import LogLoss, make_metric
-from supcon.split import Split
+from supcon.run.split import Split
 from supcon.study.decided import compare_decided
 
 MACRO_F1 = make_metric("macro_f1", 3, np.arange(3))

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from supcon.metrics.metric import make_metric
-from supcon.split import Split
+from supcon.run.split import Split
 from supcon.study import decided, play
 from supcon.study.cells import Results, Scores
 from supcon.study.decided import read_decided, whole_runs

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import study
+from supcon.commands import study
 from supcon.errors import UserError
-from supcon.experiment import Experiment
+from supcon.run.experiment import Experiment
 from tests.study.conftest import BRIEF, ROUNDS, play, write_study
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-import study
+from supcon.commands import study
 from supcon.errors import UserError
 from tests.conftest import REPOSITORY
 from tests.study.conftest import BRIEF, cells, never, play, write_study
@@ -63,9 +63,7 @@ def test_a_finished_study_trains_nothing_and_does_not_load_torch(played: Path) -
     before = {path: path.stat().st_mtime_ns for path in outside}
     table = (played / "runs" / "tiny" / "table.md").read_bytes()
     words = [str(played / "tiny.yaml"), "--root", str(played)]
-    code = (
-        f"import sys; sys.path.insert(0, 'src'); import study; study.main({words}); assert 'torch' not in sys.modules"
-    )
+    code = f"import sys; from supcon.commands import study; study.main({words}); assert 'torch' not in sys.modules"
     result = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert {path: path.stat().st_mtime_ns for path in outside} == before

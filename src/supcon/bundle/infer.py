@@ -17,23 +17,23 @@ import torch
 from torch import Tensor, nn
 
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, Bundle
-from supcon.candidates import Matrix, joined, keep_likeliest, scattered
 from supcon.competition.asked import SAMPLE, TEST, asked_rows, find_table
 from supcon.competition.index import ImageIndex
 from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
 from supcon.competition.tables import write_table
-from supcon.config.settings import MachineSettings
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, keep_likeliest_of, row_entropies, sharpen
-from supcon.engine.device import set_up_device
-from supcon.engine.forward import forward_views
 from supcon.errors import UserError
+from supcon.images.augment.views import views_of
 from supcon.images.decode import decode
 from supcon.images.geometry import cached_side, shrink
-from supcon.model.classifier import classifier_head
-from supcon.model.encoder import Encoder, load_weights
-from supcon.model.folding import folded
-from supcon.model.prototypes import Classifiers, ClassMeans
-from supcon.views import views_of
+from supcon.metrics.top_k import Matrix, joined, keep_likeliest, scattered
+from supcon.settings.settings import MachineSettings
+from supcon.training.device import set_up_device
+from supcon.training.forward import forward_views
+from supcon.training.model.classifier import classifier_head
+from supcon.training.model.encoder import Encoder, load_weights
+from supcon.training.model.folding import folded
+from supcon.training.model.prototypes import Classifiers, ClassMeans
 
 MOUNTED = Path("/kaggle/input")
 

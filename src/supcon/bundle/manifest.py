@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from supcon.artifacts.files import read_json
-from supcon.config.settings import Settings
 from supcon.decision.rule import Rule
 from supcon.errors import UserError
-from supcon.views import View, prediction_views
+from supcon.images.augment.views import View, prediction_views
+from supcon.settings.settings import Settings
+from supcon.storage.files import read_json
 
 MANIFEST, DECISION = "bundle.json", "decision.json"
 CLASSIFIER, CLASS_MEANS = "classifier.safetensors", "class_means.safetensors"  # of each model

@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from supcon.artifacts.files import read_json, write_atomic, write_json, write_text
-from supcon.artifacts.stage import versions
 from supcon.bundle.closure import LIBRARY, docstring_of, needed_modules
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, DECISION, MANIFEST, RANGES
 from supcon.bundle.notebook import notebook
-from supcon.config import FULL
-from supcon.engine.device import set_up_device
-from supcon.engine.fold import FoldData
 from supcon.errors import UserError
-from supcon.experiment import Experiment
-from supcon.model.encoder import Encoder, load_weights, save_weights
-from supcon.model.folding import folded
+from supcon.run.experiment import Experiment
+from supcon.run.stage import versions
+from supcon.settings import FULL
+from supcon.storage.files import read_json, write_atomic, write_json, write_text
+from supcon.training.device import set_up_device
+from supcon.training.fold import FoldData
+from supcon.training.model.encoder import Encoder, load_weights, save_weights
+from supcon.training.model.folding import folded
 
 ENTRY = "bundle/infer.py"  # what the notebook imports; with all that it imports, that is the bundle's code
 

@@ -9,8 +9,8 @@ from supcon.competition.columns import id_column, image_column
 from supcon.competition.index import ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique
 from supcon.competition.tables import read_table
-from supcon.config.settings import DataSettings
 from supcon.errors import UserError
+from supcon.settings.settings import DataSettings
 
 SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
 _OTHER_NAMES = {  # the letters of what hosts call them as well

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from supcon.artifacts import lock
-from supcon.config.builtin_mark import is_empty, mark_builtin
 from supcon.errors import UserError
+from supcon.settings.builtin_mark import is_empty, mark_builtin
+from supcon.storage import lock
 
 LARGEST, SMALLEST = 450, 90  # images of digit 0 and of digit 9; geometric in between
 TRAIN_SHARE = 2 / 3

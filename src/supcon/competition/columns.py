@@ -8,8 +8,8 @@ import pandas as pd
 
 from supcon.competition.index import ImageIndex
 from supcon.competition.sample import Sample
-from supcon.config.settings import DataSettings
 from supcon.errors import UserError
+from supcon.settings.settings import DataSettings
 
 
 def id_column(table: pd.DataFrame, path: Path, sample: Sample, settings: DataSettings) -> str:

@@ -12,8 +12,8 @@ from scipy.sparse.csgraph import connected_components
 
 from supcon.competition.deal import LARGEST_SLOW, deal_groups, deal_rows
 from supcon.competition.tables import Dialect, read_table, write_table
-from supcon.config.settings import DataSettings
 from supcon.errors import UserError
+from supcon.settings.settings import DataSettings
 
 COLUMNS = ["id", "label", "group", "fold"]
 # folds of rows that are in every training set, and in none (an empty cell); config.FULL is another number below 0

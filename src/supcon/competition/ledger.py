@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from supcon.artifacts.files import read_csv, write_csv
+from supcon.storage.files import read_csv, write_csv
 
 HERE, THERE = "cross_fitted", "public_score"
 LEDGER_COLUMNS = ["time", "run", "fingerprint", "metric", "raw", HERE, "sha256", "file", "message", "submitted", THERE]

@@ -12,8 +12,8 @@ from supcon.competition.index import Files, ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique, read_sample
 from supcon.competition.tables import read_table
 from supcon.competition.unpack import unpack_zips
-from supcon.config.settings import DataSettings
 from supcon.errors import UserError
+from supcon.settings.settings import DataSettings
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import pandas as pd
 
-from supcon.artifacts.files import write_atomic
 from supcon.errors import UserError
+from supcon.storage.files import write_atomic
 
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _DELIMITERS = (",", ";", "\t", "|")  # the first that the header holds outside of quotes

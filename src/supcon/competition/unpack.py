@@ -12,10 +12,10 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from supcon.artifacts import lock
-from supcon.artifacts.files import digest
 from supcon.competition.index import is_image
 from supcon.errors import UserError
+from supcon.storage import lock
+from supcon.storage.files import digest
 
 _BOMB_RATIO, _BOMB_BYTES = 100, 2**30  # more than 100 to 1 and more than 1 GiB: no host's images shrink like that
 _DEPTH = 2  # zips within zips

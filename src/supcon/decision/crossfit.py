@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from supcon.candidates import scattered
 from supcon.decision.ladder import Goal, Path, path_to
 from supcon.decision.pieces import Logits
 from supcon.decision.rule import Rule
 from supcon.decision.search import Kept
 from supcon.decision.tune import fit_rule
 from supcon.metrics.metric import LogProbabilities, Prediction
-from supcon.processes import worker_pool
+from supcon.metrics.top_k import scattered
+from supcon.storage.processes import worker_pool
 
 Labels = npt.NDArray[np.int64]
 Units = frozenset[int]

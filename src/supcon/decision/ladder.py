@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import keeps_all
-from supcon.config.settings import TuneSettings
 from supcon.metrics.metric import Metric
+from supcon.metrics.top_k import keeps_all
+from supcon.settings.settings import TuneSettings
 
 Labels = npt.NDArray[np.int64]
 Path = tuple[str, ...]  # the rungs that a rule stands on, its own last

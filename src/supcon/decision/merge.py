@@ -6,8 +6,8 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import Array, Candidates, M, Matrix, blocks, keep_likeliest, kept_of, mean_of, on_values
 from supcon.metrics.metric import LogProbabilities
+from supcon.metrics.top_k import Array, Candidates, M, Matrix, blocks, keep_likeliest, kept_of, mean_of, on_values
 
 Precision = type[np.float32] | type[np.float64]
 HEAD, PROTOTYPES = "logits", "prototype_logits"  # who predicted: the classifier, or the class means of the features

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import Matrix, kept_of
+from supcon.metrics.top_k import Matrix, kept_of
 
 Labels = npt.NDArray[np.int64]
 Bias = npt.NDArray[np.floating]  # [classes]

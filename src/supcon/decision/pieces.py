@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import Candidates, M, Matrix, joined, width
 from supcon.decision.merge import merge_views
 from supcon.decision.stored import StoredLogits
+from supcon.metrics.top_k import Candidates, M, Matrix, joined, width
 
 _PIECE = 2**22  # values: in double precision 32 MB, of which a handful is held at a time
 

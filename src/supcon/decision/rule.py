@@ -10,7 +10,6 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import Candidates, M, blocks, joined, mean_of, on_values
 from supcon.decision.merge import (
     Precision,
     clipped,
@@ -23,6 +22,7 @@ from supcon.decision.merge import (
 )
 from supcon.decision.pieces import Logits, Piece, in_pieces, pieces
 from supcon.metrics.metric import LogProbabilities, Metric, Prediction
+from supcon.metrics.top_k import Candidates, M, blocks, joined, mean_of, on_values
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
-from supcon.artifacts.files import write_csv
-from supcon.config.settings import TuneSettings
 from supcon.errors import UserError
+from supcon.settings.settings import TuneSettings
+from supcon.storage.files import write_csv
 
 Parameters = dict[str, float]
 Objective = Callable[[Parameters], float]

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from supcon.artifacts.files import NpzArray
-from supcon.candidates import Candidates
 from supcon.decision.merge import HEAD, PROTOTYPES, blend
+from supcon.metrics.top_k import Candidates
+from supcon.storage.files import NpzArray
 
 TOP = "top"  # class numbers that a file keeps of each row
 REST = {HEAD: "rest", PROTOTYPES: "prototype_rest"}  # log-sum-exp of the logits that it does not keep

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import Candidates, Matrix, joined, mean_of, on_values, width
 from supcon.decision.calibration import every
 from supcon.decision.ladder import Goal
 from supcon.decision.merge import log_softmax, merge_views
 from supcon.decision.pieces import Logits, Piece, pieces
 from supcon.decision.rule import Rule
 from supcon.decision.search import Kept, Parameters, search
+from supcon.metrics.top_k import Candidates, Matrix, joined, mean_of, on_values, width
 
 _PICKS = 25  # of forward selection, at most
 _LARGEST = 3.0  # |log of a factor on a run's weight|

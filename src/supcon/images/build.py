@@ -24,7 +24,7 @@ from supcon.images.decode import read_image
 from supcon.images.geometry import Fit, Image, shrink, shrunk_size
 from supcon.images.headers import FORMATS, Unreadable
 from supcon.images.pillow import declared_size
-from supcon.processes import available_cores, worker_pool
+from supcon.storage.processes import available_cores, worker_pool
 
 _CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # whichever is reached first: bounds the memory
 SHARD = 2**32  # bytes of a file of pixels: all file systems hold such, and one can be copied or checked at a time

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.artifacts import lock
-from supcon.artifacts.files import read_npz, write_npz
 from supcon.errors import UserError
 from supcon.images.build import SHARD, estimate_bytes, shard, write_images
 from supcon.images.decode import DECODER
 from supcon.images.geometry import Fit, Image, cached_side
 from supcon.images.headers import FORMATS
+from supcon.storage import lock
+from supcon.storage.files import read_npz, write_npz
 
 _LISTED = 20  # bad images that an error names
 

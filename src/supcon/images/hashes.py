@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from supcon.artifacts.files import digest_rows, sha256_file, write_atomic
 from supcon.errors import UserError
-from supcon.processes import available_cores, worker_pool
+from supcon.storage.files import digest_rows, sha256_file, write_atomic
+from supcon.storage.processes import available_cores, worker_pool
 
 _COLUMNS = ["path", "size", "modified_ns", "sha256"]
 _CHUNK = 256  # files a process hashes before it reports

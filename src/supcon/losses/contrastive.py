@@ -10,8 +10,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from supcon.exact import exact_float32
 from supcon.losses.batch import SortedBatch, sort_batch
+from supcon.losses.full_float32 import exact_float32
 from supcon.losses.logsumexp import Weights, row_logsumexp
 from supcon.losses.positives import mean_positive_softplus, positive_logsumexp
 

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from supcon.exact import exact_float32
 from supcon.losses.batch import SortedBatch, slices
+from supcon.losses.full_float32 import exact_float32
 
 TILES = {"cpu": (512, 2048), "cuda": (4096, 8192)}  # rows, columns: 4 MB of float32 on the CPU, 128 MB on a GPU
 DIRECT_BOUND = 50.0  # |s| up to which sums of exp(s) and their inverses stay well inside float32

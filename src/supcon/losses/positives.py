@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from supcon.exact import exact_float32
 from supcon.losses.batch import SortedBatch, slices
+from supcon.losses.full_float32 import exact_float32
 from supcon.losses.logsumexp import refuse_second_derivatives
 
 TILES = {"cpu": (256, 2048), "cuda": (256, 32768)}  # rows, columns; few rows, since they meet other classes' columns

@@ -5,9 +5,9 @@ from numbers import Integral
 import torch
 from torch import Tensor, nn
 
-from supcon.exact import exact_float32
 from supcon.losses.batch import sort_batch
 from supcon.losses.contrastive import anchor_losses, check_items, check_options, mean_over_valid
+from supcon.losses.full_float32 import exact_float32
 
 
 class BalancedContrast(nn.Module):

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from supcon.candidates import Candidates, value_of
 from supcon.metrics.f1 import (
     Counts,
     Labels,
@@ -18,6 +17,7 @@ from supcon.metrics.f1 import (
     paired_bootstrap,
     present_f1_of_counts,
 )
+from supcon.metrics.top_k import Candidates, value_of
 
 MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
 LogProbabilities = npt.NDArray[Any] | Candidates  # [rows, classes]

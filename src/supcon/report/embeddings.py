@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from supcon.metrics.drift import Drift, drift_auc
 from supcon.plots import embedding_map, project
-from supcon.predictions import HELD_OUT, TEST, TRAINING, Embeddings
 from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
+from supcon.run.predictions import HELD_OUT, TEST, TRAINING, Embeddings
 
 _FOREIGN = 0.6  # AUC from which the test rows are called another population
 

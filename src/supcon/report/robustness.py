@@ -9,7 +9,7 @@ from supcon.report.pictures import of_figure
 from supcon.report.run import Run
 
 if TYPE_CHECKING:  # its module imports albumentations
-    from supcon.corruptions.result import CorruptionScores
+    from supcon.report.corruptions.result import CorruptionScores
 
 
 def robustness(run: Run, baseline: Run | None = None) -> list[Block]:
@@ -32,7 +32,7 @@ def robustness(run: Run, baseline: Run | None = None) -> list[Block]:
 
 
 def _beside(run: Run, own: "CorruptionScores", baseline: Run, other: "CorruptionScores") -> list[Block]:
-    from supcon.corruptions.result import relative
+    from supcon.report.corruptions.result import relative
 
     if own.rows_a_fold != other.rows_a_fold:
         raise UserError(
@@ -69,7 +69,7 @@ def corruption_scores(run: Run) -> "CorruptionScores":
     if not (run.folder / "corruptions.json").exists():
         run.fold_folder(0)
         raise Missing(f"Run {run.name} has not seen damaged images: {command} shows them.")
-    from supcon.corruptions.result import read_scores
+    from supcon.report.corruptions.result import read_scores
 
     scores = read_scores(run.experiment)
     if scores is None:

@@ -9,24 +9,24 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from supcon.artifacts.files import read_json
-from supcon.candidates import Candidates, scattered, value_of
 from supcon.competition.copies import Copies, find_copies
-from supcon.config import Call
+from supcon.competition.survey import remembered_copies
 from supcon.decision.calibration import calibration_temperature
 from supcon.decision.merge import merge_views
 from supcon.decision.pieces import Logits, loaded, plain_mean
 from supcon.errors import UserError
-from supcon.experiment import Experiment, load_experiment
 from supcon.images.cache import ImageCache
 from supcon.metrics.f1 import Scores
 from supcon.metrics.label_errors import LabelErrors, label_errors
 from supcon.metrics.metric import LogProbabilities, Metric, Prediction
-from supcon.predictions import Embeddings, read_embeddings
+from supcon.metrics.top_k import Candidates, scattered, value_of
 from supcon.report.page import Missing
-from supcon.runs import RunLogits, read_labels, read_out_of_fold, read_runs
-from supcon.scores import ScoreTable, cross_fitted, score_table
-from supcon.survey import remembered_copies
+from supcon.run.experiment import Experiment, load_experiment
+from supcon.run.predictions import Embeddings, read_embeddings
+from supcon.run.runs import RunLogits, read_labels, read_out_of_fold, read_runs
+from supcon.run.scores import ScoreTable, cross_fitted, score_table
+from supcon.settings import Call
+from supcon.storage.files import read_json
 
 Labels = npt.NDArray[np.int64]
 

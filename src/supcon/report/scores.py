@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from supcon.candidates import Candidates
 from supcon.decision.merge import merge_views
 from supcon.decision.pieces import Piece, in_pieces
 from supcon.metrics.metric import LogProbabilities
+from supcon.metrics.top_k import Candidates
 from supcon.plots import Gain, ladder, score_intervals
 from supcon.report.page import Block, Figure, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
-from supcon.scores import POOLED, Score
+from supcon.run.scores import POOLED, Score
 
 
 def scores(run: Run) -> list[Block]:

@@ -12,7 +12,7 @@ from supcon.report.page import Missing, Point
 from supcon.report.run import Run
 from supcon.report.scores import views_gain
 from supcon.report.training import training_logs
-from supcon.scores import POOLED
+from supcon.run.scores import POOLED
 
 _PAIR_SHARE = 0.1  # of all errors, and at least
 _PAIR_ERRORS = 3  # rows, for a pair to be named

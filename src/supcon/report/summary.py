@@ -4,7 +4,7 @@ from supcon.report.classes import class_table
 from supcon.report.page import Block, Points, Table, Text
 from supcon.report.run import Run
 from supcon.report.steps import next_steps
-from supcon.scores import POOLED, Score
+from supcon.run.scores import POOLED, Score
 
 _DEAREST = 5
 

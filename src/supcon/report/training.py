@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from supcon.artifacts.files import read_csv, read_json
-from supcon.budget import duration
-from supcon.config import Settings
 from supcon.plots import learning_curves, stage_times
 from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
+from supcon.settings import Settings
+from supcon.settings.budget import duration
+from supcon.storage.files import read_csv, read_json
 
 _TRAINING = {  # stage -> the columns of its CSV that are drawn
     "pretrain": ("loss", "knn_macro_f1", "alignment", "uniformity"),

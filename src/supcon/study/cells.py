@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from supcon.artifacts.files import digest, read_csv, read_json, write_json
-from supcon.artifacts.stage import StageRun
-from supcon.config import Settings
 from supcon.decision.pieces import plain_mean
 from supcon.errors import UserError
-from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import Metric, row_losses
-from supcon.runs import read_out_of_fold
+from supcon.run.experiment import Experiment
+from supcon.run.runs import read_out_of_fold
+from supcon.run.stage import StageRun
+from supcon.settings import Settings
+from supcon.storage.files import digest, read_csv, read_json, write_json
 from supcon.study.runs import Cell
 
 TRAINING = ("pretrain", "finetune")  # the stages that have epochs

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supcon.artifacts.files import read_json
-from supcon.experiment import Experiment
 from supcon.metrics.f1 import Labels, Scores
 from supcon.metrics.metric import Metric, Prediction
-from supcon.runs import read_labels, read_runs
-from supcon.scores import cross_fitted
+from supcon.run.experiment import Experiment
+from supcon.run.runs import read_labels, read_runs
+from supcon.run.scores import cross_fitted
+from supcon.storage.files import read_json
 from supcon.study.compare import RESAMPLES
 from supcon.study.play import Played
 from supcon.study.runs import Runs

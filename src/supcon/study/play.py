@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from supcon.artifacts import lock
 from supcon.errors import UserError
+from supcon.storage import lock
 from supcon.study.cells import (
     Results,
     Scores,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from supcon.artifacts.files import write_atomic
 from supcon.metrics.metric import Metric
+from supcon.storage.files import write_atomic
 from supcon.study.compare import Standing
 from supcon.study.play import Played
 

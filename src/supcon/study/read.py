@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supcon.config.sources import REPOSITORY, Flat, load_yaml
 from supcon.errors import UserError
+from supcon.settings.sources import REPOSITORY, Flat, load_yaml
 
 _KEYS = ("config", "flags", "baseline", "variants", "rounds")
 _ROUND_KEYS = ("folds", "seeds", "keep")

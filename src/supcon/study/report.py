@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from supcon.artifacts.files import write_csv, write_text
 from supcon.metrics.metric import Metric
+from supcon.storage.files import write_csv, write_text
 from supcon.study.cells import Results
 from supcon.study.compare import UNEQUAL, Estimate, Standing
 from supcon.study.decided import Decided

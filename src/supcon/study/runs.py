@@ -12,14 +12,14 @@ from typing import Any
 
 import yaml
 
-from supcon.artifacts.files import write_text
-from supcon.config import Settings, parse
-from supcon.config.parse import absolute
-from supcon.config.sources import Flat, flatten, load_yaml
 from supcon.errors import UserError
-from supcon.experiment import Experiment, load_experiment
-from supcon.precision import fastest_precision
+from supcon.run.experiment import Experiment, load_experiment
+from supcon.settings import Settings, parse
+from supcon.settings.parse import absolute
+from supcon.settings.sources import Flat, flatten, load_yaml
+from supcon.storage.files import write_text
 from supcon.study.read import Study
+from supcon.training.precision import fastest_precision
 
 # what makes the one split, and what it is scored by
 _SHARED = ("data.folds", "data.fold_seed", "data.label_column", "data.group_column", "tune.metric")

@@ -1,0 +1,1 @@
+"""Folds of a run over processes and GPUs."""

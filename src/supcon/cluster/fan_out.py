@@ -1,0 +1,194 @@
+"""Work on several folds of a run at once, each in a process of its own, as `./run.sh all --jobs 4` asks for.
+
+    python -m supcon.cluster.fan_out JOBS "STAGE ..." [options of the stages]
+
+run.sh names the stages, in their order. Every job has its share of the cores, and one GPU where there are some: that of
+its place among the jobs, modulo their number. A fold that fails leaves the others to go on; the status is its own.
+"""
+
+import importlib
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+
+from supcon.errors import UserError, run_stage
+from supcon.run.experiment import load_experiment
+from supcon.run.stage import lock_file
+from supcon.settings import Call, fold_name, parse
+from supcon.storage import lock
+from supcon.storage.processes import CORES, available_cores, end_with_parent
+from supcon.training.precision import settle_precision
+
+GPUS = "CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A process at work on a fold."""
+
+    fold: int
+    place: int  # among the jobs at work at once
+    process: SpawnProcess
+    told: Connection  # the error that ended it
+
+
+@dataclass(frozen=True)
+class Failure:
+    """How a fold's process ended."""
+
+    fold: int
+    message: str
+    status: int
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the stages of all folds asked for."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if len(words) < 2 or not words[0].isdecimal() or int(words[0]) < 1:
+        raise UserError("name how many folds to work on at once, and the stages: as ./run.sh all --jobs 4 does")
+    stages, flags = words[1].split(), words[2:]
+    call = parse(__doc__ or "", flags, per_fold=True)
+    if call.settings.nproc > 1:
+        raise UserError("--nproc shares the batches of one fold, --jobs works on several folds: use one of them")
+    experiment = load_experiment(call)
+    experiment.open_training_images()  # decoded before, by all cores together
+    experiment.open_prediction_images()
+    folds = experiment.folds
+    places = environments(min(int(words[0]), len(folds)), visible_gpus(call.settings.machine.device))
+    if "finetune" in stages or "pretrain" in stages:
+        with started_with(places[0]):
+            settle_precision(experiment)  # once, by the share of a job: the jobs find it
+    failures = fan_out(call, stages, flags, folds, places)
+    if failures:
+        print(f"error: {described(failures)}", file=sys.stderr)
+        sys.exit(failures[0].status)
+
+
+def fan_out(
+    call: Call, stages: Sequence[str], flags: Sequence[str], folds: list[int], places: Sequence[Mapping[str, str]]
+) -> list[Failure]:
+    """Run `stages` for each fold, as many at once as there are `places`, each an environment. Return what failed."""
+    waiting, working, failures = list(folds), list[Job](), list[Failure]()
+    try:
+        while waiting or working:
+            while waiting and len(working) < len(places):
+                waiting.remove(fold := next_fold(call, stages, waiting))
+                place = min(set(range(len(places))) - {job.place for job in working})
+                with started_with(places[place]):
+                    working.append(start(stages, flags, fold, place))
+            ended = wait([job.process.sentinel for job in working])
+            for job in [job for job in working if job.process.sentinel in ended]:
+                working.remove(job)
+                if failure := failure_of(job):
+                    failures.append(failure)
+                    if waiting or working:
+                        print(f"fold {fold_name(job.fold)} stopped, the others go on: {failure.message}", flush=True)
+    finally:  # interrupted: all end
+        for job in working:
+            job.process.terminate()
+        for job in working:
+            job.process.join()
+    return failures
+
+
+def next_fold(call: Call, stages: Sequence[str], folds: Sequence[int]) -> int:
+    """Return the first fold that no process, of this machine or another, is at; the first one where there is none."""
+
+    def is_busy(fold: int) -> bool:
+        return any(lock.holder_of(lock_file(call.fold_folder(fold), stage)) for stage in stages)
+
+    return min(folds, key=is_busy)
+
+
+def start(stages: Sequence[str], flags: Sequence[str], fold: int, place: int) -> Job:
+    """Start a fold's process: a fresh one, since a fork of this one would share its libraries' threads."""
+    spawn = multiprocessing.get_context("spawn")
+    told, tell = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=run_fold, args=(stages, flags, fold, tell), name=f"fold {fold_name(fold)}")
+    process.start()
+    tell.close()
+    return Job(fold, place, process, told)
+
+
+def run_fold(stages: Sequence[str], flags: Sequence[str], fold: int, tell: Connection) -> None:
+    """Run the stages of a fold, in its process."""
+    end_with_parent()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # in order: locks and semaphores given back
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # whole lines, among those of others
+    sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # progress bars would overwrite each other
+    try:
+        for stage in stages:
+            importlib.import_module(stage).main([*flags, "--fold", fold_name(fold)])
+    except UserError as error:
+        tell.send(str(error))
+        sys.exit(2)
+    finally:
+        lock.release_all()
+
+
+def failure_of(job: Job) -> Failure | None:
+    """Return how the process of a job failed; None where it did not."""
+    job.process.join()
+    status = job.process.exitcode or 0
+    if status == 0:
+        return None
+    if job.told.poll() and status == 2:
+        return Failure(job.fold, str(job.told.recv()), status)
+    killed = " (killed, perhaps for want of memory)" if status == -signal.SIGKILL else ""
+    return Failure(job.fold, f"its process ended with status {status}{killed}", status if status > 0 else 128 - status)
+
+
+def described(failures: Sequence[Failure]) -> str:
+    """Return one line that says which folds failed, and why; what is alike once."""
+    folds: dict[str, list[str]] = {}
+    for failure in failures:
+        folds.setdefault(failure.message, []).append(fold_name(failure.fold))
+    parts = [f"fold{'s' * (len(names) > 1)} {', '.join(names)}: {message}" for message, names in folds.items()]
+    return f"{'; '.join(parts)} (the same command, without --force, goes on from what is finished)"
+
+
+def environments(jobs: int, gpus: Sequence[str]) -> list[dict[str, str]]:
+    """Return the environment of each place: its share of the cores and its GPU."""
+    share = str(max(1, available_cores() // jobs))
+    cores = {CORES: share, "OMP_NUM_THREADS": share}  # for ours, and for the libraries' own threads
+    return [cores | ({GPUS: gpus[place % len(gpus)]} if gpus else {}) for place in range(jobs)]
+
+
+def visible_gpus(device: str) -> list[str]:
+    """Return the GPUs that jobs may be given, as CUDA_VISIBLE_DEVICES names them; none where a device was chosen."""
+    if device not in ("auto", "cuda"):
+        return []
+    if GPUS in os.environ:
+        return [name for name in os.environ[GPUS].split(",") if name]
+    if shutil.which("nvidia-smi") is None:  # so that torch need not be loaded for the answer
+        return []
+    import torch
+
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+@contextmanager
+def started_with(environment: Mapping[str, str]) -> Iterator[None]:
+    """Let the processes that are started within have `environment` too, and leave the interrupt to this one."""
+    before = dict(os.environ)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        signal.signal(signal.SIGINT, handler)
+
+
+if __name__ == "__main__":
+    run_stage(main)

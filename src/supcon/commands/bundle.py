@@ -1,0 +1,24 @@
+"""Pack a finished run for a notebook without network: weights, decision, inference code and predict.ipynb."""
+
+from collections.abc import Sequence
+
+from supcon.errors import run_stage
+from supcon.run.experiment import load_experiment
+from supcon.settings import parse
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    experiment = load_experiment(parse(__doc__ or "", argv))
+    experiment.stage("ensemble").require()
+    print(f"bundle: run {experiment.call.run}, {experiment.call.settings.data.folds} folds", flush=True)
+
+    from supcon.bundle.write import write_bundle
+
+    folder, archive = write_bundle(experiment)
+    size = archive.stat().st_size / 1e6
+    print(f"{folder} holds predict.ipynb and all it needs; {archive.name} beside it ({size:.3g} MB) is ready to upload")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,67 @@
+"""Hold runs of one split against each other: runs/compare-A-B.html, and a short table here."""
+
+import argparse
+import hashlib
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from supcon.errors import UserError, run_stage
+from supcon.report.run import open_run
+from supcon.settings import parse
+from supcon.settings.options import OptionsParser
+from supcon.storage.files import write_text
+
+_LONGEST = 120  # characters of the page's name
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Compare runs."""
+    options = read_options(argv)
+    started = time.time()
+    runs = [open_run(parse("", [f"--root={options.root}", f"--run={name}"])) for name in options.runs]
+    from supcon.report.comparison.contents import sections  # imports matplotlib
+    from supcon.report.comparison.standings import Standings, require_comparable
+    from supcon.report.page import render
+
+    require_comparable(runs)
+    standings = Standings(runs)
+    print(standings.text(), flush=True)
+    first = runs[0]
+    about = (
+        f"{len(first.rows):,} scored rows, {len(first.classes):,} classes, {len(first.folds)} folds."
+        f" Made {time.strftime('%Y-%m-%d %H:%M')}."
+    )
+    page = render(f"{', '.join(standings.names[1:])} against {first.name}", about, sections(standings))
+    path = page_path(first.folder.parent, options.runs)
+    write_text(path, page)
+    print(f"compare: {path} ({len(page.encode()) / 1e6:.1f} MB, {time.time() - started:.0f} s)", flush=True)
+
+
+def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return this command's options."""
+    parser = OptionsParser(
+        __doc__,
+        "Example: ./run.sh compare digits-ce digits-joint. Runs must be tuned, on the same split and for the same"
+        " metric; the first is what the others are held against.",
+    )
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="names of two runs or more")
+    options = parser.parse_args(argv)
+    twice = [name for number, name in enumerate(options.runs) if name in options.runs[:number]]
+    if twice:
+        raise UserError(f"run {twice[0]} is named twice: name each run once")
+    if len(options.runs) < 2:
+        raise UserError(f"only {options.runs[0]} is named: name two runs or more")
+    return options
+
+
+def page_path(folder: Path, runs: Sequence[str]) -> Path:
+    """Return where the comparison of some runs goes, below runs/."""
+    name = "compare-" + "-".join(runs)
+    if len(name) > _LONGEST:
+        name = f"compare-{runs[0][:60]}-and-{len(runs) - 1}-others-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return folder / f"{name}.html"
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,100 @@
+"""Say what was understood of input/, what is wrong with it, and how long a run will take. `all` begins with it."""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+
+from supcon.competition.builtin import fill_empty
+from supcon.competition.folds import make_folds, read_folds
+from supcon.competition.survey import Survey, survey
+from supcon.errors import UserError, run_stage
+from supcon.run.experiment import Experiment
+from supcon.run.split import Split
+from supcon.run.stage import write_resolved
+from supcon.settings import Call, parse
+from supcon.settings.budget import duration, fit_epochs, parse_budget
+from supcon.training.precision import fastest_precision
+
+EPOCHS = ("--pretrain.epochs", "--finetune.epochs")
+SWITCHES = {"quick": "leave out the timed batches, unless --time_budget needs them"}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    call = parse(__doc__ or "", argv, switches=SWITCHES)
+    refuse_epochs(call, argv)
+    budget = parse_budget(call.settings.time_budget) if call.settings.time_budget else 0.0
+    fill_empty(call.root / "input")
+    found = survey(call)
+    print(found.text(), flush=True)
+    chosen = budget > 0 and (call.run_folder / "resolved.yaml").exists()
+    if chosen:
+        print(f"{'epochs':<12}{_epochs(call)}, as chosen when run {call.run} began")
+    if "quick" in call.switches and (chosen or not budget):
+        return
+    time_run(experiment_of(found), 0.0 if chosen else budget)
+
+
+def refuse_epochs(call: Call, argv: Sequence[str] | None) -> None:
+    """Raise `UserError` where both a time budget and epochs are given."""
+    words = [word for word in (sys.argv[1:] if argv is None else argv) if word.startswith(EPOCHS)]
+    if call.settings.time_budget and words:
+        raise UserError(f"--time_budget chooses the epochs: leave out {words[0].partition('=')[0]}, or the budget")
+
+
+def experiment_of(found: Survey) -> Experiment:
+    """Return the experiment on its split, or on the one that will be made."""
+    call, train = found.call, found.competition.train
+    path = call.root / "folds" / "folds.csv"
+    if path.exists():
+        split = read_folds(path, train, call.settings.data)
+    else:
+        split = make_folds(train, found.copies.within_train, found.unreadable_training_rows, call.settings.data)
+    return Experiment(call, found.competition, Split(split))
+
+
+def time_run(experiment: Experiment, budget: float) -> None:
+    """Time a few batches and print how long the stages take, with the epochs that fit a `budget` of seconds."""
+    from supcon.training.timing import time_stages
+
+    experiment = fastest_precision(experiment)
+    call, settings = experiment.call, experiment.call.settings
+    timing = time_stages(experiment)
+    if budget:
+        stages = [
+            (settings.pretrain.epochs, timing.pretrain_epoch),
+            (settings.finetune.epochs, timing.finetune_epoch),
+        ]
+        epochs = fit_epochs(budget, settings.data.folds, timing.finetune_start + timing.predict, stages)
+        call = with_epochs(call, *epochs)
+        call = dataclasses.replace(call, measured={**call.measured, "seconds": dataclasses.asdict(timing)})
+        settings = call.settings
+        write_resolved(call)
+        print(
+            f"{'epochs':<12}{_epochs(call)}: what fits {duration(budget)}; written to {call.run_folder}/resolved.yaml"
+        )
+    a_fold = timing.fold(settings.pretrain.epochs, settings.finetune.epochs)
+    print(
+        f"{'time':<12}a fold: {settings.pretrain.epochs} x {timing.pretrain_epoch:.3g} s of pretrain,"
+        f" {settings.finetune.epochs} x {timing.finetune_epoch:.3g} s of finetune, {duration(timing.predict)} of"
+        f" predict; all {settings.data.folds} folds about {duration(settings.data.folds * a_fold)}",
+        flush=True,
+    )
+
+
+def with_epochs(call: Call, pretrain: int, finetune: int) -> Call:
+    """Return the call with other epochs."""
+    settings = dataclasses.replace(
+        call.settings,
+        pretrain=dataclasses.replace(call.settings.pretrain, epochs=pretrain),
+        finetune=dataclasses.replace(call.settings.finetune, epochs=finetune),
+    )
+    return dataclasses.replace(call, settings=settings)
+
+
+def _epochs(call: Call) -> str:
+    return f"{call.settings.pretrain.epochs} of pretrain, {call.settings.finetune.epochs} of finetune"
+
+
+if __name__ == "__main__":
+    run_stage(main)

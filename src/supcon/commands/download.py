@@ -1,0 +1,37 @@
+"""Fetch a competition's zip into an empty input/ with the host's `kaggle` client."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from supcon.competition.host.client import find_client
+from supcon.competition.host.commands import Host, competition_name
+from supcon.errors import run_stage
+from supcon.settings.options import OptionsParser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fetch one competition."""
+    options = read_options(argv)
+    folder = Path(options.root).expanduser().resolve() / "input"
+    competition = competition_name(options.competition, folder)
+    with tqdm(desc=competition, unit="B", unit_scale=True, leave=False, disable=None) as bar:
+        path = Host(find_client(), competition).download(folder, lambda there: bar.update(there - bar.n))
+    print(f"download: {path} ({path.stat().st_size:,} bytes)", flush=True)
+
+
+def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return this command's options."""
+    parser = OptionsParser(
+        __doc__,
+        "Example: ./run.sh download plant-seedlings-classification. Accept the rules on its page first. A download that"
+        " broke off goes on where it stopped. The client is an extra: pip install -r requirements-kaggle.txt.",
+    )
+    parser.add_argument("competition", metavar="COMPETITION", help="the last part of its address")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,98 @@
+"""Write runs/NAME/report.html: what a run is worth, where the next point is, and what it was made of."""
+
+import argparse
+import time
+from collections.abc import Sequence
+
+from supcon.errors import UserError, run_stage
+from supcon.report.page import Missing
+from supcon.report.run import Run, open_run
+from supcon.settings import Call, parse
+from supcon.settings.options import OptionsParser
+from supcon.storage.files import write_text
+
+FLAGS = ("root", "config", "run")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write one run's page."""
+    options, call = read_options(argv)
+    started = time.time()
+    run = open_run(call)
+    print(f"report: {about(run)}", flush=True)
+    baseline = open_baseline(call, options.baseline) if options.baseline else None
+    if options.corruptions:
+        try_damaged_images(run, options.rows)
+    page = make_page(run, baseline)
+    path = run.folder / "report.html"
+    write_text(path, page)
+    print(f"report: {path} ({len(page.encode()) / 1e6:.1f} MB, {time.time() - started:.0f} s)", flush=True)
+
+
+def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Call]:
+    """Return this command's own options, and the call of the run that they name."""
+    parser = OptionsParser(
+        __doc__,
+        "Example: ./run.sh report --run digits --corruptions --baseline digits-ce. Settings, such as --machine.threads"
+        " 1, are taken too, as by every stage.",
+    )
+    parser.add_argument("--run", metavar="NAME", default="", help="the run (default: the config's name)")
+    parser.add_argument("--config", metavar="FILE", default="", help="as for every stage")
+    parser.add_argument(
+        "--corruptions", action="store_true", help="also predict damaged images: twelve corruptions x five severities"
+    )
+    parser.add_argument(
+        "--rows", metavar="N", type=int, default=500, help="rows of each fold to damage, at most (default: 500)"
+    )
+    parser.add_argument("--baseline", metavar="RUN", default="", help="a run to compare the corruptions' harm with")
+    parser.add_argument("--force", action="store_true", help="predict the damaged images anew; old files stay in old/")
+    options, flags = parser.parse_known_args(argv)
+    if options.rows < 1:
+        raise UserError(f"--rows {options.rows}: at least 1 row of each fold is needed")
+    where = [f"--{name}={getattr(options, name)}" for name in FLAGS if getattr(options, name)]
+    return options, parse("", [*where, *flags, *(["--force"] if options.force else [])])
+
+
+def open_baseline(call: Call, name: str) -> Run:
+    """Return another run of the same root that has seen damaged images too; `UserError` where it has not."""
+    from supcon.report.robustness import corruption_scores  # imports matplotlib
+
+    baseline = open_run(parse("", [f"--root={call.root}", f"--run={name}"]))
+    try:
+        corruption_scores(baseline)
+    except Missing as reason:
+        raise UserError(f"--baseline: {reason}") from None
+    return baseline
+
+
+def try_damaged_images(run: Run, rows: int) -> None:
+    """Measure corruption F1, folds that are done left out."""
+    if run.blended:
+        raise UserError(f"--corruptions: run {run.name} has no models of its own: name one of the runs that it blends")
+    from supcon.report.corruptions.measure import measure  # imports torch
+    from supcon.report.corruptions.result import write_scores
+
+    measure(run.experiment, rows)
+    scores = write_scores(run.experiment, rows)
+    print(f"report: corruption F1 {scores.corruption_f1:.4f}, undamaged {scores.clean:.4f}", flush=True)
+
+
+def make_page(run: Run, baseline: Run | None) -> str:
+    """Return the page as HTML."""
+    from supcon.report.contents import sections  # imports matplotlib
+    from supcon.report.page import render
+
+    made = time.strftime("%Y-%m-%d %H:%M")
+    return render(f"Report of {run.name}", f"{about(run)}. Made {made}.", sections(run, baseline))
+
+
+def about(run: Run) -> str:
+    """Return the size of a run in one line."""
+    return (
+        f"{len(run.rows):,} scored rows, {len(run.classes):,} classes, {len(run.folds)} folds;"
+        f" {len(run.experiment.competition.test):,} test rows"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,154 @@
+"""Check a submission, upload it with the host's `kaggle` client, and write what becomes of it into the ledger."""
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tqdm import tqdm
+
+from supcon.competition.host.client import find_client, page_of
+from supcon.competition.host.commands import Host, Submission, competition_name, find_new
+from supcon.competition.ledger import THERE, add_upload, read_ledger, update_row
+from supcon.competition.read import read_competition
+from supcon.competition.submission import verify_submission
+from supcon.errors import UserError, run_stage
+from supcon.settings import parse
+from supcon.settings.options import OptionsParser
+from supcon.storage.files import sha256_file
+
+PAUSE_S = 5.0  # between two looks at the host's list
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Submit one file."""
+    options, flags = read_options(argv)
+    call = parse("", flags)
+    folder, ledger = call.root / "input", call.root / "submissions" / "ledger.csv"
+    path = Path(options.file).expanduser() if options.file else ledger.with_name("submission.csv")
+
+    verify_submission(path, read_competition(folder, call.root / "cache", call.settings.data))
+    if not options.again:
+        refuse_repeat(path, ledger)
+    host = Host(find_client(), competition_name(options.competition, folder))
+    before = host.submissions()
+    say_what_is_left(host)
+    row = upload(host, path, options.message, ledger)
+    found = wait_for_score(host, before, options.message, options.wait)
+    report(host, found, ledger, row)
+
+
+def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Return this command's own options, and the flags that every stage takes."""
+    parser = OptionsParser(
+        __doc__,
+        "Example: ./run.sh submit -m 'five folds, joint loss'. The client is an extra: pip install -r"
+        " requirements-kaggle.txt, then `kaggle auth login`. The settings that read input/, such as"
+        " --data.label_column NAME, are taken too, as by every stage.",
+    )
+    parser.add_argument("file", metavar="FILE", nargs="?", help="what to submit (default: submissions/submission.csv)")
+    parser.add_argument("-m", "--message", metavar="TEXT", required=True, help="kept by the host and in the ledger")
+    parser.add_argument(
+        "--competition", metavar="NAME", default="", help="as in its address (default: the name of the zip in input/)"
+    )
+    parser.add_argument(
+        "--wait", metavar="SECONDS", type=float, default=300.0, help="how long to wait for the score (default: 300)"
+    )
+    parser.add_argument("--again", action="store_true", help="upload a file that was uploaded before")
+    parser.add_argument("--config", metavar="FILE", default="", help="settings, as for every stage")
+    parser.add_argument("--run", metavar="NAME", default="", help="the run whose settings to take, as for every stage")
+    options, flags = parser.parse_known_args(join_values(sys.argv[1:] if argv is None else argv))
+    if not options.message.strip():
+        raise UserError("--message is empty: say in a few words what is new in this submission")
+    if not 0 <= options.wait <= 86_400:
+        raise UserError(f"--wait {options.wait:g}: it takes 0 to 86400 seconds")
+    where = {name: getattr(options, name) for name in ("root", "config", "run")}
+    return options, flags + [f"--{name}={value}" for name, value in where.items() if value]
+
+
+def join_values(argv: Sequence[str]) -> list[str]:
+    """Join the message and settings with their names, so that no dash makes an option of them and no place a FILE."""
+    words, joined = list(argv), []
+    while words:
+        word = words.pop(0)
+        name = "--message" if word == "-m" else word
+        takes_next = name == "--message" or re.fullmatch(r"--\w+\.\w+", name)
+        joined.append(f"{name}={words.pop(0)}" if takes_next and words else name)
+    return joined
+
+
+def refuse_repeat(path: Path, ledger: Path) -> None:
+    """Raise `UserError` where these very bytes were uploaded before: the host would say the same score again."""
+    table = read_ledger(ledger)
+    same = table[(table["sha256"] == sha256_file(path)) & (table["submitted"] != "")]
+    if len(same):
+        last = same.iloc[-1]
+        score = f"public score {last[THERE]}" if last[THERE] else "./run.sh ledger --refresh fetches its score"
+        raise UserError(f"{path} was uploaded on {last['submitted']} UTC ({score}): --again uploads it once more")
+
+
+def say_what_is_left(host: Host) -> None:
+    """Print today's remaining submissions where the client tells; `UserError` when there are none."""
+    left = host.left_today()
+    if left == 0:
+        page = f"{page_of(host.competition)}/submissions"
+        raise UserError(f"no submissions to {host.competition} are left today ({page}): try again after midnight UTC")
+    if left is not None:
+        print(f"submit: {left} submissions to {host.competition} are left today, this one included", flush=True)
+
+
+def upload(host: Host, path: Path, message: str, ledger: Path) -> int:
+    """Upload a file; return the number of its row in the ledger."""
+    sha256 = sha256_file(path)
+    submitted = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        host.upload(path, message)
+    except KeyboardInterrupt:
+        raise UserError(f"interrupted: look at {page_of(host.competition)}/submissions whether it arrived") from None
+    print(f"submit: {path} is uploaded to {host.competition}", flush=True)
+    cells = {"time": time.strftime("%Y-%m-%d %H:%M:%S"), "file": path.name, "sha256": sha256}
+    kept = re.sub(r"\r\n?", "\n", message)  # pandas reads a bare carriage return as the end of a row
+    return add_upload(ledger, sha256, {**cells, "message": kept, "submitted": submitted})
+
+
+def wait_for_score(host: Host, before: Sequence[Submission], message: str, limit_s: float) -> Submission | None:
+    """Return the new submission once the host has judged it, or as it stands after `limit_s` seconds or Ctrl-C."""
+    end = time.monotonic() + limit_s
+    found = None
+    with tqdm(total=round(limit_s), desc="waiting for the score", unit="s", leave=False, disable=None) as bar:
+        try:
+            while True:
+                try:
+                    found = find_new(host.submissions(), before, message) or found
+                except UserError as error:  # the file is there already: a broken line now loses nothing
+                    tqdm.write(f"submit: {error}", file=sys.stderr)
+                left = end - time.monotonic()
+                if (found and found.status != "pending") or left <= 0:
+                    return found
+                time.sleep(min(PAUSE_S, left))
+                bar.update(min(round(PAUSE_S), round(limit_s) - bar.n))
+        except KeyboardInterrupt:
+            return found
+
+
+def report(host: Host, found: Submission | None, ledger: Path, row: int) -> None:
+    """Write the outcome into the ledger and say it; `UserError` when the host could not score the file."""
+    if found:
+        update_row(ledger, row, {"submitted": found.date, THERE: found.outcome})
+    page = f"{page_of(host.competition)}/submissions"
+    if found is None or not found.outcome:
+        seen = "the score is pending" if found else "the host does not list it yet"
+        later = f"./run.sh ledger --refresh --competition {host.competition}"
+        print(f"submit: {seen}: {later} fetches it later, {page} shows it", flush=True)
+    elif found.status == "error":
+        raise UserError(f"the host could not score it: {page} says why (the ledger keeps the upload)")
+    else:
+        here = read_ledger(ledger).iloc[row]["cross_fitted"]
+        print(f"submit: public score {found.outcome}" + (f" (cross-fitted here {here})" if here else ""), flush=True)
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,74 @@
+"""Random views of one image, by albumentations: what loader processes make.
+
+A view depends on the seed it is given and on nothing else (law 6): albumentations' own streams repeat themselves in
+worker processes. Test-time views: `views`.
+"""
+
+import os
+import random
+
+import numpy as np
+
+from supcon.images.augment.ranges import CROP_RATIO, ERASED, ERASED_RATIO, JITTERED, SIGMA, Ranges, ranges_of
+from supcon.images.geometry import Fit, Image, fit_square
+from supcon.settings.settings import AugmentSettings
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask a registry for news
+import albumentations as A  # noqa: E402
+
+
+class RandomView:
+    """Training and contrastive views: `view(image, seed)` gives a square of `side` pixels.
+
+    `strength` multiplies every magnitude that `augment` declares; flips and turns are invariances and stay.
+    """
+
+    def __init__(self, augment: AugmentSettings, side: int, fit: Fit, strength: float) -> None:
+        ranges = ranges_of(augment, strength)
+        self._side, self._fit, self._crops = side, fit, ranges.crops
+        self._transform = A.Compose(_transforms(ranges, side), strict=True)
+
+    def __call__(self, image: Image, seed: int) -> Image:
+        """Return one view, [side, side, 3]."""
+        # one stream for all steps: set_random_seed would give every step the same numbers, so that both flips, the
+        # crop and the jitter happen together or not at all
+        self._transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        if not self._crops:
+            image = fit_square(image, self._side, self._fit)
+        elif self._fit != "crop":
+            image = fit_square(image, max(image.shape[:2]), self._fit)
+        view: Image = self._transform(image=np.ascontiguousarray(image))["image"]
+        return view
+
+
+def _transforms(ranges: Ranges, side: int) -> list[A.BasicTransform]:
+    """Return albumentations' steps: geometry first, then colour."""
+    steps: list[A.BasicTransform] = []
+    if ranges.crops:
+        steps.append(A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO))
+    if ranges.hflip:
+        steps.append(A.HorizontalFlip(p=0.5))
+    if ranges.vflip:
+        steps.append(A.VerticalFlip(p=0.5))
+    if ranges.rotate90:
+        steps.append(A.RandomRotate90(p=1.0))
+    if ranges.moves:
+        steps.append(
+            A.Affine(
+                translate_percent=(-ranges.shift, ranges.shift),
+                scale=ranges.scale,
+                rotate=(-ranges.rotate, ranges.rotate),
+                balanced_scale=True,
+                p=1.0,
+            )
+        )
+    if ranges.jitters:
+        color, hue = ranges.color, (-ranges.hue, ranges.hue)
+        steps.append(A.ColorJitter(brightness=color, contrast=color, saturation=color, hue=hue, p=JITTERED))
+    if ranges.gray > 0:
+        steps.append(A.ToGray(p=ranges.gray))
+    if ranges.blur > 0:
+        steps.append(A.GaussianBlur(sigma_limit=SIGMA, p=ranges.blur))
+    if ranges.erase > 0:
+        steps.append(A.Erasing(scale=ERASED, ratio=ERASED_RATIO, p=ranges.erase))
+    return steps

@@ -1,0 +1,66 @@
+"""Test-time views of an image, by name: they follow from the same declared invariances as the random ones (law 9)."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from supcon.images.geometry import Fit, Image, fit_square
+from supcon.settings.settings import AugmentSettings
+
+View = Callable[[Image], Image]
+
+
+def prediction_views(augment: AugmentSettings, limit: int) -> dict[str, View]:
+    """Return at most `limit` test-time views by name, the plain image first; each maps a square to a square."""
+    views: dict[str, View] = {"plain": np.asarray}
+    if augment.hflip:
+        views["hflip"] = np.fliplr
+    if augment.vflip:
+        views["vflip"] = np.flipud
+    if augment.rotate90 or (augment.hflip and augment.vflip):
+        views["rotate180"] = partial(np.rot90, k=2)
+    if augment.rotate90:
+        views["rotate90"] = partial(np.rot90, k=1)
+        views["rotate270"] = partial(np.rot90, k=3)
+        if augment.hflip or augment.vflip:
+            views["transpose"] = partial(np.transpose, axes=(1, 0, 2))
+            views["antitranspose"] = _antitranspose
+    # half the largest change: where most training views lie
+    if augment.scale > 0:
+        views["larger"] = partial(_affine, scale=1 + augment.scale / 2)
+        views["smaller"] = partial(_affine, scale=1 - augment.scale / 2)
+    if augment.rotate > 0:
+        views["left turn"] = partial(_affine, degrees=augment.rotate / 2)
+        views["right turn"] = partial(_affine, degrees=-augment.rotate / 2)
+    if augment.shift > 0:
+        for name, down, right in (("up", -0.5, 0.0), ("down", 0.5, 0.0), ("left", 0.0, -0.5), ("right", 0.0, 0.5)):
+            views[name] = partial(_affine, down=down * augment.shift, right=right * augment.shift)
+    if augment.crop < 1 and augment.scale == 0:  # trained on parts of the image: a larger centre is one of them
+        views["centre"] = partial(_affine, scale=1.15)
+    return dict(list(views.items())[:limit])
+
+
+def views_of(image: Image, views: Mapping[str, View], side: int, fit: Fit) -> npt.NDArray[np.uint8]:
+    """Return every view of an image, [views, side, side, 3]."""
+    square = fit_square(image, side, fit)
+    return np.stack([view(square) for view in views.values()])
+
+
+def _antitranspose(image: Image) -> Image:
+    return image[::-1, ::-1].transpose(1, 0, 2)
+
+
+def _affine(image: Image, scale: float = 1.0, degrees: float = 0.0, down: float = 0.0, right: float = 0.0) -> Image:
+    """Scale and turn a square about its centre, then shift it by whole pixels; new borders are black."""
+    side = len(image)
+    matrix = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), degrees, scale)
+    matrix = matrix + np.array([[0, 0, _pixels(right * side)], [0, 0, _pixels(down * side)]])
+    return cv2.warpAffine(np.ascontiguousarray(image), matrix, (side, side), flags=cv2.INTER_LINEAR)  # type: ignore[return-value]
+
+
+def _pixels(distance: float) -> float:
+    """Return whole pixels, at least one for a distance that is not 0."""
+    return float(np.sign(distance) * max(1, round(abs(distance)))) if distance else 0.0

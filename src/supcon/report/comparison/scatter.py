@@ -1,0 +1,45 @@
+"""The section on chance: how scores scatter over seeds and learning rates."""
+
+import numpy as np
+
+from supcon.plots import stability
+from supcon.report.comparison.stability import scores_by_rate, scores_by_seed, studied
+from supcon.report.comparison.standings import Standings
+from supcon.report.page import Block, Figure, Missing, Table, Text
+from supcon.report.pictures import of_figure
+
+
+def scatter(standings: Standings) -> list[Block]:
+    """Show the runs' recipes over the seeds and learning rates that a study tried."""
+    seeds: dict[str, list[float]] = {}
+    rates: dict[str, list[float]] = {}
+    for run in standings.runs:
+        of = studied(run)
+        name = f"{of.study}-{of.variant}" if of else run.name
+        if len(by_seed := scores_by_seed(run)) > 1:
+            seeds[name] = list(by_seed.values())
+        if by_rate := scores_by_rate(run):
+            rates |= {f"{name}, {rate}": found for rate, found in by_rate.items()}
+    if not seeds and not rates:
+        raise Missing("No study has tried these runs with other seeds or learning rates: ./run.sh study FILE does.")
+    metric, blocks = standings.first.metric.title, list[Block]()
+    for found, over, score in ((seeds, "seed", f"cross-fitted {metric}"), (rates, "cell", "macro-F1 by argmax")):
+        if found:
+            figure = stability(found, score, over=over)
+            rows = [
+                [
+                    name,
+                    str(len(values)),
+                    f"{np.mean(values):.4f}",
+                    f"{np.std(values, ddof=1):.4f}" if len(values) > 1 else "-",
+                ]
+                for name, values in found.items()
+            ]
+            blocks += [
+                Figure(of_figure(figure, f"Scores over {over}s")),
+                Table(["recipe", f"{over}s", "mean", "sd"], rows),
+            ]
+    return [
+        Text("A difference between two runs that is smaller than the scatter of either recipe may be chance."),
+        *blocks,
+    ]

@@ -1,0 +1,91 @@
+"""How a run's recipe scatters over seeds and learning rates, where a study has tried them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from supcon.report.run import Run
+from supcon.storage.files import read_csv, read_json
+
+RATES = ("pretrain.lr", "finetune.lr", "finetune.encoder_lr")
+
+
+@dataclass(frozen=True)
+class Studied:
+    """A run that a study made: runs/STUDY-VARIANT-sSEED."""
+
+    study: str
+    variant: str
+    folder: Path  # runs/STUDY
+
+
+def studied(run: Run) -> Studied | None:
+    """Return which study and variant a run is of; None where it is of none."""
+    named = re.fullmatch(r"(.+)-s\d+", run.name)
+    words = named[1].split("-") if named else []
+    for place in range(1, len(words)):  # both names may hold dashes
+        study, variant = "-".join(words[:place]), "-".join(words[place:])
+        folder = run.folder.parent / study
+        if (folder / "variants" / f"{variant}.yaml").exists():
+            return Studied(study, variant, folder)
+    return None
+
+
+def scores_by_seed(run: Run) -> dict[int, float]:
+    """Return the cross-fitted scores of the whole runs that differ from this one in their seed alone, by seed."""
+    of = studied(run)
+    if of is None:
+        return {}
+    found = {}
+    for path in run.folder.parent.glob("*/decision.json"):
+        named = re.fullmatch(rf"{re.escape(of.study)}-{re.escape(of.variant)}-s(\d+)", path.parent.name)
+        if named and (decision := read_json(path)).get("metric") == run.metric.name:
+            found[int(named[1])] = float(decision["cross_fitted"])
+    return dict(sorted(found.items()))
+
+
+def scores_by_rate(run: Run) -> dict[str, list[float]]:
+    """Return the macro-F1 of the study's cells by the learning rates of variants that differ in these alone.
+
+    Of the seeds and folds that all of them have; empty where fewer than two variants have any in common.
+    """
+    of = studied(run)
+    if of is None or not (of.folder / "table.csv").exists():
+        return {}
+    variants = {path.stem: _settings(path) for path in (of.folder / "variants").glob("*.yaml")}
+    rest, _ = _parted(variants[of.variant])
+    alike = {
+        name: rates for name, own in variants.items() if (parted := _parted(own))[0] == rest and (rates := parted[1])
+    }
+    cells = dict(_cells(of.folder / "table.csv", set(alike)))
+    shared = set.intersection(*(set(own) for own in cells.values())) if cells else set()
+    if len(cells) < 2 or not shared:
+        return {}
+    named = sorted((alike[name], [own[cell] for cell in sorted(shared)]) for name, own in cells.items())
+    return {", ".join(f"{key.partition('.')[2]} {rate:g}" for key, rate in rates): found for rates, found in named}
+
+
+def _cells(path: Path, variants: set[str]) -> Iterator[tuple[str, dict[tuple[str, str], float]]]:
+    """Yield each variant's macro-F1 by seed and fold."""
+    table = read_csv(path)
+    table = table[table["variant"].isin(variants) & (table["macro_f1"] != "")]
+    for variant, rows in table.groupby("variant"):
+        values = pd.to_numeric(rows["macro_f1"])
+        yield str(variant), dict(zip(zip(rows["seed"], rows["fold"], strict=True), values.tolist(), strict=True))
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    """Return a variant's settings by dotted key."""
+    sections = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return {f"{section}.{key}": value for section, own in sections.items() for key, value in own.items()}
+
+
+def _parted(settings: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, float], ...]]:
+    """Return the settings without the learning rates, and those."""
+    rest = {key: value for key, value in settings.items() if key not in RATES}
+    return rest, tuple((key, float(settings[key])) for key in RATES if key in settings)

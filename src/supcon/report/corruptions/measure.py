@@ -1,0 +1,84 @@
+"""Damaged held-out rows, predicted by the models that never saw them: corruptions.npz of each fold."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from supcon.decision.merge import blend, merge_views
+from supcon.images.cache import ImageCache
+from supcon.images.geometry import Fit, fit_square
+from supcon.randomness import address
+from supcon.report.corruptions.kinds import STATES, Corruptions
+from supcon.report.corruptions.result import FOLD_FILE, corruption_stage
+from supcon.run.experiment import Experiment
+from supcon.run.stage import StageRun
+from supcon.storage.files import write_npz
+from supcon.training.predictor import Predictor
+
+
+class DamagedRows(Dataset[Tensor]):
+    """Every state of every row, a row's states together, uint8 [1, side, side, 3] each."""
+
+    def __init__(self, cache: ImageCache, rows: npt.NDArray[np.int64], side: int, fit: Fit) -> None:
+        self._cache, self._rows, self._side, self._fit = cache, rows, side, fit
+        self._corruptions = Corruptions(side)
+
+    def __len__(self) -> int:
+        return len(self._rows) * len(STATES)
+
+    def __getitems__(self, places: Sequence[int]) -> Tensor:
+        """Return a batch, [places, 1, side, side, 3]."""
+        return torch.from_numpy(np.stack([self._damaged(*divmod(place, len(STATES))) for place in places]))
+
+    def __getitem__(self, place: int) -> Tensor:
+        """Return a batch of one."""
+        return self.__getitems__([place])
+
+    def _damaged(self, place: int, state: int) -> npt.NDArray[np.uint8]:
+        row = int(self._rows[place])
+        image = fit_square(self._cache[row], self._side, self._fit)
+        return self._corruptions.damage(image, row, *STATES[state])[None]
+
+
+def measure(experiment: Experiment, limit: int) -> None:
+    """Predict at most `limit` rows of every fold, folds that are done left out. Raises `UserError` as stages do."""
+    for fold in experiment.folds:
+        stage = corruption_stage(experiment, fold, limit)
+        if stage.ready():
+            measure_fold(experiment, stage, fold, limit)
+
+
+def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int) -> None:
+    """Predict one fold's rows from the plain view, by the head and class means that its prediction uses."""
+    started = time.time()
+    settings = experiment.call.settings
+    predictor = Predictor(_with_no_more_than_needed(experiment), fold, stage.folder)
+    rows = sample_rows(experiment, fold, limit)
+    dataset = DamagedRows(predictor.images, rows, experiment.prediction_side, settings.data.fit)
+    predicted, _ = predictor.classify(dataset, stage.label)
+    merged = merge_views(blend(predicted, settings.predict.prototype_weight), 1.0)
+    labels = merged.argmax(axis=1).reshape(len(rows), len(STATES))
+    ids = np.array(experiment.split.ids.iloc[rows].to_list(), dtype=str)
+    write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": labels.astype(np.int32)})
+    stage.finish(started)
+    print(f"{stage.label}: {len(rows):,} rows in {len(STATES)} states, {time.time() - started:.0f} s", flush=True)
+
+
+def _with_no_more_than_needed(experiment: Experiment) -> Experiment:
+    """Leave out what costs a pass of the training rows: embeddings, and class means where the prediction has none."""
+    call = experiment.call
+    predict = replace(call.settings.predict, embeddings=0, prototypes=call.settings.predict.prototype_weight > 0)
+    return replace(experiment, call=replace(call, settings=replace(call.settings, predict=predict)))
+
+
+def sample_rows(experiment: Experiment, fold: int, limit: int) -> npt.NDArray[np.int64]:
+    """Return at most `limit` of a fold's held-out rows, ascending: the same ones for every run on the split."""
+    held_out = experiment.split.rows_of(fold)
+    drawn = np.random.default_rng(address("corruptions", fold)).permutation(held_out)[:limit]
+    return np.sort(drawn)

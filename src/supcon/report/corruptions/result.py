@@ -1,0 +1,101 @@
+"""What the corruptions came to: runs/NAME/corruptions.json, made of each fold's corruptions.npz."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from supcon.errors import UserError
+from supcon.metrics.metric import make_metric
+from supcon.report.corruptions.kinds import DEFINITION, NAMES, SEVERITIES
+from supcon.run.experiment import Experiment
+from supcon.run.stage import StageRun
+from supcon.storage.files import digest, read_json, read_npz, write_json
+
+FILE = "corruptions.json"
+FOLD_FILE = "corruptions.npz"  # ids [n]; predicted [n, STATES], class numbers
+
+
+_NOTHING = 1e-6  # of macro-F1: what rounding loses
+
+
+@dataclass(frozen=True)
+class CorruptionScores:
+    """Macro-F1 of a sample of held-out rows by their own folds' models, one view, nothing tuned."""
+
+    rows: int
+    rows_a_fold: int  # at most
+    clean: float
+    scores: dict[str, list[float]]  # corruption to its severities, mildest first
+    fingerprint: str  # of what it was made of
+
+    @property
+    def corruption_f1(self) -> float:
+        """Mean over corruptions and severities."""
+        return float(np.mean(list(self.scores.values())))
+
+    @property
+    def lost(self) -> dict[str, float]:
+        """What each corruption takes from the clean score, mean over severities."""
+        return {name: self.clean - float(np.mean(scores)) for name, scores in self.scores.items()}
+
+    @property
+    def mean_lost(self) -> float:
+        """Mean over corruptions of what they take."""
+        return self.clean - self.corruption_f1
+
+
+def corruption_stage(experiment: Experiment, fold: int, limit: int) -> StageRun:
+    """Return the stage that predicts at most `limit` damaged rows of a fold."""
+    inputs = {
+        "finetune": experiment.stage("finetune", fold).require(),
+        "images": experiment.images_digest,
+        "the corruptions": DEFINITION,
+        "--rows": str(limit),
+    }
+    return StageRun(experiment.call, "corruptions", fold, (FOLD_FILE,), inputs)
+
+
+def write_scores(experiment: Experiment, limit: int) -> CorruptionScores:
+    """Pool the folds' predictions into corruptions.json."""
+    folds = experiment.folds
+    parts = [read_npz(corruption_stage(experiment, fold, limit).folder / FOLD_FILE) for fold in folds]
+    label_of = dict(zip(experiment.split.ids, experiment.split.labels.tolist(), strict=True))
+    true = np.array([label_of[name] for part in parts for name in part["ids"]])
+    predicted = np.concatenate([part["predicted"] for part in parts])
+    metric = make_metric("macro_f1", len(experiment.split.classes), np.unique(true))
+    clean, *damaged = (metric.score(true, column) for column in predicted.T)
+    count = len(SEVERITIES)
+    scores = {name: damaged[at * count : (at + 1) * count] for at, name in enumerate(NAMES)}
+    result = CorruptionScores(len(true), limit, clean, scores, _fingerprint(experiment, limit))
+    write_json(experiment.call.run_folder / FILE, {"corruption_f1": result.corruption_f1, **asdict(result)})
+    return result
+
+
+def read_scores(experiment: Experiment) -> CorruptionScores | None:
+    """Return a run's corruptions.json; None where there is none, or the models have changed since."""
+    path = experiment.call.run_folder / FILE
+    if not path.exists():
+        return None
+    scores = _parse(path, read_json(path))
+    return scores if scores.fingerprint == _fingerprint(experiment, scores.rows_a_fold) else None
+
+
+def relative(scores: CorruptionScores, baseline: CorruptionScores) -> float:
+    """Return what corruptions take from a run over what they take from the baseline, below 1 is more robust.
+
+    A ratio of means over all corruptions; nan where the baseline loses nothing.
+    """
+    return scores.mean_lost / baseline.mean_lost if baseline.mean_lost > _NOTHING else float("nan")
+
+
+def _parse(path: Path, content: Mapping[str, object]) -> CorruptionScores:
+    fields = {name: content.get(name) for name in CorruptionScores.__dataclass_fields__}
+    if any(value is None for value in fields.values()):
+        raise UserError(f"{path} is damaged: delete it, and ./run.sh report --corruptions makes it again")
+    return CorruptionScores(**fields)  # type: ignore[arg-type]
+
+
+def _fingerprint(experiment: Experiment, limit: int) -> str:
+    return digest([corruption_stage(experiment, fold, limit).fingerprint for fold in experiment.folds])

@@ -1,0 +1,1 @@
+"""One run: its folder, split, stages and their state, prediction files, scores."""

@@ -1,0 +1,241 @@
+"""One run's world without torch: the competition, its split, its images, and the state of its stages."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from supcon.competition.folds import LEFT_OUT, read_folds
+from supcon.competition.read import SAMPLE, Competition, read_competition
+from supcon.errors import UserError
+from supcon.images.cache import ImageCache, open_cache, require_readable
+from supcon.images.hashes import content_hashes, images_digest
+from supcon.metrics.metric import Metric, make_metric
+from supcon.run.finished import SPLIT, FinishedRun, find_run
+from supcon.run.split import Rows, Split
+from supcon.run.stage import StageRun
+from supcon.settings import FULL, Call, command_of
+from supcon.storage.files import digest, digest_rows, sha256_file
+
+FULL_MODEL = "predict fold full"  # the ensemble's input that may be there or not
+
+STAGE_FILES = {
+    "pseudo": ("pseudo.csv",),
+    "pretrain": ("encoder.safetensors",),
+    "finetune": ("classifier.safetensors",),
+    "predict": ("oof.npz", "test.npz", "embeddings.npz"),
+    "tune": ("decision.json", "cross_fitted.csv"),
+    "ensemble": ("scores.json",),
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What every stage after the split starts from."""
+
+    call: Call
+    competition: Competition
+    split: Split
+
+    @property
+    def folds(self) -> list[int]:
+        """The folds this call works on; FULL among them only where it was asked for."""
+        count = self.call.settings.data.folds
+        beyond = [fold for fold in self.call.folds if fold >= count]
+        if beyond:
+            raise UserError(f"--fold {beyond[0]}: the folds are 0 to {count - 1}, and full")
+        return self.call.folds or list(range(count))
+
+    def task(self, fold: int, epochs: int) -> str:
+        """Return what a training stage of a fold has before it, as it says when it begins: torch takes seconds."""
+        settings = self.call.settings
+        return (
+            f"{len(self.split.training_rows_of(fold)):,} training rows of {len(self.split.classes):,} classes,"
+            f" {epochs} epoch{'s' * (epochs != 1)} of {settings.model.encoder} at {settings.data.image_size} pixels"
+        )
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The host's metric over the classes that have rows to score."""
+        scored = np.unique(self.split.labels[self.split.scored_rows])
+        return make_metric(self.call.settings.tune.metric, len(self.split.classes), scored)
+
+    @property
+    def test_positions(self) -> Rows:
+        """Positions of the test rows in the image cache; those of the training rows are their row numbers."""
+        return np.arange(len(self.split), len(self.split) + len(self.competition.test))
+
+    def readable_test_positions(self, images: ImageCache) -> Rows:
+        """Return `test_positions` without those of unreadable images."""
+        return np.setdiff1d(self.test_positions, list(images.problems))
+
+    @cached_property
+    def images_digest(self) -> str:
+        """One hash of every image."""
+        return images_digest(self.competition.paths, self._hashes)
+
+    @cached_property
+    def _training_digest(self) -> str:
+        rows = len(self.split)
+        return images_digest(self.competition.paths[:rows], self._hashes[:rows])
+
+    @cached_property
+    def _test_digest(self) -> str:
+        return digest_rows(self._hashes[len(self.split) :])  # in their order, by which views and batches are drawn
+
+    @property
+    def _hashes(self) -> list[str]:  # not kept: of millions of images they are half a gigabyte
+        return content_hashes(self.call.root / "cache", self.competition.files)
+
+    @cached_property
+    def _weights_digest(self) -> str:
+        return sha256_file(Path(self.call.settings.model.weights))
+
+    def open_training_images(self) -> ImageCache:
+        """Open (at first: decode) the images for training: training rows first, then test rows."""
+        return self._open_images(self.call.settings.data.image_size)
+
+    def open_prediction_images(self) -> ImageCache:
+        """Open the same images at the size of prediction."""
+        return self._open_images(self.prediction_side)
+
+    @property
+    def prediction_side(self) -> int:
+        """Side of the images at prediction, pixels."""
+        data = self.call.settings.data
+        return data.test_size or data.image_size
+
+    def _open_images(self, side: int) -> ImageCache:
+        cache, files, data = self.call.root / "cache", self.competition.files, self.call.settings.data
+        images = open_cache(cache, files, self._hashes, side, data.fit)
+        left_out = set(np.flatnonzero(self.split.fold == LEFT_OUT).tolist())
+        if data.bad_images == "error":
+            require_readable(images, files, left_out)
+        later = [position for position in images.problems if position < len(self.split) and position not in left_out]
+        if later:
+            raise UserError(
+                f"{files[later[0]]} cannot be read ({images.problems[later[0]]}), but had a fold: empty its fold in"
+                " folds/folds.csv to leave it out, or delete folds.csv to split anew"
+            )
+        return images
+
+    def stage(self, name: str, fold: int | None = None) -> StageRun:
+        """Return a stage of this run with its inputs; `UserError` when a stage before it is not done."""
+        training = name in ("pretrain", "finetune")
+        inputs = {SPLIT: self.split.digest}
+        inputs |= {"training images": self._training_digest} if training else {"images": self.images_digest}
+        settings = self.call.settings
+        if name == "pretrain" and settings.pretrain.use_test:
+            inputs["test images"] = self._test_digest
+        if training and settings.model.weights:
+            inputs["--model.weights"] = self._weights_digest
+        if name == "pseudo":
+            inputs |= self._first_round_inputs(fold)
+        if training and settings.pseudo.run:
+            inputs["pseudo"] = self.stage("pseudo", fold).require()
+        if name == "finetune" and settings.pretrain.epochs:
+            inputs["pretrain"] = self.stage("pretrain", fold).require()
+        if name == "predict":
+            inputs["finetune"] = self.stage("finetune", fold).require()
+        if name in ("tune", "ensemble"):
+            for run in self.runs:
+                inputs |= run.inputs
+        if name == "ensemble":
+            inputs["tune"] = self.stage("tune").require()
+            inputs[SAMPLE] = sha256_file(self.competition.sample.path)
+            inputs |= {FULL_MODEL: self.full_model} if self.full_model else {}
+        files = tuple(file for file in STAGE_FILES[name] if (fold, file) != (FULL, "oof.npz"))
+        return StageRun(self.call, name, fold, files, inputs)
+
+    def work(self, name: str) -> Iterator[tuple[int, StageRun]]:
+        """Yield the folds of a stage, with their state, whose work is this process's to do.
+
+        Folds that others are at are left to them; once no other is free they are waited for, and done here where their
+        process ended without doing them. So when the iteration ends every fold asked for is done.
+        """
+        left = []
+        for fold in self.folds:
+            stage = self.stage(name, fold)
+            if stage.left_to_another():
+                left.append(stage)
+            elif stage.ready():
+                yield fold, stage
+        for stage in left:
+            if stage.ready() and stage.fold is not None:
+                yield stage.fold, stage
+
+    @cached_property
+    def first_round(self) -> FinishedRun:
+        """The run that `pseudo.run` names. Raises `UserError` where it has no labels to give."""
+        name = self.call.settings.pseudo.run
+        if name == self.call.run:
+            raise UserError(f"--pseudo.run {name}: a run cannot learn from itself: name an earlier one")
+        try:
+            run = find_run(self.call.root, name, self.call.settings.data.folds, self.split.digest)
+        except UserError as error:
+            raise UserError(f"--pseudo.run: {error}") from None
+        if not run.fold_folders:
+            raise UserError(f"--pseudo.run {name}: it has no models of its own for each fold: name one that has")
+        return run
+
+    def _first_round_inputs(self, fold: int | None) -> dict[str, str]:
+        """Return the hashes of what the first round predicts, as far as labels for `fold` are made from it."""
+        run = self.first_round
+        if fold == FULL and not run.full:
+            raise UserError(
+                f"--pseudo.run: run {run.name} has no predictions of a full model:"
+                f" `{command_of('predict', self.call.root, '--run', run.name, '--fold', 'full')}` first"
+            )
+        return run.inputs | ({f"{run.name} fold full": run.full} if fold == FULL else {})
+
+    @cached_property
+    def runs(self) -> list[FinishedRun]:
+        """The runs that the decision is made from: this one, after its first round where there is one, or a blend's.
+
+        Raises `UserError` where one is unknown, unfinished or of another split.
+        """
+        root, settings = self.call.root, self.call.settings
+        others = settings.tune.runs or [settings.pseudo.run] * bool(settings.pseudo.run)
+        found = [find_run(root, name, settings.data.folds, self.split.digest) for name in others]
+        return found if settings.tune.runs else [*found, self.own_run]
+
+    @cached_property
+    def own_run(self) -> FinishedRun:
+        """What this run's own models predict. Raises `UserError` while a fold is missing."""
+        folds = range(self.call.settings.data.folds)
+        hashes = {f"predict fold {fold}": self.stage("predict", fold).require() for fold in folds}
+        folders = tuple(self.call.fold_folder(fold) for fold in folds)
+        weight = self.call.settings.predict.prototype_weight
+        return FinishedRun(self.call.run, self.call.run_folder, hashes, folders, weight, self.own_full_model)
+
+    @property
+    def full_model(self) -> str:
+        """Hash of what the models of `--fold full` predict, which the ensemble takes where they are; empty if none."""
+        hashes = [run.full for run in self.runs]
+        return digest(hashes) if any(hashes) else ""
+
+    @cached_property
+    def own_full_model(self) -> str:
+        """Hash of what this run's model on all rows predicts; empty without one, and, which is said, if outdated."""
+        if not (self.call.fold_folder(FULL) / "predict.done.json").exists():
+            return ""
+        try:
+            return self.stage("predict", FULL).require()
+        except UserError as error:  # no stage needs it
+            print(f"the full model is left out: {error}", flush=True)
+            return ""
+
+
+def load_experiment(call: Call) -> Experiment:
+    """Read the host's files and the split. Raises `UserError` where they do not fit."""
+    if call.settings.time_budget and not (call.run_folder / "resolved.yaml").exists():
+        raise UserError(
+            f"--time_budget {call.settings.time_budget} has no epochs yet: `./run.sh doctor` with the same flags"
+            " chooses them first (./run.sh all does)"
+        )
+    competition = read_competition(call.root / "input", call.root / "cache", call.settings.data)
+    folds, maker = call.root / "folds" / "folds.csv", call.command("make_folds")
+    split = Split(read_folds(folds, competition.train, call.settings.data, maker))
+    return Experiment(call, competition, split)

@@ -1,0 +1,64 @@
+"""Finished runs to blend: where their predictions lie, and what tells that they have changed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from supcon.errors import UserError
+from supcon.settings import command_of
+from supcon.storage.files import read_json, sha256_file
+
+TABLES = ("oof.csv", "test.csv")  # probabilities of training and test rows
+LARGE_TABLES = ("oof.npz", "test.npz")  # in their place where a column a class is too many: see `predictions`
+SPLIT = "folds/folds.csv"  # the input of every stage that says which rows were held out
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run whose every fold is predicted, or a folder that holds no more than its tables."""
+
+    name: str
+    folder: Path
+    inputs: dict[str, str]  # what its predictions are known by: name -> hash
+    fold_folders: tuple[Path, ...]  # empty: only tables
+    prototype_weight: float = 0.0  # of the class means in its predictions
+    full: str = ""  # hash of what the model on all rows predicts; empty without one
+
+
+def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRun:
+    """Return the run `name` below `root`, or the folder of that path.
+
+    Raises `UserError` where it is unknown, unfinished, or made with another split than `split_digest`.
+    """
+    folder = root / "runs" / name  # an absolute path stays what it is
+    if not folder.is_dir():
+        there = ", ".join(sorted(path.name for path in (root / "runs").glob("*") if path.is_dir())) or "none"
+        raise UserError(f"no run is called {name}: name some of those in {root / 'runs'} ({there}), or a folder")
+    if not any(folder.glob("fold*/predict.done.json")):
+        return _tables(name, folder)
+    inputs, weights, folders = {}, set(), tuple(folder / f"fold{fold}" for fold in range(folds))
+    for fold, place in enumerate(folders):
+        done = place / "predict.done.json"
+        if not done.exists():
+            command = command_of("predict", root, "--run", name)
+            raise UserError(f"run {name} has no predictions of fold {fold}: `{command}` first")
+        content = read_json(done)
+        if content["fingerprint"].get(f"input {SPLIT}") != split_digest:
+            raise UserError(f"run {name} was made with other folds, rows or labels than {SPLIT} has now: leave it out")
+        inputs[f"{name} fold {fold}"] = content["hash"]
+        weights.add(content["fingerprint"].get("predict.prototype_weight", 0.0))
+    return FinishedRun(name, folder, inputs, folders, max(weights), _full_model(folder, split_digest))
+
+
+def _full_model(folder: Path, split_digest: str) -> str:
+    done = folder / "full" / "predict.done.json"
+    content = read_json(done) if done.exists() else {}
+    ours = content.get("fingerprint", {}).get(f"input {SPLIT}") == split_digest
+    return content["hash"] if ours else ""
+
+
+def _tables(name: str, folder: Path) -> FinishedRun:
+    tables = LARGE_TABLES if (folder / LARGE_TABLES[0]).is_file() else TABLES
+    for table in tables:
+        if not (folder / table).is_file():
+            raise UserError(f"run {name} has neither predicted folds nor {folder / table}: finish it, or leave it out")
+    return FinishedRun(name, folder, {f"{name} {table}": sha256_file(folder / table) for table in tables}, ())

@@ -1,0 +1,160 @@
+"""Prediction files of a fold: logits of every view as npz, rows joined by id (law 7).
+
+`ids` [rows], `logits` float32 [rows, views, classes], natural-prior log-odds, `classes` and `views`, their names; and
+`prototype_logits`, those of the class means, where they were asked for. Of more classes than LARGEST_DENSE (1,000) each
+row has its KEPT (50) likeliest ones, the same for all views: `top` int32 [rows, 50], class numbers, ascending; `logits`
+float32 [rows, views, 50], theirs; `rest` float32 [rows, views], the log-sum-exp of all others' logits, so that the
+log-probabilities of the kept classes stay exact (`prototype_logits` and `prototype_rest` alike, of the same classes).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from supcon.decision.merge import HEAD, PROTOTYPES, blend
+from supcon.decision.pieces import Logits
+from supcon.decision.stored import REST, TOP, Places, StoredLogits
+from supcon.errors import UserError
+from supcon.metrics.top_k import Candidates, Matrix, keeps_all
+from supcon.storage.files import NpzArray, open_npz, read_npz, write_npz
+
+Predicted = Mapping[str, Matrix]  # HEAD and, where asked for, PROTOTYPES
+Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
+
+
+EMBEDDINGS = "embeddings.npz"
+TRAINING, HELD_OUT, TEST = 0, 1, 2  # parts of a fold's embeddings
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What a fold's final encoder makes of the plain view of some rows: a sample of each part."""
+
+    ids: npt.NDArray[np.str_]  # [n]; an id of a test row may be one of a training row too
+    part: npt.NDArray[np.int8]  # [n], TRAINING rows of the fold, HELD_OUT or TEST
+    features: npt.NDArray[np.float32]  # [n, D], what the classifier sees, not normalised
+    projections: npt.NDArray[np.float32] | None  # [n, P], after the projection head; None where none belongs to it
+
+    def of(self, part: int) -> "Embeddings":
+        """Return the rows of one part."""
+        rows = self.part == part
+        projections = None if self.projections is None else self.projections[rows]
+        return Embeddings(self.ids[rows], self.part[rows], self.features[rows], projections)
+
+
+def read_embeddings(folder: Path) -> Embeddings:
+    """Return the embeddings of a fold's folder. `UserError` where the file is missing or damaged.
+
+    Without rows where `predict.embeddings` is 0. Without `projections` where no projection head was trained on the
+    final encoder: with `pretrain.projection none`, without contrast, or where the encoder was trained on without it.
+    """
+    content = read_npz(folder / EMBEDDINGS)
+    projections = content.get("projections")
+    return Embeddings(
+        content["ids"],
+        content["part"],
+        content["features"].astype(np.float32),
+        None if projections is None else projections.astype(np.float32),
+    )
+
+
+def write_embeddings(path: Path, embeddings: Embeddings) -> None:
+    """Write embeddings.npz, of half precision."""
+    arrays = {"ids": embeddings.ids, "part": embeddings.part, "features": embeddings.features.astype(np.float16)}
+    if embeddings.projections is not None:
+        arrays["projections"] = embeddings.projections.astype(np.float16)
+    write_npz(path, arrays)
+
+
+def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes: list[str], views: list[str]) -> None:
+    """Write one npz file: `predicted` [rows, views, classes] are natural-prior log-odds."""
+    shape = (len(ids), len(views), len(classes))
+    names = {"ids": np.array(list(ids), dtype=str), "classes": np.array(classes), "views": np.array(views)}
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for name, logits in predicted.items():
+        if logits.shape != shape:
+            raise ValueError(f"{name} must be [rows, views, classes] = {list(shape)}, not {list(logits.shape)}")
+        kept = logits
+        if isinstance(logits, Candidates):
+            kept = logits.values[..., :-1]
+            arrays[TOP], arrays[REST[name]] = logits.numbers, logits.values[..., -1] + np.float32(np.log(logits.many))
+        arrays[name] = np.ascontiguousarray(kept, dtype=np.float32)
+    write_npz(path, {"ids": names["ids"], **arrays, **names})
+
+
+def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weight: float) -> Logits:
+    """Return the logits of `ids` out of a run's files, the class means blended in with `weight`."""
+    names = (HEAD, PROTOTYPES) if weight > 0 else (HEAD,)
+    if not keeps_all(len(classes)):
+        return _stored([open_npz(file) for file in files], ids, classes, names, weight)
+    parts = [read_npz(file) for file in files]
+    return blend({name: join_rows(parts, ids, classes, name) for name in names}, weight)
+
+
+def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> npt.NDArray[np.float32]:
+    """Return the logits of `ids`, in their order, out of files that together hold each id once.
+
+    `by` says whose: HEAD or PROTOTYPES. Raises `UserError` when an id is missing or stands twice, or when a file has
+    other classes or views, or no logits of that kind.
+    """
+    for part in parts:
+        _check_names(part, parts[0], classes, by)
+        if part[by].shape != (len(part["ids"]), len(part["views"]), len(part["classes"])):
+            raise UserError(f"a prediction file has {by} of another shape than its ids: run predict with --force")
+    place = places_of([part["ids"] for part in parts], ids)
+    logits: npt.NDArray[np.float32] = np.concatenate([part[by] for part in parts])[place]
+    return logits
+
+
+def places_of(found: Iterable[npt.NDArray[np.str_]], ids: pd.Series) -> Places:
+    """Return where each of `ids` stands in what several files hold, laid one after the other.
+
+    Raises `UserError` when an id is missing, stands twice, or is not among `ids`.
+    """
+    wanted, start = pd.Index(ids), 0
+    place = np.full(len(ids), -1, np.int64)
+    for names in found:  # one at a time: millions of names take gigabytes
+        numbers = np.arange(start, start + len(names))
+        rows = wanted.get_indexer(pd.Index(names.astype(object)))
+        unknown = rows < 0
+        twice = ~unknown & (place[rows] >= 0)
+        place[rows[~unknown]] = numbers[~unknown]
+        twice |= ~unknown & (place[rows] != numbers)
+        if (unknown | twice).any():
+            _refuse_row(names[unknown | twice][0])
+        start += len(names)
+    if (place < 0).any():
+        _refuse_row(ids.iloc[int(place.argmin())])
+    return place
+
+
+def _refuse_row(name: str) -> NoReturn:
+    raise UserError(f"the prediction files do not hold every row once, first {str(name)!r}: run predict with --force")
+
+
+def _stored(
+    files: Sequence[Mapping[str, NpzArray]], ids: pd.Series, classes: list[str], names: Sequence[str], weight: float
+) -> StoredLogits:
+    for file in files:
+        for name in names:
+            _check_names(file, files[0], classes, name)
+            if TOP not in file or REST[name] not in file:
+                raise UserError(f"a prediction file has no likeliest classes of {name}: run predict with --force")
+            rows, views, kept = len(file["ids"]), len(file["views"]), file[TOP].shape[1]
+            if (file[name].shape, len(file[TOP])) != ((rows, views, kept), rows):
+                raise UserError(f"a prediction file has {name} of another shape than its ids: run predict with --force")
+    return StoredLogits(files, places_of((file["ids"][:] for file in files), ids), weight, len(classes))
+
+
+def _check_names(part: Mapping[str, Any], first: Mapping[str, Any], classes: list[str], by: str) -> None:
+    if by not in part:
+        raise UserError(f"a prediction file has no {by}: run predict with --predict.prototypes true and --force")
+    if list(part["classes"][:]) != classes:
+        raise UserError("a prediction file has other classes than the training rows: run predict with --force")
+    if list(part["views"][:]) != list(first["views"][:]):
+        raise UserError("the folds were predicted with different views: run predict with --force")

@@ -1,0 +1,245 @@
+"""What runs predict, from their folds' files or from their tables: of one run, or of several that are blended."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from supcon.competition.tables import Dialect, read_table, write_table
+from supcon.decision.merge import HEAD, mean_entropy, merge_members, sharpen
+from supcon.decision.pieces import Logits, Piece, plain_mean
+from supcon.errors import UserError
+from supcon.metrics.f1 import Labels
+from supcon.metrics.metric import LogProbabilities
+from supcon.metrics.top_k import Candidates, keeps_all, on_values
+from supcon.run.experiment import FULL_MODEL, Experiment
+from supcon.run.finished import LARGE_TABLES, TABLES, FinishedRun
+from supcon.run.predictions import read_blended, write_predictions
+from supcon.run.stage import StageRun
+from supcon.settings import FULL
+from supcon.storage import lock
+from supcon.storage.files import read_csv, write_csv
+
+LABELS = "cross_fitted.csv"  # of a tuned run: id and label of the scored rows, fold k's by a rule made on other folds
+LEAST_PROBABILITY = 1e-12  # what a table's 0 is taken for
+
+
+@dataclass(frozen=True)
+class RunLogits:
+    """What one run predicts."""
+
+    name: str
+    out_of_fold: Logits  # of the scored training rows [rows, views, classes], each by the model that never saw it
+    test: Sequence[Logits]  # of the test rows, in the sample's order, by each fold's model
+    full: Logits | None = None  # of the test rows, by the model on all rows
+
+
+def read_runs(experiment: Experiment) -> list[RunLogits]:
+    """Return the predictions of the runs that the decision is made from.
+
+    Raises `UserError` naming the run whose rows, classes or folds are others.
+    """
+    return [_read_run(run, experiment) for run in experiment.runs]
+
+
+def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
+    ids, test_ids = experiment.split.scored_ids, experiment.competition.test["id"]
+    try:
+        if not run.fold_folders:
+            return _read_tables(run, experiment, ids, test_ids)
+        classes, weight = experiment.split.classes, run.prototype_weight
+        oof = read_blended([folder / "oof.npz" for folder in run.fold_folders], ids, classes, weight)
+        test = [read_blended([folder / "test.npz"], test_ids, classes, weight) for folder in run.fold_folders]
+        full = read_blended([run.folder / "full" / "test.npz"], test_ids, classes, weight) if run.full else None
+        return RunLogits(run.name, oof, test, full)
+    except UserError as error:
+        raise error if run.name == experiment.call.run else UserError(f"run {run.name}: {error}") from None
+
+
+def read_test_of(experiment: Experiment, fold: int) -> Logits:
+    """Return the logits of the test rows by one fold's model, [rows, views, classes]."""
+    file, weight = experiment.call.fold_folder(fold) / "test.npz", experiment.call.settings.predict.prototype_weight
+    return read_blended([file], experiment.competition.test["id"], experiment.split.classes, weight)
+
+
+def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
+    """Let the ensemble be made anew, having said so, where all that changed is the model on all rows.
+
+    It was asked for by hand and may come late: that is a new submission, the one before keeps its file and ledger row.
+    """
+    if experiment.call.force or ensemble.changed() != [f"input {FULL_MODEL}"]:
+        return
+    print(f"ensemble: the full model is {'new' if experiment.full_model else 'gone'}: a new submission", flush=True)
+    ensemble.forget()
+
+
+def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None) -> Logits:
+    """Return this run's logits of all scored training rows, or of some folds', each by the model that never saw it.
+
+    [rows, views, classes], head and class means blended as `predict.prototype_weight` says. Of a blend: one view, the
+    log-probabilities that each fold's rule, made on the other folds, gives.
+    """
+    folders = [
+        experiment.call.run_folder / f"fold{fold}" for fold in folds or range(experiment.call.settings.data.folds)
+    ]
+    rows = experiment.split.fold >= 0 if folds is None else np.isin(experiment.split.fold, folds)
+    ids = experiment.split.ids[rows]
+    if experiment.call.settings.tune.runs:
+        return _read_table(experiment.call.run_folder, 0, ids, experiment.split.classes)
+    weight = experiment.call.settings.predict.prototype_weight
+    return read_blended([folder / "oof.npz" for folder in folders], ids, experiment.split.classes, weight)
+
+
+def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_ids: pd.Series) -> RunLogits:
+    """Return what a run's tables say, its test rows the same for every fold.
+
+    They are the mean of its folds, flatter than one model; they get the mean entropy of its out-of-fold rows, on which
+    the decision is tuned.
+    """
+    _require_split(run, experiment)
+    oof, test = (
+        _read_table(run.folder, part, rows, experiment.split.classes) for part, rows in enumerate((ids, test_ids))
+    )
+    sharpened, _ = sharpen(plain_mean(test), mean_entropy(plain_mean(oof)))
+    return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.call.settings.data.folds)
+
+
+def _one_view(log_probabilities: LogProbabilities) -> Piece:
+    """Return log-probabilities [rows, classes] as logits of one view."""
+    return on_values(log_probabilities, lambda values, _: values[:, None].astype(np.float32))
+
+
+def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> Logits:
+    """Return the logits [rows, 1, classes] of a run's table of training (0) or test rows (1), in the order of `ids`."""
+    wanted = TABLES if keeps_all(len(classes)) else LARGE_TABLES
+    path = folder / wanted[part]
+    if not path.exists():
+        raise UserError(f"{path} is missing: of {len(classes):,} classes a run is shared as {' and '.join(wanted)}")
+    return _read_probabilities(path, ids, classes) if wanted == TABLES else read_blended([path], ids, classes, 0.0)
+
+
+def _require_split(run: FinishedRun, experiment: Experiment) -> None:
+    """Check the split that lies beside a run's tables; without one, say that it is taken on trust."""
+    path = run.folder / "folds.csv"
+    if not path.exists():
+        print(f"run {run.name}: no folds.csv beside its oof.csv, so its folds are taken on trust", flush=True)
+        return
+    table = read_csv(path)
+    if not {"id", "fold"} <= set(table.columns):
+        raise UserError(f"{path} needs the columns id and fold: copy the folds/folds.csv it was made with")
+    theirs = dict(zip(table["id"], table["fold"], strict=True))
+    for row, fold in zip(experiment.split.ids, experiment.split.fold, strict=True):
+        if fold >= 0 and theirs.get(row) != str(fold):
+            raise UserError(f"its fold of {row!r} is {theirs.get(row)}, here {fold}: leave it out, or share folds.csv")
+
+
+def _read_probabilities(path: Path, ids: pd.Series, classes: list[str]) -> Logits:
+    """Return the logarithms of a table's probabilities, [rows, 1, classes], in the order of `ids`."""
+    table = read_csv(path)
+    columns = [name for name in table.columns if name != "id"]
+    if "id" not in table.columns or sorted(columns) != classes:
+        odd = sorted(set(columns) ^ set(classes))
+        raise UserError(f"{path} needs the column id and one a class, first that differs: {(odd or ['id'])[0]!r}")
+    place = pd.Series(np.arange(len(table)), index=table["id"])
+    if place.index.has_duplicates or set(place.index) != set(ids):
+        odd = sorted(set(place.index) ^ set(ids)) or list(place.index[place.index.duplicated()])
+        raise UserError(f"{path} does not hold every row once, first {odd[0]!r}: leave the run out")
+    try:
+        found = table[classes].to_numpy(dtype=np.float64)[place.loc[list(ids)].to_numpy()]
+    except ValueError as error:
+        raise UserError(f"{path} holds what is no number ({error}): leave the run out") from None
+    if not (np.isfinite(found).all() and (found >= 0).all() and (found.sum(axis=1) > 0).all()):
+        raise UserError(f"{path} holds what are no probabilities: they are finite, not negative, and not all 0")
+    return np.log(np.maximum(found, LEAST_PROBABILITY))[:, None].astype(np.float32)
+
+
+def remove_tables(experiment: Experiment) -> None:
+    """Remove the run's oof.csv and test.csv, as a fold of them is predicted anew."""
+    with _tables_alone(experiment):
+        for table in TABLES:
+            (experiment.call.run_folder / table).unlink(missing_ok=True)
+
+
+def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
+    """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted.
+
+    Those that are there stay, unless `anew`. Processes that end side by side, each with a fold, take turns: the last
+    one has seen the files of all. Of more classes than are all kept there are none: the folds' own files hold what can
+    be shared.
+    """
+    if not keeps_all(len(experiment.split.classes)):
+        return
+    folder = experiment.call.run_folder
+    folds = range(experiment.call.settings.data.folds)
+    done = [experiment.call.fold_folder(fold) / "predict.done.json" for fold in folds]
+    if not anew and all((folder / table).exists() for table in TABLES):
+        return
+    with _tables_alone(experiment):
+        if not all(path.exists() for path in done):
+            return
+        try:
+            out_of_fold = plain_mean(read_out_of_fold(experiment))
+            members = [plain_mean(read_test_of(experiment, fold)) for fold in folds]
+            full = [plain_mean(read_test_of(experiment, FULL))] if experiment.own_full_model else []
+        except UserError:
+            if all(path.exists() for path in done):
+                raise
+            return  # another process has begun to predict a fold anew: it will write them
+        write_out_of_fold(experiment, out_of_fold)
+        write_test(experiment, merge_members(members, full)[0])
+
+
+def _tables_alone(experiment: Experiment) -> AbstractContextManager[None]:
+    call = experiment.call
+    return lock.alone(call.run_folder / ".tables.lock", f"{' and '.join(TABLES)} of run {call.run}")
+
+
+def write_out_of_fold(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
+    """Write the run's oof.csv of the scored rows, [rows, classes]; oof.npz where not all classes are kept."""
+    ids = experiment.split.scored_ids
+    _write_probabilities(experiment, 0, ids, log_probabilities)
+
+
+def write_test(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
+    """Write the run's test.csv, [rows, classes]; test.npz where not all classes are kept."""
+    _write_probabilities(experiment, 1, experiment.competition.test["id"], log_probabilities)
+
+
+def _write_probabilities(
+    experiment: Experiment, part: int, ids: pd.Series, log_probabilities: LogProbabilities
+) -> None:
+    folder, classes = experiment.call.run_folder, experiment.split.classes
+    if isinstance(log_probabilities, Candidates):
+        predicted = {HEAD: _one_view(log_probabilities)}
+        write_predictions(folder / LARGE_TABLES[part], ids, predicted, classes, ["merged"])
+        return
+    table = pd.DataFrame(np.exp(log_probabilities), columns=classes)
+    table.insert(0, "id", ids.to_numpy(), allow_duplicates=True)
+    write_csv(folder / TABLES[part], table)
+
+
+def write_labels(experiment: Experiment, labels: Labels) -> None:
+    """Write what the cross-fitted decision took the scored rows for: their ids, and class names by number [rows]."""
+    ids = experiment.split.scored_ids.to_numpy()
+    names = np.array(experiment.split.classes, dtype=object)[labels]
+    write_table(experiment.call.run_folder / LABELS, pd.DataFrame({"id": ids, "label": names}), Dialect())
+
+
+def read_labels(experiment: Experiment) -> Labels:
+    """Return the class numbers that fold k's decision, made on the other folds, gave to fold k's rows, [rows].
+
+    Raises `UserError` where cross_fitted.csv is missing or is not of the split's rows and classes, each row once.
+    """
+    path, ids = experiment.call.run_folder / LABELS, experiment.split.scored_ids
+    table = read_table(path)
+    if not {"id", "label"} <= set(table.columns):
+        raise UserError(f"{path} needs the columns id and label: run tune with --force")
+    found = pd.Index(table["id"])
+    place = found.get_indexer(pd.Index(ids)) if found.is_unique else np.full(len(ids), -1)
+    number = pd.Index(experiment.split.classes).get_indexer(pd.Index(table["label"]))
+    if (place < 0).any() or (number < 0).any():
+        raise UserError(f"{path} is of other rows or classes than the split: run tune with --force")
+    return number[place]

@@ -1,0 +1,86 @@
+"""Which training row has which label, group and fold, by numbers."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY
+from supcon.storage.files import digest_rows
+
+Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of folds.csv, in the order of the training table."""
+
+    table: pd.DataFrame  # id, label, group, fold
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def ids(self) -> pd.Series:
+        """The rows' ids."""
+        return self.table["id"]
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """Class names of the rows that are not left out, sorted by code point; a class number is a place in it."""
+        return sorted(self.table["label"][self.fold > LEFT_OUT].unique())
+
+    @cached_property
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Class numbers of the training rows; -1 where a row is left out with its whole class."""
+        return pd.Index(self.classes).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
+
+    @cached_property
+    def fold(self) -> npt.NDArray[np.int64]:
+        """Fold numbers of the training rows; TRAIN_ONLY and LEFT_OUT are below 0."""
+        return np.array(self.table["fold"], dtype=np.int64)
+
+    @cached_property
+    def scored_groups(self) -> npt.NDArray[np.int64] | None:
+        """Group numbers of the scored rows; None where all rows are alone."""
+        return None if self.groups is None else self.groups[self.scored_rows]
+
+    @cached_property
+    def groups(self) -> npt.NDArray[np.int64] | None:
+        """Group numbers of the training rows, a lone row's its own; None where all rows are alone."""
+        alone = (self.table["group"] == "").to_numpy()
+        if alone.all():
+            return None
+        number, names = pd.factorize(self.table["group"])
+        return np.unique(np.where(alone, len(names) + np.arange(len(number)), number), return_inverse=True)[1]
+
+    def rows_of(self, fold: int) -> Rows:
+        """Return the row numbers of a fold's held-out rows; none for FULL."""
+        return np.flatnonzero(self.fold == fold)
+
+    def training_rows_of(self, fold: int) -> Rows:
+        """Return the row numbers that a fold's models are trained on."""
+        return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
+
+    @cached_property
+    def unscored(self) -> Rows:
+        """How many rows of each class are always trained on and never scored, [classes]."""
+        return np.bincount(self.labels[self.fold == TRAIN_ONLY], minlength=len(self.classes))
+
+    @cached_property
+    def scored_rows(self) -> Rows:
+        """Row numbers of the training rows that some fold holds out, in their order."""
+        return np.flatnonzero(self.fold >= 0)
+
+    @property
+    def scored_ids(self) -> pd.Series:
+        """The ids of `scored_rows`."""
+        return self.ids.iloc[self.scored_rows]
+
+    @cached_property
+    def digest(self) -> str:
+        """One hash of which row has which label and fold."""
+        columns = (self.table[name].to_numpy(dtype=object).tolist() for name in ("id", "label", "fold"))
+        return digest_rows(zip(*columns, strict=True))

@@ -1,0 +1,262 @@
+"""A stage that knows whether its work is done, and by which settings.
+
+Law 4: `STAGE.done.json` comes last and holds the fingerprint: the settings that matter to the stage, its inputs, and
+the fingerprints of the stages before it. Same fingerprint: skip. Different: stop, or set the old files aside.
+"""
+
+import dataclasses
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supcon.errors import UserError
+from supcon.settings import Call, fold_name
+from supcon.storage import lock
+from supcon.storage.files import digest, read_json, sha256_file, write_json, write_text
+from supcon.storage.peak_memory import peak_memory
+
+Fingerprint = dict[str, Any]  # flat: setting or input -> value
+
+# The settings each stage's result depends on: whole sections, or single keys.
+_DEPENDS: dict[str, tuple[str, ...]] = {
+    "pseudo": ("pseudo",),
+    "pretrain": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "pretrain"),
+    "finetune": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "finetune"),
+    "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
+    "tune": (
+        "tune.metric",
+        "tune.runs",
+        "tune.trials",
+        "tune.seconds",
+        "tune.shrinkage",
+        "tune.bootstrap",
+        "tune.seed",
+    ),
+    "ensemble": ("tune.metric", "tune.bootstrap", "tune.seed"),
+    "corruptions": ("data.image_size", "data.test_size", "data.fit", "predict.prototype_weight"),
+}
+_LOGS = {"tune": ("trials.csv", "optuna.journal")}  # what a stage leaves beside its files; training: curves
+_FROZEN_KEYS = ("data.test_size", "predict.batch_size")  # how features are computed
+_PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class", "pretrain.batch_size", "pretrain.balance")
+_PROJECTION_KEYS = tuple(f"pretrain.projection{part}" for part in ("", "_layers", "_norm", "_hidden", "_dim"))
+_LOSS_KEYS = tuple(
+    f"pretrain.{key}" for key in ("form", "temperature", "epsilon", "hardness", "prototypes", "scale_by_temperature")
+)
+_CONTRAST_KEYS = (*_LOSS_KEYS, *_PROJECTION_KEYS)
+
+
+def fingerprint(stage: str, call: Call, inputs: Mapping[str, str]) -> Fingerprint:
+    """Return what the result of `stage` depends on: settings by dotted key, inputs by name with their hash."""
+    sections = dataclasses.asdict(call.settings)
+    keys = list(_DEPENDS[stage])
+    finetune = call.settings.finetune
+    if stage == "finetune" and finetune.mode != "full":
+        keys += _FROZEN_KEYS
+    if stage == "finetune" and finetune.batches == "pk":
+        keys += _PK_KEYS
+    if stage == "finetune" and finetune.contrasts:
+        keys += _CONTRAST_KEYS
+    result: Fingerprint = {}
+    for key in keys:
+        section, _, name = key.partition(".")
+        for setting, value in sections[section].items():
+            if name in ("", setting) and setting != "weights":  # the weights' content is an input
+                result[f"{section}.{setting}"] = value
+    return result | {f"input {name}": value for name, value in inputs.items()}
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One stage of one run (of one fold, where it is per fold): its files and its state."""
+
+    call: Call
+    name: str
+    fold: int | None
+    files: tuple[str, ...]  # what it writes, below its folder
+    inputs: Mapping[str, str]  # name -> hash
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.call.run_folder if self.fold is None else self.call.fold_folder(self.fold)
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return self.name if self.fold is None else f"{self.name} fold {fold_name(self.fold)}"
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """What its result depends on."""
+        return fingerprint(self.name, self.call, self.inputs)
+
+    @property
+    def done_file(self) -> Path:
+        """Written last."""
+        return self.folder / f"{self.name}.done.json"
+
+    @property
+    def started_file(self) -> Path:
+        """Written first, so that unfinished work is not continued under other settings."""
+        return self.folder / f"{self.name}.started.json"
+
+    @property
+    def _lock_file(self) -> Path:
+        return lock_file(self.folder, self.name)
+
+    def left_to_another(self) -> bool:
+        """Say whether another process is at this work, here or on another machine, having told who."""
+        holder = "" if self.call.force or self.done() else lock.holder_of(self._lock_file)
+        if holder:
+            print(f"{self.label}: being worked on by {holder}: left to it", flush=True)
+        return bool(holder)
+
+    def ready(self) -> bool:
+        """Say whether there is work to do, and prepare for it.
+
+        Returns False, having said so, when the same work is already done; another process that is at it is waited for.
+        Raises `UserError` when other settings or inputs made what is there. With `--force` what is there, finished or
+        not, is moved to runs/NAME/old/, and another process at it is an error.
+        """
+        what = f"{self.label} of run {self.call.run}"
+        if self.call.force:
+            if holder := lock.try_take(self._lock_file, what):
+                raise UserError(
+                    f"{what} is being worked on by {holder}: wait for it or end it, then --force can redo it"
+                )
+            self._set_aside()
+        elif not self.done():
+            lock.take(self._lock_file, what)
+        if self.done():  # asked again: the process that was waited for may have done it
+            lock.release(self._lock_file)
+            print(f"{self.label}: done already", flush=True)
+            return False
+        write_resolved(self.call)
+        write_json(self.started_file, {"fingerprint": self.fingerprint})
+        return True
+
+    def done(self) -> bool:
+        """Say whether the work is done. Raises `UserError` when other settings or inputs made what is there."""
+        path = self.done_file if self.done_file.exists() else self.started_file
+        if path.exists():
+            self._refuse_difference(path)
+        return self.done_file.exists() and all((self.folder / file).exists() for file in self.files)
+
+    def finish(self, started: float, **facts: Any) -> None:
+        """Write done.json: fingerprint, `facts` such as a score, seconds since `started`, memory, versions, commit."""
+        write_json(
+            self.done_file,
+            {
+                "fingerprint": self.fingerprint,
+                "hash": digest([self.fingerprint, {file: sha256_file(self.folder / file) for file in self.files}]),
+                **facts,
+                "seconds": round(time.time() - started, 1),
+                **peak_memory(),
+                "versions": versions(),
+                "commit": _commit(),
+            },
+        )
+        self.started_file.unlink(missing_ok=True)
+        lock.release(self._lock_file)
+
+    def require(self) -> str:
+        """Return the hash of this stage's finished work; `UserError` when it is not done, or done otherwise."""
+        if not self.done_file.exists():
+            command = self.call.command(self.name, self.fold)
+            raise UserError(f"{self.label} of run {self.call.run} is not done: run `{command}` first")
+        self._refuse_difference(self.done_file)
+        return str(read_json(self.done_file)["hash"])
+
+    def changed(self) -> list[str]:
+        """Return the keys of the fingerprint by which what is there, finished or not, was made otherwise."""
+        path = self.done_file if self.done_file.exists() else self.started_file
+        return self._changed(_fingerprint_in(path)) if path.exists() else []
+
+    def forget(self) -> None:
+        """Let the work be done again in place of what is there."""
+        self.done_file.unlink(missing_ok=True)
+        self.started_file.unlink(missing_ok=True)
+
+    def _changed(self, then: Fingerprint) -> list[str]:
+        now = self.fingerprint
+        return sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
+
+    def _refuse_difference(self, path: Path) -> None:
+        then, now = _fingerprint_in(path), self.fingerprint
+        if changed := self._changed(then):
+            shown = ", ".join(_change(key, then.get(key), now.get(key)) for key in changed)
+            raise UserError(
+                f"{self.label} of run {self.call.run} was made otherwise: {shown};"
+                " use another --run, or --force to redo it (the old files are kept in old/)"
+            )
+
+    def _set_aside(self) -> None:
+        logs = _LOGS.get(self.name, (f"{self.name}.csv", f"tensorboard/{self.name}"))
+        names = (*self.files, *logs, self.done_file.name, self.started_file.name, f"{self.name}.checkpoint.pt")
+        there = [self.folder / name for name in dict.fromkeys(names) if (self.folder / name).exists()]
+        if there:
+            where = self.call.run_folder / "old" / f"{self.label.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+            while where.exists():
+                where = where.with_name(where.name + "x")
+            (where / "tensorboard").mkdir(parents=True)
+            for path in sorted(there, key=lambda path: path != self.done_file):  # done.json first: no half-done state
+                shutil.move(path, where / path.relative_to(self.folder))
+            print(f"{self.label}: the old files are in {where}", flush=True)
+
+
+def lock_file(folder: Path, name: str) -> Path:
+    """Return the lock of a stage whose files lie in `folder`."""
+    return folder / f".{name}.lock"
+
+
+def write_resolved(call: Call) -> None:
+    """Write every setting of the run to resolved.yaml, where later calls start from."""
+    content = {
+        "config": call.config,
+        "config_settings": call.config_settings,
+        "settings": dataclasses.asdict(call.settings),
+    }
+    if call.measured:
+        content["measured"] = dict(call.measured)
+    write_text(call.run_folder / "resolved.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+
+
+def _fingerprint_in(path: Path) -> Fingerprint:
+    fingerprint: Fingerprint = read_json(path).get("fingerprint", {})
+    return fingerprint
+
+
+def _change(key: str, then: object, now: object) -> str:
+    if key.startswith("input "):
+        return f"{key.removeprefix('input ')} changed"
+    return f"{key} {then} -> {now}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on."""
+    names = ("torch", "timm", "albumentations", "opencv-python-headless", "numpy", "optuna")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+
+
+@cache
+def _commit() -> str:
+    """Return the repository's commit, with '+' when files differ from it; empty outside git."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        try:
+            return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            return ""
+
+    commit = git("rev-parse", "HEAD")
+    return commit + ("+" if commit and git("status", "--porcelain", "--untracked-files=no") else "")

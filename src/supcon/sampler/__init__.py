@@ -1,6 +1,0 @@
-"""Batches as pure functions of (seed, epoch, batch number): resuming needs no state."""
-
-from supcon.sampler.batches import BatchSampler, Key, NaturalSampler, Rows, WithUnlabelled, share_of
-from supcon.sampler.pk import PKSampler
-
-__all__ = ["BatchSampler", "Key", "NaturalSampler", "PKSampler", "Rows", "WithUnlabelled", "share_of"]

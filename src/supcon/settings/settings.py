@@ -1,0 +1,181 @@
+"""Every setting of a run: typed, documented, with its default. `--help` is made of them; `training` has the longest."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from supcon.settings.training import FinetuneSettings, PretrainSettings, TrainSettings
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """How the host's files become rows and pixels."""
+
+    folds: int = 5
+    """Number of folds in folds/folds.csv."""
+    fold_seed: int = 0
+    """Seed of the split, when folds.csv is made."""
+    id_column: str = ""
+    """Id column of train.csv and test.csv; empty: the first column of sample_submission.csv."""
+    image_column: str = ""
+    """Column of train.csv and test.csv that names the image; empty: the id, or the one column that names images."""
+    label_column: str = ""
+    """Label column of train.csv; empty: found by the columns of sample_submission.csv."""
+    group_column: str = ""
+    """Column of train.csv whose equal values never cross folds (a patient, a track); empty: no groups."""
+    rare_classes: Literal["error", "train_only"] = "error"
+    """Classes with fewer rows (or groups) than folds: an error, or fold -1: in every training set, never scored."""
+    bad_images: Literal["error", "skip"] = "error"
+    """Unreadable images: an error, or left out of training; such test rows get the class shares."""
+    image_size: int = 224
+    """Side of the training images, pixels."""
+    test_size: int = 0
+    """Side of the images at prediction, pixels; 0: image_size."""
+    fit: Literal["crop", "pad", "squash"] = "crop"
+    """How an image that is not square becomes square."""
+    shots: int = 0
+    """Training rows kept of each class, drawn by train.seed; 0: all. To study what a recipe makes of little data."""
+
+
+@dataclass(frozen=True)
+class AugmentSettings:
+    """The invariances of the images, declared once: training views and test-time views both follow."""
+
+    hflip: bool = True
+    """Mirrored left to right it is still the same class."""
+    vflip: bool = False
+    """Mirrored top to bottom it is still the same class."""
+    rotate90: bool = False
+    """Turned by 90 degrees it is still the same class."""
+    shift: float = 0.0
+    """Largest shift, as a part of the side."""
+    scale: float = 0.0
+    """Largest change of size, as a part of 1."""
+    rotate: float = 0.0
+    """Largest rotation, degrees."""
+    crop: float = 1.0
+    """Smallest area of a random resized crop, as a part of the image; 1: no such crop."""
+    color: float = 0.0
+    """Jitter of brightness, contrast and saturation; hue gets a quarter of it."""
+    gray: float = 0.0
+    """Probability of a grey image."""
+    blur: float = 0.0
+    """Probability of a Gaussian blur."""
+    erase: float = 0.0
+    """Probability that a rectangle is erased."""
+    on_device: bool = False
+    """Make the random views in batches on the training device, not one by one in loader processes: for a GPU that waits
+    for these. The ranges are the same, the views are others."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The encoder."""
+
+    encoder: str = "tf_efficientnet_lite0"
+    """Any timm model name."""
+    pretrained: bool = True
+    """Start from pretrained weights (the hub's, or `weights`)."""
+    weights: str = ""
+    """A local weights file in timm's names, instead of the hub."""
+    drop_path: float = 0.0
+    """Stochastic depth."""
+    dropout: float = 0.0
+    """Dropout before the classifier."""
+
+
+@dataclass(frozen=True)
+class PseudoSettings:
+    """A second round: both training stages also learn the test and held-out rows that an earlier run is sure of."""
+
+    run: str = ""
+    """The earlier run, on the same split; empty: none. Each fold learns what that run's model of the fold says."""
+    share: float = 0.5
+    """Part of the rows of each predicted class that get a label, the surest first, at least one row."""
+    min_confidence: float = 0.5
+    """Smallest probability of a label, calibrated on held-out rows of the other folds."""
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Prediction of out-of-fold and test rows."""
+
+    views: int = 4
+    """Test-time views at most: the plain image first, then what `augment` declares."""
+    batch_size: int = 128
+    """Images a batch."""
+    prototypes: bool = True
+    """Also predict by the class means of the training rows' features, at one more forward pass of these rows."""
+    prototype_weight: float = 0.0
+    """Weight of the class means' log-probabilities beside the head's, from 0 (the head alone) to 1."""
+    prototype_temperature: float = 0.1
+    """What cosines to the class means are divided by."""
+    embeddings: int = 5000
+    """Rows of each part (training, held out, test) whose embeddings are kept for the report, drawn by train.seed, at
+    most; 0: none."""
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """The decision from logits to labels or probabilities."""
+
+    metric: Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"] = "macro_f1"
+    """The host's metric: decisions are tuned for it and scores reported in it."""
+    runs: list[str] = field(default_factory=list)
+    """Runs to blend in place of the run's own folds, as --runs A B of tune and ensemble sets it."""
+    trials: int = 100
+    """Optuna trials of one search."""
+    seconds: float = 0.0
+    """Seconds of one search at most; the decision then depends on the machine's speed. 0: `trials` alone count."""
+    storage: str = ""
+    """Where the searches over all rows are kept for others to open or to share: an URL such as sqlite:///trials.db, or
+    the path of a journal file; default: runs/NAME/optuna.journal, made anew each time."""
+    workers: int = 1
+    """Processes that share each search over all rows; with more than 1 the decision depends on their timing."""
+    shrinkage: float = 0.02
+    """Cost in the metric of a mean squared log-threshold of 1: draws the thresholds toward none."""
+    bootstrap: int = 1000
+    """Resamples behind intervals and standard errors."""
+    seed: int = 0
+    """Seed of the searches and resamples."""
+
+
+@dataclass(frozen=True)
+class MachineSettings:
+    """The machine at hand. Nothing here is part of a run's fingerprint."""
+
+    device: str = "auto"
+    """torch device; auto: the GPU when there is one."""
+    workers: int = -1
+    """Loader processes of each training process; -1: as its share of the cores, none for a lone one; 0: none."""
+    threads: int = 0
+    """Training threads of each training process; 0: its share of the cores. Never depends on `workers`."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    train: TrainSettings = field(default_factory=TrainSettings)
+    pseudo: PseudoSettings = field(default_factory=PseudoSettings)
+    pretrain: PretrainSettings = field(default_factory=PretrainSettings)
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    predict: PredictSettings = field(default_factory=PredictSettings)
+    tune: TuneSettings = field(default_factory=TuneSettings)
+    machine: MachineSettings = field(default_factory=MachineSettings)
+    nproc: int = field(
+        default=1,
+        metadata={
+            "help": "Processes, each on a GPU of its own where there are some, that share every batch of pretrain and"
+            " finetune. Nothing here is fingerprinted: an interrupted stage goes on with any number."
+        },
+    )
+    time_budget: str = field(
+        default="",
+        metadata={
+            "help": "Time for all folds, such as 90m or 2h30m: `doctor`, with which `all` begins, fits the epochs, as"
+            " one process takes them fold by fold (--jobs and --nproc end sooner)."
+        },
+    )

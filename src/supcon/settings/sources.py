@@ -1,0 +1,94 @@
+"""Where settings come from: a config file, and the resolved.yaml of a run that has begun."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supcon.errors import UserError
+from supcon.settings.builtin_mark import holds_builtin, is_empty
+from supcon.settings.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+Flat = dict[str, Any]  # settings by dotted key
+_RESOLVED = {"config": str, "config_settings": dict, "settings": dict}  # what resolved.yaml holds
+
+
+def default_config(root: Path) -> Path:
+    """Return the config of a root that names none: the built-in competition has one of its own."""
+    folder = root / "input"
+    demo = is_empty(folder) or holds_builtin(folder)
+    return REPOSITORY / "configs" / ("demo.yaml" if demo else "default.yaml")
+
+
+def find_config(name: str) -> Path:
+    """Return the file that `--config` names, here or in the repository. Raises `UserError` where there is none."""
+    for candidate in (Path(name), REPOSITORY / name):
+        if os.path.isfile(candidate):  # false, too, for a name too long to be one
+            return candidate
+    there = ", ".join(f"configs/{path.name}" for path in sorted((REPOSITORY / "configs").glob("*.yaml")))
+    raise UserError(f"--config {name}: no such file here or in the repository, which has {there}")
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a name that a mapping gives twice, of which PyYAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            name = str(key.value)
+            if name in seen and name != "<<":
+                raise yaml.constructor.ConstructorError(None, None, f"{name!r} is there twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(path: Path, holds: str = "sections such as 'data:' with settings below them") -> dict[str, Any]:
+    """Return what a YAML file of names holds. Raises `UserError` where it cannot be read, or does not hold `holds`."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # no UTF-8, a 99th of May, brackets 3,000 deep, `!!bool x`: each raises another kind
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict | None):
+        raise UserError(f"{path} must hold {holds}")
+    return content or {}
+
+
+def flatten(nested: dict[str, Any]) -> Flat:
+    """Return settings by dotted key: {"train": {"seed": 1}} as {"train.seed": 1}."""
+    flat: Flat = {}
+    for section, values in nested.items():
+        if isinstance(values, dict):
+            flat.update({f"{section}.{key}": value for key, value in values.items()})
+        else:
+            flat[str(section)] = values
+    return flat
+
+
+def load_resolved(path: Path) -> dict[str, Any]:
+    """Return what a run's resolved.yaml holds. Raises `UserError` where it is none."""
+    content = load_yaml(path)
+    if not all(isinstance(content.get(key), kind) for key, kind in _RESOLVED.items()):
+        raise UserError(f"{path} is not a run's settings: restore it or use another --run")
+    return content
+
+
+def chosen_precision(content: Flat) -> Flat:
+    """Return the precision and memory format that a resolved.yaml holds; nothing while they are to be chosen."""
+    then = content["settings"].get("train", {})
+    return {key: then[key] for key in ("precision", "channels_last") if key in then}
+
+
+def resolved_settings(content: dict[str, Any], config_now: Flat) -> Flat:
+    """Return the run's settings, with what the user has edited in the config since on top."""
+    settings, config_then = flatten(content["settings"]), content["config_settings"]
+    defaults = flatten(dataclasses.asdict(Settings()))
+    for key in config_then.keys() | config_now.keys():
+        if config_now.get(key, defaults.get(key)) != config_then.get(key, defaults.get(key)):
+            settings[key] = config_now.get(key, defaults.get(key))
+    return settings

@@ -1,0 +1,121 @@
+"""What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from supcon.errors import UserError
+from supcon.randomness import seed_everything
+from supcon.run.experiment import Experiment
+from supcon.settings.settings import Settings
+from supcon.training.data import Batch
+from supcon.training.fold import FoldData
+from supcon.training.loop import Objective
+from supcon.training.memory import Memory
+from supcon.training.model.classifier import classifier_head
+from supcon.training.model.encoder import Encoder, load_weights
+from supcon.training.model.folding import folded
+from supcon.training.model.heads import contrast_parts
+from supcon.training.objectives import Classification, ContrastivePretraining, HeldOut
+from supcon.training.optimizer import adamw, encoder_groups, head_groups
+from supcon.training.sampler import BatchSampler
+from supcon.training.sync_norm import sync_batch_norm
+
+
+@dataclass(frozen=True)
+class Training:
+    """All that `train` needs beside its plan."""
+
+    encoder: Encoder  # within the model, or beside it where only a head is trained on its features
+    model: nn.ModuleDict
+    objective: Objective
+    loader: Iterable[Batch]
+    sampler: BatchSampler
+    optimizer: torch.optim.Optimizer
+
+
+def contrastive_training(experiment: Experiment, fold: int, device: torch.device) -> Training:
+    """Build the pre-training of one fold: an encoder with the parts of the contrastive loss."""
+    settings = experiment.call.settings
+    options, shared = settings.pretrain, settings.train
+    data = FoldData(experiment, fold, device)
+    sampler = data.contrastive_sampler()
+    loader = data.contrastive_loader(sampler)
+
+    seed_everything(shared.seed, "pretrain", fold)
+    encoder = _encoder(settings, load_weights=True)
+    contrast = contrast_parts(encoder.width, len(experiment.split.classes), options)
+    model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
+    if shared.sync_batch_norm:
+        sync_batch_norm(model, device)
+    if shared.compile:
+        encoder.compile_training()
+    optimizer = adamw(
+        encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
+        + head_groups(contrast.values(), options.lr, options.weight_decay)
+    )
+    memory = Memory(model, options.memory, options.momentum) if options.memory else None
+    held_out = data.held_out_features if data.watches else None
+    objective = ContrastivePretraining(options, len(experiment.split.classes), held_out, memory)
+    return Training(encoder, model, objective, loader, sampler, optimizer)
+
+
+def classifier_training(experiment: Experiment, fold: int, device: torch.device, pretrained: Path | None) -> Training:
+    """Build the training of one fold's classifier, from the `pretrained` encoder's file or from the model's weights."""
+    settings = experiment.call.settings
+    options, shared = settings.finetune, settings.train
+    data = FoldData(experiment, fold, device)
+
+    seed_everything(shared.seed, "finetune", fold)
+    encoder = _encoder(settings, load_weights=pretrained is None)
+    # built only where it is trained: elsewhere it would shift the classifier's random start, which no fingerprint tells
+    classes = len(experiment.split.classes)
+    contrast = contrast_parts(encoder.width, classes, settings.pretrain) if options.contrasts else {}
+    classifier = classifier_head(encoder.width, classes, options.mode, settings.model.dropout)
+    if pretrained is not None:
+        load_weights(pretrained, encoder=encoder, **contrast)
+    encoder.to(device)
+
+    sampler = data.classifier_sampler()
+    heads = [classifier, *contrast.values()]
+    held_out: HeldOut | None = data.held_out_features if data.watches else None
+    if options.mode == "full":
+        if shared.compile:
+            encoder.compile_training()
+        loader = data.classifier_loader(sampler)
+        groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
+        model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})
+    else:
+        frozen = folded(encoder, settings.data.image_size)
+        loader = data.feature_loader(sampler, frozen)
+        if data.watches:
+            watched = data.held_out_features(frozen)  # once: they stay as they are
+            held_out = lambda _: watched  # noqa: E731
+        groups = []
+        model = nn.ModuleDict({"encoder": nn.Identity(), "classifier": classifier})
+    model.to(device)
+    if shared.sync_batch_norm:
+        sync_batch_norm(model, device)
+    optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
+    prior = data.sampling_prior.to(device)
+    objective = Classification(options, settings.pretrain, prior, held_out)
+    return Training(encoder, model, objective, loader, sampler, optimizer)
+
+
+def _encoder(settings: Settings, *, load_weights: bool) -> Encoder:
+    """Return the encoder of either stage. Raises `UserError` where it cannot take the size that images begin with."""
+    side, first, channels_last = settings.data.image_size, settings.train.first_size, settings.train.channels_last
+    encoder = Encoder(settings.model, side, load_weights=load_weights, channels_last=channels_last)
+    if first:
+        try:
+            encoder.measure_width(first)
+        except Exception as error:  # an assertion of timm, a shape that does not fit
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(
+                f"--train.first_size {first}: {settings.model.encoder} does not take images of that size ({reason}):"
+                " use 0, or another encoder"
+            ) from None
+    return encoder

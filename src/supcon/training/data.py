@@ -1,0 +1,194 @@
+"""Datasets and loaders: uint8 views from the image cache, in batches, by worker processes or on the training device."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from supcon.images.augment.batch import canvas
+from supcon.images.augment.ranges import Ranges
+from supcon.images.augment.recipes import Recipe, draw
+from supcon.images.augment.single import RandomView
+from supcon.images.augment.views import View, views_of
+from supcon.images.cache import ImageCache
+from supcon.images.geometry import Fit, Image
+from supcon.randomness import address
+from supcon.storage.processes import available_cores, end_with_parent
+from supcon.training.sampler import BatchSampler, Key
+
+Batch = tuple[Tensor, Tensor]  # views uint8 [B, V, side, side, 3], labels [B]
+CanvasBatch = tuple[Tensor, Recipe, Tensor]  # images uint8 [B, S, S, 3], of the B x V views, labels [B]
+
+Item = TypeVar("Item")
+
+
+class TrainingViews(Dataset[Batch]):
+    """`views` random views of rows; a view depends on (seed, epoch, row, occurrence, view) alone."""
+
+    def __init__(
+        self,
+        cache: ImageCache,
+        positions: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        transform: RandomView,
+        views: int,
+        seed: int,
+    ) -> None:
+        self._cache, self._positions, self._labels = cache, positions, labels
+        self._transform, self._views, self._seed = transform, views, seed
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        """Return one batch by its sampler's keys."""
+        images = np.stack([self._view(key, view) for key in keys for view in range(self._views)])
+        labels = self._labels[[row for row, _, _ in keys]]
+        return torch.from_numpy(images.reshape(len(keys), self._views, *images.shape[1:])), torch.from_numpy(labels)
+
+    def __getitem__(self, key: Key) -> Batch:
+        """Return a batch of one."""
+        return self.__getitems__([key])
+
+    def _view(self, key: Key, view: int) -> Image:
+        row, occurrence, epoch = key
+        image = self._cache[self._positions[row]]
+        return self._transform(image, address(self._seed, epoch, row, occurrence, view))
+
+
+class Canvases(Dataset[CanvasBatch]):
+    """The same rows' images as they are, with what is to happen to each of their `views` random views."""
+
+    def __init__(
+        self,
+        cache: ImageCache,
+        positions: npt.NDArray[np.int64],
+        labels: npt.NDArray[np.int64],
+        ranges: Ranges,
+        side: int,
+        fit: Fit,
+        views: int,
+        seed: int,
+    ) -> None:
+        self._cache, self._positions, self._labels = cache, positions, labels
+        self._ranges, self._side, self._fit, self._views, self._seed = ranges, side, fit, views, seed
+
+    def __getitems__(self, keys: list[Key]) -> CanvasBatch:
+        """Return one batch by its sampler's keys."""
+        rows = np.array([row for row, _, _ in keys])
+        images, ratios = zip(*map(self._canvas, rows), strict=True)
+        addresses = np.array([(epoch, row, drawn, view) for row, drawn, epoch in keys for view in range(self._views)])
+        recipe = draw(self._seed, addresses, np.repeat(ratios, self._views), self._ranges, self._side)
+        return torch.from_numpy(np.stack(images)), recipe, torch.from_numpy(self._labels[rows])
+
+    def __getitem__(self, key: Key) -> CanvasBatch:
+        """Return a batch of one."""
+        return self.__getitems__([key])
+
+    def _canvas(self, row: int) -> tuple[Image, float]:
+        return canvas(self._cache[self._positions[row]], self._ranges, self._side, self._fit)
+
+
+class ViewsOnDevice:
+    """A loader of `Canvases` whose views are made on the device."""
+
+    def __init__(self, loader: "DataLoader[CanvasBatch]", make_views: Callable[[Tensor, Recipe], Tensor]) -> None:
+        self._loader, self._make_views = loader, make_views
+
+    def __iter__(self) -> Iterator[Batch]:
+        for canvases, recipe, labels in self._loader:
+            yield self._make_views(canvases, recipe), labels
+
+
+class ByEpoch(Dataset[Item]):
+    """One dataset an epoch: batches whose keys say which."""
+
+    def __init__(self, datasets: Sequence[Any]) -> None:
+        self._datasets = datasets
+
+    def __getitems__(self, keys: list[Key]) -> Item:
+        """Return one batch by its sampler's keys."""
+        epoch = keys[0][2]
+        batch: Item = self._datasets[epoch].__getitems__(keys)
+        return batch
+
+
+def growing_sides(first: int, last: int, epochs: int) -> list[int]:
+    """Return the side of the images in each of `epochs` epochs, pixels: Tan and Le 2021 (arXiv 2104.00298), section 4.
+
+    From `first` (0: `last` at once) evenly to `last`, which the last third of the epochs have; always a multiple of 16
+    below `last`, and no less than `first`.
+    """
+    growing = round(2 / 3 * (epochs - 1))  # epochs before the last side is reached
+    parts = [min(1.0, epoch / growing) if growing and first else 1.0 for epoch in range(epochs)]
+    return [last - int((last - first) * (1 - part)) // 16 * 16 for part in parts]
+
+
+class FixedViews(Dataset[Tensor]):
+    """Named views of rows, always the same: for prediction, monitoring and the features of a frozen encoder."""
+
+    def __init__(
+        self,
+        cache: ImageCache,
+        positions: npt.NDArray[np.int64],
+        views: Mapping[str, View],
+        side: int,
+        fit: Fit,
+    ) -> None:
+        self._cache, self._positions, self._views = cache, positions, views
+        self._side, self._fit = side, fit
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitems__(self, rows: Sequence[int]) -> Tensor:
+        """Return the views of `rows`, uint8 [rows, views, side, side, 3]; each image is read once."""
+        images = [self._cache[self._positions[row]] for row in rows]
+        return torch.from_numpy(np.stack([views_of(image, self._views, self._side, self._fit) for image in images]))
+
+    def __getitem__(self, row: int) -> Tensor:
+        """Return the views of one row."""
+        return self.__getitems__([row])
+
+
+def training_loader(dataset: Dataset[Item], sampler: BatchSampler, workers: int) -> "DataLoader[Item]":
+    """Return a loader of the sampler's batches; its worker processes live as long as it does."""
+    return DataLoader(dataset, batch_sampler=sampler, **loader_options(workers))
+
+
+def fixed_loader(dataset: Dataset[Tensor], batch_size: int, workers: int) -> "DataLoader[Tensor]":
+    """Return a loader of all rows in order, in batches of views [B, V, side, side, 3]."""
+    return DataLoader(dataset, batch_size=batch_size, **loader_options(workers))
+
+
+def worker_count(setting: int, processes: int = 1) -> int:
+    """Return the worker processes that `machine.workers` asks for, where so many `processes` share the cores.
+
+    A single core, as each of several jobs may have, does without where it trains too: a worker would only take turns.
+    """
+    if setting >= 0:
+        return setting
+    cores = available_cores() // processes
+    return max(1, cores) if cores > 1 or torch.cuda.is_available() else 0
+
+
+def loader_options(workers: int) -> dict[str, Any]:
+    """Return the options that every loader shares."""
+    return {
+        "generator": torch.Generator(),  # a loader draws from it at every start; the global stream is the model's
+        "num_workers": workers,
+        "collate_fn": _as_is,
+        "persistent_workers": workers > 0,
+        "pin_memory": torch.cuda.is_available(),
+        "worker_init_fn": _begin,
+    }
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _begin(worker: int) -> None:
+    """Begin a worker process: torch's own watch misses a parent that ends first, and its locks would live on here."""
+    end_with_parent()

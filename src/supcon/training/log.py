@@ -1,0 +1,65 @@
+"""What a training stage tells: a bar on a terminal, one line an epoch, a CSV file, TensorBoard where installed."""
+
+import importlib.util
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import pandas as pd
+from tqdm import tqdm
+
+from supcon.run.stage import StageRun
+from supcon.storage.files import write_csv
+from supcon.training.ranks import is_first
+
+Row = dict[str, float]
+Item = TypeVar("Item")
+
+
+class EpochLog:
+    """The epochs of one stage: printed as they end, kept in STAGE.csv of its folder, by the first process alone."""
+
+    def __init__(self, stage: StageRun, epochs: int) -> None:
+        self._label, self._epochs = stage.label, epochs
+        self._csv_file = stage.folder / f"{stage.name}.csv"
+        self.rows: list[Row] = []
+        self._tensorboard: Any = None
+
+    def restore(self, rows: Sequence[Row]) -> None:
+        """Take over the epochs of an interrupted run."""
+        self.rows = list(rows)
+        print(f"{self._label}: goes on after epoch {len(rows)} of {self._epochs}", flush=True)
+
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """Print one epoch and write the table."""
+        self.rows.append({"epoch": len(self.rows) + 1, **metrics})
+        if not is_first():
+            return
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        tqdm.write(f"{self._label}  epoch {len(self.rows)}/{self._epochs}  {shown}")
+        write_csv(self._csv_file, pd.DataFrame(self.rows))
+
+        if self._tensorboard is not None:
+            for name, value in metrics.items():
+                self._tensorboard.add_scalar(name, value, len(self.rows))
+            self._tensorboard.flush()
+
+    def open(self) -> None:
+        """Begin, after `restore`: TensorBoard takes what an interrupted run wrote beyond its checkpoint as purged."""
+        if is_first() and importlib.util.find_spec("tensorboard") is not None:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            from torch.utils.tensorboard import SummaryWriter
+
+            folder = self._csv_file.parent / "tensorboard" / self._csv_file.stem
+            self._tensorboard = SummaryWriter(str(folder), purge_step=len(self.rows) + 1)
+
+    def close(self) -> None:
+        """End: nothing is written any more."""
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+
+
+def bar(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
+    """Iterate with a progress bar and the time left; silent when stderr is no terminal, or another process shows it."""
+    disable = None if is_first() else True
+    return iter(tqdm(items, label, total, leave=False, disable=disable, dynamic_ncols=True))

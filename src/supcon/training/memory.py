@@ -1,0 +1,79 @@
+"""A memory of keys: He et al. 2020, "Momentum Contrast" (arXiv 1911.05722), with labels."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supcon.training.gradcache import Context
+from supcon.training.model.zoo import timm
+from supcon.training.ranks import bare
+
+
+class Memory:
+    """A queue of the last `size` keys with their labels, and the momentum network that makes them.
+
+    The queue starts empty. It joins A(i) and P(i) of every anchor as columns without gradient, so an image's own
+    earlier key is among its positives. After a batch's loss the momentum network's weights become `momentum` x
+    themselves + (1 - `momentum`) x the model's, and its keys of the batch, before any mixing, enter the queue; the
+    oldest leave. As in the paper the momentum network is in training mode: its encoder's batch norm uses the statistics
+    of the batch (with GradCache, of the chunk).
+    """
+
+    def __init__(self, model: nn.ModuleDict, size: int, momentum: float) -> None:
+        """Copy `encoder` and `projection` of the model."""
+        self._size = size
+        self._network = timm.utils.ModelEmaV3(_network(model), decay=momentum)
+        self._network.module.train()
+        self._keys: Tensor | None = None
+        self._labels: Tensor | None = None
+
+    @property
+    def keys(self) -> Tensor | None:
+        """Unit-length keys, float32 [M, D]; None while the queue is empty."""
+        return self._keys
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Labels of the keys, [M], on the CPU; None while the queue is empty."""
+        return self._labels
+
+    @torch.no_grad()
+    def enqueue(
+        self,
+        model: nn.ModuleDict,
+        images: Tensor,
+        labels: Tensor,
+        chunks: int,
+        autocast: Context,
+        joined: Callable[[Tensor], Tensor] = lambda rows: rows,
+    ) -> None:
+        """Let the momentum network follow the model, and take its keys of `images` [N, ...], made in `chunks` parts.
+
+        `joined` puts what is made of the images into the order, and beside the other processes' part, of the batch.
+        """
+        self._network.update(_network(model))
+        encoder, projection = self._network.module
+        with autocast():
+            embeddings = projection(torch.cat([encoder(part) for part in images.tensor_split(chunks)]))
+        new_keys, labels = joined(F.normalize(embeddings.float(), dim=1)), joined(labels)
+        old_keys, old_labels = self._keys, self._labels
+        self._keys = (new_keys if old_keys is None else torch.cat([old_keys, new_keys]))[-self._size :]
+        self._labels = (labels if old_labels is None else torch.cat([old_labels, labels]))[-self._size :]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a checkpoint needs."""
+        return {"network": self._network.module.state_dict(), "keys": self._keys, "labels": self._labels}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self._network.module.load_state_dict(state["network"])
+        device = next(self._network.module.parameters()).device
+        self._keys = None if state["keys"] is None else state["keys"].to(device)
+        self._labels = state["labels"]
+
+
+def _network(model: nn.ModuleDict) -> nn.Sequential:
+    return nn.Sequential(bare(model["encoder"]), bare(model["projection"]))

@@ -1,0 +1,145 @@
+"""A timm encoder with its weights, its input normalisation, and its files."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from supcon.errors import UserError
+from supcon.settings.settings import ModelSettings
+from supcon.storage.files import write_atomic
+from supcon.training.model.convolutions import speed_up_convolutions
+from supcon.training.model.zoo import timm
+
+
+class Encoder(nn.Module):
+    """A timm backbone behind its own normalisation: uint8 views [N, side, side, 3] -> features [N, width]."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: ModelSettings, side: int, *, load_weights: bool, channels_last: bool = True) -> None:
+        """Build the backbone; `load_weights` starts it from the pretrained weights that the settings name."""
+        super().__init__()
+        self.backbone = _create(settings, side, load_weights and settings.pretrained)
+        self._format = torch.channels_last if channels_last else torch.contiguous_format
+        self.backbone.to(memory_format=self._format)  # type: ignore[call-overload]  # torch's stubs lack it
+        speed_up_convolutions(self.backbone)
+        data = timm.data.resolve_model_data_config(self.backbone)
+        self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
+        self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
+        self._training_pass: Callable[[Encoder, Tensor], Tensor] = _features
+        self.width = self.measure_width(side)
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Return the pooled features."""
+        return (self._training_pass if self.training else _features)(self, views)
+
+    def compile_training(self) -> None:
+        """Let torch.compile make the passes in training mode; those of evaluation, of many sizes, stay as they are.
+
+        Batches are of one size; with GradCache or `pretrain.use_test` they may be of two, each compiled once. What is
+        compiled is a function, so the weights keep their names and a copy of the encoder uses its own. Dropout draws as
+        without it: GradCache's second pass must repeat the first. A pass raises `UserError` where compiling fails.
+        """
+        self._training_pass = _compiled_features()
+
+    def measure_width(self, side: int) -> int:
+        """Return the number of features of images of `side` pixels. Raises what timm does where none fit."""
+        # asked of the network itself: timm's num_features is not always what the pooled output has
+        training = self.training
+        with torch.no_grad():
+            width = self.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[-1]
+        self.train(training)
+        return int(width)
+
+
+def _features(encoder: Encoder, views: Tensor) -> Tensor:
+    images = (views.permute(0, 3, 1, 2).float() - encoder.mean) / encoder.std
+    return cast(Tensor, encoder.backbone(images.contiguous(memory_format=encoder._format)))
+
+
+def _compiled_features() -> Callable[[Encoder, Tensor], Tensor]:
+    compiled = torch.compile(_features, dynamic=False, options={"fallback_random": True})
+
+    def features(encoder: Encoder, views: Tensor) -> Tensor:
+        try:
+            return compiled(encoder, views)
+        except Exception as error:
+            if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+                raise
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"--train.compile true: torch.compile failed ({reason}): set it to false") from error
+
+    return features
+
+
+def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
+    options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": settings.drop_path or None}
+    if settings.weights and not Path(settings.weights).is_file():
+        raise UserError(f"--model.weights {settings.weights}: no such file")
+    if settings.weights and pretrained:
+        options["pretrained_cfg_overlay"] = {"file": settings.weights}
+    if not timm.is_model(settings.encoder):
+        near = ", ".join(timm.list_models(f"*{settings.encoder.split('_')[0]}*")[:5])
+        raise UserError(
+            f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {near}" if near else "")
+        )
+    try:
+        model = _call_timm(settings.encoder, pretrained, side, options)
+        if settings.weights and pretrained:
+            _check_loaded(model, settings.weights)
+        return model
+    except Exception as error:  # timm, the hub, safetensors and torch each have their own
+        reason = " ".join(str(error).split())[:300]
+        source = f"its weights from {settings.weights or 'the hub'}" if pretrained else "it"
+        raise UserError(
+            f"--model.encoder {settings.encoder}: timm could not load {source} ({reason}): give a local weights file"
+            " with --model.weights FILE, or --model.pretrained false"
+        ) from None
+
+
+def _call_timm(encoder: str, pretrained: bool, side: int, options: dict[str, Any]) -> nn.Module:
+    """Create the model; transformers are told the size, and that another one may come at prediction."""
+    for more in ({"img_size": side, "dynamic_img_size": True}, {"img_size": side}):
+        try:
+            return timm.create_model(encoder, pretrained, **{**options, **more})
+        except TypeError as error:
+            if not any(name in str(error) for name in more):
+                raise
+    return timm.create_model(encoder, pretrained, **options)
+
+
+def _check_loaded(model: nn.Module, weights: str) -> None:
+    """Raise ValueError where the file's tensors did not come to be the model's: timm skips names it does not know."""
+    content = timm.models.load_state_dict(weights, device="cpu", weights_only=True)
+    given = {(tensor.shape, tensor.float().sum().item()) for tensor in content.values()}
+    own = [(tensor.shape, tensor.float().sum().item()) for tensor in model.parameters() if tensor.ndim > 1]
+    found = sum(key in given for key in own)
+    if found < len(own) / 2:  # not all: a filter may split or resize some
+        raise ValueError(f"{found} of its {len(own)} weights are this model's: it is another network's file")
+
+
+def save_weights(path: Path, **parts: nn.Module) -> None:
+    """Write the state of `parts` to one safetensors file, names prefixed by the part's."""
+    tensors = {
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    write_atomic(path, lambda file: file.write(save(tensors)))
+
+
+def load_weights(path: Path, **parts: nn.Module) -> None:
+    """Load `parts` from a file of `save_weights`. `UserError` when it is damaged or holds another network."""
+    try:
+        tensors = load_file(path)
+        for part, module in parts.items():
+            prefix = f"{part}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    except Exception as error:  # safetensors, the file system and torch each have their own
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} could not be loaded ({reason}): run its stage again with --force") from None

@@ -1,0 +1,35 @@
+"""What sits on the encoder for the contrastive loss alone: the projection head, and learnable prototypes."""
+
+from torch import nn
+
+from supcon.losses import BalancedContrast
+from supcon.settings.training import PretrainSettings
+
+
+def contrast_parts(width: int, classes: int, settings: PretrainSettings) -> dict[str, nn.Module]:
+    """Return what only the contrastive loss needs, by name: `projection`, and `prototypes` where asked for."""
+    parts: dict[str, nn.Module] = {"projection": projection_head(width, settings)}
+    if settings.prototypes:
+        dim = width if settings.projection == "none" else settings.projection_dim
+        parts["prototypes"] = BalancedContrast(classes, dim, settings.temperature)
+    return parts
+
+
+def projection_head(width: int, settings: PretrainSettings) -> nn.Module:
+    """Return the projection head that `settings` ask for, [N, width] -> [N, projection_dim] ([N, width] for `none`).
+
+    Khosla et al. 2020 use an MLP of two layers; Chen et al. 2020 (arXiv 2006.10029) use three, with batch norm. The
+    loss normalises the output.
+    """
+    if settings.projection == "none":
+        return nn.Identity()
+    if settings.projection == "linear":
+        return nn.Linear(width, settings.projection_dim)
+    hidden, normalised = settings.projection_hidden, settings.projection_norm
+    layers: list[nn.Module] = []
+    for _ in range(settings.projection_layers - 1):
+        layers.append(nn.Linear(width, hidden, bias=not normalised))  # batch norm has a bias of its own
+        layers += [nn.BatchNorm1d(hidden)] * normalised
+        layers.append(nn.ReLU(inplace=True))
+        width = hidden
+    return nn.Sequential(*layers, nn.Linear(width, settings.projection_dim))

@@ -1,0 +1,49 @@
+"""A second classifier that training gives for free: the class means of the encoder's features."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supcon.losses.full_float32 import exact_float32
+
+
+class ClassMeans(nn.Module):
+    """Cosines to the class means as natural-prior log-odds: features [N, width] -> [N, classes], float32.
+
+    log-odds = cosine / temperature + log prior: Bayes' rule for unit features that lie around their class's mean with
+    one concentration 1 / temperature (von Mises-Fisher, Banerjee et al. 2005). Cosines know nothing of how frequent a
+    class is, so the prior is added whole, whatever batches the encoder was trained on. The temperature is not fitted:
+    training rows lie so close to their means that it comes out at 0.0003 (docs/LOG.md).
+    """
+
+    means: Tensor
+    log_prior: Tensor
+
+    def __init__(self, features: Tensor, labels: Tensor, prior: Tensor, temperature: float) -> None:
+        """Take the training rows' features [M, width], their labels [M], and class shares `prior` [classes]."""
+        super().__init__()
+        width = features.shape[1]
+        sums = torch.zeros(len(prior), width).index_add_(0, labels, F.normalize(features.float(), dim=1))
+        self.register_buffer("means", F.normalize(sums, dim=1))
+        self.register_buffer("log_prior", prior.clamp(min=1e-6).log())
+        self._temperature = temperature
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the log-odds, whatever autocast says in float32."""
+        with exact_float32(features.device):
+            cosines = F.normalize(features.float(), dim=1) @ self.means.T
+        return cosines / self._temperature + self.log_prior
+
+
+class Classifiers(nn.Module):
+    """Several classifiers on the features of one forward pass."""
+
+    def __init__(self, encoder: nn.Module, classifiers: nn.ModuleDict) -> None:
+        super().__init__()
+        self.encoder, self.classifiers = encoder, classifiers
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features [N, width] and every classifier's float32 logits [N, classifiers, classes]."""
+        features = self.encoder(views)
+        logits = [classifier(features).float() for classifier in self.classifiers.values()]
+        return features, torch.stack(logits, dim=1)

@@ -1,0 +1,107 @@
+"""How long the stages of a run will take, from a few timed batches of fold 0."""
+
+import dataclasses
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from supcon.images.augment.views import prediction_views
+from supcon.run.experiment import Experiment
+from supcon.training.build import Training, classifier_training, contrastive_training
+from supcon.training.data import FixedViews, fixed_loader, growing_sides, worker_count
+from supcon.training.device import autocast, set_up_device
+from supcon.training.evaluate import evaluate
+from supcon.training.fold import FoldData
+from supcon.training.loop import Step, descend
+
+WARM, TIMED = 2, 5  # batches
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds that one fold takes."""
+
+    pretrain_epoch: float  # 0 where the stage is left out
+    finetune_epoch: float
+    finetune_start: float  # features of a frozen encoder, computed once
+    predict: float
+
+    def fold(self, pretrain_epochs: int, finetune_epochs: int) -> float:
+        """Return the seconds of one fold with these epochs."""
+        training = self.pretrain_epoch * pretrain_epochs + self.finetune_epoch * finetune_epochs
+        return training + self.finetune_start + self.predict
+
+    def longer_epochs(self, factor: float) -> "Timing":
+        """Return the timing with epochs of `factor` times the rows."""
+        return dataclasses.replace(
+            self, pretrain_epoch=factor * self.pretrain_epoch, finetune_epoch=factor * self.finetune_epoch
+        )
+
+
+def time_stages(experiment: Experiment) -> Timing:
+    """Time a few batches of each stage on fold 0: nothing is written, nothing is kept.
+
+    Rows with a pseudo-label lengthen epochs, but may not be known yet: as many are counted as `pseudo.share` allows.
+    """
+    settings = experiment.call.settings
+    if settings.pseudo.run:
+        plain = dataclasses.replace(settings, pseudo=dataclasses.replace(settings.pseudo, run=""))
+        first = dataclasses.replace(experiment, call=dataclasses.replace(experiment.call, settings=plain))
+        rows = len(FoldData(first, 0, torch.device("cpu")).train_rows)
+        more = len(experiment.test_positions) + len(experiment.split.rows_of(0))
+        return time_stages(first).longer_epochs(1 + settings.pseudo.share * more / rows)
+    device = set_up_device(settings.machine)
+    pretrain = 0.0
+    if settings.pretrain.epochs:
+        pretrain = _epoch(contrastive_training(experiment, 0, device), experiment, device, settings.pretrain.epochs)
+    started = time.perf_counter()
+    training = classifier_training(experiment, 0, device, None)
+    start = time.perf_counter() - started if settings.finetune.mode != "full" else 0.0
+    finetune = _epoch(training, experiment, device, settings.finetune.epochs)
+    return Timing(pretrain, finetune, start, _prediction(training.encoder, experiment, device))
+
+
+def _epoch(training: Training, experiment: Experiment, device: torch.device, epochs: int) -> float:
+    """Return the mean seconds of an epoch: its batches, and what is measured after them.
+
+    Where images grow, the last epoch is timed, and the others are taken to last in proportion to their pixels.
+    """
+    training.model.train()
+    shared, side = experiment.call.settings.train, experiment.call.settings.data.image_size
+    share = sum(smaller**2 for smaller in growing_sides(shared.first_size, side, epochs)) / (epochs * side**2)
+    step = Step(0.5, 0, lambda: autocast(device, shared.precision))
+    training.sampler.set_epoch(epochs - 1)
+    batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
+    for number, (views, labels) in enumerate(training.loader):
+        loss, *_ = descend(
+            training.model, training.objective, training.optimizer, (views.to(device), labels), step, clip=1.0
+        )
+        loss.item()  # waits for the device
+        now = time.perf_counter()
+        if number >= WARM or batches <= WARM:
+            seconds += now - started
+        started = now
+        if number + 1 == WARM + TIMED:
+            break
+    timed = min(batches, WARM + TIMED) - (WARM if batches > WARM else 0)
+    started = time.perf_counter()
+    training.objective.end_of_epoch(training.model)
+    return seconds / timed * batches * share + time.perf_counter() - started
+
+
+def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device) -> float:
+    """Return the seconds of a fold's held-out and test rows in all views, and of its class means."""
+    settings = experiment.call.settings
+    views = prediction_views(settings.augment, settings.predict.views)
+    images = experiment.open_prediction_images()
+    positions = experiment.test_positions[: settings.predict.batch_size * 2]
+    dataset = FixedViews(images, positions, views, experiment.prediction_side, settings.data.fit)
+    loader = fixed_loader(dataset, settings.predict.batch_size, worker_count(settings.machine.workers))
+    started = time.perf_counter()
+    evaluate(encoder, loader, len(loader), device, settings.train.precision, "timing")
+    forward = (time.perf_counter() - started) / len(positions) / len(views)
+    rows = len(experiment.split.rows_of(0)) + len(experiment.test_positions)
+    plain = len(experiment.split.training_rows_of(0)) if settings.predict.prototypes else 0
+    return forward * (rows * len(views) + plain)

@@ -1,0 +1,75 @@
+"""Convolutions on the CPU: the faster ways give what PyTorch's own give."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supcon.training.model.convolutions import speed_up_convolutions
+from supcon.training.model.zoo import timm
+
+
+def values_and_gradients(conv: nn.Module, x: Tensor) -> list[Tensor]:
+    """Return the output and the gradients of the sum of its squares: of the input, of the weight."""
+    x = x.clone().requires_grad_()
+    conv.zero_grad()
+    y = conv(x)
+    y.float().square().sum().backward()
+    assert isinstance(x.grad, Tensor)
+    return [y.detach().float(), x.grad, conv.weight.grad.clone()]  # type: ignore[union-attr, operator]
+
+
+@pytest.mark.parametrize("conv", [
+    pytest.param((nn.Conv2d(8, 6, 3, 1, 1, bias=False), 1), id="3 x 3 on one pixel"),
+    pytest.param((nn.Conv2d(8, 6, 3, 2, 1, bias=False), 2), id="strided 3 x 3 on 2 x 2"),
+    pytest.param((nn.Conv2d(8, 6, 1, 2, bias=False), 2), id="strided 1 x 1 on 2 x 2"),
+    pytest.param((nn.Conv2d(8, 6, 7, 2, 3, bias=False), 2), id="7 x 7 on 2 x 2"),
+    pytest.param((nn.Conv2d(8, 6, 4, bias=False), 4), id="4 x 4 without padding"),
+    pytest.param((timm.layers.create_conv2d(8, 6, 3, stride=2, padding="same"), 2), id="timm's same padding"),
+    pytest.param((nn.Conv2d(8, 6, 3, 1, 1, bias=False), 5), id="more pixels"),
+])  # fmt: skip
+def test_in_float32_nothing_changes_but_rounding(conv: tuple[nn.Conv2d, int]) -> None:
+    layer, side = copy.deepcopy(conv)
+    x = torch.randn(3, 8, side, side)
+    expected = values_and_gradients(layer, x)
+    speed_up_convolutions(layer)
+    for found, wanted in zip(values_and_gradients(layer, x), expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+DEPTHWISE_SAME = {"padding": "same", "depthwise": True}
+
+
+@pytest.mark.parametrize("conv", [
+    pytest.param((nn.Conv2d(16, 16, 5, 1, 2, groups=16, bias=False), 12), id="depthwise"),
+    pytest.param((nn.Conv2d(16, 16, 5, 2, 2, groups=16, bias=False), 12), id="strided depthwise"),
+    pytest.param((timm.layers.create_conv2d(16, 16, 5, stride=1, **DEPTHWISE_SAME), 12), id="same depthwise"),
+    pytest.param((timm.layers.create_conv2d(16, 16, 5, stride=2, **DEPTHWISE_SAME), 12), id="strided same depthwise"),
+    pytest.param((nn.Conv2d(64, 32, 3, 1, 1, bias=False), 4), id="small map"),
+    pytest.param((nn.Conv2d(64, 32, 3, 2, 1, bias=False), 9), id="strided small map"),
+    pytest.param((nn.Conv2d(64, 32, 5, 1, 0, bias=False), 7), id="small map without padding"),
+    pytest.param((nn.Conv2d(64, 32, (3, 1), (2, 1), (1, 0), bias=False), 6), id="small map of other steps across"),
+    pytest.param((timm.layers.create_conv2d(64, 32, 3, stride=2, padding="same"), 8), id="same small map"),
+    pytest.param((nn.Conv2d(64, 32, 3, 1, 1, bias=False), 1), id="one pixel"),
+    pytest.param((nn.Conv2d(8, 32, 3, 1, 1, bias=False), 9), id="large map"),
+])  # fmt: skip
+def test_bfloat16_values_and_gradients_are_near_those_of_float32(conv: tuple[nn.Conv2d, int]) -> None:
+    layer, side = copy.deepcopy(conv)
+    x = torch.randn(4, layer.in_channels, side, side).bfloat16().float()
+    expected = values_and_gradients(layer, x)
+    speed_up_convolutions(layer)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+        found = values_and_gradients(layer, x)
+    for value, wanted in zip(found, expected, strict=True):
+        assert (value - wanted).norm() / wanted.norm() < 0.01
+
+
+def test_the_first_layer_of_a_network_needs_no_gradient_of_its_images() -> None:
+    conv = nn.Conv2d(64, 32, 3, 1, 1, bias=False)
+    speed_up_convolutions(conv)
+    with torch.autocast("cpu", torch.bfloat16):
+        conv(torch.randn(2, 64, 4, 4)).float().sum().backward()
+    assert isinstance(conv.weight.grad, Tensor)
+    assert conv.weight.grad.abs().sum() > 0

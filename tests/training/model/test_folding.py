@@ -1,0 +1,81 @@
+"""Batch norm folded for evaluation: fewer layers, the same features."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from supcon.settings.settings import ModelSettings
+from supcon.training.model.encoder import Encoder
+from supcon.training.model.folding import folded
+
+
+def trained(name: str) -> Encoder:
+    """An encoder whose batch norms have seen something."""
+    torch.manual_seed(0)
+    encoder = Encoder(ModelSettings(encoder=name, pretrained=False), 32, load_weights=False)
+    for norm in encoder.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            assert isinstance(norm.running_mean, Tensor)
+            assert isinstance(norm.running_var, Tensor)
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2)
+            norm.weight.data.uniform_(0.5, 2)
+    return encoder.eval()
+
+
+def norms_at_work(encoder: Encoder, views: Tensor) -> int:
+    """How many batch norms a forward pass computes."""
+    with torch.profiler.profile() as profile, torch.inference_mode():
+        encoder(views)
+    return sum(event.count for event in profile.key_averages() if event.key == "aten::batch_norm")
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_lite0", "mobilenetv3_small_050"])
+def test_the_features_stay_and_the_batch_norms_go(name: str) -> None:
+    encoder, views = trained(name), torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        expected = encoder(views)
+        found = folded(encoder, 32)(views)
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert norms_at_work(folded(encoder, 32), views) == 0
+    assert norms_at_work(encoder, views) > 0  # the encoder itself, which may train on, is as it was
+
+
+def test_the_training_mode_of_the_encoder_does_not_matter_and_stays() -> None:
+    encoder = trained("resnet10t").train()
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    shorter = folded(encoder, 32)
+    assert encoder.training
+    assert not shorter.training
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+class SharedConvolution(nn.Module):
+    """One convolution before two batch norms: there is nothing to fold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, bias=False)
+        self.first, self.second = nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+
+    def forward(self, images: Tensor) -> Tensor:
+        out: Tensor = (self.first(self.conv(images)) + 3 * self.second(self.conv(images))).mean(dim=(2, 3))
+        return out
+
+
+def test_a_convolution_that_is_used_twice_is_left_as_it_is() -> None:
+    encoder = trained("resnet10t")
+    encoder.backbone = SharedConvolution().eval()
+    encoder.backbone.second.weight.data.fill_(3.0)
+    views = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(encoder, 32)(views), encoder(views))
+    assert norms_at_work(folded(encoder, 32), views) == 2
+
+
+def test_an_encoder_without_batch_norm_passes_through() -> None:
+    encoder = trained("test_vit")
+    views = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(encoder, 32)(views), encoder(views))
