@@ -84,13 +84,16 @@ take_jobs() {
   case "$jobs" in "" | 0* | *[!0-9]*) fail "--jobs $jobs: how many folds to work on at once, 1 or more?" ;; esac
 }
 
-# of_folds "STAGE ..." [options]: these stages of every fold, one stage after the other, or as many folds at once as `jobs`
-of_folds() {
-  local stages="$1" script; shift
+# once PAGE [options]: a stage of the whole run
+once() { stage "$@"; }
+
+# each_fold "PAGE ..." [options]: these stages of every fold, one after the other, or `jobs` folds at once
+each_fold() {
+  local pages="$1" page; shift
   if [ "$jobs" -gt 1 ]; then
-    "$python" -m supcon.cluster.fan_out "$jobs" "$stages" "$@"
+    "$python" -m supcon.cluster.fan_out "$jobs" "$pages" "$@"
   else
-    for script in $stages; do stage "$script" "$@"; done
+    for page in $pages; do stage "$page" "$@"; done
   fi
 }
 
@@ -112,24 +115,27 @@ case "$command" in
     set -- ${options[@]+"${options[@]}"}
     setup requirements.txt
     tool doctor --quick "$@"
-    stage make_folds "$@"
-    of_folds "pseudo pretrain finetune predict" "$@"
-    stage tune "$@"
-    stage ensemble "$@" ;;
+    order="$("$python" -m supcon.run.stages)" # the table of stages
+    while read -r how pages; do "$how" "$pages" "$@" </dev/null; done <<<"$order" ;;
   folds) setup requirements.txt; stage make_folds "$@" ;;
   ensemble)
     setup requirements.txt
     case " $* " in *" --runs "*) stage tune "$@" ;; esac
     stage ensemble "$@" ;;
-  pseudo | pretrain | finetune | predict)
-    take_jobs "$@"
-    setup requirements.txt
-    of_folds "$command" ${options[@]+"${options[@]}"} ;;
-  tune) setup requirements.txt; stage tune "$@" ;;
-  doctor | report | compare | bundle | check | study | submit | ledger | download) setup requirements.txt; tool "$command" "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
   test-all) checks "$@" ;;
   -h | --help | help) usage ;;
-  *) usage >&2; fail "no command is called $command" ;;
+  *)
+    if [ -f "$here/src/$command.py" ]; then # a stage
+      take_jobs "$@"
+      setup requirements.txt
+      each_fold "$command" ${options[@]+"${options[@]}"}
+    elif [ -f "$here/src/supcon/commands/$command.py" ]; then
+      setup requirements.txt
+      tool "$command" "$@"
+    else
+      usage >&2
+      fail "no command is called $command"
+    fi ;;
 esac

@@ -26,7 +26,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
-from supcon.settings.training import PretrainSettings  # noqa: E402
+from supcon.settings.training import ContrastSettings, PretrainSettings  # noqa: E402
 from supcon.training.device import autocast, set_up_device  # noqa: E402
 from supcon.training.loop import Step, descend  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
@@ -123,16 +123,16 @@ def trainer(model: str, side: int, variant: Variant, device: torch.device) -> Tr
     """Build what `contrastive_training` does, with the variant's switches."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = variant.tf32
     torch.manual_seed(0)
-    options = PretrainSettings()
     settings = ModelSettings(encoder=model, pretrained=False)
     encoder = Encoder(settings, side, load_weights=False, channels_last=variant.channels_last)
-    contrast = contrast_parts(encoder.width, CLASSES, options)
+    contrast = contrast_parts(encoder.width, CLASSES, ContrastSettings())
     parts = nn.ModuleDict({"encoder": encoder, **contrast}).to(device).train()
     if variant.compiled:
         encoder.compile_training()
     groups = encoder_groups(encoder.backbone, 1e-3, 1.0, 0.05) + head_groups(contrast.values(), 1e-3, 0.05)
     optimizer = adamw(groups) if variant.fused else torch.optim.AdamW(groups, lr=0.0, fused=False)
-    return Trainer(parts, ContrastivePretraining(options, CLASSES, None), optimizer, device, variant.precision)
+    objective = ContrastivePretraining(PretrainSettings(), ContrastSettings(), CLASSES, None)
+    return Trainer(parts, objective, optimizer, device, variant.precision)
 
 
 def measure(

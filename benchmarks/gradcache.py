@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.losses import contrastive_loss  # noqa: E402
 from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
-from supcon.settings.training import PretrainSettings  # noqa: E402
+from supcon.settings.training import ContrastSettings, PretrainSettings  # noqa: E402
 from supcon.training import gradcache  # noqa: E402
 from supcon.training.device import set_up_device  # noqa: E402
 from supcon.training.loop import Step  # noqa: E402
@@ -86,11 +86,11 @@ def measured(case: Case, device: str) -> tuple[float, ...]:
 def measure(batch: int, micro_batch: int, memory: int, device: torch.device) -> tuple[float, float, float, float]:
     """Return seconds a step, images a second, peak megabytes, and passes an image."""
     torch.manual_seed(0)
-    settings = PretrainSettings(micro_batch=micro_batch, memory=memory)
+    settings, contrast = PretrainSettings(micro_batch=micro_batch, memory=memory), ContrastSettings()
     encoder = resnet(device)
-    model = nn.ModuleDict({"encoder": encoder, **contrast_parts(encoder.width, CLASSES, settings)}).to(device)
+    model = nn.ModuleDict({"encoder": encoder, **contrast_parts(encoder.width, CLASSES, contrast)}).to(device)
     keys = Memory(model, memory, settings.momentum) if memory else None
-    objective = ContrastivePretraining(settings, CLASSES, None, keys)
+    objective = ContrastivePretraining(settings, contrast, CLASSES, None, keys)
     views = torch.randint(0, 256, (batch, 1, SIDE, SIDE, 3), dtype=torch.uint8).to(device)
     labels = torch.arange(batch) % CLASSES
     before, seconds = start_peak(device), []

@@ -18,13 +18,18 @@ from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.runs import RunLogits, read_runs, renew_for_full, write_test
 from supcon.run.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 from supcon.run.stage import StageRun
-from supcon.settings import parse
+from supcon.settings import Call, parse
 from supcon.storage.files import digest, read_json, sha256_file, write_atomic, write_json
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, and run the stage."""
+    run(parse(__doc__, argv, blends=True))
+
+
+def run(call: Call) -> None:
     """Run the stage."""
-    experiment = load_experiment(parse(__doc__, argv, blends=True))
+    experiment = load_experiment(call)
     stage = experiment.stage("ensemble")
     renew_for_full(experiment, stage)
     restore_newest(stage)

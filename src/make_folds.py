@@ -10,12 +10,16 @@ from supcon.competition.builtin import fill_empty
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, check_copies, make_folds, read_folds, write_folds
 from supcon.competition.survey import survey
 from supcon.errors import run_stage
-from supcon.settings import parse
+from supcon.settings import Call, parse
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, and run the stage."""
+    run(parse(__doc__, argv))
+
+
+def run(call: Call) -> None:
     """Run the stage."""
-    call = parse(__doc__, argv)
     settings = call.settings.data
     folder, path = call.root / "input", call.root / "folds" / "folds.csv"
     fill_empty(folder)

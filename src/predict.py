@@ -14,14 +14,18 @@ from supcon.run.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_
 from supcon.run.runs import remove_tables, write_tables
 from supcon.run.split import Rows
 from supcon.run.stage import StageRun
-from supcon.settings import FULL, parse
+from supcon.settings import FULL, Call, parse
 
-BLEND = "blend"  # of the head and the class means, as predict.prototype_weight says
+BLEND = "blend"  # of the head and the class means, as predict.class_mean_weight says
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, and run the stage."""
+    run(parse(__doc__, argv, per_fold=True))
+
+
+def run(call: Call) -> None:
     """Run the stage for the folds asked for."""
-    call = parse(__doc__, argv, per_fold=True)
     experiment = load_experiment(call)
     predicted = False
     for fold, stage in experiment.work("predict"):
@@ -73,7 +77,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[str, float]:
     """Return the score of the held-out rows by the head, by the class means and by their blend."""
     metric, true = experiment.metric, experiment.split.labels[rows]
-    weight = experiment.call.settings.predict.prototype_weight
+    weight = experiment.call.settings.predict.class_mean_weight
     return {
         name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))
         for name, logits in {BLEND: blend(oof, weight), **oof}.items()

@@ -10,18 +10,22 @@ from collections.abc import Sequence
 from supcon.cluster.launch import launch, run_stage, work
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.stage import StageRun
-from supcon.settings import parse
+from supcon.settings import Call, parse
 from supcon.training.precision import settle_precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, and run the stage."""
+    run(parse(__doc__, argv, per_fold=True))
+
+
+def run(call: Call) -> None:
     """Run the stage for the folds asked for."""
-    call = parse(__doc__, argv, per_fold=True)
     if call.settings.pretrain.epochs == 0:
         print("pretrain: left out (pretrain.epochs is 0)", flush=True)
         return
     experiment = settle_precision(load_experiment(call))
-    if launch(experiment, "pretrain", __file__, argv):
+    if launch(experiment, "pretrain"):
         return
     for fold, stage in work(experiment, "pretrain"):
         pretrain_fold(experiment, stage, fold)

@@ -11,13 +11,17 @@ from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.pseudo import FILE, TEST_ROWS, pseudo_labels
 from supcon.run.stage import StageRun
-from supcon.settings import fold_name, parse
+from supcon.settings import Call, fold_name, parse
 from supcon.storage.files import write_csv
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, and run the stage."""
+    run(parse(__doc__, argv, per_fold=True))
+
+
+def run(call: Call) -> None:
     """Run the stage for the folds asked for; nothing where no run is named, as in most runs of `all`."""
-    call = parse(__doc__ or "", argv, per_fold=True)
     if not call.settings.pseudo.run:
         return
     experiment = load_experiment(call)

@@ -12,11 +12,11 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from supcon.errors import UserError, run_stage
-from supcon.run.experiment import Experiment, load_experiment
+from supcon.errors import run_stage
+from supcon.run.experiment import Experiment, check_form, load_experiment
 from supcon.run.runs import RunLogits, read_runs, write_labels, write_out_of_fold
 from supcon.run.stage import StageRun
-from supcon.settings import parse
+from supcon.settings import Call, parse
 from supcon.storage.files import digest, write_json
 from supcon.storage.processes import available_cores
 
@@ -28,8 +28,13 @@ _ROWS_AT_ONCE = 2**22  # in all processes together: each holds what is open of i
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line, and run the stage."""
+    run(parse(__doc__, argv, blends=True))
+
+
+def run(call: Call) -> None:
     """Run the stage."""
-    experiment = load_experiment(parse(__doc__, argv, blends=True))
+    experiment = load_experiment(call)
     stage = experiment.stage("tune")
     if stage.ready():
         tune(experiment, stage)
@@ -125,15 +130,6 @@ def print_ladder(decision: "Decision") -> None:
         print(
             f"tune: {rung.rung:<11}  cross-fitted {rung.cross_fitted:.4f}  in-sample {rung.in_sample:.4f}"
             f"  gain {rung.gain:+.4f} +- {rung.standard_error:.4f}  {'kept' if rung.chosen else 'not used'}"
-        )
-
-
-def check_form(experiment: Experiment) -> None:
-    """Raise `UserError` where the host's form cannot hold what the metric scores."""
-    if experiment.metric.of_probabilities and not experiment.competition.sample.one_hot:
-        raise UserError(
-            f"--tune.metric {experiment.metric.name} scores probabilities, but"
-            f" {experiment.competition.sample.path.name} asks for labels: choose a metric of labels"
         )
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from supcon.commands import compare, download, ledger, report, study, submit
+from supcon.commands import check, compare, doctor, download, ledger, report, study, submit
+from supcon.run.stages import STAGE
 from supcon.settings import parse
 from supcon.study.read import read_study
 from tests.conftest import REPOSITORY
@@ -18,9 +19,10 @@ README = (REPOSITORY / "README.md").read_text()
 OF_THEIR_OWN: dict[str, Callable[[list[str]], object]] = {
     "ledger": ledger.read_options,
     "download": download.read_options,
-    "report": report.read_options,
     "compare": compare.read_options,
+    "submit": submit.read_call,
 }
+ADD_OPTIONS = {"doctor": doctor.add_options, "check": check.add_options, "report": report.add_options}
 COMMANDS = sorted(set(re.findall(r"(?:\./run\.sh|python src/\w+\.py)[^\n`#;]*", README)))
 
 
@@ -33,23 +35,25 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
     else:
         name = words[1]
         assert name in commands_of_the_script()
-    flags = [word for word in words[2:] if word != "--help"]
-    if name == "study":
-        options, settings = study.read_options(flags)
-        flags = [f"--{key}={value}" for key, value in settings.items()]
-        read_study(options.file, options.run)
-    if name == "submit":
-        flags = submit.read_options(flags)[1]
-    if name in OF_THEIR_OWN:
-        OF_THEIR_OWN[name](["--root", str(tmp_path), *flags])
-        return
-    per_fold = name in ("pseudo", "pretrain", "finetune", "predict")
-    if "--jobs" in flags and (per_fold or name == "all"):  # run.sh's own
+    flags = ["--root", str(tmp_path), *(word for word in words[2:] if word != "--help")]
+    if "--jobs" in flags:  # run.sh's own
         place = flags.index("--jobs")
         del flags[place : place + 2]
-    file_help = "a file" if name == "check" else ""
-    blends = name in ("tune", "ensemble")
-    parse("", ["--root", str(tmp_path), *flags], per_fold=per_fold, file_help=file_help, blends=blends)
+    if name == "study":
+        options, settings = study.read_options(flags)
+        config = read_study(options.file, options.run).config
+        flags = [
+            "--root",
+            str(tmp_path),
+            f"--config={config}",
+            *(f"--{key}={value}" for key, value in settings.items()),
+        ]
+    if name in OF_THEIR_OWN:
+        OF_THEIR_OWN[name](flags)
+        return
+    stage = STAGE.get(name)
+    per_fold = stage is not None and stage.per_fold
+    parse("", flags, ADD_OPTIONS.get(name, lambda _: None), per_fold=per_fold, blends=name in ("tune", "ensemble"))
 
 
 def test_the_commands_were_found() -> None:

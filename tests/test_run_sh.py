@@ -50,7 +50,9 @@ def run(
 
 def commands_of_the_script() -> set[str]:
     cases = re.findall(r"^  (?! )([a-z| -]+)\)", (REPOSITORY / "run.sh").read_text(), re.M)
-    return {name.strip() for case in cases for name in case.split("|")} - {"help", "-h", "--help"}
+    named = {name.strip() for case in cases for name in case.split("|")} - {"help", "-h", "--help"}
+    pages = [*(REPOSITORY / "src").glob("*.py"), *(REPOSITORY / "src" / "supcon" / "commands").glob("[a-z]*.py")]
+    return named | {path.stem.removeprefix("make_") for path in pages}
 
 
 def test_alone_it_lists_every_command_with_an_example() -> None:

@@ -83,11 +83,11 @@ def main() -> None:
     options, rest = parser.parse_known_args()
     flags = [
         f"--root={options.root}", "--config=configs/default.yaml", "--run=speed", f"--data.image_size={options.side}",
-        f"--model.encoder={options.encoder}", "--model.pretrained=false", "--pretrain.form=out",
-        "--pretrain.prototypes=false", "--pretrain.projection=mlp", "--pretrain.temperature=0.1",
-        f"--pretrain.classes_per_batch={options.batch // 8}", "--pretrain.images_per_class=8",
+        f"--model.encoder={options.encoder}", "--model.pretrained=false", "--contrast.form=out",
+        "--contrast.prototypes=false", "--contrast.projection=mlp", "--contrast.temperature=0.1",
+        f"--batches.classes_per_batch={options.batch // 8}", "--batches.images_per_class=8",
         f"--finetune.batch_size={options.batch}", "--finetune.contrastive_weight=0",
-        "--finetune.contrastive_weight_end=0", "--predict.prototypes=false", "--predict.embeddings=0", *VIEWS, *rest,
+        "--finetune.contrastive_weight_end=0", "--predict.class_means=false", "--predict.embeddings=0", *VIEWS, *rest,
     ]  # fmt: skip
     work = {"pretrain": pretrain, "heads": heads, "predict": predict_folds}[options.what]
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):

@@ -40,7 +40,7 @@ def shares(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sample.write_text("\ufeffid;red;001;NA\r\n" + "".join(f"{name};1;0;0\r\n" for name in ids), newline="")
     (root / "input" / "solution.csv").unlink()
     flags = (
-        "--predict.prototype_weight=0.3", "--predict.batch_size=5", "--data.test_size=12", "--data.fit=crop",
+        "--predict.class_mean_weight=0.3", "--predict.batch_size=5", "--data.test_size=12", "--data.fit=crop",
         "--augment.hflip=true", "--predict.views=4", "--tune.metric=log_loss", "--finetune.mode=mlp",
         "--finetune.contrastive_weight=0", "--finetune.logit_adjustment=1", "--model.encoder=test_efficientnet",
         "--train.precision=bfloat16",

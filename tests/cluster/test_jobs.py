@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +28,19 @@ CONFIG = ["--config", str(REPOSITORY / "configs/cross_entropy.yaml")]
 
 
 def play(
-    folder: Path, folds: list[int], *flags: str, jobs: int = 2, gpus: tuple[str, ...] = ()
+    folder: Path,
+    folds: list[int],
+    *,
+    jobs: int = 2,
+    gpus: tuple[str, ...] = (),
+    fails: tuple[int, ...] = (),
+    dies: tuple[int, ...] = (),
+    meets: int = 0,
 ) -> tuple[dict[int, dict[str, Any]], list[fan_out.Failure]]:
     """Fan the stub out; return what it saw in each fold, and what failed."""
-    call = parse("", ["--root", str(folder)])
-    words = ["--folder", str(folder), *flags]
-    failures = fan_out.fan_out(call, [STUB, STUB], words, folds, fan_out.environments(jobs, gpus))
+    options = Namespace(fails=fails, dies=dies, meets=meets)
+    call = replace(parse("", ["--root", str(folder)]), options=options)
+    failures = fan_out.fan_out(call, [STUB, STUB], folds, fan_out.environments(jobs, gpus))
     return {int(path.stem): json.loads(path.read_text()) for path in folder.glob("[0-9]*.json")}, failures
 
 
@@ -40,7 +49,7 @@ def test_every_fold_has_a_process_its_share_of_the_cores_and_a_gpu(
 ) -> None:
     monkeypatch.setenv(CORES, "9")
     before = dict(os.environ)
-    seen, failures = play(tmp_path, [0, 1, 2], "--meets=3", jobs=4, gpus=("3", "5"))
+    seen, failures = play(tmp_path, [0, 1, 2], meets=3, jobs=4, gpus=("3", "5"))
     assert not failures
     assert seen.keys() == {0, 1, 2}
     assert len({one["process"] for one in seen.values()}) == 3
@@ -58,7 +67,7 @@ def test_no_more_folds_are_at_work_than_asked_for(tmp_path: Path) -> None:
 def test_where_folds_fail_the_others_go_on_and_one_line_says_which(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    seen, failures = play(tmp_path, [0, 1, 2, 3], "--fails=0 2", "--dies=1")
+    seen, failures = play(tmp_path, [0, 1, 2, 3], fails=(0, 2), dies=(1,))
     assert seen.keys() == {3}
     assert "fold 0 stopped, the others go on: the loss is nan: lower the learning rate" in capsys.readouterr().out
     assert {(failure.fold, failure.status) for failure in failures} == {(0, 2), (1, 128 + signal.SIGKILL), (2, 2)}
@@ -100,6 +109,12 @@ def test_a_number_of_jobs_that_is_none_is_refused_before_anything_runs(tmp_path:
     assert result.returncode == 2
     assert result.stderr == f"error: {flag.replace('=', ' ')}: how many folds to work on at once, 1 or more?\n"
     assert not (tmp_path / "root").exists()
+
+
+def test_a_stage_of_the_whole_run_is_no_work_for_jobs(tmp_path: Path) -> None:
+    result = run("tune", "--jobs", "2", "--root", str(tmp_path))
+    assert result.returncode == 2
+    assert "--jobs works on several folds at once, and tune is of all together" in result.stderr
 
 
 def test_processes_that_share_a_fold_and_jobs_that_share_the_folds_are_not_both_given(root: Path) -> None:

@@ -81,7 +81,8 @@ def config(root: Path) -> Path:
     path.write_text(yaml.safe_dump({
         "data": {"folds": 3, "image_size": 16, "fit": "squash"},
         "model": {"encoder": "test_resnet", "pretrained": False},
-        "pretrain": {"epochs": 2, "classes_per_batch": 3, "images_per_class": 4},
+        "batches": {"classes_per_batch": 3, "images_per_class": 4},
+        "pretrain": {"epochs": 2},
         "finetune": {"epochs": 16, "batch_size": 24},
         "predict": {"views": 2},
         "machine": {"workers": 0, "threads": 1},

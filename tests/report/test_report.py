@@ -156,7 +156,7 @@ def test_the_next_steps_name_the_pair_behind_most_errors(hostile: Path, hostile_
 
 
 def test_a_run_without_pretraining_says_so(hostile_page: str) -> None:
-    assert "There is no pre-training in this run" in Parts(hostile_page).sections["Learning curves"]
+    assert "This run has no stage pretrain" in Parts(hostile_page).sections["Learning curves"]
 
 
 def test_a_run_without_embeddings_names_the_command_that_makes_them(copied: Path) -> None:
@@ -233,7 +233,7 @@ def test_damaged_images_are_shown_and_held_against_a_baseline(copied: Path) -> N
         (["--run=nobody"], "no run is called nobody in .*/runs, which has cross_entropy"),
         (["--run=cross_entropy", "--baseline=nobody"], "no run is called nobody"),
         (["--run=cross_entropy", "--rows=0"], "--rows 0: at least 1 row"),
-        (["--run=cross_entropy", "--rows=many"], "argument --rows: invalid int value"),
+        (["--run=cross_entropy", "--rows=many"], "--rows: Expected a <class 'int'>"),
         (["--run=cross_entropy", "--predict.views=3"], "predict fold 0 .* was made otherwise: predict.views 2 -> 3"),
         (["--run=cross_entropy", "--predict.vews=3"], "predict.vews"),
     ],

@@ -52,7 +52,7 @@ def test_both_classifiers_logits_are_written_and_joined_each_by_its_name(tmp_pat
 
 def test_logits_that_are_absent_or_of_another_shape_are_refused(tmp_path: Path) -> None:
     ids = pd.Series(["r1"])
-    with pytest.raises(UserError, match=r"no prototype_logits: .*--predict\.prototypes true and --force"):
+    with pytest.raises(UserError, match=r"no prototype_logits: .*--predict\.class_means true and --force"):
         join_rows([part(["r1"], 0)], ids, CLASSES, PROTOTYPES)
     with pytest.raises(UserError, match="prototype_logits of another shape"):
         join_rows([part(["r1"], 0) | {PROTOTYPES: np.zeros((1, 2, 2), np.float32)}], ids, CLASSES, PROTOTYPES)

@@ -9,8 +9,9 @@ import yaml
 from supcon.errors import UserError
 from supcon.run.stage import write_resolved
 from supcon.settings import FULL, parse
+from supcon.settings.bounds import bounds_of
 from supcon.settings.builtin_mark import mark_builtin
-from supcon.settings.check import _BOUNDS
+from supcon.settings.renamed import RENAMED
 from supcon.settings.settings import Settings
 from tests.conftest import REPOSITORY
 
@@ -117,7 +118,7 @@ def test_every_setting_is_documented_in_the_help(capsys: pytest.CaptureFixture[s
 
 
 def test_every_number_has_bounds() -> None:
-    assert set(numbers()) == set(_BOUNDS)
+    assert {*numbers(), "nproc"} == {key for key, _ in bounds_of(Settings())}
 
 
 @pytest.mark.parametrize("config", sorted(path.name for path in (REPOSITORY / "configs").glob("*.yaml")))
@@ -169,3 +170,22 @@ def test_what_yaml_can_say_and_no_setting_can_be_is_one_short_line(tmp_path: Pat
     with pytest.raises(UserError, match=said) as raised:
         parse("", ["--root", str(tmp_path), "--config", str(tmp_path / "mine.yaml")])
     assert len(str(raised.value)) < 2000
+
+
+@pytest.mark.parametrize(("old", "new"), sorted(RENAMED.items()))
+def test_an_old_name_is_answered_with_the_new_one(old: str, new: str, tmp_path: Path) -> None:
+    section, key = old.split(".")
+    (tmp_path / "mine.yaml").write_text(f"{section}:\n  {key}: 1\n")
+    with pytest.raises(UserError, match=rf"mine\.yaml: {old} is called {new} now: rename it there"):
+        parse("", ["--root", str(tmp_path), "--config", str(tmp_path / "mine.yaml")])
+    with pytest.raises(UserError, match=rf"the command line: {old} is called {new} now"):
+        parse("", ["--root", str(tmp_path), f"--{old}=1"])
+
+
+def test_bounds_are_told_by_the_help_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse("", ["--help"])
+    assert "How often a class comes in PK batches" in (shown := " ".join(capsys.readouterr().out.split()))
+    assert "1 as often as any other (0 to 1). (type: float" in shown
+    with pytest.raises(UserError, match=r"--batches\.balance 1\.5 is out of bounds: 0 to 1"):
+        parse("", ["--root", str(tmp_path), "--batches.balance=1.5"])

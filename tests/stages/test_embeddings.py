@@ -78,11 +78,11 @@ def test_a_sample_is_drawn_by_the_seed_and_changes_no_prediction(split: Path) ->
 def test_without_class_means_the_training_rows_are_there_too_and_0_leaves_the_file_empty(
     split: Path, prototypes: str
 ) -> None:
-    found = run_fold(split, f"--predict.prototypes={prototypes}")
+    found = run_fold(split, f"--predict.class_means={prototypes}")
     assert np.bincount(found.part).tolist() == [40, 20, 12]
     assert (np.abs(found.features).max(axis=1) > 0).all()
     empty = run_fold(
-        split, f"--predict.prototypes={prototypes}", "--predict.embeddings=0", "--force", stages=("predict",)
+        split, f"--predict.class_means={prototypes}", "--predict.embeddings=0", "--force", stages=("predict",)
     )
     assert len(empty.ids) == len(empty.part) == len(empty.features) == 0
     assert empty.features.shape == (0, found.features.shape[1])
@@ -94,7 +94,7 @@ def test_projections_are_those_of_the_final_encoder_or_absent(split: Path) -> No
     cases = {
         "trained-on": (*alone,),
         "frozen": (*alone, "--finetune.mode=linear"),
-        "no-head": ("--finetune.epochs=1", "--pretrain.projection=none"),
+        "no-head": ("--finetune.epochs=1", "--contrast.projection=none"),
         "cross-entropy": (*alone, "--pretrain.epochs=0"),
     }
     found = {}

@@ -153,8 +153,8 @@ def test_other_settings_stop_with_their_names_and_change_nothing(finished: Path)
     before = prediction_bytes(finished, 0)
     with pytest.raises(UserError, match=r"finetune fold 0 .*finetune\.lr 0\.002 -> 0\.5.*--run.*--force"):
         run_stage("finetune", finished, "--finetune.lr=0.5")
-    with pytest.raises(UserError, match=r"pretrain fold 0 .*pretrain\.temperature 0\.1 -> 0\.2"):
-        run_stage("finetune", finished, "--pretrain.temperature=0.2")
+    with pytest.raises(UserError, match=r"pretrain fold 0 .*contrast\.temperature 0\.1 -> 0\.2"):
+        run_stage("finetune", finished, "--contrast.temperature=0.2")
     assert prediction_bytes(finished, 0) == before
 
 
@@ -169,14 +169,14 @@ def test_force_redoes_a_stage_and_keeps_the_old_files(root: Path) -> None:
     run_stage("make_folds", root)
     run_stage("pretrain", root, "--fold=0")
     old = (run_folder(root) / "fold0" / "encoder.safetensors").read_bytes()
-    run_stage("pretrain", root, "--fold=0", "--force", "--pretrain.temperature=0.5")
+    run_stage("pretrain", root, "--fold=0", "--force", "--contrast.temperature=0.5")
     kept = list((run_folder(root) / "old").glob("pretrain-fold-0-*/encoder.safetensors"))
     assert [path.read_bytes() for path in kept] == [old]
     assert (kept[0].parent / "pretrain.csv").exists()
     assert list(kept[0].parent.glob("tensorboard/pretrain/events*"))
     assert (run_folder(root) / "fold0" / "encoder.safetensors").read_bytes() != old
     with pytest.raises(UserError, match="made otherwise"):
-        run_stage("pretrain", root, "--fold=0", "--pretrain.temperature=0.1")
+        run_stage("pretrain", root, "--fold=0", "--contrast.temperature=0.1")
 
 
 def test_a_submission_that_another_run_replaced_is_put_back(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import REPOSITORY, TINY, run_stage, write_competition
 
 LOGGED = ("loss", "floor", "collapse", "valid", "passes", "contrastive", "cross_entropy")
 SMALL = (  # odd batches, so that shares differ; AdamW's first steps blow rounding up to the size of the rate
-    "--fold=0", "--finetune.epochs=2", "--finetune.batch_size=25", "--pretrain.images_per_class=5",
+    "--fold=0", "--finetune.epochs=2", "--finetune.batch_size=25", "--batches.images_per_class=5",
     "--pretrain.lr=1e-4", "--finetune.lr=1e-4", "--finetune.encoder_lr=1e-4",
 )  # fmt: skip
 VIT = ("--model.encoder=test_vit", "--data.image_size=32")
@@ -28,8 +28,8 @@ CASES: dict[str, tuple[str, ...]] = {
     "pk-mixed": (*VIT, "--finetune.batches=pk", "--finetune.views=2", "--finetune.cutmix=1", "--pretrain.mixup=0.5"),
     "gradcache": (*VIT, "--pretrain.micro_batch=4", "--finetune.micro_batch=5", "--finetune.mixup=1"),
     "memory": (*VIT, "--pretrain.memory=23", "--pretrain.momentum=0.9", "--pretrain.use_test=true"),
-    "prototypes": (*VIT, "--pretrain.form=balanced", "--pretrain.prototypes=true", "--finetune.contrastive_weight=0"),
-    "batch-norm": ("--model.encoder=test_resnet", "--pretrain.projection_norm=true"),
+    "prototypes": (*VIT, "--contrast.form=balanced", "--contrast.prototypes=true", "--finetune.contrastive_weight=0"),
+    "batch-norm": ("--model.encoder=test_resnet", "--contrast.projection_norm=true"),
     "linear": (
         *VIT,
         "--finetune.mode=linear",

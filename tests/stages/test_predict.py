@@ -49,7 +49,7 @@ def test_the_class_means_are_an_option_that_leaves_the_heads_logits_alone(
     both, said = read_npz(trained / PART / "oof.npz"), capsys.readouterr().out
     score = json.loads((trained / PART / "predict.done.json").read_text())["prototypes"]
     assert f"class means {score:.4f})" in said
-    run_stage("predict", trained, "--fold=1", "--force", "--predict.prototypes=false")
+    run_stage("predict", trained, "--fold=1", "--force", "--predict.class_means=false")
     alone, said = read_npz(trained / PART / "oof.npz"), capsys.readouterr().out
     assert "class means" not in said
     assert both.keys() - alone.keys() == {"prototype_logits"}
@@ -59,7 +59,7 @@ def test_the_class_means_are_an_option_that_leaves_the_heads_logits_alone(
 def test_the_temperature_spreads_the_class_means_log_odds_around_the_prior(trained: Path) -> None:
     logits = []
     for temperature in ("0.1", "0.2"):
-        run_stage("predict", trained, "--fold=1", "--force", f"--predict.prototype_temperature={temperature}")
+        run_stage("predict", trained, "--fold=1", "--force", f"--predict.class_mean_temperature={temperature}")
         logits.append(read_npz(trained / PART / "oof.npz")["prototype_logits"])
     prior = np.log([1 / 6, 1 / 3, 1 / 2])  # of the training rows: 20 of 30, and so on
     np.testing.assert_allclose((logits[0] - prior), 2 * (logits[1] - prior), atol=0.05 * np.abs(logits[0]).max())
@@ -68,11 +68,11 @@ def test_the_temperature_spreads_the_class_means_log_odds_around_the_prior(train
 def test_the_weight_blends_head_and_class_means_for_every_reader_and_the_files_keep_them_apart(trained: Path) -> None:
     run_stage("predict", trained, "--fold=1")
     apart = read_npz(trained / PART / "oof.npz")
-    run_stage("predict", trained, "--fold=1", "--force", "--predict.prototype_weight=0.3")
+    run_stage("predict", trained, "--fold=1", "--force", "--predict.class_mean_weight=0.3")
     content = read_npz(trained / PART / "oof.npz")
     assert all(np.array_equal(apart[name], content[name]) for name in apart)
     argv = ["--root", str(trained), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY]
-    experiment = load_experiment(parse("", [*argv, "--predict.prototype_weight=0.3"]))
+    experiment = load_experiment(parse("", [*argv, "--predict.class_mean_weight=0.3"]))
     found = merge_views(np.asarray(read_out_of_fold(experiment, [1])), 1.0)
     head, means = (merge_views(content[name], 1.0) for name in ("logits", "prototype_logits"))
     np.testing.assert_allclose(found, log_softmax(0.7 * head + 0.3 * means), atol=1e-5)

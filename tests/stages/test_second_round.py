@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from supcon.errors import UserError
+from supcon.run.stages import fold_stages
 from supcon.storage.files import read_npz, write_npz
 from supcon.study.cells import finished as finished_cell
-from supcon.study.cells import read_scores, stages_of
+from supcon.study.cells import read_scores
 from supcon.training.fold import FoldData
 from tests.conftest import run_command, run_stage
 from tests.stages.rounds import ONE, STAGES, TWO, experiment_of, folder, second_round
@@ -90,7 +91,7 @@ def test_a_file_of_other_rows_is_named(first: Path) -> None:
 @pytest.mark.slow
 def test_a_study_makes_the_labels_of_a_cell_before_it_trains(first: Path) -> None:
     experiment = experiment_of(first, "--finetune.epochs=2")
-    assert stages_of(experiment.call.settings) == ("pseudo", *STAGES)
+    assert [stage.name for stage in fold_stages(experiment.call.settings)] == ["pseudo", *STAGES]
     assert not finished_cell(experiment, 0)
     second_round(first, "--fold=0", "--finetune.epochs=2")
     assert finished_cell(experiment, 0)

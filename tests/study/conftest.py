@@ -1,15 +1,20 @@
 """The small competition's study: what is in its file, and a root where it is finished."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pandas as pd
 import pytest
 import yaml
 
 from supcon.commands import study
+from supcon.run import stages
+from supcon.run.stages import Page
+from supcon.settings import Call
 from supcon.storage.files import read_csv
+from supcon.study import progress
 from tests.conftest import TINY, write_competition
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -52,10 +57,25 @@ def cells(root: Path) -> pd.DataFrame:
     return read_csv(root / "runs" / "tiny" / "table.csv").astype({"round": int, "seed": int, "fold": int})
 
 
-def never(words: Sequence[str]) -> None:
-    raise AssertionError(f"a stage was called: {words}")
+StageRunner = Callable[[Call], None]
+
+
+def replace_stages(monkeypatch: pytest.MonkeyPatch, runners: Mapping[str, StageRunner]) -> None:
+    """Let a study's cells run these in place of the stages of that name."""
+
+    def page_of(name: str) -> Page:
+        return cast(Page, SimpleNamespace(run=runners[name])) if name in runners else stages.page_of(name)
+
+    monkeypatch.setattr(progress, "page_of", page_of)
+
+
+def never(call: Call) -> None:
+    raise AssertionError(f"a stage was called: {call}")
+
+
+NEVER = dict.fromkeys(("pseudo", "pretrain", "finetune", "predict"), never)
 
 
 @pytest.fixture
 def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study, "STAGES", dict.fromkeys(study.STAGES, never))
+    replace_stages(monkeypatch, NEVER)

@@ -5,7 +5,7 @@ import pytest
 
 from supcon.metrics.metric import LogLoss, Metric, make_metric
 from supcon.study.cells import Results, Scores
-from supcon.study.compare import paired_gains, standings
+from supcon.study.compare import paired_gains, rank_variants
 from supcon.study.runs import Cell
 
 TRUE = np.array([0, 0, 1, 1])
@@ -61,7 +61,7 @@ def test_variants_are_paired_by_seed_and_fold_and_ranked_by_pooled_macro_f1() ->
         joint={(0, 1): cell(BAD), (0, 0): cell(RIGHT)},
         poor={(0, 0): cell(BAD), (0, 1): cell(BAD)},
     )
-    best, ce, poor = standings(found, ["ce", "poor", "joint"], [(0, 0), (0, 1)], "ce")
+    best, ce, poor = rank_variants(found, ["ce", "poor", "joint"], [(0, 0), (0, 1)], "ce")
     assert [one.variant for one in (best, ce, poor)] == ["joint", "ce", "poor"]
     assert best.score == pytest.approx(0.75)
     assert best.pooled == pytest.approx(0.75)
@@ -78,7 +78,7 @@ def test_the_hosts_metric_ranks_and_not_macro_f1() -> None:
             sure={(0, 0): cell(RIGHT, 0.6, metric=metric)},
             modest={(0, 0): cell(WORSE, 0.2, metric=metric)},
         )
-        return [one.variant for one in standings(found, ["ce", "sure", "modest"], [(0, 0)], "ce")]
+        return [one.variant for one in rank_variants(found, ["ce", "sure", "modest"], [(0, 0)], "ce")]
 
     assert ranked(MACRO_F1) == ["sure", "modest", "ce"]
     assert ranked(LogLoss()) == ["modest", "ce", "sure"]
@@ -97,7 +97,7 @@ def test_a_variant_that_failed_anywhere_comes_after_all_complete_ones() -> None:
     found = results(ce={(0, 0): cell(BAD), (1, 0): cell(BAD)}, hot={(0, 0): cell(RIGHT)})
     found.failures[Cell("hot", 1, 0)] = "the loss is nan"
     found.failures |= {Cell("gone", seed, 0): "no such file" for seed in (0, 1)}
-    ce, hot, gone = standings(found, ["gone", "hot", "ce"], [(0, 0), (1, 0)], "ce")
+    ce, hot, gone = rank_variants(found, ["gone", "hot", "ce"], [(0, 0), (1, 0)], "ce")
     assert (ce.variant, hot.variant, gone.variant) == ("ce", "hot", "gone")
     assert hot.failures == {Cell("hot", 1, 0): "the loss is nan"}
     assert hot.gain is not None
@@ -108,7 +108,7 @@ def test_a_variant_that_failed_anywhere_comes_after_all_complete_ones() -> None:
 @pytest.mark.parametrize(("passes", "unequal"), [(100, False), (102, False), (97.9, True), (103, True)])
 def test_passes_that_are_not_the_baselines_mark_the_variant(passes: float, unequal: bool) -> None:
     found = results(ce={(0, 0): cell(BAD)}, other={(0, 0): cell(BAD, passes=passes)})
-    lines = {one.variant: one for one in standings(found, ["ce", "other"], [(0, 0)], "ce")}
+    lines = {one.variant: one for one in rank_variants(found, ["ce", "other"], [(0, 0)], "ce")}
     assert lines["other"].unequal == unequal
     assert not lines["ce"].unequal
 
@@ -116,6 +116,6 @@ def test_passes_that_are_not_the_baselines_mark_the_variant(passes: float, unequ
 def test_a_round_without_its_baseline_has_no_differences_but_a_ranking() -> None:
     found = results(a={(0, 0): cell(BAD)}, b={(0, 0): cell(RIGHT)})
     found.failures[Cell("ce", 0, 0)] = "out of memory"
-    lines = standings(found, ["ce", "a", "b"], [(0, 0)], "ce")
+    lines = rank_variants(found, ["ce", "a", "b"], [(0, 0)], "ce")
     assert [one.variant for one in lines] == ["b", "a", "ce"]
     assert all(one.gain is None and not one.unequal for one in lines)

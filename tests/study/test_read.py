@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from supcon.commands.study import read_options
 from supcon.errors import UserError
 from supcon.study.read import Round, read_study
-from supcon.study.runs import Runs, read_flags
+from supcon.study.runs import Runs
 from tests.conftest import REPOSITORY
 
 GOOD = """
@@ -116,8 +117,9 @@ def test_every_study_of_the_repository_is_understood(path: Path, tmp_path: Path)
 
 def test_a_setting_on_the_command_line_holds_for_all_variants_but_yields_to_their_own(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(GOOD)
-    flags = read_flags(["--pretrain.epochs=7", "--data.image_size", "24", "--nproc=2"])
-    runs = Runs(read_study(str(tmp_path / "tiny.yaml")), tmp_path, flags)
+    words = [str(tmp_path / "tiny.yaml"), "--pretrain.epochs=7", "--data.image_size", "24", "--nproc=2"]
+    options, flags = read_options(words)
+    runs = Runs(read_study(options.file), tmp_path, flags)
     runs.keep()
     configs = {path.stem: path.read_text() for path in (tmp_path / "runs" / "tiny" / "variants").iterdir()}
     assert "epochs: 0\n" in configs["ce"]
@@ -131,17 +133,17 @@ def test_a_later_call_starts_from_the_settings_of_an_earlier_one(tmp_path: Path)
     Runs(
         study,
         tmp_path,
-        {"pretrain.epochs": "7", "finetune.epochs": "3", "model.pretrained": "true", "model.weights": "w"},
+        {"pretrain.epochs": 7, "finetune.epochs": 3, "model.pretrained": True, "model.weights": "w"},
     ).keep()
-    runs = Runs(study, tmp_path, {"finetune.epochs": "4"})
-    assert (runs.flags["pretrain.epochs"], runs.flags["finetune.epochs"]) == ("7", "4")
+    runs = Runs(study, tmp_path, {"finetune.epochs": 4})
+    assert (runs.flags["pretrain.epochs"], runs.flags["finetune.epochs"]) == (7, 4)
     assert runs.flags["model.weights"] == str(Path("w").resolve())  # wherever the later call starts
     (tmp_path / "runs" / "tiny" / "study.yaml").write_text("flags: 3\n")
     with pytest.raises(UserError, match=r"study\.yaml is not what a study keeps: delete it"):
         Runs(study, tmp_path, {})
 
 
-@pytest.mark.parametrize("words", [["--finetune.lr"], ["0.1"], ["--finetune.lr", "0.1", "more"]])
+@pytest.mark.parametrize("words", [["--finetune.lr"], ["s.yaml", "0.1"], ["s.yaml", "--finetune.lr", "0.1", "more"]])
 def test_words_that_are_no_setting_with_its_value_are_refused(words: list[str]) -> None:
-    with pytest.raises(UserError, match=f"{re.escape(words[-1])}: give settings as --KEY VALUE"):
-        read_flags(words)
+    with pytest.raises(UserError, match=re.escape(words[-1])):
+        read_options(words)

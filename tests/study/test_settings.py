@@ -1,7 +1,6 @@
 """What a study takes its settings from, and what of them all variants share."""
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,8 @@ import pytest
 from supcon.commands import study
 from supcon.errors import UserError
 from supcon.run.experiment import Experiment
-from tests.study.conftest import BRIEF, ROUNDS, play, write_study
+from supcon.settings import Call
+from tests.study.conftest import BRIEF, NEVER, ROUNDS, play, replace_stages, write_study
 
 
 def test_a_call_that_only_looks_leaves_no_settings_and_takes_those_of_before(
@@ -34,16 +34,14 @@ def test_one_precision_is_chosen_for_all_variants(root: Path, monkeypatch: pytes
         return dataclasses.replace(experiment, call=dataclasses.replace(experiment.call, settings=settings))
 
     monkeypatch.setattr("supcon.study.runs.fastest_precision", fastest)
-    called: list[Sequence[str]] = []
-    monkeypatch.setattr(study, "STAGES", dict.fromkeys(study.STAGES, called.append))
+    called: list[Call] = []
+    replace_stages(monkeypatch, dict.fromkeys(NEVER, called.append))
     for _ in range(2):  # the second call takes what the first one chose
         with pytest.raises(UserError, match="the baseline, failed"):
             play(root, "--force")
     assert asked == ["tiny-ce-s0"]
-    assert {word for words in called for word in words if word.startswith("--train.precision")} == {
-        "--train.precision=bfloat16"
-    }
-    assert len({words[words.index("--run") + 1] for words in called}) == 2
+    assert {call.settings.train.precision for call in called} == {"bfloat16"}
+    assert {call.run for call in called} == {"tiny-ce-s0", "tiny-two-s0"}
 
 
 def test_a_metric_that_the_form_cannot_hold_ends_the_study_before_it_trains(root: Path, no_training: None) -> None:
@@ -63,7 +61,7 @@ def test_variants_share_the_split_and_the_metric(root: Path, key: str) -> None:
 def test_options_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path = write_study(tmp_path, {"ce": {}}, ROUNDS)
     for words, said in (
-        (["--root", str(tmp_path)], "FILE"),
+        (["--root", str(tmp_path)], "required: file"),
         ([str(path), "--config", "x.yaml"], "names the config"),
         ([str(path), "--run", "a/b"], "'a/b' is not a folder name"),
         ([str(path), "--fold", "0"], "--fold"),

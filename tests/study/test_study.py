@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from supcon.commands import study
 from supcon.errors import UserError
+from supcon.run.stages import page_of
+from supcon.settings import Call
 from tests.conftest import REPOSITORY
-from tests.study.conftest import BRIEF, cells, never, play, write_study
+from tests.study.conftest import BRIEF, NEVER, StageRunner, cells, play, replace_stages, write_study
 
 
 def test_each_round_is_played_by_the_survivors_and_the_baseline(played: Path) -> None:
@@ -80,7 +80,7 @@ def test_the_list_shows_every_cell_with_its_state(played: Path, capsys: pytest.C
     assert "  ce, seed 0, fold 2: macro-F1 " in shown
 
 
-def interrupted(words: Sequence[str]) -> None:
+def interrupted(call: Call) -> None:
     raise KeyboardInterrupt
 
 
@@ -88,22 +88,22 @@ def test_an_interrupted_study_goes_on_with_the_cells_it_lacks(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_study(root, BRIEF, [{"folds": [1], "seeds": [0, 3]}])
-    stages = dict(study.STAGES)
-    monkeypatch.setitem(study.STAGES, "pretrain", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        play(root)
+    with monkeypatch.context() as context:
+        replace_stages(context, {"pretrain": interrupted})
+        with pytest.raises(KeyboardInterrupt):
+            play(root)
     assert list(cells(root)["variant"]) == ["ce", "ce"]
 
     called: list[tuple[str, str]] = []
 
-    def watch(name: str) -> Callable[[Sequence[str]], None]:
-        def main(words: Sequence[str]) -> None:
-            called.append((name, words[words.index("--run") + 1]))
-            stages[name](words)
+    def watch(name: str) -> StageRunner:
+        def run(call: Call) -> None:
+            called.append((name, call.run))
+            page_of(name).run(call)
 
-        return main
+        return run
 
-    monkeypatch.setattr(study, "STAGES", {name: watch(name) for name in stages})
+    replace_stages(monkeypatch, {name: watch(name) for name in NEVER})
     capsys.readouterr()
     play(root, "--table-only")
     assert called == []
@@ -142,21 +142,21 @@ def test_a_changed_variant_is_refused_and_redone_by_force(root: Path) -> None:
 
 
 def test_a_failed_cell_is_tried_again_by_force_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def out_of_memory(words: Sequence[str]) -> None:
+    def out_of_memory(call: Call) -> None:
         raise RuntimeError("no memory left\nfor this")
 
     write_study(root, {"ce": BRIEF["ce"]}, [{"folds": [0], "seeds": [0]}])
     (root / "runs" / "tiny").mkdir(parents=True)
     (root / "runs" / "tiny" / "plot.png").write_bytes(b"of an earlier table")
     with monkeypatch.context() as context:
-        context.setitem(study.STAGES, "predict", out_of_memory)
+        replace_stages(context, {"predict": out_of_memory})
         with pytest.raises(UserError, match="ce, seed 0, fold 0, the baseline, failed: RuntimeError: no memory left; "):
             play(root)
     assert cells(root)["failed"].item() == "RuntimeError: no memory left"
     assert not (root / "runs" / "tiny" / "plot.png").exists()
     assert "(`--force` tries failed cells again.)" in (root / "runs" / "tiny" / "table.md").read_text()
     with monkeypatch.context() as context:
-        context.setattr(study, "STAGES", dict.fromkeys(study.STAGES, never))
+        replace_stages(context, NEVER)
         with pytest.raises(UserError, match="--force tries failed cells again"):
             play(root)
     assert cells(root)["failed"].item() == "RuntimeError: no memory left"

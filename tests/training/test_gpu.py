@@ -14,7 +14,7 @@ from supcon.images.augment.ranges import ranges_of
 from supcon.images.augment.recipes import Recipe, draw
 from supcon.losses import contrastive_loss
 from supcon.settings.settings import AugmentSettings, MachineSettings, ModelSettings
-from supcon.settings.training import FinetuneSettings, PretrainSettings
+from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
 from supcon.training.device import autocast, set_up_device
 from supcon.training.health import Health
@@ -50,7 +50,7 @@ def waiting_is_an_error() -> Iterator[None]:
     torch.cuda.set_sync_debug_mode("default")
 
 
-def model_of(contrast: PretrainSettings, drop_path: float = 0.0) -> nn.ModuleDict:
+def model_of(contrast: ContrastSettings, drop_path: float = 0.0) -> nn.ModuleDict:
     torch.manual_seed(0)
     encoder = Encoder(
         ModelSettings(encoder="test_resnet", pretrained=False, drop_path=drop_path), SIDE, load_weights=False
@@ -60,32 +60,34 @@ def model_of(contrast: PretrainSettings, drop_path: float = 0.0) -> nn.ModuleDic
     return nn.ModuleDict({"encoder": encoder, "classifier": classifier, **parts}).to(GPU).train()
 
 
-def objective_of(model: nn.ModuleDict, contrast: PretrainSettings, joint: FinetuneSettings | None) -> Objective:
-    if joint is not None:
-        return Classification(joint, contrast, torch.full((CLASSES,), 1 / CLASSES, device=GPU), None)
-    memory = Memory(model, contrast.memory, contrast.momentum) if contrast.memory else None
-    return ContrastivePretraining(contrast, CLASSES, None, memory)
+def objective_of(
+    model: nn.ModuleDict, contrast: ContrastSettings, stage: PretrainSettings | FinetuneSettings
+) -> Objective:
+    if isinstance(stage, FinetuneSettings):
+        return Classification(stage, contrast, torch.full((CLASSES,), 1 / CLASSES, device=GPU), None)
+    memory = Memory(model, stage.memory, stage.momentum) if stage.memory else None
+    return ContrastivePretraining(stage, contrast, CLASSES, None, memory)
 
 
 @pytest.mark.usefixtures("waiting_is_an_error")
 @pytest.mark.parametrize(
-    ("contrast", "joint"),
+    ("contrast", "stage"),
     [
-        (PretrainSettings(), None),
-        (PretrainSettings(form="in", hardness=1.0, temperature=0.01), None),
-        (PretrainSettings(form="eps_supcon", micro_batch=6), None),
-        (PretrainSettings(form="sincere", memory=64), None),
-        (PretrainSettings(form="balanced", prototypes=True, projection="none"), None),
-        (PretrainSettings(mixup=0.4), None),
-        (PretrainSettings(), FinetuneSettings(contrastive_weight=1.0, label_smoothing=0.1)),
-        (PretrainSettings(), FinetuneSettings(cutmix=1.0, micro_batch=6)),
+        (ContrastSettings(), PretrainSettings()),
+        (ContrastSettings(form="in", hardness=1.0, temperature=0.01), PretrainSettings()),
+        (ContrastSettings(form="eps_supcon"), PretrainSettings(micro_batch=6)),
+        (ContrastSettings(form="sincere"), PretrainSettings(memory=64)),
+        (ContrastSettings(form="balanced", prototypes=True, projection="none"), PretrainSettings()),
+        (ContrastSettings(), PretrainSettings(mixup=0.4)),
+        (ContrastSettings(), FinetuneSettings(contrastive_weight=1.0, label_smoothing=0.1)),
+        (ContrastSettings(), FinetuneSettings(cutmix=1.0, micro_batch=6)),
     ],
     ids=["out", "in", "gradcache", "memory", "prototypes", "mixup", "joint", "cutmix"],
 )
-def test_a_step_waits_for_nothing(contrast: PretrainSettings, joint: FinetuneSettings | None) -> None:
+def test_a_step_waits_for_nothing(contrast: ContrastSettings, stage: PretrainSettings | FinetuneSettings) -> None:
     """From the views, made on the device, to the averaged weights."""
     model = model_of(contrast)
-    objective = objective_of(model, contrast, joint)
+    objective = objective_of(model, contrast, stage)
     heads = [part for name, part in model.items() if name != "encoder"]
     backbone: Any = model["encoder"].backbone
     optimizer = adamw(encoder_groups(backbone, 1e-3, 1.0, 0.05) + head_groups(heads, 1e-3, 0.05))
@@ -152,7 +154,7 @@ def test_compiled_passes_have_the_gradient_of_plain_ones_dropout_included(chunks
     views = torch.randint(0, 256, (12, SIDE, SIDE, 3), dtype=torch.uint8).to(GPU)
     gradients = []
     for compiled in (False, True):
-        encoder: Any = model_of(PretrainSettings(), drop_path=0.3)["encoder"]
+        encoder: Any = model_of(ContrastSettings(), drop_path=0.3)["encoder"]
         if compiled:
             encoder.compile_training()
         torch.manual_seed(5)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from supcon.losses import contrastive_loss
-from supcon.settings.training import FinetuneSettings, PretrainSettings
+from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training.gradcache import Context, backward, chunk_count
 from supcon.training.loop import Objective, Step
 from supcon.training.objectives import Classification, ContrastivePretraining
@@ -98,10 +98,10 @@ def model(encode: nn.Module | None = None) -> nn.ModuleDict:
 
 
 def objectives(micro_batch: int) -> list[Objective]:
-    contrast = PretrainSettings(micro_batch=micro_batch)
+    pretrain, contrast = PretrainSettings(micro_batch=micro_batch), ContrastSettings()
     joint = FinetuneSettings(micro_batch=micro_batch, contrastive_weight=0.5, contrastive_weight_end=0.5)
     return [
-        ContrastivePretraining(contrast, 3, lambda encoder: (torch.zeros(1), torch.zeros(1))),
+        ContrastivePretraining(pretrain, contrast, 3, lambda encoder: (torch.zeros(1), torch.zeros(1))),
         Classification(joint, contrast, torch.ones(3) / 3, None),
     ]
 

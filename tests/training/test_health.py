@@ -43,7 +43,7 @@ def test_a_stages_only_epoch_is_judged() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stage", "cure"), [("pretrain", "--pretrain.classes_per_batch"), ("finetune", "--finetune.batch_size")]
+    ("stage", "cure"), [("pretrain", "--batches.classes_per_batch"), ("finetune", "--finetune.batch_size")]
 )
 def test_batches_without_negatives_are_named_with_the_cure(stage: str, cure: str) -> None:
     lone = {"floor": 2.079442, "collapse": 2.0794424, "valid": 1.0}  # equal but for rounding

@@ -10,7 +10,7 @@ from torch import nn
 
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.geometry import alignment, uniformity
-from supcon.settings.training import FinetuneSettings, PretrainSettings
+from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training.loop import Objective, Step
 from supcon.training.model.zoo import timm
 from supcon.training.objectives import Classification, ContrastivePretraining, contrastive_weight
@@ -64,7 +64,7 @@ def _model() -> nn.ModuleDict:
 def _objective(**settings: float) -> Classification:
     return Classification(
         FinetuneSettings(**settings),  # type: ignore[arg-type]
-        PretrainSettings(),
+        ContrastSettings(),
         torch.tensor([0.7, 0.2, 0.1]),
         None,
     )
@@ -73,8 +73,8 @@ def _objective(**settings: float) -> Classification:
 def watching(stage: str, held_out: torch.Tensor, labels: torch.Tensor, weight: float = 1.0) -> Objective:
     monitor = lambda encoder: (held_out, labels)  # noqa: E731
     if stage == "pretrain":
-        return ContrastivePretraining(PretrainSettings(), 3, monitor)
-    return Classification(FinetuneSettings(contrastive_weight=weight), PretrainSettings(), torch.ones(3) / 3, monitor)
+        return ContrastivePretraining(PretrainSettings(), ContrastSettings(), 3, monitor)
+    return Classification(FinetuneSettings(contrastive_weight=weight), ContrastSettings(), torch.ones(3) / 3, monitor)
 
 
 def test_logit_adjustment_adds_the_log_prior_in_training() -> None:
@@ -136,14 +136,14 @@ def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
         ("--finetune.batches=pk", "--finetune.views=2", "--finetune.ema=0"),
         ("--finetune.mixup=0.4", "--finetune.cutmix=1", "--finetune.contrastive_weight=0"),
         ("--finetune.cutmix=1", "--finetune.micro_batch=9", "--pretrain.mixup=0.5", "--pretrain.micro_batch=5"),
-        ("--pretrain.form=balanced", "--pretrain.prototypes=true", "--pretrain.mixup=0.3"),
+        ("--contrast.form=balanced", "--contrast.prototypes=true", "--pretrain.mixup=0.3"),
         ("--pretrain.memory=30", "--pretrain.momentum=0.9", "--pretrain.use_test=true", "--pretrain.cutmix=1"),
         ("--pretrain.use_test=true", "--pretrain.views=2", "--pretrain.micro_batch=7", "--pretrain.memory=20"),
         ("--pretrain.epochs=0", "--finetune.layer_decay=0.7", "--model.drop_path=0.1"),
         ("--model.encoder=test_vit", "--pretrain.epochs=0", "--data.image_size=32", "--data.test_size=48"),
-        ("--pretrain.projection=linear", "--pretrain.epochs=2"),
-        ("--pretrain.projection_layers=3", "--pretrain.projection_norm=true", "--pretrain.projection_hidden=24"),
-        ("--pretrain.form=in", "--pretrain.views=2", "--pretrain.ema=0", "--data.test_size=24", "--data.fit=pad"),
+        ("--contrast.projection=linear", "--pretrain.epochs=2"),
+        ("--contrast.projection_layers=3", "--contrast.projection_norm=true", "--contrast.projection_hidden=24"),
+        ("--contrast.form=in", "--pretrain.views=2", "--pretrain.ema=0", "--data.test_size=24", "--data.fit=pad"),
         (
             "--train.precision=bfloat16",
             "--data.image_size=32",

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supcon.losses import contrastive_loss
-from supcon.settings.training import PretrainSettings
+from supcon.settings.training import ContrastSettings, PretrainSettings
 from supcon.training.loop import Step
 from supcon.training.memory import Memory
 from supcon.training.objectives import ContrastivePretraining
@@ -30,7 +30,7 @@ def held_out(encoder: nn.Module) -> tuple[Tensor, Tensor]:
 
 
 def pretraining(memory: Memory | None, **settings: float) -> ContrastivePretraining:
-    return ContrastivePretraining(PretrainSettings(**settings), 3, held_out, memory)  # type: ignore[arg-type]
+    return ContrastivePretraining(PretrainSettings(**settings), ContrastSettings(), 3, held_out, memory)  # type: ignore[arg-type]
 
 
 def embed(network: nn.ModuleDict, views: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from supcon.losses import contrastive_bounds, contrastive_loss
-from supcon.settings.training import FinetuneSettings, PretrainSettings
+from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training.loop import Step
 from supcon.training.model.heads import contrast_parts
 from supcon.training.objectives import Classification, ContrastivePretraining
@@ -24,6 +24,10 @@ LOSSES: list[dict[str, Any]] = [
 ]
 
 
+def nothing_held_out(encoder: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(1), torch.zeros(1)
+
+
 class Float(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return images.flatten(1).float() / 255
@@ -35,7 +39,7 @@ def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], s
     torch.manual_seed(0)
     model = nn.ModuleDict({"encoder": Float(), "projection": nn.Linear(12, 4), "classifier": nn.Linear(12, 3)})
     views = torch.randint(0, 256, (12, 1, 2, 2, 3))
-    settings = PretrainSettings(**options, scale_by_temperature=scaled)
+    settings = ContrastSettings(**options, scale_by_temperature=scaled)
     joint = FinetuneSettings(contrastive_weight=1.0, contrastive_weight_end=1.0)
     expected = contrastive_loss(
         model["projection"](Float()(views[:, 0])), LABELS, **options, scale_by_temperature=scaled
@@ -43,7 +47,9 @@ def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], s
     floor, collapse = contrastive_bounds(LABELS, **{"temperature": settings.temperature, **options})
     factor = settings.temperature if scaled else 1.0
 
-    pretraining = ContrastivePretraining(settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1)))
+    pretraining = ContrastivePretraining(
+        PretrainSettings(), settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1))
+    )
     loss, metrics = pretraining.backward(model, views, LABELS, Step(0.0, 0, nullcontext))
     assert loss.item() == pytest.approx(expected)
     assert (metrics["floor"], metrics["collapse"]) == pytest.approx((floor * factor, collapse * factor))
@@ -54,17 +60,19 @@ def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], s
 
 
 def test_a_head_on_cached_features_costs_no_passes() -> None:
-    frozen = Classification(FinetuneSettings(mode="linear"), PretrainSettings(), torch.ones(3) / 3, None)
+    frozen = Classification(FinetuneSettings(mode="linear"), ContrastSettings(), torch.ones(3) / 3, None)
     assert frozen.passes(100) == 0
 
 
 def test_prototypes_join_the_balanced_loss_of_both_stages_and_learn() -> None:
-    settings = PretrainSettings(form="balanced", prototypes=True, projection_dim=4, temperature=0.2)
+    settings = ContrastSettings(form="balanced", prototypes=True, projection_dim=4, temperature=0.2)
     torch.manual_seed(0)
     model = nn.ModuleDict({"encoder": Float(), "classifier": nn.Linear(12, 3), **contrast_parts(12, 3, settings)})
     views = torch.randint(0, 256, (12, 1, 2, 2, 3))
     expected = model["prototypes"](model["projection"](Float()(views[:, 0])), LABELS).item()
-    pretraining = ContrastivePretraining(settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1)))
+    pretraining = ContrastivePretraining(
+        PretrainSettings(), settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1))
+    )
     joint = FinetuneSettings(contrastive_weight=1.0, contrastive_weight_end=1.0)
     finetuning = Classification(joint, settings, torch.ones(3) / 3, None)
     for objective, name in ((pretraining, "loss"), (finetuning, "contrastive")):
@@ -77,9 +85,11 @@ def test_prototypes_join_the_balanced_loss_of_both_stages_and_learn() -> None:
 
 
 def test_with_prototypes_a_lone_image_of_a_class_is_a_valid_anchor() -> None:
-    settings = PretrainSettings(form="balanced", prototypes=True, projection_dim=4)
+    settings = ContrastSettings(form="balanced", prototypes=True, projection_dim=4)
     model = nn.ModuleDict({"encoder": Float(), **contrast_parts(12, 3, settings)})
-    pretraining = ContrastivePretraining(settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1)))
+    pretraining = ContrastivePretraining(
+        PretrainSettings(), settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1))
+    )
     views, labels = torch.randint(0, 256, (3, 1, 2, 2, 3)), torch.tensor([0, 1, 2])
     _, metrics = pretraining.backward(model, views, labels, Step(0.0, 0, nullcontext))
     assert metrics["valid"] == 1
@@ -88,7 +98,7 @@ def test_with_prototypes_a_lone_image_of_a_class_is_a_valid_anchor() -> None:
 def test_images_without_a_label_are_no_anchors_that_lack_positives_and_no_neighbours() -> None:
     model = nn.ModuleDict({"encoder": Float(), "projection": nn.Linear(12, 4)})
     held_out = torch.rand(6, 12), torch.arange(6) % 3
-    pretraining = ContrastivePretraining(PretrainSettings(), 3, lambda encoder: held_out)
+    pretraining = ContrastivePretraining(PretrainSettings(), ContrastSettings(), 3, lambda encoder: held_out)
     views, labels = torch.randint(0, 256, (8, 1, 2, 2, 3)), torch.tensor([0, 0, 1, 1, 2, 2, 3, 4])
     _, metrics = pretraining.backward(model, views, labels, Step(0.0, 0, nullcontext))
     assert metrics["valid"] == 1

@@ -122,9 +122,9 @@ def _load_model(bundle: Bundle, name: str) -> nn.Module:
     classifier = classifier_head(encoder.width, len(bundle.classes), settings.finetune.mode, settings.model.dropout)
     load_weights(folder / CLASSIFIER, encoder=encoder, classifier=classifier)
     classifiers = nn.ModuleDict({HEAD: classifier})
-    if settings.predict.prototype_weight > 0:
+    if settings.predict.class_mean_weight > 0:
         nothing = torch.zeros(0, encoder.width), torch.zeros(0, dtype=torch.long), torch.ones(len(bundle.classes))
-        classifiers[PROTOTYPES] = ClassMeans(*nothing, settings.predict.prototype_temperature)
+        classifiers[PROTOTYPES] = ClassMeans(*nothing, settings.predict.class_mean_temperature)
         load_weights(folder / CLASS_MEANS, class_means=classifiers[PROTOTYPES])
     return Classifiers(folded(encoder, settings.data.image_size), classifiers)
 
@@ -134,7 +134,7 @@ def _logits(bundle: Bundle, number: int, outputs: Tensor, readable: npt.NDArray[
     predicted = dict(zip((HEAD, PROTOTYPES), outputs.unbind(dim=2), strict=False))
     predicted[HEAD] = predicted[HEAD] + torch.tensor(bundle.log_odds_shifts[number])
     arrays = {name: np.ascontiguousarray(logits.numpy()) for name, logits in predicted.items()}
-    logits = blend(keep_likeliest_of(arrays), bundle.settings.predict.prototype_weight)
+    logits = blend(keep_likeliest_of(arrays), bundle.settings.predict.class_mean_weight)
     unknown = np.array(bundle.unreadable_logits[number], np.float32)
     unread = keep_likeliest(np.broadcast_to(unknown, (int((~readable).sum()), outputs.shape[1], len(unknown))))
     return scattered(len(readable), [(readable, logits[readable]), (~readable, unread)])

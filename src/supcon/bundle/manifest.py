@@ -1,6 +1,5 @@
 """What a bundle says of itself: the settings that prediction needs, classes, folds, and the decision."""
 
-import dataclasses
 import importlib
 import re
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.images.augment.views import View, prediction_views
-from supcon.settings.settings import Settings
+from supcon.settings.settings import Settings, settings_from
 from supcon.storage.files import read_json
 
 MANIFEST, DECISION = "bundle.json", "decision.json"
@@ -55,13 +54,9 @@ def read_bundle(folder: Path) -> Bundle:
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing: copy the whole bundle again")
     content = read_json(folder / MANIFEST)
-    settings = {
-        name: dataclasses.replace(getattr(Settings(), name), **value) if isinstance(value, dict) else value
-        for name, value in content["settings"].items()
-    }
     return Bundle(
         folder,
-        Settings(**settings),
+        settings_from(content["settings"]),
         content["classes"],
         content["columns"],
         content["models"],

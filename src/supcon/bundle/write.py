@@ -93,7 +93,7 @@ def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
     settings = experiment.call.settings
     device = set_up_device(settings.machine)
     data = FoldData(experiment, fold, device)
-    if settings.predict.prototype_weight > 0:
+    if settings.predict.class_mean_weight > 0:
         channels_last = settings.train.channels_last
         encoder = Encoder(settings.model, settings.data.image_size, load_weights=False, channels_last=channels_last)
         load_weights(here / CLASSIFIER, encoder=encoder)

@@ -1,12 +1,12 @@
 """Work on several folds of a run at once, each in a process of its own, as `./run.sh all --jobs 4` asks for.
 
-    python -m supcon.cluster.fan_out JOBS "STAGE ..." [options of the stages]
+    python -m supcon.cluster.fan_out JOBS "PAGE ..." [options of the stages]
 
-run.sh names the stages, in their order. Every job has its share of the cores, and one GPU where there are some: that of
-its place among the jobs, modulo their number. A fold that fails leaves the others to go on; the status is its own.
+run.sh names the stages' pages, in the order of their table. Every job has its share of the cores, and one GPU where
+there are some: that of its place among the jobs, modulo their number. A fold that fails leaves the others to go on; the
+exit status is that of the first that failed.
 """
 
-import importlib
 import multiprocessing
 import os
 import shutil
@@ -14,13 +14,14 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
 from supcon.errors import UserError, run_stage
 from supcon.run.experiment import load_experiment
 from supcon.run.stage import lock_file
+from supcon.run.stages import STAGES, load_page
 from supcon.settings import Call, fold_name, parse
 from supcon.storage import lock
 from supcon.storage.processes import CORES, available_cores, end_with_parent
@@ -53,36 +54,38 @@ def main(argv: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if argv is None else argv)
     if len(words) < 2 or not words[0].isdecimal() or int(words[0]) < 1:
         raise UserError("name how many folds to work on at once, and the stages: as ./run.sh all --jobs 4 does")
-    stages, flags = words[1].split(), words[2:]
-    call = parse(__doc__ or "", flags, per_fold=True)
+    jobs, pages = int(words[0]), words[1].split()
+    stages = [stage for stage in STAGES if stage.module in pages]
+    for stage in stages:
+        if not stage.per_fold:
+            raise UserError(f"--jobs works on several folds at once, and {stage.name} is of all together: leave it out")
+    call = parse(__doc__, words[2:], per_fold=True)
     if call.settings.nproc > 1:
         raise UserError("--nproc shares the batches of one fold, --jobs works on several folds: use one of them")
     experiment = load_experiment(call)
     experiment.open_training_images()  # decoded before, by all cores together
     experiment.open_prediction_images()
     folds = experiment.folds
-    places = environments(min(int(words[0]), len(folds)), visible_gpus(call.settings.machine.device))
-    if "finetune" in stages or "pretrain" in stages:
+    places = environments(min(jobs, len(folds)), visible_gpus(call.settings.machine.device))
+    if any(stage.curves for stage in stages):
         with started_with(places[0]):
             settle_precision(experiment)  # once, by the share of a job: the jobs find it
-    failures = fan_out(call, stages, flags, folds, places)
+    failures = fan_out(call, pages, folds, places)
     if failures:
         print(f"error: {described(failures)}", file=sys.stderr)
         sys.exit(failures[0].status)
 
 
-def fan_out(
-    call: Call, stages: Sequence[str], flags: Sequence[str], folds: list[int], places: Sequence[Mapping[str, str]]
-) -> list[Failure]:
-    """Run `stages` for each fold, as many at once as there are `places`, each an environment. Return what failed."""
+def fan_out(call: Call, pages: Sequence[str], folds: list[int], places: Sequence[Mapping[str, str]]) -> list[Failure]:
+    """Run the stages of `pages` for each fold, one fold in each of the `places` (environments). Return what failed."""
     waiting, working, failures = list(folds), list[Job](), list[Failure]()
     try:
         while waiting or working:
             while waiting and len(working) < len(places):
-                waiting.remove(fold := next_fold(call, stages, waiting))
+                waiting.remove(fold := next_fold(call, pages, waiting))
                 place = min(set(range(len(places))) - {job.place for job in working})
                 with started_with(places[place]):
-                    working.append(start(stages, flags, fold, place))
+                    working.append(start(call, pages, fold, place))
             ended = wait([job.process.sentinel for job in working])
             for job in [job for job in working if job.process.sentinel in ended]:
                 working.remove(job)
@@ -98,26 +101,26 @@ def fan_out(
     return failures
 
 
-def next_fold(call: Call, stages: Sequence[str], folds: Sequence[int]) -> int:
+def next_fold(call: Call, pages: Sequence[str], folds: Sequence[int]) -> int:
     """Return the first fold that no process, of this machine or another, is at; the first one where there is none."""
 
     def is_busy(fold: int) -> bool:
-        return any(lock.holder_of(lock_file(call.fold_folder(fold), stage)) for stage in stages)
+        return any(lock.holder_of(lock_file(call.fold_folder(fold), page)) for page in pages)
 
     return min(folds, key=is_busy)
 
 
-def start(stages: Sequence[str], flags: Sequence[str], fold: int, place: int) -> Job:
+def start(call: Call, pages: Sequence[str], fold: int, place: int) -> Job:
     """Start a fold's process: a fresh one, since a fork of this one would share its libraries' threads."""
     spawn = multiprocessing.get_context("spawn")
     told, tell = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=run_fold, args=(stages, flags, fold, tell), name=f"fold {fold_name(fold)}")
+    process = spawn.Process(target=run_fold, args=(call, pages, fold, tell), name=f"fold {fold_name(fold)}")
     process.start()
     tell.close()
     return Job(fold, place, process, told)
 
 
-def run_fold(stages: Sequence[str], flags: Sequence[str], fold: int, tell: Connection) -> None:
+def run_fold(call: Call, pages: Sequence[str], fold: int, tell: Connection) -> None:
     """Run the stages of a fold, in its process."""
     end_with_parent()
     signal.signal(
@@ -126,8 +129,8 @@ def run_fold(stages: Sequence[str], flags: Sequence[str], fold: int, tell: Conne
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # whole lines, among those of others
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # progress bars would overwrite each other
     try:
-        for stage in stages:
-            importlib.import_module(stage).main([*flags, "--fold", fold_name(fold)])
+        for page in pages:
+            load_page(page).run(replace(call, folds=[fold]))
     except UserError as error:
         tell.send(str(error))
         sys.exit(2)

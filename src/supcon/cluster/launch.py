@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import pickle
 import signal
 import sys
 import tempfile
@@ -15,12 +16,15 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from supcon import errors
 from supcon.errors import UserError
 from supcon.run.experiment import Experiment
 from supcon.run.stage import StageRun
+from supcon.run.stages import page_of
+from supcon.settings import Call
 from supcon.storage import lock
 from supcon.training.job import in_job
 
@@ -34,7 +38,7 @@ class RankFailed(Exception):
     """A process failed in a way that is no user's fault; its traceback is on stderr."""
 
 
-def launch(experiment: Experiment, name: str, script: str, argv: Sequence[str] | None) -> bool:
+def launch(experiment: Experiment, name: str) -> bool:
     """Let `--nproc` processes run the stage `name`, where that is asked for and there is work; say whether they did.
 
     Raises `UserError` where one of them does or is killed, `RankFailed` where one fails otherwise.
@@ -45,7 +49,7 @@ def launch(experiment: Experiment, name: str, script: str, argv: Sequence[str] |
     if not call.force and not [fold for fold in experiment.folds if not experiment.stage(name, fold).done()]:
         return False
     print(f"{name}: {processes} processes share every batch", flush=True)
-    _start([script, *(sys.argv[1:] if argv is None else argv)], processes, f"{name} of run {call.run}")
+    _start(name, call, processes)
     return True
 
 
@@ -132,7 +136,7 @@ def _report(error: Exception) -> None:
     print(f"error: {text}" if is_user_error else text, file=sys.stderr, flush=True)
 
 
-def _start(command: Sequence[str], processes: int, what: str) -> None:
+def _start(name: str, call: Call, processes: int) -> None:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -148,12 +152,14 @@ def _start(command: Sequence[str], processes: int, what: str) -> None:
             rdzv_endpoint="localhost:0",  # any free port
             max_restarts=0,
         )
+        path = Path(folder) / "call"
+        path.write_bytes(pickle.dumps(call))
         os.environ[_QUIET] = "1"
         logging.disable(logging.CRITICAL)
         try:
-            elastic_launch(config, sys.executable)(*command)
+            elastic_launch(config, sys.executable)("-m", __name__, name, str(path))
         except ChildFailedError as error:
-            _tell(error.failures, processes, what)
+            _tell(error.failures, processes, f"{name} of run {call.run}")
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None
@@ -182,3 +188,13 @@ def _tell(failures: Mapping[int, Any], processes: int, what: str) -> NoReturn:
         raise UserError(words[0]["text"])
     print(words[0]["text"], file=sys.stderr, flush=True)
     raise RankFailed(words[0]["message"]["message"])
+
+
+def _run_launched(_: Sequence[str] | None) -> None:
+    """Run the stage that `launch` names, as one of its processes."""
+    name, path = sys.argv[1:]
+    page_of(name).run(pickle.loads(Path(path).read_bytes()))
+
+
+if __name__ == "__main__":
+    run_stage(_run_launched)

@@ -9,7 +9,7 @@ from supcon.settings import parse
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    experiment = load_experiment(parse(__doc__ or "", argv))
+    experiment = load_experiment(parse(__doc__, argv))
     experiment.stage("ensemble").require()
     print(f"bundle: run {experiment.call.run}, {experiment.call.settings.data.folds} folds", flush=True)
 

@@ -6,16 +6,22 @@ from supcon.competition.read import read_competition
 from supcon.competition.submission import verify_submission
 from supcon.errors import run_stage
 from supcon.settings import parse
+from supcon.settings.parse import Parser, absolute
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    call = parse(__doc__ or "", argv, file_help="the submission file to check")
-    assert call.file is not None
+    call = parse(__doc__, argv, add_options)
+    path = absolute("the file", call.options.file)
     competition = read_competition(call.root / "input", call.root / "cache", call.settings.data)
-    verify_submission(call.file, competition)
+    verify_submission(path, competition)
     form = f"{len(competition.sample.targets)} probabilities a row" if competition.sample.one_hot else "a label a row"
-    print(f"{call.file} fits {competition.sample.path.name}: {len(competition.test)} rows, {form}")
+    print(f"{path} fits {competition.sample.path.name}: {len(competition.test)} rows, {form}")
+
+
+def add_options(parser: Parser) -> None:
+    """Add this command's own options."""
+    parser.add_argument("file", metavar="FILE", help="the submission file to check")
 
 
 if __name__ == "__main__":

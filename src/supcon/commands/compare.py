@@ -8,18 +8,20 @@ from pathlib import Path
 
 from supcon.errors import UserError, run_stage
 from supcon.report.run import open_run
-from supcon.settings import parse
-from supcon.settings.options import OptionsParser
+from supcon.settings import open_call
+from supcon.settings.parse import Parser, parse_options
 from supcon.storage.files import write_text
 
 _LONGEST = 120  # characters of the page's name
+EPILOG = """Example: ./run.sh compare digits-ce digits-joint. Runs must be tuned, on the same split and for the same
+metric; the first is what the others are held against."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare runs."""
     options = read_options(argv)
     started = time.time()
-    runs = [open_run(parse("", [f"--root={options.root}", f"--run={name}"])) for name in options.runs]
+    runs = [open_run(open_call(options.root, name)) for name in options.runs]
     from supcon.report.comparison.contents import sections  # imports matplotlib
     from supcon.report.comparison.standings import Standings, require_comparable
     from supcon.report.page import render
@@ -40,19 +42,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return this command's options."""
-    parser = OptionsParser(
-        __doc__,
-        "Example: ./run.sh compare digits-ce digits-joint. Runs must be tuned, on the same split and for the same"
-        " metric; the first is what the others are held against.",
-    )
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="names of two runs or more")
-    options = parser.parse_args(argv)
+    options = parse_options(__doc__, argv, add_options, epilog=EPILOG)
     twice = [name for number, name in enumerate(options.runs) if name in options.runs[:number]]
     if twice:
         raise UserError(f"run {twice[0]} is named twice: name each run once")
     if len(options.runs) < 2:
         raise UserError(f"only {options.runs[0]} is named: name two runs or more")
     return options
+
+
+def add_options(parser: Parser) -> None:
+    """Add this command's options."""
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="names of two runs or more")
 
 
 def page_path(folder: Path, runs: Sequence[str]) -> Path:

@@ -1,7 +1,6 @@
 """Say what was understood of input/, what is wrong with it, and how long a run will take. `all` begins with it."""
 
 import dataclasses
-import sys
 from collections.abc import Sequence
 
 from supcon.competition.builtin import fill_empty
@@ -13,16 +12,16 @@ from supcon.run.split import Split
 from supcon.run.stage import write_resolved
 from supcon.settings import Call, parse
 from supcon.settings.budget import duration, fit_epochs, parse_budget
+from supcon.settings.parse import Parser
 from supcon.training.precision import fastest_precision
 
-EPOCHS = ("--pretrain.epochs", "--finetune.epochs")
-SWITCHES = {"quick": "leave out the timed batches, unless --time_budget needs them"}
+EPOCHS = ("pretrain.epochs", "finetune.epochs")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    call = parse(__doc__ or "", argv, switches=SWITCHES)
-    refuse_epochs(call, argv)
+    call = parse(__doc__, argv, add_options)
+    refuse_epochs(call)
     budget = parse_budget(call.settings.time_budget) if call.settings.time_budget else 0.0
     fill_empty(call.root / "input")
     found = survey(call)
@@ -30,16 +29,23 @@ def main(argv: Sequence[str] | None = None) -> None:
     chosen = budget > 0 and (call.run_folder / "resolved.yaml").exists()
     if chosen:
         print(f"{'epochs':<12}{_epochs(call)}, as chosen when run {call.run} began")
-    if "quick" in call.switches and (chosen or not budget):
+    if call.options.quick and (chosen or not budget):
         return
     time_run(experiment_of(found), 0.0 if chosen else budget)
 
 
-def refuse_epochs(call: Call, argv: Sequence[str] | None) -> None:
+def add_options(parser: Parser) -> None:
+    """Add this command's own options."""
+    parser.add_argument(
+        "--quick", action="store_true", help="leave out the timed batches, unless --time_budget needs them"
+    )
+
+
+def refuse_epochs(call: Call) -> None:
     """Raise `UserError` where both a time budget and epochs are given."""
-    words = [word for word in (sys.argv[1:] if argv is None else argv) if word.startswith(EPOCHS)]
-    if call.settings.time_budget and words:
-        raise UserError(f"--time_budget chooses the epochs: leave out {words[0].partition('=')[0]}, or the budget")
+    given = [key for key in EPOCHS if key in call.given]
+    if call.settings.time_budget and given:
+        raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
 
 
 def experiment_of(found: Survey) -> Experiment:

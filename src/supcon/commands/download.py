@@ -2,20 +2,22 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 from tqdm import tqdm
 
 from supcon.competition.host.client import find_client
 from supcon.competition.host.commands import Host, competition_name
 from supcon.errors import run_stage
-from supcon.settings.options import OptionsParser
+from supcon.settings.parse import Parser, parse_options
+
+EPILOG = """Example: ./run.sh download plant-seedlings-classification. Accept the rules on its page first. A download
+that broke off goes on where it stopped. The client is an extra: pip install -r requirements-kaggle.txt."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Fetch one competition."""
     options = read_options(argv)
-    folder = Path(options.root).expanduser().resolve() / "input"
+    folder = options.root / "input"
     competition = competition_name(options.competition, folder)
     with tqdm(desc=competition, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         path = Host(find_client(), competition).download(folder, lambda there: bar.update(there - bar.n))
@@ -24,13 +26,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return this command's options."""
-    parser = OptionsParser(
-        __doc__,
-        "Example: ./run.sh download plant-seedlings-classification. Accept the rules on its page first. A download that"
-        " broke off goes on where it stopped. The client is an extra: pip install -r requirements-kaggle.txt.",
-    )
+    return parse_options(__doc__, argv, add_options, epilog=EPILOG)
+
+
+def add_options(parser: Parser) -> None:
+    """Add this command's options."""
     parser.add_argument("competition", metavar="COMPETITION", help="the last part of its address")
-    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

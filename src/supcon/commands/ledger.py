@@ -8,13 +8,15 @@ from supcon.competition.host.client import find_client
 from supcon.competition.host.commands import Host, competition_name, find_uploaded
 from supcon.competition.ledger import THERE, ledger_text, read_ledger, update_row
 from supcon.errors import UserError, run_stage
-from supcon.settings.options import OptionsParser
+from supcon.settings.parse import Parser, parse_options
+
+EPILOG = "Rows show the run's metric out of fold, raw and cross-fitted; public is what the host says."
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the ledger, with `--refresh` after asking the host for the scores that were pending."""
     options = read_options(argv)
-    root = Path(options.root).expanduser().resolve()
+    root = options.root
     path = root / "submissions" / "ledger.csv"
     if options.refresh:
         refresh(path, options.competition, root / "input")
@@ -27,18 +29,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return this command's options."""
-    parser = OptionsParser(
-        __doc__,
-        "Rows show the run's metric out of fold, raw and cross-fitted; public is what the host says.",
-    )
+    options = parse_options(__doc__, argv, add_options, epilog=EPILOG)
+    if options.competition and not options.refresh:
+        raise UserError("--competition goes with --refresh: without it the host is not asked")
+    return options
+
+
+def add_options(parser: Parser) -> None:
+    """Add this command's options."""
     parser.add_argument("--refresh", action="store_true", help="fetch pending public scores with the host's client")
     parser.add_argument(
         "--competition", metavar="NAME", default="", help="as in its address (default: the name of the zip in input/)"
     )
-    options = parser.parse_args(argv)
-    if options.competition and not options.refresh:
-        raise UserError("--competition goes with --refresh: without it the host is not asked")
-    return options
 
 
 def refresh(path: Path, competition: str, folder: Path) -> None:

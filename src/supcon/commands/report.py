@@ -1,22 +1,24 @@
 """Write runs/NAME/report.html: what a run is worth, where the next point is, and what it was made of."""
 
-import argparse
 import time
 from collections.abc import Sequence
 
 from supcon.errors import UserError, run_stage
 from supcon.report.page import Missing
 from supcon.report.run import Run, open_run
-from supcon.settings import Call, parse
-from supcon.settings.options import OptionsParser
+from supcon.settings import Call, open_call, parse
+from supcon.settings.parse import Parser
 from supcon.storage.files import write_text
 
-FLAGS = ("root", "config", "run")
+EPILOG = "Example: ./run.sh report --run digits --corruptions --baseline digits-ce"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write one run's page."""
-    options, call = read_options(argv)
+    call = parse(__doc__, argv, add_options, epilog=EPILOG)
+    options = call.options
+    if options.rows < 1:
+        raise UserError(f"--rows {options.rows}: at least 1 row of each fold is needed")
     started = time.time()
     run = open_run(call)
     print(f"report: {about(run)}", flush=True)
@@ -29,15 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"report: {path} ({len(page.encode()) / 1e6:.1f} MB, {time.time() - started:.0f} s)", flush=True)
 
 
-def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Call]:
-    """Return this command's own options, and the call of the run that they name."""
-    parser = OptionsParser(
-        __doc__,
-        "Example: ./run.sh report --run digits --corruptions --baseline digits-ce. Settings, such as --machine.threads"
-        " 1, are taken too, as by every stage.",
-    )
-    parser.add_argument("--run", metavar="NAME", default="", help="the run (default: the config's name)")
-    parser.add_argument("--config", metavar="FILE", default="", help="as for every stage")
+def add_options(parser: Parser) -> None:
+    """Add this command's own options; with `--force` damaged images are predicted anew."""
     parser.add_argument(
         "--corruptions", action="store_true", help="also predict damaged images: twelve corruptions x five severities"
     )
@@ -45,19 +40,13 @@ def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Call]:
         "--rows", metavar="N", type=int, default=500, help="rows of each fold to damage, at most (default: 500)"
     )
     parser.add_argument("--baseline", metavar="RUN", default="", help="a run to compare the corruptions' harm with")
-    parser.add_argument("--force", action="store_true", help="predict the damaged images anew; old files stay in old/")
-    options, flags = parser.parse_known_args(argv)
-    if options.rows < 1:
-        raise UserError(f"--rows {options.rows}: at least 1 row of each fold is needed")
-    where = [f"--{name}={getattr(options, name)}" for name in FLAGS if getattr(options, name)]
-    return options, parse("", [*where, *flags, *(["--force"] if options.force else [])])
 
 
 def open_baseline(call: Call, name: str) -> Run:
     """Return another run of the same root that has seen damaged images too; `UserError` where it has not."""
     from supcon.report.robustness import corruption_scores  # imports matplotlib
 
-    baseline = open_run(parse("", [f"--root={call.root}", f"--run={name}"]))
+    baseline = open_run(open_call(call.root, name))
     try:
         corruption_scores(baseline)
     except Missing as reason:

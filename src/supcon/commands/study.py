@@ -2,25 +2,19 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 
-import finetune
-import make_folds
-import predict
-import pretrain
-import pseudo
-import tune
 from supcon.errors import UserError, run_stage
-from supcon.settings.options import OptionsParser
+from supcon.run.experiment import check_form
+from supcon.run.stages import page_of
+from supcon.settings.parse import Parser, parse_flags
 from supcon.settings.sources import Flat
-from supcon.study.decided import read_decided, whole_runs
-from supcon.study.play import Play
 from supcon.study.plot import write_plot
+from supcon.study.progress import Progress
 from supcon.study.read import read_study
 from supcon.study.report import write_report
-from supcon.study.runs import Runs, read_flags
-
-STAGES = {"pseudo": pseudo.main, "pretrain": pretrain.main, "finetune": finetune.main, "predict": predict.main}
+from supcon.study.runs import Runs
+from supcon.study.whole_runs import read_whole_run_scores, whole_runs
 
 EPILOG = """The file, such as studies/digits.yaml, is YAML. config: the file that every variant starts from. flags, and
 variants by name: settings by dotted key, {finetune.epochs: 20}. baseline: one of the variants. rounds: a list such as
@@ -33,42 +27,52 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Play the study, or as much of it as is asked for."""
     options, flags = read_options(argv)
     study = read_study(options.file, options.run)
-    runs = Runs(study, Path(options.root).expanduser().resolve(), flags)
+    runs = Runs(study, options.root, flags)
     if runs.flags:
         print(f"study: for all variants: {' '.join(f'--{key} {value}' for key, value in runs.flags.items())}")
-    make_folds.main(runs.arguments(study.baseline, 0))
-    tune.check_form(runs.shared)
+    page_of("folds").run(runs.call(study.baseline, 0))
+    check_form(runs.shared)
     metric = runs.shared.metric
-    runs.settle_precision()
-    play = Play(study, runs, STAGES, force=options.force)
+    runs.choose_precision()
+    progress = Progress(study, runs, force=options.force)
 
-    while cells := play.recall():
+    while cells := progress.read_finished():
         if options.list or options.table_only:
             break
         runs.keep()
         for cell in cells:
-            play.train(cell)
-            write_report(runs.folder, study, metric, play.rounds(), play.results)
+            progress.train(cell)
+            write_report(runs.folder, study, metric, progress.rounds(), progress.results)
     if options.list:
-        print(play.text())
+        print(progress.text())
         return
-    whole = whole_runs(play.rounds(), runs.fold_count)
-    for variant, seed in whole:  # recipes are judged by their cross-fitted decisions in the end
-        tune.main([*runs.arguments(variant, seed), *(["--force"] if options.force else [])])
-    decided = read_decided(runs, whole, study.baseline)
-    print("\n" + write_report(runs.folder, study, metric, play.rounds(), play.results, decided))
+    pairs = whole_runs(progress.rounds(), runs.fold_count)
+    for variant, seed in pairs:  # recipes are judged by their cross-fitted decisions in the end
+        page_of("tune").run(replace(runs.call(variant, seed), force=options.force))
+    scores = read_whole_run_scores(runs, pairs, study.baseline)
+    print("\n" + write_report(runs.folder, study, metric, progress.rounds(), progress.results, scores))
     plot = runs.folder / "plot.png"
-    write_plot(plot, play.rounds(), study.name, study.baseline, metric)
+    write_plot(plot, progress.rounds(), study.name, study.baseline, metric)
     tables = "table.md, table.csv and plot.png" if plot.exists() else "table.md and table.csv"
     print(f"study: {tables} are in {runs.folder}", flush=True)
-    play.require_baseline()
+    progress.require_baseline()
 
 
 def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Flat]:
     """Return the study's own options, and the settings beside them by key."""
-    parser = OptionsParser(__doc__, EPILOG)
+    options, flags = parse_flags(__doc__, argv, add_options, epilog=EPILOG)
+    if options.config:
+        raise UserError(f"--config: {options.file} names the config of its variants: change it there")
+    if options.force and (options.list or options.table_only):
+        raise UserError("--force redoes cells, --list and --table-only train nothing: use one of them")
+    return options, flags
+
+
+def add_options(parser: Parser) -> None:
+    """Add this command's own options."""
     parser.add_argument("file", metavar="FILE", help="the study: config, flags, baseline, variants, rounds (YAML)")
     parser.add_argument("--run", metavar="NAME", default="", help="name of the study (default: the file's)")
+    parser.add_argument("--config", help=argparse.SUPPRESS)  # to be told where it belongs
     parser.add_argument("--list", action="store_true", help="show the cells and their state; train nothing")
     parser.add_argument("--table-only", action="store_true", help="write the tables of what is done; train nothing")
     parser.add_argument(
@@ -76,13 +80,6 @@ def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Flat]:
         action="store_true",
         help="redo cells that failed or whose settings have changed; old files are kept in runs/RUN/old/",
     )
-    options, words = parser.parse_known_args(argv)
-    flags = read_flags(words)
-    if "config" in flags:
-        raise UserError(f"--config: {options.file} names the config of its variants: change it there")
-    if options.force and (options.list or options.table_only):
-        raise UserError("--force redoes cells, --list and --table-only train nothing: use one of them")
-    return options, flags
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Check a submission, upload it with the host's `kaggle` client, and write what becomes of it into the ledger."""
 
-import argparse
 import re
 import sys
 import time
@@ -16,17 +15,19 @@ from supcon.competition.ledger import THERE, add_upload, read_ledger, update_row
 from supcon.competition.read import read_competition
 from supcon.competition.submission import verify_submission
 from supcon.errors import UserError, run_stage
-from supcon.settings import parse
-from supcon.settings.options import OptionsParser
+from supcon.settings import Call, parse
+from supcon.settings.parse import Parser
 from supcon.storage.files import sha256_file
 
 PAUSE_S = 5.0  # between two looks at the host's list
+EPILOG = """Example: ./run.sh submit -m 'five folds, joint loss'. The client is an extra: pip install -r
+requirements-kaggle.txt, then `kaggle auth login`."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Submit one file."""
-    options, flags = read_options(argv)
-    call = parse("", flags)
+    call = read_call(argv)
+    options = call.options
     folder, ledger = call.root / "input", call.root / "submissions" / "ledger.csv"
     path = Path(options.file).expanduser() if options.file else ledger.with_name("submission.csv")
 
@@ -41,14 +42,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     report(host, found, ledger, row)
 
 
-def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
-    """Return this command's own options, and the flags that every stage takes."""
-    parser = OptionsParser(
-        __doc__,
-        "Example: ./run.sh submit -m 'five folds, joint loss'. The client is an extra: pip install -r"
-        " requirements-kaggle.txt, then `kaggle auth login`. The settings that read input/, such as"
-        " --data.label_column NAME, are taken too, as by every stage.",
-    )
+def read_call(argv: Sequence[str] | None) -> Call:
+    """Return what is asked for."""
+    words = join_message(sys.argv[1:] if argv is None else argv)
+    call = parse(__doc__, words, add_options, epilog=EPILOG)
+    if not call.options.message.strip():
+        raise UserError("--message is empty: say in a few words what is new in this submission")
+    if not 0 <= call.options.wait <= 86_400:
+        raise UserError(f"--wait {call.options.wait:g}: it takes 0 to 86400 seconds")
+    return call
+
+
+def add_options(parser: Parser) -> None:
+    """Add this command's own options."""
     parser.add_argument("file", metavar="FILE", nargs="?", help="what to submit (default: submissions/submission.csv)")
     parser.add_argument("-m", "--message", metavar="TEXT", required=True, help="kept by the host and in the ledger")
     parser.add_argument(
@@ -58,25 +64,14 @@ def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[s
         "--wait", metavar="SECONDS", type=float, default=300.0, help="how long to wait for the score (default: 300)"
     )
     parser.add_argument("--again", action="store_true", help="upload a file that was uploaded before")
-    parser.add_argument("--config", metavar="FILE", default="", help="settings, as for every stage")
-    parser.add_argument("--run", metavar="NAME", default="", help="the run whose settings to take, as for every stage")
-    options, flags = parser.parse_known_args(join_values(sys.argv[1:] if argv is None else argv))
-    if not options.message.strip():
-        raise UserError("--message is empty: say in a few words what is new in this submission")
-    if not 0 <= options.wait <= 86_400:
-        raise UserError(f"--wait {options.wait:g}: it takes 0 to 86400 seconds")
-    where = {name: getattr(options, name) for name in ("root", "config", "run")}
-    return options, flags + [f"--{name}={value}" for name, value in where.items() if value]
 
 
-def join_values(argv: Sequence[str]) -> list[str]:
-    """Join the message and settings with their names, so that no dash makes an option of them and no place a FILE."""
+def join_message(argv: Sequence[str]) -> list[str]:
+    """Join the message with its option, so that a dash at its beginning makes no option of it."""
     words, joined = list(argv), []
     while words:
         word = words.pop(0)
-        name = "--message" if word == "-m" else word
-        takes_next = name == "--message" or re.fullmatch(r"--\w+\.\w+", name)
-        joined.append(f"{name}={words.pop(0)}" if takes_next and words else name)
+        joined.append(f"--message={words.pop(0)}" if word in ("-m", "--message") and words else word)
     return joined
 
 

@@ -9,29 +9,25 @@ from supcon.plots import learning_curves, stage_times
 from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
+from supcon.run.stages import STAGE, STAGES
 from supcon.settings import Settings
 from supcon.settings.budget import duration
 from supcon.storage.files import read_csv, read_json
-
-_TRAINING = {  # stage -> the columns of its CSV that are drawn
-    "pretrain": ("loss", "knn_macro_f1", "alignment", "uniformity"),
-    "finetune": ("loss", "cross_entropy", "contrastive", "held_out_macro_f1", "alignment", "uniformity"),
-}
-_STAGES = ("pseudo", "pretrain", "finetune", "predict", "tune", "ensemble")
 
 
 def curves(run: Run) -> list[Block]:
     """Show both training stages epoch by epoch."""
     blocks: list[Block] = []
-    for stage, columns in _TRAINING.items():
-        logs = training_logs(run, stage)
+    for stage in (stage for stage in STAGES if stage.curves):
+        logs = training_logs(run, stage.name)
         if logs:
-            drawn = learning_curves(logs, columns, stage)
-            blocks.append(Figure(of_figure(drawn, f"Learning curves of {stage}")))
-        elif stage == "pretrain":
-            blocks.append(Text("There is no pre-training in this run: --pretrain.epochs adds it."))
+            drawn = learning_curves(logs, stage.curves, stage.name)
+            blocks.append(Figure(of_figure(drawn, f"Learning curves of {stage.name}")))
+        elif not stage.plays(run.experiment.call.settings):
+            blocks.append(Text(f"This run has no stage {stage.name}: --{stage.name}.epochs adds it."))
         else:
-            raise Missing(f"Run {run.name} has no {stage}.csv: `python src/{stage}.py --run {run.name} --force`.")
+            command = f"python src/{stage.module}.py --run {run.name} --force"
+            raise Missing(f"Run {run.name} has no {stage.name}.csv: `{command}`.")
     held_out = "Scores of held-out rows are watched here on a sample of them, and used for nothing."
     return [Text(held_out), *blocks]
 
@@ -44,16 +40,19 @@ def training_logs(run: Run, stage: str) -> dict[str, pd.DataFrame]:
 
 def costs(run: Run) -> list[Block]:
     """Show the time and memory of every stage."""
-    done = {stage: found for stage in _STAGES if (found := _done(run, stage))}
+    done = {stage.name: facts for stage in STAGES if (facts := _done(run, stage.name))}
     if not done:
         raise Missing(f"Run {run.name} keeps no times: its done.json files are gone.")
-    seconds = {stage: {fold: _seconds(run, stage, fold, one) for fold, one in of.items()} for stage, of in done.items()}
-    memory = {stage: known for stage, of in done.items() if (known := _known(of, "peak_memory_mb"))}
+    seconds = {
+        stage: {fold: _seconds(run, stage, fold, facts) for fold, facts in folds.items()}
+        for stage, folds in done.items()
+    }
+    memory = {stage: known for stage, folds in done.items() if (known := _known(folds, "peak_memory_mb"))}
     rows = []
-    for stage, of in seconds.items():
+    for stage, folds in seconds.items():
         peaks = [_peak(_known(done[stage], name)) for name in ("peak_memory_mb", "peak_gpu_memory_mb")]
-        rows.append([stage, f"{sum(of.values()):,.0f}", f"{sum(of.values()) / len(of):,.1f}", *peaks])
-    total = sum(sum(of.values()) for of in seconds.values())
+        rows.append([stage, f"{sum(folds.values()):,.0f}", f"{sum(folds.values()) / len(folds):,.1f}", *peaks])
+    total = sum(sum(folds.values()) for folds in seconds.values())
     figure = stage_times(seconds, memory or None)
     return [
         Text(f"All stages took {duration(total)} in all. Memory is the peak of the process up to a stage's end."),
@@ -91,7 +90,7 @@ def _peak(values: dict[str, float]) -> str:
 def _seconds(run: Run, stage: str, fold: str, done: dict[str, Any]) -> float:
     """Return a stage's seconds: done.json counts from the last resumption, the CSV all epochs but nothing beside."""
     log = run.folder / fold.replace(" ", "") / f"{stage}.csv"
-    epochs = read_csv(log)["seconds"].astype(float).sum() if stage in _TRAINING and log.exists() else 0.0
+    epochs = read_csv(log)["seconds"].astype(float).sum() if STAGE[stage].curves and log.exists() else 0.0
     return max(float(done["seconds"]), float(epochs))
 
 

@@ -8,27 +8,18 @@ from pathlib import Path
 import numpy as np
 
 from supcon.competition.folds import LEFT_OUT, read_folds
-from supcon.competition.read import SAMPLE, Competition, read_competition
+from supcon.competition.read import Competition, read_competition
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
 from supcon.metrics.metric import Metric, make_metric
-from supcon.run.finished import SPLIT, FinishedRun, find_run
+from supcon.run import stages
+from supcon.run.finished import FinishedRun, find_run
 from supcon.run.split import Rows, Split
 from supcon.run.stage import StageRun
+from supcon.run.stages import STAGE
 from supcon.settings import FULL, Call, command_of
 from supcon.storage.files import digest, digest_rows, sha256_file
-
-FULL_MODEL = "predict fold full"  # the ensemble's input that may be there or not
-
-STAGE_FILES = {
-    "pseudo": ("pseudo.csv",),
-    "pretrain": ("encoder.safetensors",),
-    "finetune": ("classifier.safetensors",),
-    "predict": ("oof.npz", "test.npz", "embeddings.npz"),
-    "tune": ("decision.json", "cross_fitted.csv"),
-    "ensemble": ("scores.json",),
-}
 
 
 @dataclass(frozen=True)
@@ -123,31 +114,35 @@ class Experiment:
 
     def stage(self, name: str, fold: int | None = None) -> StageRun:
         """Return a stage of this run with its inputs; `UserError` when a stage before it is not done."""
-        training = name in ("pretrain", "finetune")
-        inputs = {SPLIT: self.split.digest}
-        inputs |= {"training images": self._training_digest} if training else {"images": self.images_digest}
+        stage, inputs = STAGE[name], dict[str, str]()
+        for source in stage.inputs:
+            inputs |= self._input(source, fold)
+        return StageRun(stage, self.call, fold, inputs)
+
+    def _input(self, name: str, fold: int | None) -> dict[str, str]:
+        """Return an input of a stage by the names of its parts, with their hashes; nothing where this run lacks it."""
         settings = self.call.settings
-        if name == "pretrain" and settings.pretrain.use_test:
-            inputs["test images"] = self._test_digest
-        if training and settings.model.weights:
-            inputs["--model.weights"] = self._weights_digest
-        if name == "pseudo":
-            inputs |= self._first_round_inputs(fold)
-        if training and settings.pseudo.run:
-            inputs["pseudo"] = self.stage("pseudo", fold).require()
-        if name == "finetune" and settings.pretrain.epochs:
-            inputs["pretrain"] = self.stage("pretrain", fold).require()
-        if name == "predict":
-            inputs["finetune"] = self.stage("finetune", fold).require()
-        if name in ("tune", "ensemble"):
-            for run in self.runs:
-                inputs |= run.inputs
-        if name == "ensemble":
-            inputs["tune"] = self.stage("tune").require()
-            inputs[SAMPLE] = sha256_file(self.competition.sample.path)
-            inputs |= {FULL_MODEL: self.full_model} if self.full_model else {}
-        files = tuple(file for file in STAGE_FILES[name] if (fold, file) != (FULL, "oof.npz"))
-        return StageRun(self.call, name, fold, files, inputs)
+        match name:
+            case stages.SPLIT:
+                return {name: self.split.digest}
+            case stages.IMAGES:
+                return {name: self.images_digest}
+            case stages.TRAINING_IMAGES:
+                return {name: self._training_digest}
+            case stages.TEST_IMAGES:
+                return {name: self._test_digest} if settings.pretrain.use_test else {}
+            case stages.WEIGHTS:
+                return {name: self._weights_digest} if settings.model.weights else {}
+            case stages.FIRST_ROUND:
+                return self._first_round_inputs(fold)
+            case stages.RUNS:
+                return {part: hashed for run in self.runs for part, hashed in run.inputs.items()}
+            case stages.SAMPLE:
+                return {name: sha256_file(self.competition.sample.path)}
+            case stages.FULL_MODEL:
+                return {name: self.full_model} if self.full_model else {}
+        before = STAGE[name]  # a stage before
+        return {name: self.stage(name, fold if before.per_fold else None).require()} if before.plays(settings) else {}
 
     def work(self, name: str) -> Iterator[tuple[int, StageRun]]:
         """Yield the folds of a stage, with their state, whose work is this process's to do.
@@ -207,7 +202,7 @@ class Experiment:
         folds = range(self.call.settings.data.folds)
         hashes = {f"predict fold {fold}": self.stage("predict", fold).require() for fold in folds}
         folders = tuple(self.call.fold_folder(fold) for fold in folds)
-        weight = self.call.settings.predict.prototype_weight
+        weight = self.call.settings.predict.class_mean_weight
         return FinishedRun(self.call.run, self.call.run_folder, hashes, folders, weight, self.own_full_model)
 
     @property
@@ -239,3 +234,12 @@ def load_experiment(call: Call) -> Experiment:
     folds, maker = call.root / "folds" / "folds.csv", call.command("make_folds")
     split = Split(read_folds(folds, competition.train, call.settings.data, maker))
     return Experiment(call, competition, split)
+
+
+def check_form(experiment: Experiment) -> None:
+    """Raise `UserError` where the host's form cannot hold what the metric scores."""
+    if experiment.metric.of_probabilities and not experiment.competition.sample.one_hot:
+        raise UserError(
+            f"--tune.metric {experiment.metric.name} scores probabilities, but"
+            f" {experiment.competition.sample.path.name} asks for labels: choose a metric of labels"
+        )

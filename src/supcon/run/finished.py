@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from supcon.errors import UserError
+from supcon.run.stages import SPLIT
 from supcon.settings import command_of
 from supcon.storage.files import read_json, sha256_file
 
 TABLES = ("oof.csv", "test.csv")  # probabilities of training and test rows
 LARGE_TABLES = ("oof.npz", "test.npz")  # in their place where a column a class is too many: see `predictions`
-SPLIT = "folds/folds.csv"  # the input of every stage that says which rows were held out
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRu
         if content["fingerprint"].get(f"input {SPLIT}") != split_digest:
             raise UserError(f"run {name} was made with other folds, rows or labels than {SPLIT} has now: leave it out")
         inputs[f"{name} fold {fold}"] = content["hash"]
-        weights.add(content["fingerprint"].get("predict.prototype_weight", 0.0))
+        settings = content["fingerprint"]
+        before = settings.get("predict.prototype_weight", 0.0)  # what it was called before version 0.1.0
+        weights.add(settings.get("predict.class_mean_weight", before))
     return FinishedRun(name, folder, inputs, folders, max(weights), _full_model(folder, split_digest))
 
 

@@ -51,7 +51,7 @@ def read_embeddings(folder: Path) -> Embeddings:
     """Return the embeddings of a fold's folder. `UserError` where the file is missing or damaged.
 
     Without rows where `predict.embeddings` is 0. Without `projections` where no projection head was trained on the
-    final encoder: with `pretrain.projection none`, without contrast, or where the encoder was trained on without it.
+    final encoder: with `contrast.projection none`, without contrast, or where the encoder was trained on without it.
     """
     content = read_npz(folder / EMBEDDINGS)
     projections = content.get("projections")
@@ -153,7 +153,7 @@ def _stored(
 
 def _check_names(part: Mapping[str, Any], first: Mapping[str, Any], classes: list[str], by: str) -> None:
     if by not in part:
-        raise UserError(f"a prediction file has no {by}: run predict with --predict.prototypes true and --force")
+        raise UserError(f"a prediction file has no {by}: run predict with --predict.class_means true and --force")
     if list(part["classes"][:]) != classes:
         raise UserError("a prediction file has other classes than the training rows: run predict with --force")
     if list(part["views"][:]) != list(first["views"][:]):

@@ -15,10 +15,11 @@ from supcon.errors import UserError
 from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import LogProbabilities
 from supcon.metrics.top_k import Candidates, keeps_all, on_values
-from supcon.run.experiment import FULL_MODEL, Experiment
+from supcon.run.experiment import Experiment
 from supcon.run.finished import LARGE_TABLES, TABLES, FinishedRun
 from supcon.run.predictions import read_blended, write_predictions
 from supcon.run.stage import StageRun
+from supcon.run.stages import FULL_MODEL
 from supcon.settings import FULL
 from supcon.storage import lock
 from supcon.storage.files import read_csv, write_csv
@@ -61,7 +62,7 @@ def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
 
 def read_test_of(experiment: Experiment, fold: int) -> Logits:
     """Return the logits of the test rows by one fold's model, [rows, views, classes]."""
-    file, weight = experiment.call.fold_folder(fold) / "test.npz", experiment.call.settings.predict.prototype_weight
+    file, weight = experiment.call.fold_folder(fold) / "test.npz", experiment.call.settings.predict.class_mean_weight
     return read_blended([file], experiment.competition.test["id"], experiment.split.classes, weight)
 
 
@@ -79,7 +80,7 @@ def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
 def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None) -> Logits:
     """Return this run's logits of all scored training rows, or of some folds', each by the model that never saw it.
 
-    [rows, views, classes], head and class means blended as `predict.prototype_weight` says. Of a blend: one view, the
+    [rows, views, classes], head and class means blended as `predict.class_mean_weight` says. Of a blend: one view, the
     log-probabilities that each fold's rule, made on the other folds, gives.
     """
     folders = [
@@ -89,7 +90,7 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
     ids = experiment.split.ids[rows]
     if experiment.call.settings.tune.runs:
         return _read_table(experiment.call.run_folder, 0, ids, experiment.split.classes)
-    weight = experiment.call.settings.predict.prototype_weight
+    weight = experiment.call.settings.predict.class_mean_weight
     return read_blended([folder / "oof.npz" for folder in folders], ids, experiment.split.classes, weight)
 
 

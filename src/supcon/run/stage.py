@@ -19,52 +19,19 @@ from typing import Any
 import yaml
 
 from supcon.errors import UserError
-from supcon.settings import Call, fold_name
+from supcon.run.stages import Stage
+from supcon.settings import FULL, Call, fold_name
 from supcon.storage import lock
 from supcon.storage.files import digest, read_json, sha256_file, write_json, write_text
 from supcon.storage.peak_memory import peak_memory
 
 Fingerprint = dict[str, Any]  # flat: setting or input -> value
 
-# The settings each stage's result depends on: whole sections, or single keys.
-_DEPENDS: dict[str, tuple[str, ...]] = {
-    "pseudo": ("pseudo",),
-    "pretrain": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "pretrain"),
-    "finetune": ("data.image_size", "data.fit", "data.shots", "augment", "model", "train", "finetune"),
-    "predict": ("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
-    "tune": (
-        "tune.metric",
-        "tune.runs",
-        "tune.trials",
-        "tune.seconds",
-        "tune.shrinkage",
-        "tune.bootstrap",
-        "tune.seed",
-    ),
-    "ensemble": ("tune.metric", "tune.bootstrap", "tune.seed"),
-    "corruptions": ("data.image_size", "data.test_size", "data.fit", "predict.prototype_weight"),
-}
-_LOGS = {"tune": ("trials.csv", "optuna.journal")}  # what a stage leaves beside its files; training: curves
-_FROZEN_KEYS = ("data.test_size", "predict.batch_size")  # how features are computed
-_PK_KEYS = ("pretrain.classes_per_batch", "pretrain.images_per_class", "pretrain.batch_size", "pretrain.balance")
-_PROJECTION_KEYS = tuple(f"pretrain.projection{part}" for part in ("", "_layers", "_norm", "_hidden", "_dim"))
-_LOSS_KEYS = tuple(
-    f"pretrain.{key}" for key in ("form", "temperature", "epsilon", "hardness", "prototypes", "scale_by_temperature")
-)
-_CONTRAST_KEYS = (*_LOSS_KEYS, *_PROJECTION_KEYS)
 
-
-def fingerprint(stage: str, call: Call, inputs: Mapping[str, str]) -> Fingerprint:
+def fingerprint(stage: Stage, call: Call, inputs: Mapping[str, str]) -> Fingerprint:
     """Return what the result of `stage` depends on: settings by dotted key, inputs by name with their hash."""
     sections = dataclasses.asdict(call.settings)
-    keys = list(_DEPENDS[stage])
-    finetune = call.settings.finetune
-    if stage == "finetune" and finetune.mode != "full":
-        keys += _FROZEN_KEYS
-    if stage == "finetune" and finetune.batches == "pk":
-        keys += _PK_KEYS
-    if stage == "finetune" and finetune.contrasts:
-        keys += _CONTRAST_KEYS
+    keys = [*stage.settings, *(key for holds, keys in stage.settings_where if holds(call.settings) for key in keys)]
     result: Fingerprint = {}
     for key in keys:
         section, _, name = key.partition(".")
@@ -78,11 +45,20 @@ def fingerprint(stage: str, call: Call, inputs: Mapping[str, str]) -> Fingerprin
 class StageRun:
     """One stage of one run (of one fold, where it is per fold): its files and its state."""
 
+    stage: Stage
     call: Call
-    name: str
     fold: int | None
-    files: tuple[str, ...]  # what it writes, below its folder
     inputs: Mapping[str, str]  # name -> hash
+
+    @property
+    def name(self) -> str:
+        """As the table of stages calls it."""
+        return self.stage.name
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What it writes, below its folder: the model on all rows holds none out."""
+        return tuple(file for file in self.stage.files if (self.fold, file) != (FULL, "oof.npz"))
 
     @property
     def folder(self) -> Path:
@@ -97,7 +73,7 @@ class StageRun:
     @property
     def fingerprint(self) -> Fingerprint:
         """What its result depends on."""
-        return fingerprint(self.name, self.call, self.inputs)
+        return fingerprint(self.stage, self.call, self.inputs)
 
     @property
     def done_file(self) -> Path:
@@ -171,7 +147,7 @@ class StageRun:
     def require(self) -> str:
         """Return the hash of this stage's finished work; `UserError` when it is not done, or done otherwise."""
         if not self.done_file.exists():
-            command = self.call.command(self.name, self.fold)
+            command = self.call.command(self.stage.module, self.fold)
             raise UserError(f"{self.label} of run {self.call.run} is not done: run `{command}` first")
         self._refuse_difference(self.done_file)
         return str(read_json(self.done_file)["hash"])
@@ -200,8 +176,8 @@ class StageRun:
             )
 
     def _set_aside(self) -> None:
-        logs = _LOGS.get(self.name, (f"{self.name}.csv", f"tensorboard/{self.name}"))
-        names = (*self.files, *logs, self.done_file.name, self.started_file.name, f"{self.name}.checkpoint.pt")
+        states = (self.done_file.name, self.started_file.name, f"{self.name}.checkpoint.pt")
+        names = (*self.files, *self.stage.logs, *states)
         there = [self.folder / name for name in dict.fromkeys(names) if (self.folder / name).exists()]
         if there:
             where = self.call.run_folder / "old" / f"{self.label.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"

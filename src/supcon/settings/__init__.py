@@ -1,6 +1,8 @@
-"""Settings: their definition (`settings`), their `sources`, the command line (`parse`) and their checks (`check`)."""
+"""Settings: their definition (`settings`, `training`), their sources, their checks, and the command line (`parse`)."""
 
-from supcon.settings.parse import FULL, Call, command_of, fold_name, parse
+from supcon.settings.call import FULL, Call, command_of, fold_name
+from supcon.settings.parse import open_call, parse
 from supcon.settings.settings import Settings
+from supcon.settings.sources import REPOSITORY
 
-__all__ = ["FULL", "Call", "Settings", "command_of", "fold_name", "parse"]
+__all__ = ["FULL", "REPOSITORY", "Call", "Settings", "command_of", "fold_name", "open_call", "parse"]

@@ -3,83 +3,9 @@
 import os
 
 from supcon.errors import UserError
+from supcon.settings.bounds import check_bounds
 from supcon.settings.settings import Settings
-from supcon.settings.training import FinetuneSettings, PretrainSettings
-
-# key: (smallest, largest), both allowed
-_BOUNDS: dict[str, tuple[float, float]] = {
-    "data.folds": (2, 1000),
-    "data.image_size": (8, 4096),
-    "data.test_size": (0, 4096),
-    "data.shots": (0, 1_000_000),
-    "augment.shift": (0, 0.5),
-    "augment.scale": (0, 0.9),
-    "augment.rotate": (0, 180),
-    "augment.crop": (0.01, 1),
-    "augment.color": (0, 1),
-    "augment.gray": (0, 1),
-    "augment.blur": (0, 1),
-    "augment.erase": (0, 1),
-    "model.drop_path": (0, 0.9),
-    "model.dropout": (0, 0.9),
-    "pseudo.share": (0.001, 1),
-    "pseudo.min_confidence": (0, 1),
-    "pretrain.epochs": (0, 100_000),
-    "pretrain.views": (1, 64),
-    "pretrain.temperature": (1e-3, 100),
-    "pretrain.epsilon": (0, 1000),
-    "pretrain.hardness": (0, 100),
-    "pretrain.classes_per_batch": (1, 1_000_000),
-    "pretrain.images_per_class": (1, 1_000_000),
-    "pretrain.projection_layers": (2, 16),
-    "pretrain.memory": (0, 10_000_000),
-    "pretrain.momentum": (0, 0.999999),
-    "pretrain.batch_size": (0, 1_000_000),
-    "pretrain.balance": (0, 1),
-    "pretrain.projection_hidden": (1, 65_536),
-    "pretrain.projection_dim": (1, 65_536),
-    "finetune.epochs": (1, 100_000),
-    "finetune.views": (1, 64),
-    "finetune.batch_size": (2, 1_000_000),
-    "finetune.label_smoothing": (0, 0.9),
-    "finetune.logit_adjustment": (0, 10),
-    "finetune.contrastive_weight": (0, 1000),
-    "finetune.contrastive_weight_end": (0, 1000),
-    "finetune.lr": (0, 1000),
-    "finetune.encoder_lr": (0, 1000),
-    "pretrain.lr": (0, 1000),
-    **{
-        f"{stage}.{key}": bounds
-        for stage in ("pretrain", "finetune")
-        for key, bounds in {
-            "layer_decay": (0.01, 1),
-            "weight_decay": (0, 100),
-            "warmup": (0, 0.9),
-            "clip": (0, 1e6),
-            "ema": (0, 0.999999),
-            "strength": (0, 10),
-            "micro_batch": (0, 1_000_000),
-            "mixup": (0, 100),
-            "cutmix": (0, 100),
-        }.items()
-    },
-    "predict.views": (1, 64),
-    "predict.batch_size": (1, 1_000_000),
-    "predict.prototype_weight": (0, 1),
-    "predict.prototype_temperature": (1e-3, 100),
-    "predict.embeddings": (0, 10_000_000),
-    "data.fold_seed": (0, 2**32 - 100),
-    "train.first_size": (0, 4096),
-    "train.seed": (0, 2**32 - 1),
-    "tune.seed": (0, 2**32 - 1),
-    "tune.trials": (1, 1_000_000),
-    "tune.seconds": (0, 10_000_000),
-    "tune.workers": (1, 1024),
-    "tune.shrinkage": (0, 100),
-    "tune.bootstrap": (10, 1_000_000),
-    "machine.workers": (-1, 1024),
-    "machine.threads": (0, 1024),
-}
+from supcon.settings.training import ContrastSettings, PretrainSettings
 
 
 def check_run_name(flag: str, run: str) -> None:
@@ -90,14 +16,8 @@ def check_run_name(flag: str, run: str) -> None:
 
 def check(settings: Settings) -> None:
     """Raise `UserError` for a value out of bounds or for settings that exclude each other."""
-    for key, (smallest, largest) in _BOUNDS.items():
-        section, name = key.split(".")
-        value = getattr(getattr(settings, section), name)
-        if not smallest <= value <= largest:
-            raise UserError(f"--{key} {value} is out of bounds: {smallest:g} to {largest:g}")
-    if not 1 <= settings.nproc <= 1024:
-        raise UserError(f"--nproc {settings.nproc} is out of bounds: 1 to 1024")
-    finetune, pretrain = settings.finetune, settings.pretrain
+    check_bounds(settings)
+    finetune, pretrain, contrast = settings.finetune, settings.pretrain, settings.contrast
     if settings.pseudo.run:
         check_run_name("--pseudo.run", settings.pseudo.run)
     if not (settings.train.first_size == 0 or 8 <= settings.train.first_size <= settings.data.image_size):
@@ -118,60 +38,62 @@ def check(settings: Settings) -> None:
         raise UserError(
             f"--finetune.mode {finetune.mode} sees features, not images: set finetune.mixup and finetune.cutmix to 0"
         )
-    if pretrain.projection != "mlp" and pretrain.projection_norm:
+    if contrast.projection != "mlp" and contrast.projection_norm:
         raise UserError(
-            f"--pretrain.projection_norm true is for hidden layers, which --pretrain.projection {pretrain.projection}"
-            " lacks: use --pretrain.projection mlp or --pretrain.projection_norm false"
+            f"--contrast.projection_norm true is for hidden layers, which --contrast.projection {contrast.projection}"
+            " lacks: use --contrast.projection mlp or --contrast.projection_norm false"
         )
     if finetune.mode != "full" and finetune.micro_batch > 0:
         raise UserError(f"--finetune.mode {finetune.mode} has no encoder to train: set finetune.micro_batch to 0")
     if 1 in (pretrain.micro_batch, finetune.micro_batch):
         raise UserError("a micro_batch of 1 leaves batch norm no statistics: use 2 or more, or 0 for the batch at once")
-    if settings.predict.prototype_weight > 0 and not settings.predict.prototypes:
-        raise UserError("--predict.prototype_weight needs the class means: set --predict.prototypes true")
+    if settings.predict.class_mean_weight > 0 and not settings.predict.class_means:
+        raise UserError("--predict.class_mean_weight needs the class means: set --predict.class_means true")
     if pretrain.epochs == 0 and (pretrain.memory > 0 or pretrain.use_test):
         name, unset = ("memory", "0") if pretrain.memory > 0 else ("use_test", "false")
         raise UserError(
             f"--pretrain.{name} joins pre-training alone, which --pretrain.epochs 0 leaves out: raise the epochs, or"
             f" set --pretrain.{name} {unset}"
         )
-    _check_loss(pretrain)
-    _check_batches(pretrain, finetune)
+    _check_loss(contrast, pretrain)
+    _check_batches(settings)
 
 
-def _check_loss(pretrain: PretrainSettings) -> None:
+def _check_loss(contrast: ContrastSettings, pretrain: PretrainSettings) -> None:
     """Raise `UserError` for options of the contrastive loss that exclude each other."""
-    if pretrain.epsilon > 0 and not pretrain.form.startswith("eps_"):
+    if contrast.epsilon > 0 and not contrast.form.startswith("eps_"):
         raise UserError(
-            f"--pretrain.epsilon belongs to the forms eps_infonce and eps_supcon: set it to 0 with {pretrain.form}"
+            f"--contrast.epsilon belongs to the forms eps_infonce and eps_supcon: set it to 0 with {contrast.form}"
         )
-    if pretrain.hardness > 0 and pretrain.form == "balanced":
-        raise UserError("--pretrain.form balanced takes no hardness: set --pretrain.hardness 0 or use another form")
-    if pretrain.prototypes and pretrain.form != "balanced":
-        raise UserError(f"--pretrain.prototypes belongs to the form balanced: set it to false with {pretrain.form}")
-    if pretrain.prototypes and (pretrain.memory > 0 or pretrain.use_test):
-        raise UserError("--pretrain.prototypes goes without --pretrain.memory and --pretrain.use_test: unset those")
+    if contrast.hardness > 0 and contrast.form == "balanced":
+        raise UserError("--contrast.form balanced takes no hardness: set --contrast.hardness 0 or use another form")
+    if contrast.prototypes and contrast.form != "balanced":
+        raise UserError(f"--contrast.prototypes belongs to the form balanced: set it to false with {contrast.form}")
+    if contrast.prototypes and (pretrain.memory > 0 or pretrain.use_test):
+        raise UserError("--contrast.prototypes goes without --pretrain.memory and --pretrain.use_test: unset those")
 
 
-def _check_batches(pretrain: PretrainSettings, finetune: FinetuneSettings) -> None:
+def _check_batches(settings: Settings) -> None:
     """Raise `UserError` for batches of contrast without positives or negatives."""
-    alone = pretrain.classes_per_batch == 1 and not pretrain.prototypes
-    if alone and pretrain.epochs > 0 and pretrain.memory == 0 and not pretrain.use_test:
-        raise UserError(
-            "--pretrain.classes_per_batch 1 leaves no negatives, so all embeddings become one: raise it to 2 or more,"
-            " or give the batches a --pretrain.memory"
-        )
-    if alone and finetune.batches == "pk" and finetune.contrasts:
-        raise UserError(
-            "--pretrain.classes_per_batch 1 leaves the batches of --finetune.batches pk no negatives: raise it to 2 or"
-            " more, or use natural ones"
-        )
-    lone = pretrain.images_per_class == 1 and pretrain.batch_size == 0
-    if lone and pretrain.views == 1 and pretrain.memory == 0 and pretrain.epochs > 0:
-        raise UserError(
-            "pretrain.views 1 with pretrain.images_per_class 1 leaves no positives: raise one of them to 2 or more"
-        )
-    if lone and finetune.views == 1 and finetune.batches == "pk" and finetune.contrasts:
-        raise UserError(
-            "finetune.views 1 with pretrain.images_per_class 1 leaves no positives: raise one of them to 2 or more"
-        )
+    pretrain, finetune, batches = settings.pretrain, settings.finetune, settings.batches
+    contrasts_pk = finetune.batches == "pk" and finetune.contrasts
+    if batches.classes_per_batch == 1 and not settings.contrast.prototypes:
+        if pretrain.epochs > 0 and pretrain.memory == 0 and not pretrain.use_test:
+            raise UserError(
+                "--batches.classes_per_batch 1 leaves no negatives, so all embeddings become one: raise it to 2 or"
+                " more, or give the batches a --pretrain.memory"
+            )
+        if contrasts_pk:
+            raise UserError(
+                "--batches.classes_per_batch 1 leaves the batches of --finetune.batches pk no negatives: raise it to 2"
+                " or more, or use natural ones"
+            )
+    if batches.images_per_class == 1 and batches.size == 0:
+        if pretrain.epochs > 0 and pretrain.views == 1 and pretrain.memory == 0:
+            raise UserError(
+                "pretrain.views 1 with batches.images_per_class 1 leaves no positives: raise one of them to 2 or more"
+            )
+        if contrasts_pk and finetune.views == 1:
+            raise UserError(
+                "finetune.views 1 with batches.images_per_class 1 leaves no positives: raise one of them to 2 or more"
+            )

@@ -1,18 +1,27 @@
-"""Every setting of a run: typed, documented, with its default. `--help` is made of them; `training` has the longest."""
+"""Every setting of a run: typed, documented, with default and bounds. `--help` is made of them."""
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from supcon.settings.training import FinetuneSettings, PretrainSettings, TrainSettings
+from supcon.settings.bounds import bounded
+from supcon.settings.training import (
+    BatchSettings,
+    ContrastSettings,
+    FinetuneSettings,
+    PretrainSettings,
+    TrainSettings,
+)
 
 
 @dataclass(frozen=True)
 class DataSettings:
     """How the host's files become rows and pixels."""
 
-    folds: int = 5
+    folds: int = bounded(5, 2, 1000)
     """Number of folds in folds/folds.csv."""
-    fold_seed: int = 0
+    fold_seed: int = bounded(0, 0, 4_294_967_196)
     """Seed of the split, when folds.csv is made."""
     id_column: str = ""
     """Id column of train.csv and test.csv; empty: the first column of sample_submission.csv."""
@@ -26,13 +35,13 @@ class DataSettings:
     """Classes with fewer rows (or groups) than folds: an error, or fold -1: in every training set, never scored."""
     bad_images: Literal["error", "skip"] = "error"
     """Unreadable images: an error, or left out of training; such test rows get the class shares."""
-    image_size: int = 224
+    image_size: int = bounded(224, 8, 4096)
     """Side of the training images, pixels."""
-    test_size: int = 0
+    test_size: int = bounded(0, 0, 4096)
     """Side of the images at prediction, pixels; 0: image_size."""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """How an image that is not square becomes square."""
-    shots: int = 0
+    shots: int = bounded(0, 0, 1_000_000)
     """Training rows kept of each class, drawn by train.seed; 0: all. To study what a recipe makes of little data."""
 
 
@@ -46,21 +55,21 @@ class AugmentSettings:
     """Mirrored top to bottom it is still the same class."""
     rotate90: bool = False
     """Turned by 90 degrees it is still the same class."""
-    shift: float = 0.0
+    shift: float = bounded(0.0, 0, 0.5)
     """Largest shift, as a part of the side."""
-    scale: float = 0.0
+    scale: float = bounded(0.0, 0, 0.9)
     """Largest change of size, as a part of 1."""
-    rotate: float = 0.0
+    rotate: float = bounded(0.0, 0, 180)
     """Largest rotation, degrees."""
-    crop: float = 1.0
+    crop: float = bounded(1.0, 0.01, 1)
     """Smallest area of a random resized crop, as a part of the image; 1: no such crop."""
-    color: float = 0.0
+    color: float = bounded(0.0, 0, 1)
     """Jitter of brightness, contrast and saturation; hue gets a quarter of it."""
-    gray: float = 0.0
+    gray: float = bounded(0.0, 0, 1)
     """Probability of a grey image."""
-    blur: float = 0.0
+    blur: float = bounded(0.0, 0, 1)
     """Probability of a Gaussian blur."""
-    erase: float = 0.0
+    erase: float = bounded(0.0, 0, 1)
     """Probability that a rectangle is erased."""
     on_device: bool = False
     """Make the random views in batches on the training device, not one by one in loader processes: for a GPU that waits
@@ -77,9 +86,9 @@ class ModelSettings:
     """Start from pretrained weights (the hub's, or `weights`)."""
     weights: str = ""
     """A local weights file in timm's names, instead of the hub."""
-    drop_path: float = 0.0
+    drop_path: float = bounded(0.0, 0, 0.9)
     """Stochastic depth."""
-    dropout: float = 0.0
+    dropout: float = bounded(0.0, 0, 0.9)
     """Dropout before the classifier."""
 
 
@@ -89,9 +98,9 @@ class PseudoSettings:
 
     run: str = ""
     """The earlier run, on the same split; empty: none. Each fold learns what that run's model of the fold says."""
-    share: float = 0.5
+    share: float = bounded(0.5, 0.001, 1)
     """Part of the rows of each predicted class that get a label, the surest first, at least one row."""
-    min_confidence: float = 0.5
+    min_confidence: float = bounded(0.5, 0, 1)
     """Smallest probability of a label, calibrated on held-out rows of the other folds."""
 
 
@@ -99,17 +108,17 @@ class PseudoSettings:
 class PredictSettings:
     """Prediction of out-of-fold and test rows."""
 
-    views: int = 4
+    views: int = bounded(4, 1, 64)
     """Test-time views at most: the plain image first, then what `augment` declares."""
-    batch_size: int = 128
+    batch_size: int = bounded(128, 1, 1_000_000)
     """Images a batch."""
-    prototypes: bool = True
+    class_means: bool = True
     """Also predict by the class means of the training rows' features, at one more forward pass of these rows."""
-    prototype_weight: float = 0.0
+    class_mean_weight: float = bounded(0.0, 0, 1)
     """Weight of the class means' log-probabilities beside the head's, from 0 (the head alone) to 1."""
-    prototype_temperature: float = 0.1
+    class_mean_temperature: float = bounded(0.1, 0.001, 100)
     """What cosines to the class means are divided by."""
-    embeddings: int = 5000
+    embeddings: int = bounded(5000, 0, 10_000_000)
     """Rows of each part (training, held out, test) whose embeddings are kept for the report, drawn by train.seed, at
     most; 0: none."""
 
@@ -122,20 +131,20 @@ class TuneSettings:
     """The host's metric: decisions are tuned for it and scores reported in it."""
     runs: list[str] = field(default_factory=list)
     """Runs to blend in place of the run's own folds, as --runs A B of tune and ensemble sets it."""
-    trials: int = 100
+    trials: int = bounded(100, 1, 1_000_000)
     """Optuna trials of one search."""
-    seconds: float = 0.0
+    seconds: float = bounded(0.0, 0, 10_000_000)
     """Seconds of one search at most; the decision then depends on the machine's speed. 0: `trials` alone count."""
     storage: str = ""
     """Where the searches over all rows are kept for others to open or to share: an URL such as sqlite:///trials.db, or
     the path of a journal file; default: runs/NAME/optuna.journal, made anew each time."""
-    workers: int = 1
+    workers: int = bounded(1, 1, 1024)
     """Processes that share each search over all rows; with more than 1 the decision depends on their timing."""
-    shrinkage: float = 0.02
+    shrinkage: float = bounded(0.02, 0, 100)
     """Cost in the metric of a mean squared log-threshold of 1: draws the thresholds toward none."""
-    bootstrap: int = 1000
+    bootstrap: int = bounded(1000, 10, 1_000_000)
     """Resamples behind intervals and standard errors."""
-    seed: int = 0
+    seed: int = bounded(0, 0, 4_294_967_295)
     """Seed of the searches and resamples."""
 
 
@@ -145,9 +154,9 @@ class MachineSettings:
 
     device: str = "auto"
     """torch device; auto: the GPU when there is one."""
-    workers: int = -1
+    workers: int = bounded(-1, -1, 1024)
     """Loader processes of each training process; -1: as its share of the cores, none for a lone one; 0: none."""
-    threads: int = 0
+    threads: int = bounded(0, 0, 1024)
     """Training threads of each training process; 0: its share of the cores. Never depends on `workers`."""
 
 
@@ -160,6 +169,8 @@ class Settings:
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     pseudo: PseudoSettings = field(default_factory=PseudoSettings)
+    contrast: ContrastSettings = field(default_factory=ContrastSettings)
+    batches: BatchSettings = field(default_factory=BatchSettings)
     pretrain: PretrainSettings = field(default_factory=PretrainSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
     predict: PredictSettings = field(default_factory=PredictSettings)
@@ -168,8 +179,9 @@ class Settings:
     nproc: int = field(
         default=1,
         metadata={
+            "bounds": (1, 1024),
             "help": "Processes, each on a GPU of its own where there are some, that share every batch of pretrain and"
-            " finetune. Nothing here is fingerprinted: an interrupted stage goes on with any number."
+            " finetune. Nothing here is fingerprinted: an interrupted stage goes on with any number.",
         },
     )
     time_budget: str = field(
@@ -177,5 +189,17 @@ class Settings:
         metadata={
             "help": "Time for all folds, such as 90m or 2h30m: `doctor`, with which `all` begins, fits the epochs, as"
             " one process takes them fold by fold (--jobs and --nproc end sooner)."
+        },
+    )
+
+
+def settings_from(sections: Mapping[str, Any]) -> Settings:
+    """Return settings by section, {"train": {"seed": 1}}, as `Settings`; what is not named has its default."""
+    defaults = Settings()
+    return dataclasses.replace(
+        defaults,
+        **{
+            name: dataclasses.replace(getattr(defaults, name), **value) if isinstance(value, Mapping) else value
+            for name, value in sections.items()
         },
     )

@@ -11,7 +11,8 @@ from supcon.errors import UserError
 from supcon.settings.builtin_mark import holds_builtin, is_empty
 from supcon.settings.settings import Settings
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+_ABOVE = Path(__file__).resolve().parents[3]
+REPOSITORY = _ABOVE if (_ABOVE / "run.sh").exists() else Path.cwd()  # elsewhere the package is installed as a library
 
 Flat = dict[str, Any]  # settings by dotted key
 _RESOLVED = {"config": str, "config_settings": dict, "settings": dict}  # what resolved.yaml holds
@@ -68,6 +69,18 @@ def flatten(nested: dict[str, Any]) -> Flat:
         else:
             flat[str(section)] = values
     return flat
+
+
+def nested(flat: Flat) -> dict[str, Any]:
+    """Return settings by section: {"train.seed": 1} as {"train": {"seed": 1}}."""
+    sections: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, dot, name = key.partition(".")
+        if dot:
+            sections.setdefault(section, {})[name] = value
+        else:
+            sections[section] = value
+    return sections
 
 
 def load_resolved(path: Path) -> dict[str, Any]:

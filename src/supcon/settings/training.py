@@ -1,16 +1,18 @@
-"""The settings of the two training stages: typed, documented, with their defaults."""
+"""The settings of the two training stages: typed, documented, with defaults and bounds."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+from supcon.settings.bounds import bounded
 
 
 @dataclass(frozen=True)
 class TrainSettings:
     """What both training stages share."""
 
-    seed: int = 0
+    seed: int = bounded(0, 0, 4_294_967_295)
     """Seed of all that training draws (splits and searches have their own)."""
-    first_size: int = 0
+    first_size: int = bounded(0, 0, 4096)
     """Side of the images in a stage's first epoch, pixels: it grows in steps of 16 and is data.image_size for the last
     third of the epochs; 0: data.image_size throughout. For encoders that take images of any size."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -26,67 +28,79 @@ class TrainSettings:
 
 
 @dataclass(frozen=True)
-class PretrainSettings:
-    """Supervised contrastive pre-training of the encoder."""
+class ContrastSettings:
+    """The supervised contrastive loss and its projection head, of both training stages."""
 
-    epochs: int = 10
-    """Epochs; 0 leaves the stage out."""
-    views: int = 1
-    """Augmented views of every image in a batch; with 1 the positives are the class's other images."""
     form: Literal["out", "in", "sincere", "eps_infonce", "eps_supcon", "balanced"] = "out"
-    """Form of the loss, in both stages: `out` and `in` (Khosla et al. 2020, eq. 2 and 3), `sincere`, the `eps_` forms
+    """Form of the loss: `out` and `in` (Khosla et al. 2020, eq. 2 and 3), `sincere`, the `eps_` forms
     with their margin `epsilon`, or `balanced`."""
-    temperature: float = 0.1
+    temperature: float = bounded(0.1, 0.001, 100)
     """Temperature of the similarities."""
-    epsilon: float = 0.0
+    epsilon: float = bounded(0.0, 0, 1000)
     """Margin of the forms eps_infonce and eps_supcon, in logits."""
-    hardness: float = 0.0
+    hardness: float = bounded(0.0, 0, 100)
     """How much more near negatives count than far ones (Robinson et al. 2021); 0: all alike. Not in form balanced."""
     prototypes: bool = False
     """Form balanced: a learnable prototype of each class joins it, so that no image is without a positive."""
     scale_by_temperature: bool = False
     """Multiply the loss by the temperature, so that a search over temperatures is not one over learning rates."""
-    classes_per_batch: int = 16
-    """P of a PK batch; never more than there are classes."""
-    images_per_class: int = 8
-    """K of a PK batch; unused when batch_size is given."""
-    batch_size: int = 0
-    """Images a contrastive batch, K = batch_size / classes in it; 0: classes_per_batch x images_per_class."""
-    balance: float = 1.0
-    """How often a class comes in PK batches: 0 as often as its share of the images, 1 as often as any other."""
     projection: Literal["mlp", "linear", "none"] = "mlp"
     """The projection head between the encoder's features and the loss; `none`: the loss sees the features."""
-    projection_layers: int = 2
+    projection_layers: int = bounded(2, 2, 16)
     """Linear layers of an mlp projection: one less of them are hidden."""
     projection_norm: bool = False
     """Batch norm after the hidden layers of an mlp projection."""
-    projection_hidden: int = 512
+    projection_hidden: int = bounded(512, 1, 65_536)
     """Width of the hidden layers of an mlp projection."""
-    projection_dim: int = 128
+    projection_dim: int = bounded(128, 1, 65_536)
     """Width of the embedding that a projection head makes."""
-    lr: float = 1e-3
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """PK batches, P classes x K images of each: those of pretrain, and of finetune where `finetune.batches` is pk."""
+
+    classes_per_batch: int = bounded(16, 1, 1_000_000)
+    """P of a PK batch; never more than there are classes."""
+    images_per_class: int = bounded(8, 1, 1_000_000)
+    """K of a PK batch; unused where `size` is given."""
+    size: int = bounded(0, 0, 1_000_000)
+    """Images a PK batch, K = size / classes in it; 0: classes_per_batch x images_per_class."""
+    balance: float = bounded(1.0, 0, 1)
+    """How often a class comes in PK batches: 0 as often as its share of the images, 1 as often as any other."""
+
+
+@dataclass(frozen=True)
+class PretrainSettings:
+    """Supervised contrastive pre-training of the encoder."""
+
+    epochs: int = bounded(10, 0, 100_000)
+    """Epochs; 0 leaves the stage out."""
+    views: int = bounded(1, 1, 64)
+    """Augmented views of every image in a batch; with 1 the positives are the class's other images."""
+    lr: float = bounded(1e-3, 0, 1000)
     """Highest learning rate (AdamW)."""
-    layer_decay: float = 1.0
+    layer_decay: float = bounded(1.0, 0.01, 1)
     """Learning rate ratio from one layer group of the encoder to the one below."""
-    weight_decay: float = 0.05
+    weight_decay: float = bounded(0.05, 0, 100)
     """AdamW's weight decay."""
-    warmup: float = 0.1
+    warmup: float = bounded(0.1, 0, 0.9)
     """Part of the steps spent warming up; cosine decay follows."""
-    clip: float = 1.0
+    clip: float = bounded(1.0, 0, 1000000.0)
     """Largest gradient norm; 0: no clipping."""
-    ema: float = 0.999
+    ema: float = bounded(0.999, 0, 0.999999)
     """Decay of the averaged weights after its ramp; 0: no averaging."""
-    strength: float = 1.0
+    strength: float = bounded(1.0, 0, 10)
     """Multiplies the magnitudes of `augment` in this stage."""
-    micro_batch: int = 0
+    micro_batch: int = bounded(0, 0, 1_000_000)
     """GradCache: images (views included) in memory at once, gradient of the whole batch; 0: the batch at once."""
-    memory: int = 0
+    memory: int = bounded(0, 0, 10_000_000)
     """MoCo: keys of a momentum encoder, from earlier batches, that join every batch's images; 0: none."""
-    momentum: float = 0.99
+    momentum: float = bounded(0.99, 0, 0.999999)
     """Decay of the momentum encoder that makes the keys of `memory`."""
-    mixup: float = 0.0
+    mixup: float = bounded(0.0, 0, 100)
     """Alpha of mixup, its contrastive loss weighed between both labels; 0: none."""
-    cutmix: float = 0.0
+    cutmix: float = bounded(0.0, 0, 100)
     """Alpha of CutMix, its contrastive loss weighed between both labels; 0: none."""
     use_test: bool = False
     """Unlabelled test images join, each once an epoch as a class of its own: with `views` 2 or more its other views are
@@ -99,44 +113,44 @@ class FinetuneSettings:
 
     mode: Literal["linear", "mlp", "full"] = "full"
     """`linear` and `mlp` train a head on a frozen encoder's features; `full` trains the encoder too."""
-    epochs: int = 10
+    epochs: int = bounded(10, 1, 100_000)
     """Epochs."""
-    views: int = 1
+    views: int = bounded(1, 1, 64)
     """Augmented views of every image in a batch (mode full)."""
     batches: Literal["natural", "pk"] = "natural"
-    """`natural`: every image once an epoch; `pk`: the pre-training stage's PK batches (mode full)."""
-    batch_size: int = 128
+    """`natural`: every image once an epoch; `pk`: the PK batches of `batches` (mode full)."""
+    batch_size: int = bounded(128, 2, 1_000_000)
     """Images a natural batch."""
-    micro_batch: int = 0
+    micro_batch: int = bounded(0, 0, 1_000_000)
     """GradCache: images (views included) in memory at once (mode full); 0: the batch at once."""
-    lr: float = 1e-3
+    lr: float = bounded(1e-3, 0, 1000)
     """Highest learning rate of the heads (AdamW)."""
-    encoder_lr: float = 1e-3
+    encoder_lr: float = bounded(1e-3, 0, 1000)
     """Highest learning rate of the encoder (mode full)."""
-    layer_decay: float = 1.0
+    layer_decay: float = bounded(1.0, 0.01, 1)
     """Learning rate ratio from one layer group of the encoder to the one below (mode full)."""
-    weight_decay: float = 0.05
+    weight_decay: float = bounded(0.05, 0, 100)
     """AdamW's weight decay."""
-    warmup: float = 0.1
+    warmup: float = bounded(0.1, 0, 0.9)
     """Part of the steps spent warming up; cosine decay follows."""
-    clip: float = 1.0
+    clip: float = bounded(1.0, 0, 1000000.0)
     """Largest gradient norm; 0: no clipping."""
-    ema: float = 0.999
+    ema: float = bounded(0.999, 0, 0.999999)
     """Decay of the averaged weights after its ramp; 0: no averaging."""
-    strength: float = 1.0
+    strength: float = bounded(1.0, 0, 10)
     """Multiplies the magnitudes of `augment` in this stage."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = bounded(0.0, 0, 0.9)
     """Label smoothing of the cross-entropy."""
-    logit_adjustment: float = 0.0
+    logit_adjustment: float = bounded(0.0, 0, 10)
     """Strength of the log class prior added to the logits in training (Menon et al. 2021); 0: none."""
-    mixup: float = 0.0
+    mixup: float = bounded(0.0, 0, 100)
     """Alpha of mixup, every loss weighed between both labels; 0: none (mode full)."""
-    cutmix: float = 0.0
+    cutmix: float = bounded(0.0, 0, 100)
     """Alpha of CutMix, every loss weighed between both labels; 0: none (mode full)."""
-    contrastive_weight: float = 0.0
+    contrastive_weight: float = bounded(0.0, 0, 1000)
     """Weight of the contrastive loss beside cross-entropy at the start (mode full). SCHaNe's lambda is lambda / (1 -
-    lambda) here, with pretrain.form in and pretrain.hardness 1."""
-    contrastive_weight_end: float = 0.0
+    lambda) here, with contrast.form in and contrast.hardness 1."""
+    contrastive_weight_end: float = bounded(0.0, 0, 1000)
     """Weight of the contrastive loss at the end; in between it moves linearly."""
 
     @property

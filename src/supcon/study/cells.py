@@ -1,6 +1,7 @@
 """The cells of a study: is one finished, did it fail, and what did it score."""
 
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,11 +15,10 @@ from supcon.metrics.metric import Metric, row_losses
 from supcon.run.experiment import Experiment
 from supcon.run.runs import read_out_of_fold
 from supcon.run.stage import StageRun
-from supcon.settings import Settings
+from supcon.run.stages import fold_stages
 from supcon.storage.files import digest, read_csv, read_json, write_json
 from supcon.study.runs import Cell
 
-TRAINING = ("pretrain", "finetune")  # the stages that have epochs
 FAILURE = "study-failed.json"  # in the fold's folder: why the cell has no score, and with which settings
 
 
@@ -55,17 +55,9 @@ class Results:
         return cell in self.scores or cell in self.failures
 
 
-def stages_of(settings: Settings) -> tuple[str, ...]:
-    """Return the stages that make a cell, in order."""
-    pseudo = ("pseudo",) if settings.pseudo.run else ()
-    pretrain = ("pretrain",) if settings.pretrain.epochs else ()
-    return (*pseudo, *pretrain, "finetune", "predict")
-
-
 def finished(experiment: Experiment, fold: int) -> bool:
     """Say whether a cell is predicted. Raises `UserError` when other settings or inputs made what is there."""
-    for name in stages_of(experiment.call.settings):
-        stage = experiment.stage(name, fold)
+    for stage in _stages(experiment, fold):
         done = stage.done()
         if not stage.done_file.exists():
             return False
@@ -75,10 +67,10 @@ def finished(experiment: Experiment, fold: int) -> bool:
 def read_scores(experiment: Experiment, fold: int) -> Scores:
     """Score a finished cell by its oof.npz."""
     rows = experiment.split.rows_of(fold)
-    stages = {name: experiment.stage(name, fold) for name in stages_of(experiment.call.settings)}
+    stages = list(_stages(experiment, fold))
     log_probabilities = plain_mean(read_out_of_fold(experiment, [fold]))
     true = experiment.split.labels[rows]
-    epochs = {name: _epochs(stages[name]) for name in stages if name in TRAINING}
+    epochs = {stage.name: _epochs(stage) for stage in stages if stage.stage.curves}
     return Scores(
         true,
         log_probabilities.argmax(axis=1),
@@ -86,8 +78,13 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
         experiment.metric,
         sum(passes for passes, _ in epochs.values()),
         # done.json counts from the last resumption, the CSV all epochs but nothing beside them
-        sum(max(_seconds(stage), epochs.get(name, (0.0, 0.0))[1]) for name, stage in stages.items()),
+        sum(max(_seconds(stage), epochs.get(stage.name, (0.0, 0.0))[1]) for stage in stages),
     )
+
+
+def _stages(experiment: Experiment, fold: int) -> Iterator[StageRun]:
+    """Yield the stages that make a cell, in order: each asks for those before it."""
+    return (experiment.stage(stage.name, fold) for stage in fold_stages(experiment.call.settings))
 
 
 def read_failure(experiment: Experiment, fold: int) -> str:

@@ -23,7 +23,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Standing:
+class VariantResult:
     """How one variant stands in a round. Means are over its scored cells, NaN where there is none."""
 
     variant: str
@@ -45,9 +45,9 @@ class Standing:
         return self.scored == self.planned
 
 
-def standings(
+def rank_variants(
     results: Results, variants: Sequence[str], pairs: Sequence[tuple[int, int]], baseline: str
-) -> list[Standing]:
+) -> list[VariantResult]:
     """Return the standing of each variant over the (seed, fold) of a round, best pooled score first.
 
     Variants with a failed or missing cell come last: their means are over fewer cells.
@@ -77,7 +77,7 @@ def paired_gains(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Estimate, Esti
     )
 
 
-def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], baseline: str) -> Standing:
+def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], baseline: str) -> VariantResult:
     scores = _scores(results, variant, pairs)
     base = _scores(results, baseline, pairs)
     both = [(scores[pair], base[pair]) for pair in pairs if pair in scores and pair in base]
@@ -87,7 +87,7 @@ def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], 
     cells = list(scores.values())
     by_seed = [[cell for (seed, _), cell in scores.items() if seed == one] for one in {seed for seed, _ in scores}]
     failed = [cell for cell in (Cell(variant, *pair) for pair in pairs) if cell in results.failures]
-    return Standing(
+    return VariantResult(
         variant,
         planned=len(pairs),
         scored=len(cells),

@@ -8,10 +8,10 @@ import pandas as pd
 from supcon.metrics.metric import Metric
 from supcon.storage.files import write_csv, write_text
 from supcon.study.cells import Results
-from supcon.study.compare import UNEQUAL, Estimate, Standing
-from supcon.study.decided import Decided
-from supcon.study.play import Played
+from supcon.study.compare import UNEQUAL, Estimate, VariantResult
+from supcon.study.progress import RoundResult
 from supcon.study.read import Study
+from supcon.study.whole_runs import WholeRunScore
 
 FOOTNOTES = f"""\
 All scores are out of fold, labels by argmax; NLL and log loss are as predicted, lower is better. "Over" is the mean
@@ -26,27 +26,30 @@ def write_report(
     folder: Path,
     study: Study,
     metric: Metric,
-    rounds: Sequence[Played],
+    rounds: Sequence[RoundResult],
     results: Results,
-    decided: Sequence[Decided] = (),
+    whole_runs: Sequence[WholeRunScore] = (),
 ) -> str:
     """Write table.md and table.csv; return the text of the former."""
-    sections = [f"# Study {study.name}", *(round_section(played, study.baseline, metric) for played in rounds)]
-    if decided:
-        sections.append(decided_section(decided, study.baseline, metric))
+    sections = [
+        f"# Study {study.name}",
+        *(round_section(outcome, study.baseline, metric) for outcome in rounds),
+    ]
+    if whole_runs:
+        sections.append(whole_runs_section(whole_runs, study.baseline, metric))
     text = "\n\n".join([*sections, FOOTNOTES])
     write_text(folder / "table.md", text)
     write_csv(folder / "table.csv", cell_table(rounds, results, metric))
     return text
 
 
-def cell_table(rounds: Sequence[Played], results: Results, metric: Metric) -> pd.DataFrame:
+def cell_table(rounds: Sequence[RoundResult], results: Results, metric: Metric) -> pd.DataFrame:
     """Return one row a round and cell: scores, passes and seconds, or the reason why it failed."""
     names = ["round", "variant", "seed", "fold", metric.name, "nll", "passes", "seconds", "failed"]
     rows = []
-    for played in rounds:
-        for cell in played.cells:
-            row = [played.number, cell.variant, cell.seed, cell.fold]
+    for outcome in rounds:
+        for cell in outcome.cells:
+            row = [outcome.number, cell.variant, cell.seed, cell.fold]
             if scores := results.scores.get(cell):
                 numbers = [f"{scores.score:.6f}", f"{scores.nll:.6f}", f"{scores.passes:.0f}"]
                 rows.append([*row, *numbers, f"{scores.seconds:.1f}", ""])
@@ -55,26 +58,26 @@ def cell_table(rounds: Sequence[Played], results: Results, metric: Metric) -> pd
     return pd.DataFrame(rows, columns=names)
 
 
-def round_section(played: Played, baseline: str, metric: Metric) -> str:
+def round_section(outcome: RoundResult, baseline: str, metric: Metric) -> str:
     """Return one round as Markdown: its variants best first, the baseline marked, then why cells failed."""
-    seeds, folds = (sorted({getattr(cell, name) for cell in played.cells}) for name in ("seed", "fold"))
+    seeds, folds = (sorted({getattr(cell, name) for cell in outcome.cells}) for name in ("seed", "fold"))
     over = f"over {baseline}"
     header = ["variant", metric.title, over, "pooled", "NLL", over, "passes", "seconds"]
-    table = [header, *(_row(line, baseline) for line in played.standings)]
+    table = [header, *(_row(line, baseline) for line in outcome.variants)]
     left_out = [3] * (len(folds) == 1) + [4, 5] * metric.of_probabilities  # which would say the same again
     table = [[cell for column, cell in enumerate(row) if column not in left_out] for row in table]
-    decided = f"{len(played.cells) - len(played.missing)} of {len(played.cells)} cells"
-    heading = f"## Round {played.number}: seed {_list(seeds)}, fold {_list(folds)} ({decided})"
-    failures = [f"- {cell} failed: {reason}" for line in played.standings for cell, reason in line.failures.items()]
+    finished = f"{len(outcome.cells) - len(outcome.missing)} of {len(outcome.cells)} cells"
+    heading = f"## Round {outcome.number}: seed {_list(seeds)}, fold {_list(folds)} ({finished})"
+    failures = [f"- {cell} failed: {reason}" for line in outcome.variants for cell, reason in line.failures.items()]
     if failures:
         failures = ["\n".join(failures), "(`--force` tries failed cells again.)"]
     return "\n\n".join([heading, _markdown(table), *failures])
 
 
-def decided_section(decided: Sequence[Decided], baseline: str, metric: Metric) -> str:
+def whole_runs_section(scores: Sequence[WholeRunScore], baseline: str, metric: Metric) -> str:
     """Return the whole runs by their cross-fitted decisions as Markdown, best first."""
     table = [["variant", f"cross-fitted {metric.title}", f"over {baseline}"]]
-    for line in decided:
+    for line in scores:
         gain = "" if line.variant == baseline else f"{line.gain:+.4f} +- {line.error:.4f} ({line.units})"
         table.append([_name(line.variant, baseline), f"{line.score:.4f}", gain])
     return f"## Whole runs, each with its own cross-fitted decision\n\n{_markdown(table)}"
@@ -84,7 +87,7 @@ def _name(variant: str, baseline: str) -> str:
     return f"{variant} (baseline)" if variant == baseline else variant
 
 
-def _row(line: Standing, baseline: str) -> list[str]:
+def _row(line: VariantResult, baseline: str) -> list[str]:
     name = _name(line.variant, baseline)
     if not line.scored:
         return [name, "failed" if line.failures else "to do", *[""] * 6]

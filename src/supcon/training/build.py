@@ -47,7 +47,7 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
 
     seed_everything(shared.seed, "pretrain", fold)
     encoder = _encoder(settings, load_weights=True)
-    contrast = contrast_parts(encoder.width, len(experiment.split.classes), options)
+    contrast = contrast_parts(encoder.width, len(experiment.split.classes), settings.contrast)
     model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
     if shared.sync_batch_norm:
         sync_batch_norm(model, device)
@@ -59,7 +59,7 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
     )
     memory = Memory(model, options.memory, options.momentum) if options.memory else None
     held_out = data.held_out_features if data.watches else None
-    objective = ContrastivePretraining(options, len(experiment.split.classes), held_out, memory)
+    objective = ContrastivePretraining(options, settings.contrast, len(experiment.split.classes), held_out, memory)
     return Training(encoder, model, objective, loader, sampler, optimizer)
 
 
@@ -73,7 +73,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     encoder = _encoder(settings, load_weights=pretrained is None)
     # built only where it is trained: elsewhere it would shift the classifier's random start, which no fingerprint tells
     classes = len(experiment.split.classes)
-    contrast = contrast_parts(encoder.width, classes, settings.pretrain) if options.contrasts else {}
+    contrast = contrast_parts(encoder.width, classes, settings.contrast) if options.contrasts else {}
     classifier = classifier_head(encoder.width, classes, options.mode, settings.model.dropout)
     if pretrained is not None:
         load_weights(pretrained, encoder=encoder, **contrast)
@@ -101,7 +101,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         sync_batch_norm(model, device)
     optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
     prior = data.sampling_prior.to(device)
-    objective = Classification(options, settings.pretrain, prior, held_out)
+    objective = Classification(options, settings.contrast, prior, held_out)
     return Training(encoder, model, objective, loader, sampler, optimizer)
 
 

@@ -54,7 +54,7 @@ def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Modul
     An encoder that fine-tuning trains without contrast leaves the head of its pre-training behind; a frozen one (modes
     linear and mlp) stays the one that this head was trained on.
     """
-    if settings.pretrain.projection == "none":
+    if settings.contrast.projection == "none":
         return None
     if settings.finetune.contrasts:
         name = "classifier.safetensors"
@@ -62,7 +62,7 @@ def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Modul
         name = "encoder.safetensors"
     else:
         return None
-    projection = projection_head(width, settings.pretrain)
+    projection = projection_head(width, settings.contrast)
     load_weights(folder / name, projection=projection)
     return projection
 

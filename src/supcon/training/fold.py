@@ -119,14 +119,14 @@ class FoldData:
 
     def pk_sampler(self, stage: str) -> PKSampler:
         """Return P x K batches of the training rows; raise `UserError` when K leaves an anchor without positives."""
-        options = self._settings.pretrain
+        options = self._settings.batches
         classes = min(options.classes_per_batch, len(np.unique(self.train_labels)))
-        images = options.batch_size // classes if options.batch_size else options.images_per_class
+        images = options.size // classes if options.size else options.images_per_class
         needed = self._images_needed(stage)
-        if options.batch_size and images < needed:
+        if options.size and images < needed:
             raise UserError(
-                f"--pretrain.batch_size {options.batch_size} is less than {needed} images of each of the {classes}"
-                f" classes in a batch: raise it to {needed * classes} or lower --pretrain.classes_per_batch"
+                f"--batches.size {options.size} is less than {needed} images of each of the {classes}"
+                f" classes in a batch: raise it to {needed * classes} or lower --batches.classes_per_batch"
             )
         return PKSampler(self.train_labels, classes, images, self._seed(stage), balance=options.balance)
 
@@ -193,7 +193,7 @@ class FoldData:
 
     def class_means(self, features: Tensor) -> ClassMeans:
         """Return the classifier that the `training_features` [rows, width] make."""
-        labels, temperature = torch.from_numpy(self.train_labels), self._settings.predict.prototype_temperature
+        labels, temperature = torch.from_numpy(self.train_labels), self._settings.predict.class_mean_temperature
         return ClassMeans(features, labels, self.natural_prior, temperature)
 
     def training_features(self, encoder: nn.Module, kept: Rows | None = None) -> Tensor:

@@ -14,12 +14,12 @@ _STEPS = {  # stage -> what steadies it
     "finetune": "raise --finetune.warmup or lower --finetune.encoder_lr",
 }
 _POSITIVES = {  # stage -> what gives it more positives
-    "pretrain": "raise --pretrain.images_per_class or --pretrain.views to 2 or more",
+    "pretrain": "raise --batches.images_per_class or --pretrain.views to 2 or more",
     "finetune": "raise --finetune.views to 2 or more, or --finetune.batches pk",
 }
 _NEGATIVES = {  # stage -> what gives it negatives
-    "pretrain": "raise --pretrain.classes_per_batch to 2 or more",
-    "finetune": "raise --finetune.batch_size, or with --finetune.batches pk --pretrain.classes_per_batch to 2 or more",
+    "pretrain": "raise --batches.classes_per_batch to 2 or more",
+    "finetune": "raise --finetune.batch_size, or with --finetune.batches pk --batches.classes_per_batch to 2 or more",
 }
 
 

@@ -141,7 +141,7 @@ def _tell_unseen(plan: Plan, sampler: BatchSampler) -> None:
         shown = f"about {share:.0%}" if share >= 0.01 else "under 1%"
         print(
             f"{stage.label}: {shown} of the images are never seen in {epochs} x {len(sampler):,} batches: lower"
-            f" --pretrain.balance, so that classes come by their images, or raise --{stage.name}.epochs",
+            f" --batches.balance, so that classes come by their images, or raise --{stage.name}.epochs",
             flush=True,
         )
 

@@ -14,7 +14,7 @@ from supcon.losses.distributed import Shares, gather
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.geometry import alignment, uniformity
 from supcon.metrics.knn import knn_macro_f1
-from supcon.settings.training import FinetuneSettings, PretrainSettings
+from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
 from supcon.training.loop import Step
 from supcon.training.memory import Memory
@@ -33,10 +33,15 @@ class ContrastivePretraining:
     """
 
     def __init__(
-        self, settings: PretrainSettings, classes: int, held_out: HeldOut | None, memory: Memory | None = None
+        self,
+        settings: PretrainSettings,
+        contrast: ContrastSettings,
+        classes: int,
+        held_out: HeldOut | None,
+        memory: Memory | None = None,
     ) -> None:
         """Take `held_out` to watch the kNN score of rows that the fold never trains on, where there are such rows."""
-        self._settings, self._classes, self._held_out = settings, classes, held_out
+        self._settings, self._contrast, self._classes, self._held_out = settings, contrast, classes, held_out
         self._memory = memory
         self._mixer = Mixer(settings.mixup, settings.cutmix)
         self._bank: list[tuple[Tensor, Tensor]] = []  # the epoch's features: a free bank for the neighbours
@@ -57,7 +62,7 @@ class ContrastivePretraining:
             self._bank.append((features.detach()[rows], mixed.labels[known]))
             embeddings = shares.gather(model["projection"](features).float())
             known = joint.labels < self._classes
-            loss, found = _contrast(self._settings, model, embeddings, joint, known, self._memory)
+            loss, found = _contrast(self._contrast, model, embeddings, joint, known, self._memory)
             metrics.update(found)
             return loss
 
@@ -100,7 +105,7 @@ class Classification:
     def __init__(
         self,
         settings: FinetuneSettings,
-        contrast: PretrainSettings,
+        contrast: ContrastSettings,
         prior: Tensor,
         held_out: HeldOut | None,
     ) -> None:
@@ -205,7 +210,7 @@ def _places(images: int, views: int) -> Tensor:
 
 
 def _contrast(
-    settings: PretrainSettings,
+    settings: ContrastSettings,
     model: nn.ModuleDict,
     embeddings: Tensor,
     mixed: Mixed,

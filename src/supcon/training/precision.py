@@ -84,7 +84,8 @@ def _trial(settings: Settings) -> dict[str, Any]:
     pretrain, finetune = settings.pretrain, settings.finetune
     images = finetune.micro_batch or finetune.batch_size * finetune.views
     if pretrain.epochs:
-        batch = pretrain.batch_size or pretrain.classes_per_batch * pretrain.images_per_class
+        batches = settings.batches
+        batch = batches.size or batches.classes_per_batch * batches.images_per_class
         images = pretrain.micro_batch or batch * pretrain.views
     return {
         "host": HOST,

@@ -29,7 +29,7 @@ class Predictor:
     """A fold's encoder with its classifiers, loaded from the fold's folder."""
 
     def __init__(self, experiment: Experiment, fold: int, folder: Path) -> None:
-        """Load the model; the features of the training rows make its class means, where `predict.prototypes` asks."""
+        """Load the model; the features of the training rows make its class means, where `predict.class_means` asks."""
         settings = experiment.call.settings
         self._experiment, self._settings = experiment, settings
         self._device = set_up_device(settings.machine)
@@ -53,7 +53,7 @@ class Predictor:
         """Make the class means, and keep the features of some rows: out of the same forward pass where both are."""
         rows = self._data.train_rows
         kept = self._sample.draw(TRAINING, np.arange(self._data.labelled))  # pseudo-labelled rows are of other parts
-        if self._settings.predict.prototypes:
+        if self._settings.predict.class_means:
             features = self._data.training_features(encoder)
             self._classifiers[PROTOTYPES] = self._data.class_means(features)
             features = features[torch.from_numpy(kept)]

@@ -247,7 +247,7 @@ def test_the_competition_must_be_named_where_no_single_zip_does(ready: Path, pla
 def test_a_bad_call_is_named(ready: Path, plays: FakeClient) -> None:
     for words, said in (
         (["-m", " \n"], "--message is empty"),
-        ([], "required: -m/--message"),
+        ([], "required: message"),
         (["-m", "x", "--wait", "-1"], "--wait -1"),
         (["-m", "x", "--wait", "nan"], "--wait nan"),
         (["-m", "x", "--finetune.epochz", "3"], "finetune.epochz"),

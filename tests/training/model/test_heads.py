@@ -10,17 +10,18 @@ from torch import nn
 from supcon.errors import UserError
 from supcon.losses import BalancedContrast
 from supcon.run.stage import fingerprint
+from supcon.run.stages import STAGE
 from supcon.settings import parse
-from supcon.settings.training import FinetuneSettings, PretrainSettings
+from supcon.settings.training import ContrastSettings, FinetuneSettings
 from supcon.training.model.encoder import load_weights, save_weights
 from supcon.training.model.heads import contrast_parts, projection_head
 
-PROJECTION_KEYS = {field.name for field in dataclasses.fields(PretrainSettings) if "projection" in field.name}
+PROJECTION_KEYS = {field.name for field in dataclasses.fields(ContrastSettings) if "projection" in field.name}
 
 
 def test_the_default_head_is_the_papers_two_layers_to_the_byte() -> None:
     torch.manual_seed(0)
-    head = projection_head(20, PretrainSettings(projection_hidden=32, projection_dim=8))
+    head = projection_head(20, ContrastSettings(projection_hidden=32, projection_dim=8))
     torch.manual_seed(0)
     paper = nn.Sequential(nn.Linear(20, 32), nn.ReLU(), nn.Linear(32, 8))
     assert list(head.state_dict()) == list(paper.state_dict())
@@ -31,7 +32,7 @@ def test_the_default_head_is_the_papers_two_layers_to_the_byte() -> None:
 @pytest.mark.parametrize("layers", [2, 3, 5])
 @pytest.mark.parametrize("norm", [False, True])
 def test_depth_counts_linear_layers_and_batch_norm_follows_the_hidden_ones(layers: int, norm: bool) -> None:
-    settings = PretrainSettings(projection_layers=layers, projection_norm=norm, projection_hidden=32, projection_dim=8)
+    settings = ContrastSettings(projection_layers=layers, projection_norm=norm, projection_hidden=32, projection_dim=8)
     head = projection_head(20, settings)
     linear = [module for module in head.modules() if isinstance(module, nn.Linear)]
     assert [module.out_features for module in linear] == [32] * (layers - 1) + [8]
@@ -42,12 +43,12 @@ def test_depth_counts_linear_layers_and_batch_norm_follows_the_hidden_ones(layer
 
 
 def test_a_linear_projection_is_one_layer() -> None:
-    head = projection_head(20, PretrainSettings(projection="linear", projection_dim=8))
+    head = projection_head(20, ContrastSettings(projection="linear", projection_dim=8))
     assert [tuple(parameter.shape) for parameter in head.parameters()] == [(8, 20), (8,)]
 
 
 def test_without_a_projection_the_loss_and_its_prototypes_see_the_features() -> None:
-    settings = PretrainSettings(projection="none", projection_dim=8, form="balanced", prototypes=True)
+    settings = ContrastSettings(projection="none", projection_dim=8, form="balanced", prototypes=True)
     parts = contrast_parts(20, 3, settings)
     features = torch.randn(6, 20)
     assert parts["projection"](features) is features
@@ -56,7 +57,7 @@ def test_without_a_projection_the_loss_and_its_prototypes_see_the_features() -> 
 
 
 def test_prototypes_have_the_temperature_of_the_settings() -> None:
-    settings = PretrainSettings(projection="none", form="balanced", prototypes=True, temperature=0.7)
+    settings = ContrastSettings(projection="none", form="balanced", prototypes=True, temperature=0.7)
     ours, reference = contrast_parts(20, 3, settings)["prototypes"], BalancedContrast(3, 20, temperature=0.7)
     reference.load_state_dict(ours.state_dict())
     features, labels = torch.randn(6, 20), torch.tensor([0, 0, 1, 1, 2, 2])
@@ -65,12 +66,12 @@ def test_prototypes_have_the_temperature_of_the_settings() -> None:
 
 @pytest.mark.parametrize("projection", ["linear", "none"])
 def test_batch_norm_is_refused_where_there_are_no_hidden_layers(projection: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=rf"{projection} lacks: use --pretrain\.projection mlp"):
-        parse("", ["--root", str(tmp_path), f"--pretrain.projection={projection}", "--pretrain.projection_norm=true"])
+    with pytest.raises(UserError, match=rf"{projection} lacks: use --contrast\.projection mlp"):
+        parse("", ["--root", str(tmp_path), f"--contrast.projection={projection}", "--contrast.projection_norm=true"])
 
 
 def test_a_saved_head_is_loaded_by_the_same_settings_only(tmp_path: Path) -> None:
-    settings = PretrainSettings(projection_layers=3, projection_norm=True, projection_hidden=16, projection_dim=4)
+    settings = ContrastSettings(projection_layers=3, projection_norm=True, projection_hidden=16, projection_dim=4)
     first, second = projection_head(8, settings), projection_head(8, settings)
     first(torch.randn(5, 8))  # moves the running statistics
     save_weights(tmp_path / "encoder.safetensors", projection=first)
@@ -92,9 +93,9 @@ def test_a_saved_head_is_loaded_by_the_same_settings_only(tmp_path: Path) -> Non
 
 def test_every_projection_setting_is_in_the_fingerprints_of_what_it_shapes(tmp_path: Path) -> None:
     call = parse("", ["--root", str(tmp_path)])
-    keys = {f"pretrain.{name}" for name in PROJECTION_KEYS}
-    assert keys <= fingerprint("pretrain", call, {}).keys()
+    keys = {f"contrast.{name}" for name in PROJECTION_KEYS}
+    assert keys <= fingerprint(STAGE["pretrain"], call, {}).keys()
     joint = dataclasses.replace(call.settings, finetune=FinetuneSettings(contrastive_weight=0.3))
     plain = dataclasses.replace(call.settings, finetune=FinetuneSettings())
-    assert keys <= fingerprint("finetune", dataclasses.replace(call, settings=joint), {}).keys()
-    assert not keys & fingerprint("finetune", dataclasses.replace(call, settings=plain), {}).keys()
+    assert keys <= fingerprint(STAGE["finetune"], dataclasses.replace(call, settings=joint), {}).keys()
+    assert not keys & fingerprint(STAGE["finetune"], dataclasses.replace(call, settings=plain), {}).keys()

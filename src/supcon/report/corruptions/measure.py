@@ -62,7 +62,7 @@ def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int)
     rows = sample_rows(experiment, fold, limit)
     dataset = DamagedRows(predictor.images, rows, experiment.prediction_side, settings.data.fit)
     predicted, _ = predictor.classify(dataset, stage.label)
-    merged = merge_views(blend(predicted, settings.predict.prototype_weight), 1.0)
+    merged = merge_views(blend(predicted, settings.predict.class_mean_weight), 1.0)
     labels = merged.argmax(axis=1).reshape(len(rows), len(STATES))
     ids = np.array(experiment.split.ids.iloc[rows].to_list(), dtype=str)
     write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": labels.astype(np.int32)})
@@ -73,7 +73,7 @@ def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int)
 def _with_no_more_than_needed(experiment: Experiment) -> Experiment:
     """Leave out what costs a pass of the training rows: embeddings, and class means where the prediction has none."""
     call = experiment.call
-    predict = replace(call.settings.predict, embeddings=0, prototypes=call.settings.predict.prototype_weight > 0)
+    predict = replace(call.settings.predict, embeddings=0, class_means=call.settings.predict.class_mean_weight > 0)
     return replace(experiment, call=replace(call, settings=replace(call.settings, predict=predict)))
 
 

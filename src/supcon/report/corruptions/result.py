@@ -11,10 +11,17 @@ from supcon.metrics.metric import make_metric
 from supcon.report.corruptions.kinds import DEFINITION, NAMES, SEVERITIES
 from supcon.run.experiment import Experiment
 from supcon.run.stage import StageRun
+from supcon.run.stages import Stage
 from supcon.storage.files import digest, read_json, read_npz, write_json
 
 FILE = "corruptions.json"
 FOLD_FILE = "corruptions.npz"  # ids [n]; predicted [n, STATES], class numbers
+CORRUPTIONS = Stage(  # a stage of the report alone
+    "corruptions",
+    "report",
+    files=(FOLD_FILE,),
+    settings=("data.image_size", "data.test_size", "data.fit", "predict.class_mean_weight"),
+)
 
 
 _NOTHING = 1e-6  # of macro-F1: what rounding loses
@@ -54,7 +61,7 @@ def corruption_stage(experiment: Experiment, fold: int, limit: int) -> StageRun:
         "the corruptions": DEFINITION,
         "--rows": str(limit),
     }
-    return StageRun(experiment.call, "corruptions", fold, (FOLD_FILE,), inputs)
+    return StageRun(CORRUPTIONS, experiment.call, fold, inputs)
 
 
 def write_scores(experiment: Experiment, limit: int) -> CorruptionScores:

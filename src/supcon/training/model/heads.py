@@ -3,10 +3,10 @@
 from torch import nn
 
 from supcon.losses import BalancedContrast
-from supcon.settings.training import PretrainSettings
+from supcon.settings.training import ContrastSettings
 
 
-def contrast_parts(width: int, classes: int, settings: PretrainSettings) -> dict[str, nn.Module]:
+def contrast_parts(width: int, classes: int, settings: ContrastSettings) -> dict[str, nn.Module]:
     """Return what only the contrastive loss needs, by name: `projection`, and `prototypes` where asked for."""
     parts: dict[str, nn.Module] = {"projection": projection_head(width, settings)}
     if settings.prototypes:
@@ -15,7 +15,7 @@ def contrast_parts(width: int, classes: int, settings: PretrainSettings) -> dict
     return parts
 
 
-def projection_head(width: int, settings: PretrainSettings) -> nn.Module:
+def projection_head(width: int, settings: ContrastSettings) -> nn.Module:
     """Return the projection head that `settings` ask for, [N, width] -> [N, projection_dim] ([N, width] for `none`).
 
     Khosla et al. 2020 use an MLP of two layers; Chen et al. 2020 (arXiv 2006.10029) use three, with batch norm. The

@@ -7,7 +7,7 @@ import pytest
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.metric import LogLoss, make_metric
 from supcon.run.split import Split
-from supcon.study.decided import compare_decided
+from supcon.study.whole_runs import compare_whole_runs
 
 MACRO_F1 = make_metric("macro_f1", 3, np.arange(3))
 
@@ -16,7 +16,7 @@ def test_the_gain_is_the_mean_over_seeds_and_its_error_that_of_the_mean_on_share
     draw = np.random.default_rng(0)
     true = draw.integers(0, 3, size=200)
     noisy = [np.where(draw.random(200) < part, draw.integers(0, 3, size=200), true) for part in (0.4, 0.3, 0.2, 0.1)]
-    best, base = compare_decided(true, {"ce": noisy[:2], "joint": noisy[2:]}, "ce", MACRO_F1)
+    best, base = compare_whole_runs(true, {"ce": noisy[:2], "joint": noisy[2:]}, "ce", MACRO_F1)
     assert (best.variant, base.variant) == ("joint", "ce")
     assert best.score == pytest.approx(np.mean([macro_f1(true, own, 3) for own in noisy[2:]]))
     assert best.gain == pytest.approx(best.score - base.score)
@@ -32,7 +32,7 @@ def test_a_seed_more_of_the_same_labels_does_not_shrink_the_error() -> None:
     true = draw.integers(0, 3, size=200)
     first, second = (np.where(draw.random(200) < part, 0, true) for part in (0.4, 0.1))
     one, two = (
-        compare_decided(true, {"ce": [first] * n, "joint": [second] * n}, "ce", MACRO_F1)[0].error for n in (1, 4)
+        compare_whole_runs(true, {"ce": [first] * n, "joint": [second] * n}, "ce", MACRO_F1)[0].error for n in (1, 4)
     )
     assert two == pytest.approx(one, rel=0.1)
 
@@ -43,7 +43,7 @@ def test_the_error_is_over_groups_where_rows_have_them() -> None:
     true = np.repeat(draw.integers(0, 3, 60), 5)
     wrong = np.where(np.repeat(draw.random(60) < 0.3, 5), (true + 1) % 3, true)
     labels = {"ce": [wrong], "joint": [true]}
-    by_row, by_group = (compare_decided(true, labels, "ce", MACRO_F1, units)[0] for units in (None, groups))
+    by_row, by_group = (compare_whole_runs(true, labels, "ce", MACRO_F1, units)[0] for units in (None, groups))
     assert (by_row.units, by_group.units) == ("rows", "groups")
     assert by_group.gain == by_row.gain
     assert by_group.error > 1.5 * by_row.error
@@ -52,7 +52,7 @@ def test_the_error_is_over_groups_where_rows_have_them() -> None:
 def test_of_a_log_loss_the_lowest_comes_first() -> None:
     true = np.array([0, 1, 0, 1])
     sure, unsure = (np.log(np.where(np.eye(2)[true] == 1, p, 1 - p)) for p in (0.9, 0.6))
-    best, base = compare_decided(true, {"ce": [unsure], "joint": [sure]}, "ce", LogLoss())
+    best, base = compare_whole_runs(true, {"ce": [unsure], "joint": [sure]}, "ce", LogLoss())
     assert (best.variant, base.variant) == ("joint", "ce")
     assert best.score == pytest.approx(-np.log(0.9))
     assert best.gain == pytest.approx(np.log(0.6 / 0.9))

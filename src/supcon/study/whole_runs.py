@@ -12,12 +12,12 @@ from supcon.run.runs import read_labels, read_runs
 from supcon.run.scores import cross_fitted
 from supcon.storage.files import read_json
 from supcon.study.compare import RESAMPLES
-from supcon.study.play import Played
+from supcon.study.progress import RoundResult
 from supcon.study.runs import Runs
 
 
 @dataclass(frozen=True)
-class Decided:
+class WholeRunScore:
     """A variant's cross-fitted score, mean over seeds, and its paired difference to the baseline's."""
 
     variant: str
@@ -27,18 +27,18 @@ class Decided:
     units: str  # rows, or groups of them
 
 
-def whole_runs(rounds: Sequence[Played], fold_count: int) -> list[tuple[str, int]]:
+def whole_runs(rounds: Sequence[RoundResult], fold_count: int) -> list[tuple[str, int]]:
     """Return the (variant, seed) of which every fold is scored, in the last round that is over all folds."""
-    for played in reversed(rounds):
-        if {cell.fold for cell in played.cells} == set(range(fold_count)):
-            complete = {line.variant for line in played.standings if line.complete}
-            return [(variant, seed) for variant in sorted(complete) for seed in played.plan.seeds]
+    for outcome in reversed(rounds):
+        if {cell.fold for cell in outcome.cells} == set(range(fold_count)):
+            complete = {line.variant for line in outcome.variants if line.complete}
+            return [(variant, seed) for variant in sorted(complete) for seed in outcome.plan.seeds]
     return []
 
 
-def read_decided(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) -> list[Decided]:
+def read_whole_run_scores(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) -> list[WholeRunScore]:
     """Return how the whole runs stand by their decision.json, best first; none unless the baseline is whole too."""
-    experiments = {one: runs.experiment(*one) for one in whole}
+    experiments = {pair: runs.experiment(*pair) for pair in whole}
     predicted: dict[str, list[Prediction]] = {}
     for (variant, _), experiment in experiments.items():
         predicted.setdefault(variant, []).append(_read_prediction(experiment))
@@ -46,34 +46,34 @@ def read_decided(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) ->
         return []
     first = next(iter(experiments.values()))
     true = first.split.labels[first.split.scored_rows]
-    return compare_decided(true, predicted, baseline, first.metric, first.split.scored_groups)
+    return compare_whole_runs(true, predicted, baseline, first.metric, first.split.scored_groups)
 
 
-def compare_decided(
+def compare_whole_runs(
     true: Labels,
     predicted: Mapping[str, Sequence[Prediction]],
     baseline: str,
     metric: Metric,
     groups: Labels | None = None,
-) -> list[Decided]:
+) -> list[WholeRunScore]:
     """Return every variant beside the baseline, given each one's predictions by seed, best first.
 
     The standard error is that of the mean over seeds, by a paired bootstrap over rows, or over `groups` [rows] of them
     where there are any: every seed is scored on the same samples, since seeds share their rows.
     """
-    given = [(variant, own) for variant, seeds in predicted.items() for own in seeds]
-    drawn = metric.bootstrap(true, [own for _, own in given], RESAMPLES, seed=0, groups=groups)
+    given = [(variant, labels) for variant, seeds in predicted.items() for labels in seeds]
+    drawn = metric.bootstrap(true, [labels for _, labels in given], RESAMPLES, seed=0, groups=groups)
     scores: dict[str, list[float]] = {}
     samples: dict[str, list[Scores]] = {}
-    for (variant, own), sample in zip(given, drawn, strict=True):
-        scores.setdefault(variant, []).append(metric.score(true, own))
+    for (variant, labels), sample in zip(given, drawn, strict=True):
+        scores.setdefault(variant, []).append(metric.score(true, labels))
         samples.setdefault(variant, []).append(sample)
     units = "rows" if groups is None else "groups"
     lines = []
     for variant in predicted:
         gain = float(np.mean(scores[variant]) - np.mean(scores[baseline]))
         error = float(np.std(np.mean(samples[variant], axis=0) - np.mean(samples[baseline], axis=0)))
-        lines.append(Decided(variant, float(np.mean(scores[variant])), gain, error, units))
+        lines.append(WholeRunScore(variant, float(np.mean(scores[variant])), gain, error, units))
     return sorted(lines, key=lambda line: -metric.sign * line.score)
 
 

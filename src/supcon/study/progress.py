@@ -1,10 +1,10 @@
-"""Plays a study round by round: what is finished is read, the rest is trained, a failed cell is noted."""
+"""A study's progress, round by round: finished cells are read, the others are trained, a failed one is noted."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from supcon.errors import UserError
+from supcon.run.stages import fold_stages, page_of
 from supcon.storage import lock
 from supcon.study.cells import (
     Results,
@@ -13,41 +13,38 @@ from supcon.study.cells import (
     forget_failure,
     read_failure,
     read_scores,
-    stages_of,
     write_failure,
 )
-from supcon.study.compare import Standing, standings
+from supcon.study.compare import VariantResult, rank_variants
 from supcon.study.read import Round, Study
 from supcon.study.runs import Cell, Runs
 
-Stage = Callable[[Sequence[str]], None]  # a stage's main
-
 
 @dataclass(frozen=True)
-class Played:
-    """One round, as far as it is played."""
+class RoundResult:
+    """One round, as far as its cells are done."""
 
     number: int  # from 1
     plan: Round
     cells: list[Cell]
-    standings: list[Standing]  # best first
+    variants: list[VariantResult]  # best first
     missing: list[Cell]  # cells without a score or a failure yet
     survivors: list[str]  # who goes on, in the study file's order; the baseline always
 
 
-class Play:
-    """A study in play."""
+class Progress:
+    """What is known of a study's cells, and the training of those that are left."""
 
-    def __init__(self, study: Study, runs: Runs, stages: Mapping[str, Stage], *, force: bool = False) -> None:
-        """Take the mains of the stages of a cell; `force` redoes what failed or was made otherwise."""
-        self._study, self._runs, self._stages, self._force = study, runs, stages, force
+    def __init__(self, study: Study, runs: Runs, *, force: bool = False) -> None:
+        """Take `force` to redo what failed or was made otherwise."""
+        self._study, self._runs, self._force = study, runs, force
         self.results = Results()
         self._trained = 0
         self._seconds = 0.0
 
-    def rounds(self) -> list[Played]:
+    def rounds(self) -> list[RoundResult]:
         """Return the rounds up to the first that is not complete, by the results so far."""
-        rounds: list[Played] = []
+        rounds: list[RoundResult] = []
         variants = list(self._study.variants)
         for number, plan in enumerate(self._study.rounds, 1):
             rounds.append(self._judge(number, plan, variants))
@@ -56,7 +53,7 @@ class Play:
             variants = rounds[-1].survivors
         return rounds
 
-    def recall(self) -> list[Cell]:
+    def read_finished(self) -> list[Cell]:
         """Read what is finished, and return the cells that the first incomplete round lacks; none: the study is done.
 
         Raises `UserError` when other settings made what is there, before the round trains anything.
@@ -82,19 +79,19 @@ class Play:
             reason = _one_line(error)
             write_failure(experiment, cell.fold, reason)
             self.results.failures[cell] = reason
-            said = f"failed: {reason}"
+            outcome = f"failed: {reason}"
         else:
             self.results.scores[cell] = scores
-            said = _said(scores)
+            outcome = _shown(scores)
         self._trained += 1
         self._seconds += time.time() - started
         left = (self.planned() - number) * self._seconds / self._trained
-        print(f"study: {cell}: {said}, {time.time() - started:.0f} s; about {_duration(left)} left", flush=True)
+        print(f"study: {cell}: {outcome}, {time.time() - started:.0f} s; about {_duration(left)} left", flush=True)
 
     def require_baseline(self) -> None:
         """Raise `UserError` where the baseline failed everywhere in a round: nothing is compared there."""
-        for played in self.rounds():
-            base = next(line for line in played.standings if line.variant == self._study.baseline)
+        for result in self.rounds():
+            base = next(line for line in result.variants if line.variant == self._study.baseline)
             if base.failures and not base.scored:
                 cell, reason = next(iter(base.failures.items()))
                 raise UserError(
@@ -114,26 +111,26 @@ class Play:
     def text(self) -> str:
         """Return every cell of the rounds so far with its state, and what the later rounds hold."""
         rounds, lines = self.rounds(), []
-        for played in rounds:
-            lines.append(f"round {played.number}: {len(played.missing)} of {len(played.cells)} cells to do")
-            lines += [f"  {cell}: {self._state(cell)}" for cell in played.cells]
+        for result in rounds:
+            lines.append(f"round {result.number}: {len(result.missing)} of {len(result.cells)} cells to do")
+            lines += [f"  {cell}: {self._state(cell)}" for cell in result.cells]
         for number, plan in enumerate(self._study.rounds[len(rounds) :], len(rounds) + 1):
             lines.append(f"round {number}: {len(self._pairs(plan))} cells for each variant that goes on")
         return "\n".join(lines)
 
     def _state(self, cell: Cell) -> str:
         if scores := self.results.scores.get(cell):
-            return _said(scores)
+            return _shown(scores)
         return f"failed: {self.results.failures[cell]}" if cell in self.results.failures else "to do"
 
-    def _judge(self, number: int, plan: Round, variants: list[str]) -> Played:
+    def _judge(self, number: int, plan: Round, variants: list[str]) -> RoundResult:
         study, pairs = self._study, self._pairs(plan)
         cells = [Cell(variant, seed, fold) for variant in variants for seed, fold in pairs]
-        ranked = standings(self.results, variants, pairs, study.baseline)
-        contenders = [one.variant for one in ranked if one.variant != study.baseline and one.complete]
+        ranked = rank_variants(self.results, variants, pairs, study.baseline)
+        contenders = [line.variant for line in ranked if line.variant != study.baseline and line.complete]
         kept = {study.baseline, *contenders[: plan.kept(len(variants) - 1)]}
         missing = [cell for cell in cells if cell not in self.results]
-        return Played(number, plan, cells, ranked, missing, [name for name in variants if name in kept])
+        return RoundResult(number, plan, cells, ranked, missing, [name for name in variants if name in kept])
 
     def _pairs(self, plan: Round) -> list[tuple[int, int]]:
         """Return a round's (seed, fold)."""
@@ -157,15 +154,15 @@ class Play:
 
     def _run_stages(self, cell: Cell) -> None:
         experiment = self._runs.experiment(cell.variant, cell.seed)
-        for name in stages_of(experiment.call.settings):
-            words = [*self._runs.arguments(cell.variant, cell.seed), "--fold", str(cell.fold)]
+        for stage in fold_stages(experiment.call.settings):
+            call = replace(experiment.call, folds=[cell.fold])
             try:
-                experiment.stage(name, cell.fold).done()
+                experiment.stage(stage.name, cell.fold).done()
             except UserError:
                 if not self._force:
                     raise
-                words.append("--force")
-            self._stages[name](words)
+                call = replace(call, force=True)
+            page_of(stage.name).run(call)
 
 
 def _one_line(error: Exception) -> str:
@@ -173,7 +170,7 @@ def _one_line(error: Exception) -> str:
     return lines[0] if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"
 
 
-def _said(scores: Scores) -> str:
+def _shown(scores: Scores) -> str:
     nll = "" if scores.metric.of_probabilities else f", NLL {scores.nll:.4f}"
     return f"{scores.metric.title} {scores.score:.4f}{nll}"
 

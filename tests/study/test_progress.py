@@ -10,12 +10,13 @@ import pytest
 
 from supcon.metrics.metric import make_metric
 from supcon.run.split import Split
-from supcon.study import decided, play
+from supcon.study import progress
+from supcon.study import whole_runs as module
 from supcon.study.cells import Results, Scores
-from supcon.study.decided import read_decided, whole_runs
-from supcon.study.play import Play, Played
+from supcon.study.progress import Progress, RoundResult
 from supcon.study.read import Round, Study
 from supcon.study.runs import Cell, Runs
+from supcon.study.whole_runs import read_whole_run_scores, whole_runs
 
 TRUE = np.array([0, 0, 1, 1])
 RIGHT, BAD = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0])
@@ -26,40 +27,40 @@ def scores(predicted: Any) -> Scores:
     return Scores(TRUE, predicted, np.full(4, 0.5), MACRO_F1, 100, 10)
 
 
-def in_play(rounds: list[Round], results: Results, folds: int = 2, variants: str = "ce a b c") -> Play:
+def progress_of(rounds: list[Round], results: Results, folds: int = 2, variants: str = "ce a b c") -> Progress:
     study = Study(Path("s.yaml"), "s", "", {}, "ce", {name: {} for name in variants.split()}, tuple(rounds))
-    found = Play(study, cast(Runs, SimpleNamespace(fold_count=folds)), {})
+    found = Progress(study, cast(Runs, SimpleNamespace(fold_count=folds)))
     found.results = results
     return found
 
 
 def test_a_variant_that_failed_does_not_go_on_where_all_others_do() -> None:
     results = Results({Cell(name, 0, 0): scores(BAD) for name in ("ce", "a", "b")}, {Cell("c", 0, 0): "no memory"})
-    first, second = in_play([Round((0,), (0,)), Round(None, (0,))], results).rounds()
+    first, second = progress_of([Round((0,), (0,)), Round(None, (0,))], results).rounds()
     assert first.survivors == ["ce", "a", "b"]
     assert {cell.variant for cell in second.cells} == {"ce", "a", "b"}
 
 
 def test_the_best_third_goes_on_beside_the_baseline() -> None:
     results = Results({Cell(name, 0, 0): scores(RIGHT if name == "b" else BAD) for name in ("ce", "a", "b", "c")})
-    assert in_play([Round((0,), (0,), 0.34)], results).rounds()[0].survivors == ["ce", "b"]
+    assert progress_of([Round((0,), (0,), 0.34)], results).rounds()[0].survivors == ["ce", "b"]
 
 
 def test_a_cell_that_two_rounds_share_is_planned_once() -> None:
     rounds = [Round((0,), (0,), 1), Round((0,), (0, 1, 2), 1), Round(None, (0,))]
     # four variants on one cell, two on two more, the same two on the other fold
-    assert in_play(rounds, Results()).planned() == 4 + 2 * 2 + 2
+    assert progress_of(rounds, Results()).planned() == 4 + 2 * 2 + 2
 
 
 def test_the_time_left_is_that_of_the_cells_that_are_left(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = iter([0, 30, 30])
-    monkeypatch.setattr(play, "time", SimpleNamespace(time=lambda: next(clock)))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(time=lambda: next(clock)))
     for name in ("forget_failure", "read_scores"):
-        monkeypatch.setattr(play, name, lambda *_: scores(RIGHT))
-    monkeypatch.setattr(play, "stages_of", lambda _: ())
-    study = in_play([Round(None, (0,))], Results())
+        monkeypatch.setattr(progress, name, lambda *_: scores(RIGHT))
+    monkeypatch.setattr(progress, "fold_stages", lambda _: [])
+    study = progress_of([Round(None, (0,))], Results())
     study._runs.experiment = lambda *_: SimpleNamespace(call=SimpleNamespace(settings=None))  # type: ignore[assignment]
     study.train(Cell("ce", 0, 0))
     assert "cell 1 of 8" in (shown := capsys.readouterr().out)
@@ -67,12 +68,12 @@ def test_the_time_left_is_that_of_the_cells_that_are_left(
 
 
 def test_whole_runs_are_those_of_the_last_round_over_all_folds() -> None:
-    def played(variants: str, seeds: tuple[int, ...], folds: tuple[int, ...]) -> Played:
+    def outcome(variants: str, seeds: tuple[int, ...], folds: tuple[int, ...]) -> RoundResult:
         cells = [Cell(name, seed, fold) for name in variants.split() for seed in seeds for fold in folds]
-        found = in_play([Round(folds, seeds)], Results({cell: scores(BAD) for cell in cells}), 2, variants)
+        found = progress_of([Round(folds, seeds)], Results({cell: scores(BAD) for cell in cells}), 2, variants)
         return found.rounds()[0]
 
-    rounds = [played("ce a b", (0,), (0, 1)), played("ce b", (0, 1), (0, 1)), played("ce b", (5,), (1,))]
+    rounds = [outcome("ce a b", (0,), (0, 1)), outcome("ce b", (0, 1), (0, 1)), outcome("ce b", (5,), (1,))]
     assert whole_runs(rounds, 2) == [("b", 0), ("b", 1), ("ce", 0), ("ce", 1)]
     assert whole_runs(rounds[2:], 2) == []
 
@@ -83,8 +84,8 @@ def test_whole_runs_of_rows_with_groups_are_compared_over_groups(monkeypatch: py
         ("ce", 0): SimpleNamespace(split=Split(table), metric=MACRO_F1, predicted=BAD),
         ("b", 0): SimpleNamespace(split=Split(table), metric=MACRO_F1, predicted=RIGHT),
     }
-    monkeypatch.setattr(decided, "_read_prediction", lambda experiment: experiment.predicted)
+    monkeypatch.setattr(module, "_read_prediction", lambda experiment: experiment.predicted)
     runs = cast(Runs, SimpleNamespace(experiment=lambda *one: experiments[one]))
-    lines = read_decided(runs, list(experiments), "ce")
+    lines = read_whole_run_scores(runs, list(experiments), "ce")
     assert [(line.variant, line.units) for line in lines] == [("b", "groups"), ("ce", "groups")]
-    assert read_decided(runs, [("b", 0)], "ce") == []
+    assert read_whole_run_scores(runs, [("b", 0)], "ce") == []

@@ -1,0 +1,153 @@
+"""The table of stages: what each is called, reads, writes and depends on. A new stage is one record here and one page.
+
+python -m supcon.run.stages         the order, as run.sh plays it: a line for each stage or group of stages
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Protocol, cast
+
+from supcon.errors import UserError
+from supcon.settings import REPOSITORY, Call, Settings
+
+# inputs that are no stages, as messages call them; the names of stages may stand beside them
+SPLIT = "folds/folds.csv"  # which rows were held out
+IMAGES, TRAINING_IMAGES, TEST_IMAGES = "images", "training images", "test images"
+WEIGHTS, SAMPLE = "--model.weights", "sample_submission.csv"
+FIRST_ROUND, RUNS = "first round", "runs"  # runs that another one starts from, or is decided by
+FULL_MODEL = "predict fold full"  # the ensemble's input that may be there or not
+
+
+def _always(_: Settings) -> bool:
+    return True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the pipeline."""
+
+    name: str  # as messages, files and fingerprints call it
+    module: str  # its page below src/, where `run` does the work
+    per_fold: bool = True
+    files: tuple[str, ...] = ()  # what it writes, below its folder
+    logs: tuple[str, ...] = ()  # what it leaves beside them
+    settings: tuple[str, ...] = ()  # what its result depends on: sections, or single keys
+    settings_where: tuple[tuple[Callable[[Settings], bool], tuple[str, ...]], ...] = ()  # more of them, where it holds
+    inputs: tuple[str, ...] = ()
+    curves: tuple[str, ...] = ()  # of a stage that has epochs: the columns of its log that a report draws
+    plays: Callable[[Settings], bool] = _always  # whether a run with these settings has it at all
+
+
+_TRAINING = ("data.image_size", "data.fit", "data.shots", "augment", "model", "train")
+
+STAGES = (
+    Stage("folds", "make_folds", per_fold=False),  # of a root, for all its runs
+    Stage(
+        "pseudo",
+        "pseudo",
+        files=("pseudo.csv",),
+        settings=("pseudo",),
+        inputs=(SPLIT, IMAGES, FIRST_ROUND),
+        plays=lambda settings: bool(settings.pseudo.run),
+    ),
+    Stage(
+        "pretrain",
+        "pretrain",
+        files=("encoder.safetensors",),
+        logs=("pretrain.csv", "tensorboard/pretrain"),
+        settings=(*_TRAINING, "contrast", "batches", "pretrain"),
+        inputs=(SPLIT, TRAINING_IMAGES, TEST_IMAGES, WEIGHTS, "pseudo"),
+        curves=("loss", "knn_macro_f1", "alignment", "uniformity"),
+        plays=lambda settings: settings.pretrain.epochs > 0,
+    ),
+    Stage(
+        "finetune",
+        "finetune",
+        files=("classifier.safetensors",),
+        logs=("finetune.csv", "tensorboard/finetune"),
+        settings=(*_TRAINING, "finetune"),
+        settings_where=(
+            (lambda settings: settings.finetune.mode != "full", ("data.test_size", "predict.batch_size")),  # features
+            (lambda settings: settings.finetune.batches == "pk", ("batches",)),
+            (lambda settings: settings.finetune.contrasts, ("contrast",)),
+        ),
+        inputs=(SPLIT, TRAINING_IMAGES, WEIGHTS, "pseudo", "pretrain"),
+        curves=("loss", "cross_entropy", "contrastive", "held_out_macro_f1", "alignment", "uniformity"),
+    ),
+    Stage(
+        "predict",
+        "predict",
+        files=("oof.npz", "test.npz", "embeddings.npz"),
+        settings=("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
+        inputs=(SPLIT, IMAGES, "finetune"),
+    ),
+    Stage(
+        "tune",
+        "tune",
+        per_fold=False,
+        files=("decision.json", "cross_fitted.csv"),
+        logs=("trials.csv", "optuna.journal"),
+        settings=(
+            "tune.metric",
+            "tune.runs",
+            "tune.trials",
+            "tune.seconds",
+            "tune.shrinkage",
+            "tune.bootstrap",
+            "tune.seed",
+        ),
+        inputs=(SPLIT, IMAGES, RUNS),
+    ),
+    Stage(
+        "ensemble",
+        "ensemble",
+        per_fold=False,
+        files=("scores.json",),
+        settings=("tune.metric", "tune.bootstrap", "tune.seed"),
+        inputs=(SPLIT, IMAGES, RUNS, "tune", SAMPLE, FULL_MODEL),
+    ),
+)
+STAGE = {stage.name: stage for stage in STAGES}
+
+
+class Page(Protocol):
+    """A stage's page: src/NAME.py."""
+
+    def run(self, call: Call) -> None:
+        """Do the stage's work for the run and the folds that `call` names."""
+
+
+def page_of(name: str) -> Page:
+    """Return the page of the stage `name`. Raises `UserError` as `load_page` does."""
+    return load_page(STAGE[name].module)
+
+
+def load_page(module: str) -> Page:
+    """Return a page of src/. Raises `UserError` where the package is installed without the pages."""
+    if str(REPOSITORY / "src") not in sys.path:
+        sys.path.append(str(REPOSITORY / "src"))
+    try:
+        return cast(Page, importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise UserError(f"src/{module}.py is not there: stages are run from a clone of the repository") from None
+
+
+def fold_stages(settings: Settings) -> list[Stage]:
+    """Return the stages that a fold of a run with these settings has, in order."""
+    return [stage for stage in STAGES if stage.per_fold and stage.plays(settings)]
+
+
+def order() -> Iterator[str]:
+    """Yield the pages as run.sh plays them: `once PAGE`, or `each_fold PAGE ...` for stages that folds go through."""
+    for per_fold, stages in groupby(STAGES, key=lambda stage: stage.per_fold):
+        pages = [stage.module for stage in stages]
+        yield from [f"each_fold {' '.join(pages)}"] if per_fold else [f"once {page}" for page in pages]
+
+
+if __name__ == "__main__":
+    print("\n".join(order()))
