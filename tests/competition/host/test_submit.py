@@ -249,7 +249,7 @@ def test_a_bad_call_is_named(ready: Path, plays: FakeClient) -> None:
         (["-m", " \n"], "--message is empty"),
         ([], "required: message"),
         (["-m", "x", "--wait", "-1"], "--wait -1"),
-        (["-m", "x", "--wait", "nan"], "--wait nan"),
+        (["-m", "x", "--wait", "nan"], "--wait"),
         (["-m", "x", "--finetune.epochz", "3"], "finetune.epochz"),
     ):
         with pytest.raises(UserError, match=said):
