@@ -28,10 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
 from supcon.settings.training import ContrastSettings, PretrainSettings  # noqa: E402
 from supcon.training.device import autocast, set_up_device  # noqa: E402
-from supcon.training.loop import Step, descend  # noqa: E402
+from supcon.training.loop import Step, training_step  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
 from supcon.training.model.heads import contrast_parts  # noqa: E402
-from supcon.training.model.zoo import timm  # noqa: E402
+from supcon.training.model.timm_import import timm  # noqa: E402
 from supcon.training.objectives import ContrastivePretraining  # noqa: E402
 from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr  # noqa: E402
 
@@ -114,7 +114,7 @@ class Trainer:
         """Take a step of the training loop, without its log."""
         set_lr(self.optimizer, number, 1000, 0.1)
         step = Step(0.0, number, partial(autocast, self.device, self.precision))
-        loss, *_ = descend(self.model, self.objective, self.optimizer, (views, labels), step, clip=1.0)
+        loss, *_ = training_step(self.model, self.objective, self.optimizer, (views, labels), step, clip=1.0)
         self.ema.update(self.model, step=number)
         return loss
 

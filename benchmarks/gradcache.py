@@ -29,8 +29,8 @@ from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E40
 from supcon.settings.training import ContrastSettings, PretrainSettings  # noqa: E402
 from supcon.training import gradcache  # noqa: E402
 from supcon.training.device import set_up_device  # noqa: E402
+from supcon.training.key_queue import KeyQueue  # noqa: E402
 from supcon.training.loop import Step  # noqa: E402
-from supcon.training.memory import Memory  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
 from supcon.training.model.heads import contrast_parts  # noqa: E402
 from supcon.training.objectives import ContrastivePretraining  # noqa: E402
@@ -89,7 +89,7 @@ def measure(batch: int, micro_batch: int, memory: int, device: torch.device) -> 
     settings, contrast = PretrainSettings(micro_batch=micro_batch, memory=memory), ContrastSettings()
     encoder = resnet(device)
     model = nn.ModuleDict({"encoder": encoder, **contrast_parts(encoder.width, CLASSES, contrast)}).to(device)
-    keys = Memory(model, memory, settings.momentum) if memory else None
+    keys = KeyQueue(model, memory, settings.momentum) if memory else None
     objective = ContrastivePretraining(settings, contrast, CLASSES, None, keys)
     views = torch.randint(0, 256, (batch, 1, SIDE, SIDE, 3), dtype=torch.uint8).to(device)
     labels = torch.arange(batch) % CLASSES

@@ -30,7 +30,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-import supcon.training.model.zoo  # noqa: E402, F401  # lightly's torchvision beside a CPU-only torch
+import supcon.training.model.timm_import  # noqa: E402, F401  # lightly's torchvision beside a CPU-only torch
 from supcon.losses import contrastive_loss  # noqa: E402
 
 Loss = Callable[[Tensor, Tensor], Tensor]

@@ -18,13 +18,13 @@ from supcon.settings.training import ContrastSettings, FinetuneSettings, Pretrai
 from supcon.training import gradcache
 from supcon.training.device import autocast, set_up_device
 from supcon.training.health import Health
+from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Objective, Step
-from supcon.training.memory import Memory
 from supcon.training.meter import Meter
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder
 from supcon.training.model.heads import contrast_parts
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 from supcon.training.objectives import Classification, ContrastivePretraining
 from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr
 from tests.devices import needs_gpu
@@ -65,7 +65,7 @@ def objective_of(
 ) -> Objective:
     if isinstance(stage, FinetuneSettings):
         return Classification(stage, contrast, torch.full((CLASSES,), 1 / CLASSES, device=GPU), None)
-    memory = Memory(model, stage.memory, stage.momentum) if stage.memory else None
+    memory = KeyQueue(model, stage.memory, stage.momentum) if stage.memory else None
     return ContrastivePretraining(stage, contrast, CLASSES, None, memory)
 
 

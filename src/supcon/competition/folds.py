@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from supcon.competition.deal import LARGEST_SLOW, deal_groups, deal_rows
+from supcon.competition.stratify import LARGEST_SLOW, stratify_groups, stratify_rows
 from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
@@ -157,10 +157,10 @@ def _split(labels: npt.NDArray[np.object_], groups: Rows, settings: DataSettings
 def _assign(labels: npt.NDArray[np.object_], groups: Rows | None, folds: int, seed: int) -> Rows:
     numbers, names = pd.factorize(labels)
     if groups is None:
-        return deal_rows(numbers, folds, seed)
+        return stratify_rows(numbers, folds, seed)
     groups = np.unique(groups, return_inverse=True)[1]
     if (groups.max() + 1) * len(names) > LARGEST_SLOW:
-        return deal_groups(numbers, groups, folds, seed)
+        return stratify_groups(numbers, groups, folds, seed)
     from sklearn.model_selection import StratifiedGroupKFold  # a second to import, once in a root
 
     fold = np.full(len(labels), -1)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from supcon.competition.asked import SAMPLE, TEST, TRAIN, asked_rows, find_table
 from supcon.competition.columns import group_cells, id_column, image_column, train_labels
 from supcon.competition.index import Files, ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique, read_sample
+from supcon.competition.sample_rows import SAMPLE, TEST, TRAIN, find_table, sample_rows
 from supcon.competition.tables import read_table
 from supcon.competition.unpack import unpack_zips
 from supcon.errors import UserError
@@ -64,7 +64,7 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     else:
         train = _train_from_csv(train_path, sample, settings, index)
     _check_labels(train, sample, train_path or folder)
-    test = asked_rows(test_path, sample, settings, index)
+    test = sample_rows(test_path, sample, settings, index)
     index.forget_names()
     return Competition(folder, sample, train, test, index, unpacked)
 

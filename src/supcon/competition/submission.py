@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from supcon.competition.asked import SAMPLE
 from supcon.competition.columns import from_one_hot
 from supcon.competition.read import Competition
 from supcon.competition.sample import check_unique, shown_columns
+from supcon.competition.sample_rows import SAMPLE
 from supcon.competition.tables import read_table, read_with_dialect, write_table
 from supcon.errors import UserError
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from supcon.losses.batch import SortedBatch, sort_batch
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 from supcon.losses.logsumexp import Weights, row_logsumexp
 from supcon.losses.positives import mean_positive_softplus, positive_logsumexp
 
@@ -62,7 +62,7 @@ def contrastive_loss(
         if memory.shape[1] != embeddings.shape[1]:
             raise ValueError(f"memory must be [M, {embeddings.shape[1]}] like the embeddings, got {list(memory.shape)}")
         extra, extra_labels = memory.detach(), memory_labels
-    with exact_float32(embeddings.device):
+    with full_float32(embeddings.device):
         batch = sort_batch(embeddings, labels, extra, extra_labels)
         loss = mean_over_valid(batch, anchor_losses(batch, form, temperature, epsilon, hardness))
         return loss * temperature if scale_by_temperature else loss

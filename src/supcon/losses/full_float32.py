@@ -7,7 +7,7 @@ import torch
 
 
 @contextmanager
-def exact_float32(device: torch.device) -> Iterator[None]:
+def full_float32(device: torch.device) -> Iterator[None]:
     """Switch autocast and TF32 off: similarities over a temperature need more than their 8 or 10 bits of mantissa."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32

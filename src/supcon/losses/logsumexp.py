@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from supcon.losses.batch import SortedBatch, slices
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 
 TILES = {"cpu": (512, 2048), "cuda": (4096, 8192)}  # rows, columns: 4 MB of float32 on the CPU, 128 MB on a GPU
 DIRECT_BOUND = 50.0  # |s| up to which sums of exp(s) and their inverses stay well inside float32
@@ -71,7 +71,7 @@ class _RowLogSumExp(torch.autograd.Function):
         walk, (logsumexp,) = ctx.walk, ctx.saved_tensors
         pull = torch.zeros_like(walk.z)
         extra_pull = torch.zeros_like(walk.extra) if ctx.needs_input_grad[1] else None
-        with exact_float32(walk.z.device):
+        with full_float32(walk.z.device):
             ctx.sums.prepare_backward(logsumexp, gradients[0])
             for tile in walk.tiles():
                 # d loss / d s of the tile: through its rows' sums and, for tiles of items, its columns' sums

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supcon.losses.batch import SortedBatch, slices
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 from supcon.losses.logsumexp import refuse_second_derivatives
 
 TILES = {"cpu": (256, 2048), "cuda": (256, 32768)}  # rows, columns; few rows, since they meet other classes' columns
@@ -83,7 +83,7 @@ class _OverPositives(torch.autograd.Function):
         refuse_second_derivatives()
         z, extra, level = ctx.saved_tensors
         pull, extra_pull, level_pull = torch.zeros_like(z), torch.zeros_like(extra), torch.zeros_like(level)
-        with exact_float32(z.device):
+        with full_float32(z.device):
             for tile in _tiles(ctx.batch, z, extra, ctx.temperature, ctx.kernel.hidden):
                 rows, columns = tile.rows, tile.columns
                 slope = ctx.kernel.slope(tile.s, level[rows]).mul_(gradients[0][rows, None])

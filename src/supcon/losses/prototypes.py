@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from supcon.losses.batch import sort_batch
 from supcon.losses.contrastive import anchor_losses, check_items, check_options, mean_over_valid
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 
 
 class BalancedContrast(nn.Module):
@@ -35,7 +35,7 @@ class BalancedContrast(nn.Module):
                 f"the prototypes are {classes} classes x {dim}, got embeddings {list(embeddings.shape)} with labels up"
                 f" to {int(labels.max()) if len(labels) else 0}"
             )
-        with exact_float32(embeddings.device):
+        with full_float32(embeddings.device):
             names = torch.arange(classes, device=labels.device)
             batch = sort_batch(embeddings, labels, self.prototypes, names)
             return mean_over_valid(batch, anchor_losses(batch, "balanced", self.temperature, 0.0, 0.0))

@@ -16,7 +16,7 @@ from supcon.images.augment.single import RandomView
 from supcon.images.augment.views import View, views_of
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, Image
-from supcon.randomness import address
+from supcon.randomness import seed_at
 from supcon.storage.processes import available_cores, end_with_parent
 from supcon.training.sampler import BatchSampler, Key
 
@@ -54,7 +54,7 @@ class TrainingViews(Dataset[Batch]):
     def _view(self, key: Key, view: int) -> Image:
         row, occurrence, epoch = key
         image = self._cache[self._positions[row]]
-        return self._transform(image, address(self._seed, epoch, row, occurrence, view))
+        return self._transform(image, seed_at(self._seed, epoch, row, occurrence, view))
 
 
 class Canvases(Dataset[CanvasBatch]):

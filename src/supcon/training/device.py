@@ -36,7 +36,7 @@ def set_up_device(machine: MachineSettings) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the autocast context of `precision`. Raises `ValueError` for `auto`, which `settle_precision` resolves."""
+    """Return the autocast context of `precision`. Raises `ValueError` for `auto`, which `choose_precision` resolves."""
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision is {precision}, needed is float32 or bfloat16")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

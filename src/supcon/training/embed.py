@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from supcon.randomness import address
+from supcon.randomness import seed_at
 from supcon.run.predictions import Embeddings
 from supcon.run.split import Rows
 from supcon.settings.settings import Settings
@@ -29,7 +29,7 @@ class EmbeddingSample:
 
     def draw(self, part: int, rows: Rows) -> Rows:
         """Return at most `predict.embeddings` of the row numbers `rows` of a part, evenly drawn, ascending."""
-        draw = np.random.default_rng(address(self._settings.train.seed, "embeddings", part))
+        draw = np.random.default_rng(seed_at(self._settings.train.seed, "embeddings", part))
         places = draw.permutation(len(rows))[: self._settings.predict.embeddings]
         return rows[np.sort(places)]
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from supcon.training.forward import forward_views
 from supcon.training.log import bar
-from supcon.training.model.prototypes import Classifiers
+from supcon.training.model.class_means import Classifiers
 
 T = TypeVar("T")
 

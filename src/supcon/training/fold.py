@@ -23,7 +23,7 @@ from supcon.images.augment.batch import BatchViews, canvas_side
 from supcon.images.augment.ranges import ranges_of
 from supcon.images.augment.single import RandomView
 from supcon.images.augment.views import prediction_views
-from supcon.randomness import address
+from supcon.randomness import seed_at
 from supcon.run.experiment import Experiment
 from supcon.run.pseudo import read_pseudo
 from supcon.run.split import Rows
@@ -45,7 +45,7 @@ from supcon.training.data import (
 )
 from supcon.training.evaluate import evaluate
 from supcon.training.job import on_this_machine
-from supcon.training.model.prototypes import ClassMeans
+from supcon.training.model.class_means import ClassMeans
 from supcon.training.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled
 
 MONITOR_ROWS = 400  # held-out rows watched after each epoch, at most: a glance, not a score
@@ -71,8 +71,8 @@ class FoldData:
         self.train_labels = np.concatenate([self._true_labels, pseudo_labels])
         held_out = split.rows_of(fold)
         shuffled = np.random.default_rng(0).permutation(held_out)
-        self._watched = np.sort(shuffled[:MONITOR_ROWS])
-        self._watched_labels = split.labels[self._watched]
+        self._monitor_rows = np.sort(shuffled[:MONITOR_ROWS])
+        self._monitor_labels = split.labels[self._monitor_rows]
 
     @property
     def labelled(self) -> int:
@@ -80,9 +80,9 @@ class FoldData:
         return len(self._true_labels)
 
     @property
-    def watches(self) -> bool:
+    def has_held_out_rows(self) -> bool:
         """Whether there are held-out rows to watch: none where the model is of all rows."""
-        return len(self._watched) > 0
+        return len(self._monitor_rows) > 0
 
     @property
     def natural_prior(self) -> Tensor:
@@ -199,22 +199,22 @@ class FoldData:
     def training_features(self, encoder: nn.Module, kept: Rows | None = None) -> Tensor:
         """Return the features of the training rows' plain views, [rows, width], or of those numbered `kept` alone."""
         rows = self.train_rows if kept is None else self.train_rows[kept]
-        own = rows[ranks.rank() :: ranks.count()]
+        own = rows[ranks.rank() :: ranks.world_size()]
         loader = fixed_loader(self._plain(own), self._settings.predict.batch_size, self._workers)
         precision, label = self._settings.train.precision, f"features fold {fold_name(self.fold)}"
         return ranks.interleave(evaluate(encoder, loader, len(loader), self._device, precision, label)[:, 0])
 
     def held_out_features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
         """Return features [Q, width] and labels [Q] of the watched held-out rows."""
-        batches = self._watched_views.split(self._settings.predict.batch_size)
+        batches = self._monitor_views.split(self._settings.predict.batch_size)
         precision = self._settings.train.precision
         features = evaluate(encoder, batches, len(batches), self._device, precision, "held-out rows")
-        return features[:, 0], torch.from_numpy(self._watched_labels)
+        return features[:, 0], torch.from_numpy(self._monitor_labels)
 
     @cached_property
-    def _watched_views(self) -> Tensor:
+    def _monitor_views(self) -> Tensor:
         """The watched rows' plain views, kept: they are few, and asked for after every epoch."""
-        return self._plain(self._watched).__getitems__(range(len(self._watched)))
+        return self._plain(self._monitor_rows).__getitems__(range(len(self._monitor_rows)))
 
     def _plain(self, rows: Rows) -> FixedViews:
         plain = prediction_views(self._settings.augment, 1)
@@ -222,13 +222,13 @@ class FoldData:
         return FixedViews(self._plain_images, rows, plain, side, fit)
 
     def _seed(self, purpose: str) -> int:
-        return address(self._settings.train.seed, purpose, self.fold)
+        return seed_at(self._settings.train.seed, purpose, self.fold)
 
 
 def _own_share(sampler: BatchSampler) -> BatchSampler:
     """Let a sampler show this process's share of its batches."""
     try:
-        sampler.take_share(ranks.rank(), ranks.count())
+        sampler.take_share(ranks.rank(), ranks.world_size())
     except ValueError as error:
         raise UserError(f"{error}: make the batch larger, or lower --nproc") from None
     return sampler

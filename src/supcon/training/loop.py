@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from supcon.errors import UserError
-from supcon.randomness import address, seed_everything
+from supcon.randomness import seed_at, seed_everything
 from supcon.run.stage import StageRun
 from supcon.settings.training import FinetuneSettings, PretrainSettings, TrainSettings
 from supcon.storage.files import write_atomic
@@ -22,7 +22,7 @@ from supcon.training.gradcache import Context
 from supcon.training.health import Health
 from supcon.training.log import EpochLog, Row, bar
 from supcon.training.meter import Meter, Metrics, StepMetrics
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 from supcon.training.optimizer import set_lr
 from supcon.training.sampler import BatchSampler
 
@@ -98,7 +98,7 @@ def train(
     log = EpochLog(plan.stage, options.epochs)
     ema = timm.utils.ModelEmaV3(model, decay=options.ema, use_warmup=True) if options.ema else None
     first = _restore(plan.checkpoint, model, ema, optimizer, objective, log)
-    if first != ranks.agree(first):
+    if first != ranks.broadcast(first):
         raise UserError(f"{plan.checkpoint} is not what the first process sees: share runs/ between the machines")
     log.open()
     _tell_unseen(plan, sampler)
@@ -116,15 +116,15 @@ def train(
             step = epoch * len(sampler) + number
             set_lr(optimizer, step, steps, options.warmup)
             batch = views.to(plan.device, non_blocking=True), labels
-            now = Step(step / steps, address(plan.shared.seed, label, epoch, number), precision)
-            meter.add(*descend(parallel, objective, optimizer, batch, now, options.clip))
+            now = Step(step / steps, seed_at(plan.shared.seed, label, epoch, number), precision)
+            meter.add(*training_step(parallel, objective, optimizer, batch, now, options.clip))
             if ema is not None:
                 ema.update(model, step=step)
             passes += objective.passes(views.shape[0] * views.shape[1])
         totals = meter.means()
         ranks.average_buffers(model, *([] if ema is None else [ema.module]))
         totals |= objective.end_of_epoch(averaged(model, ema))
-        passes = ranks.mean({"passes": passes})["passes"] * ranks.count()
+        passes = ranks.mean({"passes": passes})["passes"] * ranks.world_size()
         log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
         health.epoch(epoch)
         if epoch + 1 < options.epochs and ranks.is_first():
@@ -146,7 +146,7 @@ def _tell_unseen(plan: Plan, sampler: BatchSampler) -> None:
         )
 
 
-def descend(
+def training_step(
     model: nn.ModuleDict,
     objective: Objective,
     optimizer: torch.optim.Optimizer,
@@ -166,7 +166,7 @@ def _seed(plan: Plan, epoch: int) -> None:
     where = (plan.shared.seed, plan.stage.label, epoch)
     seed_everything(*where)
     if not ranks.is_first():  # dropout has streams of its own; mixing, NumPy's, is the same everywhere
-        torch.manual_seed(address(*where, "rank", ranks.rank()))
+        torch.manual_seed(seed_at(*where, "rank", ranks.rank()))
 
 
 def averaged(model: nn.ModuleDict, ema: Any) -> nn.ModuleDict:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from supcon.losses.distributed import Shares
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 
 Value = TypeVar("Value", Tensor, float)
 

@@ -16,11 +16,11 @@ from supcon.metrics.geometry import alignment, uniformity
 from supcon.metrics.knn import knn_macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
+from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Step
-from supcon.training.memory import Memory
 from supcon.training.meter import Metrics, StepMetrics
 from supcon.training.mixing import Mixed, Mixer, taken
-from supcon.training.ranks import bare, count, is_first, rank
+from supcon.training.ranks import is_first, rank, unwrap, world_size
 from supcon.training.sampler import share_of
 
 HeldOut = Callable[[nn.Module], tuple[Tensor, Tensor]]  # encoder -> features [Q, D] and labels [Q] of held-out rows
@@ -38,7 +38,7 @@ class ContrastivePretraining:
         contrast: ContrastSettings,
         classes: int,
         held_out: HeldOut | None,
-        memory: Memory | None = None,
+        memory: KeyQueue | None = None,
     ) -> None:
         """Take `held_out` to watch the kNN score of rows that the fold never trains on, where there are such rows."""
         self._settings, self._contrast, self._classes, self._held_out = settings, contrast, classes, held_out
@@ -205,7 +205,7 @@ def _order(images: int, chunks: int, seed: int) -> Tensor | slice:
 
 def _places(images: int, views: int) -> Tensor:
     """Return where this process's images are in the whole batch of `images`, `views` of each row."""
-    rows = torch.tensor(share_of(images // views, rank(), count()))
+    rows = torch.tensor(share_of(images // views, rank(), world_size()))
     return (rows[:, None] * views + torch.arange(views)).flatten()
 
 
@@ -215,7 +215,7 @@ def _contrast(
     embeddings: Tensor,
     mixed: Mixed,
     known: Tensor,
-    memory: Memory | None = None,
+    memory: KeyQueue | None = None,
 ) -> tuple[Tensor, Metrics]:
     """Return the contrastive loss of both stages with its bounds, and the share of valid anchors among `known` [N].
 
@@ -230,7 +230,7 @@ def _contrast(
     further: Tensor | None
     if "prototypes" in model:
         loss = mixed.weigh(lambda labels: model["prototypes"](embeddings, labels))
-        prototypes = cast(Tensor, bare(model["prototypes"]).prototypes)
+        prototypes = cast(Tensor, unwrap(model["prototypes"]).prototypes)
         further = torch.arange(len(prototypes))
     else:
         keys, further = (None, None) if memory is None else (memory.keys, memory.labels)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 
 
 def encoder_groups(backbone: nn.Module, lr: float, layer_decay: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ _GAIN = 1.05  # what a later candidate must be faster by: a few steps are not to
 _LARGEST = 128  # images a timed step: the order of the candidates shows with fewer than a batch
 
 
-def settle_precision(experiment: Experiment) -> Experiment:
+def choose_precision(experiment: Experiment) -> Experiment:
     """Return the experiment with its precision chosen, where it is `auto`, and written to the run's resolved.yaml.
 
     The first process of a run to come here chooses, by `fastest_precision`; folds, processes and machines that share
@@ -114,7 +114,7 @@ def _time_candidates(trial: dict[str, Any]) -> dict[str, float | str]:
     speeds: dict[str, float | str] = {}
     while len(speeds) < len(CANDIDATES):
         left = CANDIDATES[len(speeds) :]
-        words = [sys.executable, "-m", "supcon.training.trial_steps", json.dumps({**trial, "candidates": left})]
+        words = [sys.executable, "-m", "supcon.training.precision_trial", json.dumps({**trial, "candidates": left})]
         source = Path(__file__).resolve().parents[2]
         done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
         if done.returncode == 2:  # a setting that no candidate can use

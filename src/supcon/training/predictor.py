@@ -19,10 +19,10 @@ from supcon.training.device import set_up_device
 from supcon.training.embed import EmbeddingSample, trained_projection
 from supcon.training.evaluate import classify
 from supcon.training.fold import FoldData
+from supcon.training.model.class_means import Classifiers
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder, load_weights
-from supcon.training.model.folding import folded
-from supcon.training.model.prototypes import Classifiers
+from supcon.training.model.fused_batch_norm import fuse_batch_norm
 
 
 class Predictor:
@@ -43,7 +43,7 @@ class Predictor:
         self._projection = trained_projection(settings, folder, encoder.width)
         self._sample = EmbeddingSample(settings)
         self._classifiers = nn.ModuleDict({HEAD: classifier})
-        encoder = folded(encoder.to(self._device), settings.data.image_size)
+        encoder = fuse_batch_norm(encoder.to(self._device), settings.data.image_size)
         self._take_training_rows(encoder)
         self._model = Classifiers(encoder, self._classifiers).to(self._device)
         self.views = prediction_views(settings.augment, settings.predict.views)

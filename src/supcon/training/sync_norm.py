@@ -7,12 +7,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from supcon.losses.distributed import gather
 from supcon.training import ranks
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 
 
 def sync_batch_norm(model: nn.ModuleDict, device: torch.device) -> None:
     """Let every batch norm in the parts of `model` use all processes' statistics; names and weights stay the same."""
-    if ranks.count() == 1:
+    if ranks.world_size() == 1:
         return
     for name, part in model.items():
         # torch's own, behind timm's converter, which keeps the activation in timm's layers, is for GPUs only

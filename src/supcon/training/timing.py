@@ -14,7 +14,7 @@ from supcon.training.data import FixedViews, fixed_loader, growing_sides, worker
 from supcon.training.device import autocast, set_up_device
 from supcon.training.evaluate import evaluate
 from supcon.training.fold import FoldData
-from supcon.training.loop import Step, descend
+from supcon.training.loop import Step, training_step
 
 WARM, TIMED = 2, 5  # batches
 
@@ -75,7 +75,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, epo
     training.sampler.set_epoch(epochs - 1)
     batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
     for number, (views, labels) in enumerate(training.loader):
-        loss, *_ = descend(
+        loss, *_ = training_step(
             training.model, training.objective, training.optimizer, (views.to(device), labels), step, clip=1.0
         )
         loss.item()  # waits for the device

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from supcon.training.model.convolutions import speed_up_convolutions
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 
 
 def values_and_gradients(conv: nn.Module, x: Tensor) -> list[Tensor]:

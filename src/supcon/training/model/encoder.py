@@ -12,7 +12,7 @@ from supcon.errors import UserError
 from supcon.settings.settings import ModelSettings
 from supcon.storage.files import write_atomic
 from supcon.training.model.convolutions import speed_up_convolutions
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 
 
 class Encoder(nn.Module):

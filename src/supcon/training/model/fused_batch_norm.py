@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 from supcon.training.model.encoder import Encoder
 
 _ROWS = 2  # images that show what follows what
@@ -14,7 +14,7 @@ _TOLERANCE = 1e-3  # of the largest feature: rounding stays far below, a wrong p
 
 
 @torch.no_grad()
-def folded(encoder: Encoder, side: int) -> Encoder:
+def fuse_batch_norm(encoder: Encoder, side: int) -> Encoder:
     """Return a copy of `encoder` for evaluation on images of `side` pixels, with fewer layers.
 
     Each batch norm whose input is a convolution's output becomes part of its weights and bias; its activation stays.
@@ -27,8 +27,8 @@ def folded(encoder: Encoder, side: int) -> Encoder:
     views = torch.randint(0, 256, (_ROWS, side, side, 3), dtype=torch.uint8, generator=draw).to(device)
     shorter = copy.deepcopy(plain)
     for convolution, norm in _pairs(shorter, views):
-        _fold(convolution, norm)
-    with exact_float32(device):  # the rounding of TF32 comes near the tolerance
+        _fuse(convolution, norm)
+    with full_float32(device):  # the rounding of TF32 comes near the tolerance
         features, found = plain(views), shorter(views)
     return shorter if (found - features).abs().max() <= _TOLERANCE * features.abs().max() else plain
 
@@ -55,7 +55,7 @@ def _pairs(model: nn.Module, views: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNor
     return pairs
 
 
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _fuse(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     convolution.weight, bias = fuse_conv_bn_weights(

@@ -12,7 +12,7 @@ Rows = npt.NDArray[np.int64]
 LARGEST_SLOW = 2**23  # groups x classes up to which scikit-learn deals groups, in seconds
 
 
-def deal_rows(labels: Rows, folds: int, seed: int) -> Rows:
+def stratify_rows(labels: Rows, folds: int, seed: int) -> Rows:
     """Return each row's fold [rows], exactly as scikit-learn's StratifiedKFold shuffles them with this seed.
 
     `labels` are class numbers in the order of their first rows.
@@ -29,7 +29,7 @@ def deal_rows(labels: Rows, folds: int, seed: int) -> Rows:
     return fold
 
 
-def deal_groups(labels: Rows, groups: Rows, folds: int, seed: int) -> Rows:
+def stratify_groups(labels: Rows, groups: Rows, folds: int, seed: int) -> Rows:
     """Return each row's fold [rows], the same for all rows of a group; class numbers and group numbers from 0.
 
     Groups of several rows go first, the largest first, each to the fold that has the least of its classes; lone rows

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 
 
 class ClassMeans(nn.Module):
@@ -30,7 +30,7 @@ class ClassMeans(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the log-odds, whatever autocast says in float32."""
-        with exact_float32(features.device):
+        with full_float32(features.device):
             cosines = F.normalize(features.float(), dim=1) @ self.means.T
         return cosines / self._temperature + self.log_prior
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 
 from supcon.losses import contrastive_loss
 from supcon.settings.training import ContrastSettings, PretrainSettings
+from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Step
-from supcon.training.memory import Memory
 from supcon.training.objectives import ContrastivePretraining
 from tests.training.test_gradcache import model
 
@@ -29,7 +29,7 @@ def held_out(encoder: nn.Module) -> tuple[Tensor, Tensor]:
     return torch.zeros(1, 5), torch.zeros(1)
 
 
-def pretraining(memory: Memory | None, **settings: float) -> ContrastivePretraining:
+def pretraining(memory: KeyQueue | None, **settings: float) -> ContrastivePretraining:
     return ContrastivePretraining(PretrainSettings(**settings), ContrastSettings(), 3, held_out, memory)  # type: ignore[arg-type]
 
 
@@ -40,7 +40,7 @@ def embed(network: nn.ModuleDict, views: Tensor) -> Tensor:
 
 def test_the_queue_starts_empty_and_keeps_the_newest_keys_first_in_first_out() -> None:
     network = model()
-    memory = Memory(network, 8, momentum=0.0)  # keys of the model itself
+    memory = KeyQueue(network, 8, momentum=0.0)  # keys of the model itself
     assert memory.keys is None
     assert memory.labels is None
     for number in range(3):
@@ -55,7 +55,7 @@ def test_the_queue_starts_empty_and_keeps_the_newest_keys_first_in_first_out() -
 
 def test_a_queue_shorter_than_the_batch_keeps_its_end() -> None:
     network = model()
-    memory = Memory(network, 4, momentum=0.5)
+    memory = KeyQueue(network, 4, momentum=0.5)
     views, labels = batch(0)
     memory.enqueue(network, views.flatten(0, 1), labels, 1, nullcontext)
     assert memory.labels is not None
@@ -64,7 +64,7 @@ def test_a_queue_shorter_than_the_batch_keeps_its_end() -> None:
 
 def test_the_momentum_network_moves_its_part_of_the_way() -> None:
     network = model()
-    memory = Memory(network, 100, momentum=0.75)
+    memory = KeyQueue(network, 100, momentum=0.75)
     before = embed(network, batch(0)[0])
     start = network["projection"].weight.detach().clone()  # type: ignore[operator]
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_the_momentum_network_moves_its_part_of_the_way() -> None:
 
 def test_the_queue_joins_the_loss_without_gradient_and_the_batch_enters_after_it() -> None:
     network = model()
-    memory = Memory(network, 100, momentum=0.9)
+    memory = KeyQueue(network, 100, momentum=0.9)
     objective = pretraining(memory)
     views, labels = batch(0)
     loss, _ = objective.backward(network, views, labels, step())
@@ -107,7 +107,7 @@ def test_the_queue_joins_the_loss_without_gradient_and_the_batch_enters_after_it
 
 def test_with_gradcache_the_keys_are_made_in_chunks_of_the_same_shuffled_batch() -> None:
     network = model()
-    memory = Memory(network, 100, momentum=0.0)
+    memory = KeyQueue(network, 100, momentum=0.0)
     views, labels = batch(0, images=9)
     pretraining(memory, micro_batch=4).backward(network, views, labels, step())
     assert memory.keys is not None
@@ -121,7 +121,7 @@ def test_with_gradcache_the_keys_are_made_in_chunks_of_the_same_shuffled_batch()
 
 def test_keys_are_of_the_images_before_they_are_mixed() -> None:
     network = model()
-    memory = Memory(network, 100, momentum=0.0)
+    memory = KeyQueue(network, 100, momentum=0.0)
     views, labels = batch(0)
     objective = pretraining(memory, mixup=1.0)
     for _ in range(3):  # a weight may be near 1
@@ -133,7 +133,7 @@ def test_keys_are_of_the_images_before_they_are_mixed() -> None:
 def test_keys_are_made_by_the_batchs_own_statistics() -> None:
     network = model()
     network["projection"] = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4))
-    memory = Memory(network, 100, momentum=0.9)
+    memory = KeyQueue(network, 100, momentum=0.9)
     views, labels = batch(0)
     with torch.no_grad():
         expected = F.normalize(network.train()["projection"](network["encoder"](views.flatten(0, 1))), dim=1)
@@ -143,16 +143,16 @@ def test_keys_are_made_by_the_batchs_own_statistics() -> None:
 
 
 def test_the_momentum_encoders_forward_counts_a_third_of_a_pass() -> None:
-    memory = Memory(model(), 10, 0.9)
+    memory = KeyQueue(model(), 10, 0.9)
     assert pretraining(memory).passes(30) == 40
     assert pretraining(memory, micro_batch=10).passes(30) == 50
 
 
 def test_the_state_restores_queue_and_momentum_network() -> None:
     network = model()
-    objective = pretraining(Memory(network, 10, 0.9))
-    fresh = pretraining(Memory(model(), 10, 0.9))
-    fresh.load_state_dict(pretraining(Memory(model(), 10, 0.9)).state_dict())  # of an empty queue
+    objective = pretraining(KeyQueue(network, 10, 0.9))
+    fresh = pretraining(KeyQueue(model(), 10, 0.9))
+    fresh.load_state_dict(pretraining(KeyQueue(model(), 10, 0.9)).state_dict())  # of an empty queue
     for number in range(2):
         objective.backward(network, *batch(number), step())
     with torch.no_grad():

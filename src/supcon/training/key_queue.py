@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supcon.training.gradcache import Context
-from supcon.training.model.zoo import timm
-from supcon.training.ranks import bare
+from supcon.training.model.timm_import import timm
+from supcon.training.ranks import unwrap
 
 
-class Memory:
+class KeyQueue:
     """A queue of the last `size` keys with their labels, and the momentum network that makes them.
 
     The queue starts empty. It joins A(i) and P(i) of every anchor as columns without gradient, so an image's own
@@ -76,4 +76,4 @@ class Memory:
 
 
 def _network(model: nn.ModuleDict) -> nn.Sequential:
-    return nn.Sequential(bare(model["encoder"]), bare(model["projection"]))
+    return nn.Sequential(unwrap(model["encoder"]), unwrap(model["projection"]))
