@@ -7,7 +7,7 @@ import torch
 
 from supcon.errors import UserError
 from supcon.training.health import Health
-from supcon.training.meter import FETCH_EVERY, Meter
+from supcon.training.meter import FETCH_INTERVAL, Meter
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")  # named, never used: what a meter holds is on the CPU here
 FINITE = torch.tensor(1.0)
@@ -21,7 +21,7 @@ def meter(device: torch.device, said: list[str] | None = None) -> Meter:
 @pytest.mark.parametrize("device", [CPU, GPU])
 def test_means_are_over_all_steps_and_without_the_norm(device: torch.device) -> None:
     one = meter(device)
-    losses = [float(number) for number in range(2 * FETCH_EVERY + 3)]
+    losses = [float(number) for number in range(2 * FETCH_INTERVAL + 3)]
     for loss in losses:
         one.add(torch.tensor(loss), FINITE, {"floor": 2 * loss, "extra": torch.tensor(3 * loss)})
     mean = sum(losses) / len(losses)
@@ -43,7 +43,7 @@ def test_on_a_gpu_it_stops_a_few_steps_later_and_always_before_the_epoch_is_told
     with pytest.raises(UserError, match="step 2"):
         one.means()
     late = meter(GPU)
-    for _ in range(FETCH_EVERY - 1):
+    for _ in range(FETCH_INTERVAL - 1):
         late.add(torch.tensor(math.nan), FINITE, {})
     with pytest.raises(UserError, match="step 1:"):
         late.add(FINITE, FINITE, {})

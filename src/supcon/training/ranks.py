@@ -109,7 +109,7 @@ def unwrap(part: nn.Module) -> nn.Module:
 
 
 def without_averaging(part: nn.Module) -> AbstractContextManager[object]:
-    """Return a context in which a part accumulates its own gradients; the first backward pass after it averages them."""
+    """Return a context in which a part adds up its own gradients; the first backward pass after it averages them."""
     return part.no_sync() if isinstance(part, DistributedDataParallel) else nullcontext()
 
 
