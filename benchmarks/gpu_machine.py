@@ -44,27 +44,27 @@ def machine(device: str) -> dict[str, Any]:
     assert torch.cuda.is_available(), "torch sees no GPU"
     properties = torch.cuda.get_device_properties(0)
     smi = ["nvidia-smi", f"--query-gpu={ASKED}", "--format=csv,noheader"]
-    asked = subprocess.run(smi, capture_output=True, text=True, check=False).stdout.strip()
+    values = subprocess.run(smi, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "gpu": properties.name,
         "GiB": round(properties.total_memory / 2**30, 1),
         "capability": f"{properties.major}.{properties.minor}",
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
-        ASKED: asked,
+        ASKED: values,
         **facts,
     }
 
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that are there."""
-    found = {}
+    installed = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            installed[name] = "missing"
+    return installed
 
 
 if __name__ == "__main__":

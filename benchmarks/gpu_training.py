@@ -87,7 +87,7 @@ def main() -> None:
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the last row beside its network's first."""
     row = rows[-1]
-    first = next(one["images/s"] for one in rows if one["network"] == row["network"])
+    first = next(other["images/s"] for other in rows if other["network"] == row["network"])
     print(
         f"| {row['network']} | {row['px']} | {row['batch']} | {row['step']} | {row['images/s']:,.0f} |"
         f" {row['images/s'] / first:.2f}x | {row['peak MB']:,.0f} | {row['waits']} | {row['s to start']:.1f} |",
@@ -142,22 +142,22 @@ def measure(
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    one = trainer(model, side, variant, device)
+    measured = trainer(model, side, variant, device)
     views = torch.randint(0, 256, (batch, 1, side, side, 3), dtype=torch.uint8).to(device)
     labels = torch.arange(batch) % CLASSES
     started = time.perf_counter()
     for number in range(2):
-        one.step(number, views, labels).item()
+        measured.step(number, views, labels).item()
     start = time.perf_counter() - started
     seconds = []
     for _ in range(RUNS):
         started = time.perf_counter()
         for number in range(steps):
-            loss = one.step(number, views, labels)
+            loss = measured.step(number, views, labels)
         loss.item()
         seconds.append(time.perf_counter() - started)
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else 0.0
-    waits = waits_of(lambda: one.step(0, views, labels)) if device.type == "cuda" else 0
+    waits = waits_of(lambda: measured.step(0, views, labels)) if device.type == "cuda" else 0
     return {
         "images/s": batch * steps / statistics.median(seconds),
         "peak MB": peak,

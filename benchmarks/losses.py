@@ -124,21 +124,21 @@ def losses_for(variant: str, args: argparse.Namespace) -> dict[str, Loss]:
 
 def libraries() -> dict[str, Loss]:
     """Return what is installed of the libraries that users would otherwise take."""
-    found: dict[str, Loss] = {}
+    losses: dict[str, Loss] = {}
     try:
         from pytorch_metric_learning.losses import SupConLoss
 
-        found["pytorch-metric-learning"] = SupConLoss(temperature=0.1)
+        losses["pytorch-metric-learning"] = SupConLoss(temperature=0.1)
     except ImportError:
         pass
     try:
         from lightly.loss import NTXentLoss
 
         ntxent = NTXentLoss(temperature=0.1)
-        found["lightly NTXent"] = lambda z, labels: ntxent(*z.chunk(2))
+        losses["lightly NTXent"] = lambda z, labels: ntxent(*z.chunk(2))
     except ImportError:
         pass
-    return found
+    return losses
 
 
 def dense(

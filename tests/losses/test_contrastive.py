@@ -38,10 +38,10 @@ def compare(z: Tensor, labels: Tensor, options: Options) -> None:
     """Assert that value and gradient are the definition's: in float64, and in float32 as near as it comes."""
     expected = by_loops(z, labels, **options)
     (wanted,) = torch.autograd.grad(expected, z)
-    found = contrastive_loss(z, labels, **options)
-    (gradient,) = torch.autograd.grad(found, z)
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    loss = contrastive_loss(z, labels, **options)
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert loss.dtype == torch.float64
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-12)
     single = z.detach().float().requires_grad_()
     loss = contrastive_loss(single, labels, **options)

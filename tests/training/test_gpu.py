@@ -120,11 +120,11 @@ def inputs(images: int) -> tuple[Tensor, Recipe]:
 
 def test_views_are_those_of_the_cpu_but_for_rounding() -> None:
     canvases, recipe = inputs(200)
-    here, there = (
+    on_cpu, on_gpu = (
         BatchViews(ranges_of(RICH, 1.0), SIDE, torch.device(device))(canvases, recipe).cpu().int()
         for device in ("cpu", GPU.type)
     )
-    difference = (here - there).abs()
+    difference = (on_gpu - on_cpu).abs()
     assert difference.max() <= 2
     assert (difference > 0).float().mean() < 0.01
 
@@ -143,9 +143,9 @@ def test_losses_are_those_of_float64_on_the_cpu_where_the_encoder_may_take_tf32(
         loss.backward()
         assert z.grad is not None
         results.append((loss.detach().double().cpu(), z.grad.double().cpu()))
-    (wanted, slope), (found, same) = results
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
-    assert (same - slope).norm() < 1e-4 * slope.norm()
+    (wanted, slope), (loss, gradient) = results
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert (gradient - slope).norm() < 1e-4 * slope.norm()
 
 
 @pytest.mark.parametrize("chunks", [1, 3])

@@ -94,13 +94,13 @@ def test_the_queue_joins_the_loss_without_gradient_and_the_batch_enters_after_it
     views, labels = batch(1)
     network.zero_grad()
     loss, metrics = objective.backward(network, views, labels, step())
-    found = network["encoder"].linear.weight.grad.clone()  # type: ignore[union-attr, operator]
+    gradient = network["encoder"].linear.weight.grad.clone()  # type: ignore[union-attr, operator]
     network.zero_grad()
     z = network["projection"](network["encoder"](views.flatten(0, 1)))
     expected = contrastive_loss(z, labels, memory=keys, memory_labels=key_labels)
     expected.backward()
     torch.testing.assert_close(loss, expected.detach())
-    torch.testing.assert_close(found, network["encoder"].linear.weight.grad)  # type: ignore[union-attr]
+    torch.testing.assert_close(gradient, network["encoder"].linear.weight.grad)  # type: ignore[union-attr]
     assert metrics["collapse"] == pytest.approx(torch.tensor(11.0).log().item())  # N - 1 + M
     assert not keys.requires_grad
 
@@ -158,7 +158,7 @@ def test_the_state_restores_queue_and_momentum_network() -> None:
     with torch.no_grad():
         network["projection"].weight.add_(1.0)  # type: ignore[operator]
     fresh.load_state_dict(objective.state_dict())
-    losses = [one.backward(network, *batch(5), step())[0] for one in (objective, fresh)]
+    losses = [pretrainer.backward(network, *batch(5), step())[0] for pretrainer in (objective, fresh)]
     assert torch.equal(*losses)
-    losses = [one.backward(network, *batch(6), step())[0] for one in (objective, fresh)]
+    losses = [pretrainer.backward(network, *batch(6), step())[0] for pretrainer in (objective, fresh)]
     assert torch.equal(*losses)

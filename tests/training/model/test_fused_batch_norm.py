@@ -35,8 +35,8 @@ def test_the_features_stay_and_the_batch_norms_go(name: str) -> None:
     encoder, views = trained(name), torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
         expected = encoder(views)
-        found = fuse_batch_norm(encoder, 32)(views)
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+        fused = fuse_batch_norm(encoder, 32)(views)
+    assert (fused - expected).abs().max() < 1e-4 * expected.abs().max()
     assert norms_at_work(fuse_batch_norm(encoder, 32), views) == 0
     assert norms_at_work(encoder, views) > 0  # the encoder itself, which may train on, is as it was
 
