@@ -1,4 +1,4 @@
-"""What a GPU measurement was made on: `gpu_machine.py [JSON]`, or the parts' files as one: `gpu_machine.py --merge`.
+"""The machine of a GPU measurement; or, with --merge, the files of the parts of a measurement joined into one.
 
 python benchmarks/gpu_machine.py --json machine.json
 python benchmarks/gpu_machine.py --merge FOLDER --json gpu.json
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Return what ran where."""
+    """Return facts about the machine and the versions of the software."""
     import torch
 
     facts: dict[str, Any] = {"cores": os.cpu_count(), "python": platform.python_version(), "versions": versions()}
@@ -57,7 +57,7 @@ def machine(device: str) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that are there."""
+    """Return the versions of the packages; "missing" where one is not installed."""
     installed = {}
     for name in PACKAGES:
         try:

@@ -42,7 +42,7 @@ QUICK = {"test_resnet": (16, 8)}
 
 @dataclass(frozen=True)
 class Variant:
-    """What a row has switched on."""
+    """The speed-ups that a row uses."""
 
     tf32: bool = False
     precision: str = "float32"
@@ -73,7 +73,7 @@ def main() -> None:
     print("| network | px | batch | step | images/s | against the first | peak MB | waits | s to start |")
     print("|---" * 9 + "|")
     faster = FASTER if device.type == "cuda" else {name: FASTER[name] for name in FASTER if name != "+ compile"}
-    for name, more in faster.items():  # compiling comes last for all: where time runs out, its rows are lost alone
+    for name, more in faster.items():  # compiling comes last, so that only its rows are lost where time runs out
         for model, switched in chosen.items():
             switched |= more
             side, batch = (QUICK if args.quick else MODELS)[model]
@@ -97,7 +97,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 @dataclass
 class Trainer:
-    """What a step needs."""
+    """All that a training step needs."""
 
     model: nn.ModuleDict
     objective: ContrastivePretraining
@@ -120,7 +120,7 @@ class Trainer:
 
 
 def trainer(model: str, side: int, variant: Variant, device: torch.device) -> Trainer:
-    """Build what `contrastive_training` does, with the variant's switches."""
+    """Build the same training as `contrastive_training`, with the variant's speed-ups."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = variant.tf32
     torch.manual_seed(0)
     settings = ModelSettings(encoder=model, pretrained=False)

@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "src"
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.watched import family  # noqa: E402
+from benchmarks.process_usage import family  # noqa: E402
 
 CONFIG = str(SOURCE.parent / "configs" / "smoke.yaml")
 CLASSES, SIDE, TIMES = 50, 28, 10

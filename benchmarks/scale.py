@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src"
 sys.path[:0] = [str(SOURCES), str(REPOSITORY)]
 
-from benchmarks.watched import family, held, processor_seconds  # noqa: E402
+from benchmarks.process_usage import family, held, processor_seconds  # noqa: E402
 
 import supcon.competition.index  # noqa: E402
 import supcon.run.experiment  # noqa: E402
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def measured(root: Path, rows: int, classes: int) -> dict[str, Cost]:
-    """Return what every step takes."""
+    """Return the costs of every step."""
     results = {}
     for step in STEPS:
         command = [sys.executable, __file__, "--step", step, "--root", str(root)]
@@ -87,7 +87,7 @@ def measured(root: Path, rows: int, classes: int) -> dict[str, Cost]:
 
 
 def step(name: str, root: Path, rows: int, classes: int) -> None:
-    """Do one step; its last line of output holds its seconds, its processor's, and its process's largest size, MB."""
+    """Do one step, and print its seconds, its processor seconds and its largest size in MB as the last line."""
     stand_in(rows)
     started, before = time.perf_counter(), processor_seconds()
     STEPS[name](root, rows, classes)
@@ -96,7 +96,7 @@ def step(name: str, root: Path, rows: int, classes: int) -> None:
 
 
 def watch(command: Sequence[str]) -> Cost:
-    """Run a step's command; return its seconds, its processor's, and the peak memory of its processes together, MB."""
+    """Run a step's command; return its seconds, processor seconds, and the peak memory of all its processes in MB."""
     peak = 0.0
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output)
@@ -228,7 +228,7 @@ STEPS: dict[str, Callable[[Path, int, int], None]] = {
 
 
 def call_of(root: Path) -> Call:
-    """Return what the stages are asked."""
+    """Return the command line of the stages."""
     return parse("", ["--root", str(root), *FLAGS])
 
 
@@ -279,7 +279,7 @@ def write(path: Path, ids: pd.Series, logits: Matrix, experiment: Experiment) ->
 
 
 def stand_in(rows: int) -> None:
-    """Let the image files and their hashes be what they would be, without the files."""
+    """Replace the list of image files and their hashes, since there are no files."""
 
     def walk(folder: Path) -> Iterator[str]:
         yield from (f"train/{name_of(row)}.jpg" for row in range(rows))

@@ -1,4 +1,4 @@
-"""Rows are dealt to folds in time linear in rows: as the library deals them, or as evenly."""
+"""Rows are split into folds in time linear in rows: as scikit-learn splits them, or as evenly."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ DRAW = np.random.default_rng(0)
 
 @pytest.mark.parametrize("seed", [0, 7])
 @pytest.mark.parametrize("folds", [2, 5])
-def test_lone_rows_are_dealt_as_scikit_learn_deals_them(folds: int, seed: int) -> None:
+def test_rows_without_groups_are_split_as_scikit_learn_splits_them(folds: int, seed: int) -> None:
     labels = np.concatenate([np.arange(20), DRAW.choice(20, 500, p=np.arange(1, 21) / 210), np.arange(20).repeat(5)])
     expected = np.empty(len(labels), int)
     splits = StratifiedKFold(folds, shuffle=True, random_state=seed).split(labels, labels)
@@ -36,7 +36,7 @@ def test_groups_stay_whole_and_every_class_is_as_even_as_its_groups_let_it() -> 
     assert (stratify_groups(labels, groups, 5, seed=1) != fold).any()
 
 
-def test_a_large_split_with_copies_is_dealt_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_split_with_copies_is_made_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supcon.competition.folds, "LARGEST_SLOW", 100)
     labels = np.arange(300) % 12
     copies = np.array([[0, 12], [24, 36], [1, 13]])

@@ -1,4 +1,4 @@
-"""What does not fit is refused with a line that says what was given and what is needed."""
+"""Arguments that do not fit are refused with a line that names what was given and what is needed."""
 
 import math
 from typing import Any

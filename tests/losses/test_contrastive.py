@@ -26,7 +26,7 @@ def test_value_and_gradient_are_those_of_the_definition(
 @each_variant
 @pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
 def test_so_they_are_once_the_classes_lie_apart(variant: Options, temperature: float) -> None:
-    """Where a loss is nearly 0, and what it is made of cancels."""
+    """Here a loss is nearly 0, and its terms cancel."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(30) % 5
     centres = 2 * torch.randn(5, 32, generator=generator, dtype=torch.float64)

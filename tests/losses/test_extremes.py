@@ -1,4 +1,4 @@
-"""Odd batches, small temperatures, and what the losses are computed in."""
+"""Odd batches, small temperatures, and the precision of the losses."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What only a GPU can show: nothing waits, losses are exact, views and compiled passes are the CPU's."""
+"""What only a GPU can show: no step waits, losses have full float32, views and passes equal those of the CPU."""
 
 from collections.abc import Iterator
 from functools import partial

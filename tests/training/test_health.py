@@ -1,4 +1,4 @@
-"""Trouble is named once a kind with its cure, and again only when it lasts to the end."""
+"""Each kind of trouble is reported once with its cure, and again only if it lasts to the end."""
 
 import pytest
 

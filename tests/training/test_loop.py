@@ -1,4 +1,4 @@
-"""The pieces of a training step."""
+"""The parts of a training step."""
 
 import math
 from contextlib import nullcontext

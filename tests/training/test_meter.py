@@ -1,4 +1,4 @@
-"""What the steps of an epoch tell is added up without asking the device at every step, and a broken one stops."""
+"""The metrics of an epoch are added up without a fetch at every step, and a step that is not finite stops the stage."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""`train.precision auto`: what is fastest here, chosen once and kept."""
+"""`train.precision auto`: the fastest precision on this machine is chosen once and kept."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A process knows its place among those on its machine; alone, nothing changes."""
+"""A process knows its number among those on its machine; for a process alone nothing changes."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""What is drawn for a view: by its address alone, within the declared ranges, independently."""
+"""The numbers drawn for a view depend on its address alone, lie within the declared ranges and are independent."""
 
 import numpy as np
 import numpy.typing as npt

@@ -1,4 +1,4 @@
-"""Batch norm folded for evaluation: fewer layers, the same features."""
+"""Batch norm is fused into convolutions for evaluation: fewer layers, the same features."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from supcon.training.model.fused_batch_norm import fuse_batch_norm
 
 
 def trained(name: str) -> Encoder:
-    """An encoder whose batch norms have seen something."""
+    """An encoder whose batch norms have running statistics of some batches."""
     torch.manual_seed(0)
     encoder = Encoder(ModelSettings(encoder=name, pretrained=False), 32, load_weights=False)
     for norm in encoder.modules():
@@ -24,7 +24,7 @@ def trained(name: str) -> Encoder:
 
 
 def norms_at_work(encoder: Encoder, views: Tensor) -> int:
-    """How many batch norms a forward pass computes."""
+    """The number of batch norms that a forward pass computes."""
     with torch.profiler.profile() as profile, torch.inference_mode():
         encoder(views)
     return sum(event.count for event in profile.key_averages() if event.key == "aten::batch_norm")
@@ -52,7 +52,7 @@ def test_the_training_mode_of_the_encoder_does_not_matter_and_stays() -> None:
 
 
 class SharedConvolution(nn.Module):
-    """One convolution before two batch norms: there is nothing to fold."""
+    """One convolution before two batch norms: nothing can be fused."""
 
     def __init__(self) -> None:
         super().__init__()
