@@ -16,7 +16,8 @@ from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
 
 COLUMNS = ["id", "label", "group", "fold"]
-# fold of rows that are in every training set, and fold of rows that are in none (an empty cell in the file)
+# fold of rows that are in every training set, and fold of rows that are in none (an empty cell in the file); the
+# settings' FULL is another number below 0
 TRAIN_ONLY, LEFT_OUT = -1, -2
 _SEEDS_TRIED = 20  # a grouped split may leave a fold without a class, which another seed often mends
 
