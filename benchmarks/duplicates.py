@@ -36,8 +36,8 @@ def main() -> None:
     for count in (10_000, 100_000, 1_000_000):
         for kind, most in KINDS.items():
             if count <= min(most, largest):
-                seconds, found = search(hashes_of(kind, count))
-                row = f"{kind} | {count:,} | {seconds:.1f} | {count / seconds:,.0f} | {found / count:.1f}"
+                seconds, near_count = search(hashes_of(kind, count))
+                row = f"{kind} | {count:,} | {seconds:.1f} | {count / seconds:,.0f} | {near_count / count:.1f}"
                 print(f"| {row} | {peak():,.0f} |", flush=True)
     print("\n| images | N | s | images/s | pairs |\n|---|---|---|---|---|")
     for kind, most in PICTURES.items():
@@ -64,8 +64,8 @@ def search(hashes: npt.NDArray[np.uint64]) -> tuple[float, int]:
     """Return the seconds for the index and all its queries, and how many it found."""
     started = time.process_time()  # on a shared machine the clock on the wall shows the neighbours
     index = HashIndex(hashes[:, 0])
-    found = sum(len(index.near(hashes[start : start + CHUNK], RADIUS)) for start in range(0, len(hashes), CHUNK))
-    return time.process_time() - started, found
+    near_count = sum(len(index.near(hashes[start : start + CHUNK], RADIUS)) for start in range(0, len(hashes), CHUNK))
+    return time.process_time() - started, near_count
 
 
 def picture(kind: str, number: int) -> Image:

@@ -81,16 +81,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for network, (side, batch) in (QUICK if args.quick else SCENES).items():
             cache = synthetic_cache(Path(folder) / network, side, 100 if args.quick else 2000)
-            one = trainer(network, side, FASTEST, device)
-            add(network, side, "network alone", training_speed(one, one_batch(side, batch, device), seconds, device))
+            trained = trainer(network, side, FASTEST, device)
+            speed = training_speed(trained, one_batch(side, batch, device), seconds, device)
+            add(network, side, "network alone", speed)
             for name, augment in AUGMENT.items():
                 for place in ("workers", "device"):
                     loader = loader_of(cache, augment, side, batch, place, device)
                     add(network, side, f"{name} views by the {place}, alone", speed_of(loader, None, seconds, device))
                     if name == "rich":
-                        speed = training_speed(one, loader, seconds, device)
+                        speed = training_speed(trained, loader, seconds, device)
                         add(network, side, f"{name} views by the {place}, training", speed)
-            add(network, side, "prediction, 4 views of each image", prediction_speed(one, cache, side, device))
+            add(network, side, "prediction, 4 views of each image", prediction_speed(trained, cache, side, device))
 
 
 def synthetic_cache(folder: Path, side: int, images: int) -> ImageCache:
@@ -125,11 +126,11 @@ def one_batch(side: int, batch: int, device: torch.device) -> Iterable[Batch]:
     return cycle([(views, torch.arange(batch) % CLASSES)])
 
 
-def training_speed(one: Trainer, batches: Iterable[Batch], seconds: float, device: torch.device) -> float:
+def training_speed(trained: Trainer, batches: Iterable[Batch], seconds: float, device: torch.device) -> float:
     """Return the images/s of training steps."""
 
     def step(batch: Batch) -> None:
-        one.step(0, batch[0].to(device, non_blocking=True), batch[1])
+        trained.step(0, batch[0].to(device, non_blocking=True), batch[1])
 
     return speed_of(batches, step, seconds, device)
 
@@ -153,14 +154,14 @@ def speed_of(
     return images / (time.perf_counter() - started)
 
 
-def prediction_speed(one: Trainer, cache: ImageCache, side: int, device: torch.device) -> float:
+def prediction_speed(trained: Trainer, cache: ImageCache, side: int, device: torch.device) -> float:
     """Return the images/s of features in four test-time views, loading included."""
     views = prediction_views(AugmentSettings(hflip=True, vflip=True, rotate90=True), 4)
     repeated = np.arange(4 * len(cache)) % len(cache)
     dataset = FixedViews(cache, repeated, views, side, "crop")
     loader = fixed_loader(dataset, 256, worker_count(-1))
     started = time.perf_counter()
-    evaluate(one.model["encoder"], loader, len(loader), device, one.precision, "prediction")
+    evaluate(trained.model["encoder"], loader, len(loader), device, trained.precision, "prediction")
     return len(repeated) / (time.perf_counter() - started)
 
 

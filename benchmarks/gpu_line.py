@@ -3,7 +3,7 @@
     python benchmarks/gpu_line.py --device cuda --json line.json
 
 Run `whole` is the line on the built-in competition. Fold 0 is trained twice more: `again` as it was, `killed` with a
-kill of each training stage. What `again` differs from `whole` by is the GPU's own doing: atomic additions, in no order.
+kill of each training stage. `again` differs from `whole` because a GPU adds atomically, in any order.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a GPU measurement was made on: `gpu_machine.py [JSON]`, or the parts' files as one: `gpu_machine.py --merge`.
+"""The machine of a GPU measurement; or, with --merge, the files of the parts of a measurement joined into one.
 
 python benchmarks/gpu_machine.py --json machine.json
 python benchmarks/gpu_machine.py --merge FOLDER --json gpu.json
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """Return what ran where."""
+    """Return facts about the machine and the versions of the software."""
     import torch
 
     facts: dict[str, Any] = {"cores": os.cpu_count(), "python": platform.python_version(), "versions": versions()}
@@ -44,27 +44,27 @@ def machine(device: str) -> dict[str, Any]:
     assert torch.cuda.is_available(), "torch sees no GPU"
     properties = torch.cuda.get_device_properties(0)
     smi = ["nvidia-smi", f"--query-gpu={ASKED}", "--format=csv,noheader"]
-    asked = subprocess.run(smi, capture_output=True, text=True, check=False).stdout.strip()
+    values = subprocess.run(smi, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "gpu": properties.name,
         "GiB": round(properties.total_memory / 2**30, 1),
         "capability": f"{properties.major}.{properties.minor}",
         "cuda": torch.version.cuda,
         "cudnn": torch.backends.cudnn.version(),
-        ASKED: asked,
+        ASKED: values,
         **facts,
     }
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that are there."""
-    found = {}
+    """Return the versions of the packages; "missing" where one is not installed."""
+    installed = {}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "missing"
-    return found
+            installed[name] = "missing"
+    return installed
 
 
 if __name__ == "__main__":

@@ -28,10 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
 from supcon.settings.training import ContrastSettings, PretrainSettings  # noqa: E402
 from supcon.training.device import autocast, set_up_device  # noqa: E402
-from supcon.training.loop import Step, descend  # noqa: E402
+from supcon.training.loop import Step, training_step  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
 from supcon.training.model.heads import contrast_parts  # noqa: E402
-from supcon.training.model.zoo import timm  # noqa: E402
+from supcon.training.model.timm_import import timm  # noqa: E402
 from supcon.training.objectives import ContrastivePretraining  # noqa: E402
 from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr  # noqa: E402
 
@@ -42,7 +42,7 @@ QUICK = {"test_resnet": (16, 8)}
 
 @dataclass(frozen=True)
 class Variant:
-    """What a row has switched on."""
+    """The speed-ups that a row uses."""
 
     tf32: bool = False
     precision: str = "float32"
@@ -73,7 +73,7 @@ def main() -> None:
     print("| network | px | batch | step | images/s | against the first | peak MB | waits | s to start |")
     print("|---" * 9 + "|")
     faster = FASTER if device.type == "cuda" else {name: FASTER[name] for name in FASTER if name != "+ compile"}
-    for name, more in faster.items():  # compiling comes last for all: where time runs out, its rows are lost alone
+    for name, more in faster.items():  # compiling comes last, so that only its rows are lost where time runs out
         for model, switched in chosen.items():
             switched |= more
             side, batch = (QUICK if args.quick else MODELS)[model]
@@ -87,7 +87,7 @@ def main() -> None:
 def show(rows: list[dict[str, Any]]) -> None:
     """Print the last row beside its network's first."""
     row = rows[-1]
-    first = next(one["images/s"] for one in rows if one["network"] == row["network"])
+    first = next(other["images/s"] for other in rows if other["network"] == row["network"])
     print(
         f"| {row['network']} | {row['px']} | {row['batch']} | {row['step']} | {row['images/s']:,.0f} |"
         f" {row['images/s'] / first:.2f}x | {row['peak MB']:,.0f} | {row['waits']} | {row['s to start']:.1f} |",
@@ -97,7 +97,7 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 @dataclass
 class Trainer:
-    """What a step needs."""
+    """All that a training step needs."""
 
     model: nn.ModuleDict
     objective: ContrastivePretraining
@@ -114,13 +114,13 @@ class Trainer:
         """Take a step of the training loop, without its log."""
         set_lr(self.optimizer, number, 1000, 0.1)
         step = Step(0.0, number, partial(autocast, self.device, self.precision))
-        loss, *_ = descend(self.model, self.objective, self.optimizer, (views, labels), step, clip=1.0)
+        loss, *_ = training_step(self.model, self.objective, self.optimizer, (views, labels), step, clip=1.0)
         self.ema.update(self.model, step=number)
         return loss
 
 
 def trainer(model: str, side: int, variant: Variant, device: torch.device) -> Trainer:
-    """Build what `contrastive_training` does, with the variant's switches."""
+    """Build the same training as `contrastive_training`, with the variant's speed-ups."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = variant.tf32
     torch.manual_seed(0)
     settings = ModelSettings(encoder=model, pretrained=False)
@@ -142,22 +142,22 @@ def measure(
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    one = trainer(model, side, variant, device)
+    measured = trainer(model, side, variant, device)
     views = torch.randint(0, 256, (batch, 1, side, side, 3), dtype=torch.uint8).to(device)
     labels = torch.arange(batch) % CLASSES
     started = time.perf_counter()
     for number in range(2):
-        one.step(number, views, labels).item()
+        measured.step(number, views, labels).item()
     start = time.perf_counter() - started
     seconds = []
     for _ in range(RUNS):
         started = time.perf_counter()
         for number in range(steps):
-            loss = one.step(number, views, labels)
+            loss = measured.step(number, views, labels)
         loss.item()
         seconds.append(time.perf_counter() - started)
     peak = torch.cuda.max_memory_allocated() / 2**20 if device.type == "cuda" else 0.0
-    waits = waits_of(lambda: one.step(0, views, labels)) if device.type == "cuda" else 0
+    waits = waits_of(lambda: measured.step(0, views, labels)) if device.type == "cuda" else 0
     return {
         "images/s": batch * steps / statistics.median(seconds),
         "peak MB": peak,

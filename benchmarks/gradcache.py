@@ -1,10 +1,10 @@
-"""What a large contrastive batch costs: seconds a step and peak memory, with GradCache and a memory of keys.
+"""The cost of a large contrastive batch: seconds a step and peak memory, with GradCache and a queue of keys.
 
     python benchmarks/gradcache.py
     python benchmarks/gradcache.py --device cuda --json gradcache.json
 
 resnet10t, 32 px, float32, form out, one step = forward + backward; the median of three, each setting in a process of
-its own on the CPU. Peak memory is beyond what the network and the images take. The last line is GradCache's error: its
+its own on the CPU. Peak memory is counted without the network and the images. The last line is GradCache's error: its
 gradient against that of one graph over the same chunks.
 """
 
@@ -29,8 +29,8 @@ from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E40
 from supcon.settings.training import ContrastSettings, PretrainSettings  # noqa: E402
 from supcon.training import gradcache  # noqa: E402
 from supcon.training.device import set_up_device  # noqa: E402
+from supcon.training.key_queue import KeyQueue  # noqa: E402
 from supcon.training.loop import Step  # noqa: E402
-from supcon.training.memory import Memory  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
 from supcon.training.model.heads import contrast_parts  # noqa: E402
 from supcon.training.objectives import ContrastivePretraining  # noqa: E402
@@ -73,7 +73,7 @@ def write(path: Path | None, rows: list[dict[str, Any]]) -> None:
 
 
 def measured(case: Case, device: str) -> tuple[float, ...]:
-    """Return what `measure` does; nan where memory is too small."""
+    """Return the numbers of `measure`; nan where memory is too small."""
     if device == "cpu":
         own = [sys.executable, __file__, "--case", *map(str, case)]
         return tuple(json.loads(subprocess.run(own, capture_output=True, text=True, check=True).stdout))
@@ -89,7 +89,7 @@ def measure(batch: int, micro_batch: int, memory: int, device: torch.device) -> 
     settings, contrast = PretrainSettings(micro_batch=micro_batch, memory=memory), ContrastSettings()
     encoder = resnet(device)
     model = nn.ModuleDict({"encoder": encoder, **contrast_parts(encoder.width, CLASSES, contrast)}).to(device)
-    keys = Memory(model, memory, settings.momentum) if memory else None
+    keys = KeyQueue(model, memory, settings.momentum) if memory else None
     objective = ContrastivePretraining(settings, contrast, CLASSES, None, keys)
     views = torch.randint(0, 256, (batch, 1, SIDE, SIDE, 3), dtype=torch.uint8).to(device)
     labels = torch.arange(batch) % CLASSES
@@ -103,7 +103,7 @@ def measure(batch: int, micro_batch: int, memory: int, device: torch.device) -> 
 
 
 def error_of_gradient(device: torch.device, images: int = 64, chunks: int = 4) -> float:
-    """Return how far GradCache's gradient is from that of one graph over the same chunks, as a part of its length."""
+    """Return how far GradCache's gradient is from that of one graph over the same chunks, as a share of its length."""
     encoder, labels = resnet(device).train(), torch.arange(images) % CLASSES
     views = torch.randint(0, 256, (images, SIDE, SIDE, 3), dtype=torch.uint8).to(device)
 
@@ -124,7 +124,7 @@ def resnet(device: torch.device) -> Encoder:
 
 
 def start_peak(device: torch.device) -> float:
-    """Let the peak start anew, and return the megabytes in use."""
+    """Reset the peak, and return the megabytes in use."""
     if device.type == "cpu":
         Path("/proc/self/clear_refs").write_text("5")  # Linux
     else:

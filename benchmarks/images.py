@@ -46,9 +46,9 @@ def main() -> None:
     print(f"{options.images:,} images, {PROCESSES} processes; images/s by the clock: plain | cache | hash and cache")
     for (plain, cache, both), _, _ in rounds:
         print(f"{len(files) / plain:,.0f} | {len(files) / cache:,.0f} | {len(files) / both:,.0f}")
-    clocks = {"the clock": [one[0] for one in rounds], "the processors' time": [one[1] for one in rounds]}
+    clocks = {"the clock": [row[0] for row in rounds], "the processors' time": [row[1] for row in rounds]}
     for name, times in clocks.items():
-        ratio, whole = (statistics.median(one[0] / one[place] for one in times) for place in (1, 2))
+        ratio, whole = (statistics.median(seconds[0] / seconds[part] for seconds in times) for part in (1, 2))
         print(f"of plain, by {name}: cache {ratio:.2f}, hash and cache {whole:.2f}")
     print(f"peak memory {rounds[0][2] / 1e9:.2f} GB")
 

@@ -30,7 +30,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-import supcon.training.model.zoo  # noqa: E402, F401  # lightly's torchvision beside a CPU-only torch
+import supcon.training.model.timm_import  # noqa: E402, F401  # lightly's torchvision beside a CPU-only torch
 from supcon.losses import contrastive_loss  # noqa: E402
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -124,21 +124,21 @@ def losses_for(variant: str, args: argparse.Namespace) -> dict[str, Loss]:
 
 def libraries() -> dict[str, Loss]:
     """Return what is installed of the libraries that users would otherwise take."""
-    found: dict[str, Loss] = {}
+    losses: dict[str, Loss] = {}
     try:
         from pytorch_metric_learning.losses import SupConLoss
 
-        found["pytorch-metric-learning"] = SupConLoss(temperature=0.1)
+        losses["pytorch-metric-learning"] = SupConLoss(temperature=0.1)
     except ImportError:
         pass
     try:
         from lightly.loss import NTXentLoss
 
         ntxent = NTXentLoss(temperature=0.1)
-        found["lightly NTXent"] = lambda z, labels: ntxent(*z.chunk(2))
+        losses["lightly NTXent"] = lambda z, labels: ntxent(*z.chunk(2))
     except ImportError:
         pass
-    return found
+    return losses
 
 
 def dense(

@@ -26,7 +26,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "src"
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.watched import family  # noqa: E402
+from benchmarks.process_usage import family  # noqa: E402
 
 CONFIG = str(SOURCE.parent / "configs" / "smoke.yaml")
 CLASSES, SIDE, TIMES = 50, 28, 10
@@ -102,8 +102,8 @@ def watch(process: "subprocess.Popen[bytes]") -> Peak:
         alive = list(family(process.pid))
         if trained == 0 and len(alive) > 1 and "torch" in maps_of(process.pid):  # decoders came before torch
             trained = time.perf_counter()
-        now = [memory_of(one) for one in alive]
-        needed, images = sum(one[0] for one in now) / 1e3, sum(one[1] for one in now) / 1e3
+        now = [memory_of(member) for member in alive]
+        needed, images = sum(needed for needed, _ in now) / 1e3, sum(images for _, images in now) / 1e3
         peak = Peak(max(peak.needed, needed), max(peak.with_images, needed + images))
         time.sleep(INTERVAL)
     return peak

@@ -30,7 +30,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCES = REPOSITORY / "src"
 sys.path[:0] = [str(SOURCES), str(REPOSITORY)]
 
-from benchmarks.watched import family, held, processor_seconds  # noqa: E402
+from benchmarks.process_usage import family, held, processor_seconds  # noqa: E402
 
 import supcon.competition.index  # noqa: E402
 import supcon.run.experiment  # noqa: E402
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def measured(root: Path, rows: int, classes: int) -> dict[str, Cost]:
-    """Return what every step takes."""
+    """Return the costs of every step."""
     results = {}
     for step in STEPS:
         command = [sys.executable, __file__, "--step", step, "--root", str(root)]
@@ -87,7 +87,7 @@ def measured(root: Path, rows: int, classes: int) -> dict[str, Cost]:
 
 
 def step(name: str, root: Path, rows: int, classes: int) -> None:
-    """Do one step; its last line of output holds its seconds, its processor's, and its process's largest size, MB."""
+    """Do one step, and print its seconds, its processor seconds and its largest size in MB as the last line."""
     stand_in(rows)
     started, before = time.perf_counter(), processor_seconds()
     STEPS[name](root, rows, classes)
@@ -96,7 +96,7 @@ def step(name: str, root: Path, rows: int, classes: int) -> None:
 
 
 def watch(command: Sequence[str]) -> Cost:
-    """Run a step's command; return its seconds, its processor's, and the peak memory of its processes together, MB."""
+    """Run a step's command; return its seconds, processor seconds, and the peak memory of all its processes in MB."""
     peak = 0.0
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(command, stdout=output)
@@ -120,9 +120,9 @@ def print_table(results: dict[int, dict[str, Cost]], classes: int) -> None:
     print("| step | " + " | ".join(f"{rows:,} rows" for rows in sizes) + " | per row |")
     print("|---" * (len(sizes) + 2) + "|")
     for step in results[sizes[0]]:
-        found = [results[rows][step] for rows in sizes]
-        ratio = found[-1][1] / sizes[-1] / (found[0][1] / sizes[0])
-        cells = " | ".join(f"{seconds:,.0f} ({processor:,.0f}), {peak:,.0f} MB" for seconds, processor, peak in found)
+        costs = [results[rows][step] for rows in sizes]
+        ratio = costs[-1][1] / sizes[-1] / (costs[0][1] / sizes[0])
+        cells = " | ".join(f"{seconds:,.0f} ({processor:,.0f}), {peak:,.0f} MB" for seconds, processor, peak in costs)
         print(f"| {step} | {cells} | {ratio:.2f} |")
 
 
@@ -228,7 +228,7 @@ STEPS: dict[str, Callable[[Path, int, int], None]] = {
 
 
 def call_of(root: Path) -> Call:
-    """Return what the stages are asked."""
+    """Return the command line of the stages."""
     return parse("", ["--root", str(root), *FLAGS])
 
 
@@ -253,21 +253,21 @@ def simulated(true: Labels, prior: npt.NDArray[np.float64], model: int, *, test:
     classes = len(prior)
     parts = []
     for start in range(0, len(true), CHUNK):
-        some = true[start : start + CHUNK]
-        numbers = (some[:, None] + np.arange(SPREAD) * 7) % classes
+        true_chunk = true[start : start + CHUNK]
+        numbers = (true_chunk[:, None] + np.arange(SPREAD) * 7) % classes
         shared = np.random.default_rng([start, test]).standard_normal(numbers.shape, np.float32)
         noise = 0.9 * shared + 0.6 * draw.standard_normal(numbers.shape, np.float32)
         values = noise + np.log(prior).astype(np.float32)[numbers]
         values[:, 0] += 4
         if classes <= LARGEST_DENSE:
-            dense = np.full((len(some), classes), -12, np.float32)
+            dense = np.full((len(true_chunk), classes), -12, np.float32)
             np.put_along_axis(dense, numbers, values, axis=1)
             parts.append((dense[:, None], numbers))
             continue
         places = np.argpartition(values, SPREAD - KEPT, axis=1)[:, -KEPT:]
         places = np.take_along_axis(places, np.argsort(np.take_along_axis(numbers, places, axis=1), axis=1), axis=1)
         kept = np.take_along_axis(values, places, axis=1)
-        other = np.full((len(some), 1), -22, np.float32)
+        other = np.full((len(true_chunk), 1), -22, np.float32)
         parts.append((np.column_stack([kept, other])[:, None], np.take_along_axis(numbers, places, axis=1)))
     values, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Candidates(values, numbers.astype(np.int32), classes) if classes > LARGEST_DENSE else values
@@ -279,7 +279,7 @@ def write(path: Path, ids: pd.Series, logits: Matrix, experiment: Experiment) ->
 
 
 def stand_in(rows: int) -> None:
-    """Let the image files and their hashes be what they would be, without the files."""
+    """Replace the list of image files and their hashes, since there are no files."""
 
     def walk(folder: Path) -> Iterator[str]:
         yield from (f"train/{name_of(row)}.jpg" for row in range(rows))

@@ -89,10 +89,10 @@ def main() -> None:
     print("| stage | work | seconds: median | worst | of the processors | first line |")
     print("|---|---|---|---|---|---|")
     slowest = 0.0
-    for one in measure(starts, options.repeats):
-        middle, processor = statistics.median(one.seconds), statistics.median(one.processor)
-        numbers = f"{middle:.2f} | {max(one.seconds):.2f} | {processor:.2f}"
-        print(f"| {one.start.script} | {one.start.state} | {numbers} | {one.line[:60]} |", flush=True)
+    for times in measure(starts, options.repeats):
+        middle, processor = statistics.median(times.seconds), statistics.median(times.processor)
+        numbers = f"{middle:.2f} | {max(times.seconds):.2f} | {processor:.2f}"
+        print(f"| {times.start.script} | {times.start.state} | {numbers} | {times.line[:60]} |", flush=True)
         slowest = max(slowest, middle)
     print(f"slowest median {slowest:.2f} s; asked for: under {LIMIT:g} s")
 

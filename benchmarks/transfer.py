@@ -31,7 +31,7 @@ def main() -> None:
     print(f"{'strength':>8} {'rows':>6} {'argmax':>8} {'plain mean':>11} {'sharpened':>10} {'exponent':>9}  rungs")
     for strength in (1.0, 1.5, 2.5, 4.0, 5.0):
         for rows in (500, 2000):
-            results = np.array([one(strength, rows, seed, goal) for seed in range(SEEDS)], dtype=object)
+            results = np.array([simulated(strength, rows, seed, goal) for seed in range(SEEDS)], dtype=object)
             argmax, plain, sharpened, exponent = results[:, :4].astype(float).mean(axis=0)
             rungs = {rung: list(results[:, 4]).count(rung) for rung in sorted(set(results[:, 4]))}
             print(
@@ -41,7 +41,7 @@ def main() -> None:
             )
 
 
-def one(strength: float, rows: int, seed: int, goal: Goal) -> tuple[float, float, float, float, str]:
+def simulated(strength: float, rows: int, seed: int, goal: Goal) -> tuple[float, float, float, float, str]:
     """Return the scores of one simulated competition."""
     (logits,), true = simulate(rows, strength, seed)
     rule = Decider([logits], true, np.arange(rows) % 5, goal).decide().rule

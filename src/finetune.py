@@ -11,7 +11,7 @@ from supcon.cluster.launch import launch, run_stage, work
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.stage import StageRun
 from supcon.settings import Call, parse
-from supcon.training.precision import settle_precision
+from supcon.training.precision import choose_precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(call: Call) -> None:
     """Run the stage for the folds asked for."""
-    experiment = settle_precision(load_experiment(call))
+    experiment = choose_precision(load_experiment(call))
     if launch(experiment, "finetune"):
         return
     for fold, stage in work(experiment, "finetune"):

@@ -11,7 +11,7 @@ from supcon.cluster.launch import launch, run_stage, work
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.stage import StageRun
 from supcon.settings import Call, parse
-from supcon.training.precision import settle_precision
+from supcon.training.precision import choose_precision
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -24,7 +24,7 @@ def run(call: Call) -> None:
     if call.settings.pretrain.epochs == 0:
         print("pretrain: left out (pretrain.epochs is 0)", flush=True)
         return
-    experiment = settle_precision(load_experiment(call))
+    experiment = choose_precision(load_experiment(call))
     if launch(experiment, "pretrain"):
         return
     for fold, stage in work(experiment, "pretrain"):

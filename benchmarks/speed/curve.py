@@ -56,8 +56,8 @@ def stage_point(root: Path, recipe: str, epochs: int, weights: str, flags: list[
     split = experiment.split
     true, classes = split.labels[split.rows_of(0)], len(split.classes)
     log_probabilities = logits - np.log(np.exp(logits).sum(axis=2, keepdims=True))
-    one, all_views = (macro_f1(true, p.argmax(axis=1), classes) for p in (logits[:, 0], log_probabilities.mean(axis=1)))
-    return seconds, one, all_views
+    scores = [macro_f1(true, p.argmax(axis=1), classes) for p in (logits[:, 0], log_probabilities.mean(axis=1))]
+    return seconds, scores[0], scores[1]
 
 
 def timm_point(root: Path, _: str, epochs: int, weights: str, flags: list[str]) -> tuple[float, float]:

@@ -24,7 +24,7 @@ from supcon.settings import parse  # noqa: E402
 from supcon.training.build import contrastive_training  # noqa: E402
 from supcon.training.device import set_up_device  # noqa: E402
 from supcon.training.loop import Plan, train  # noqa: E402
-from supcon.training.precision import settle_precision  # noqa: E402
+from supcon.training.precision import choose_precision  # noqa: E402
 
 VIEWS = ["--augment.crop=0.2", "--augment.color=0.4", "--augment.gray=0.2"]  # those of plain.py
 
@@ -44,7 +44,7 @@ class Clock:
 
 def pretrain(flags: list[str], options: argparse.Namespace) -> float:
     """Return the images per second of the pre-training stage, views counted, after a first step."""
-    experiment = settle_precision(load_experiment(parse("", [*flags, "--pretrain.views=2", "--pretrain.epochs=1"])))
+    experiment = choose_precision(load_experiment(parse("", [*flags, "--pretrain.views=2", "--pretrain.epochs=1"])))
     settings = experiment.call.settings
     device = set_up_device(settings.machine)
     stage = experiment.stage("pretrain", 0)
@@ -92,7 +92,7 @@ def main() -> None:
     work = {"pretrain": pretrain, "heads": heads, "predict": predict_folds}[options.what]
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         make_folds.main(flags)
-        settle_precision(load_experiment(parse("", flags)))  # once a machine and encoder: not part of the work
+        choose_precision(load_experiment(parse("", flags)))  # once a machine and encoder: not part of the work
         result = work(flags, options)
     print(result)
 

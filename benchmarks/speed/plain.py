@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from supcon.training.model.zoo import timm  # noqa: E402  # mends torchvision's import beside a CPU build of torch
+from supcon.training.model.timm_import import timm  # noqa: E402  # mends torchvision's import beside a CPU build of torch
 
 # isort: split
 from torchvision import transforms  # noqa: E402

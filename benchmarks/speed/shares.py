@@ -27,15 +27,15 @@ from supcon.settings import parse  # noqa: E402
 from supcon.training.build import Training, classifier_training, contrastive_training  # noqa: E402
 from supcon.training.device import autocast, set_up_device  # noqa: E402
 from supcon.training.loop import Plan, Step, _save  # noqa: E402
-from supcon.training.model.zoo import timm  # noqa: E402
-from supcon.training.precision import settle_precision  # noqa: E402
+from supcon.training.model.timm_import import timm  # noqa: E402
+from supcon.training.precision import choose_precision  # noqa: E402
 
 STEPS = 6  # timed, after two
 Parts = dict[str, float]  # seconds
 
 
 def main() -> None:
-    experiment = settle_precision(load_experiment(parse(__doc__ or "", None)))
+    experiment = choose_precision(load_experiment(parse(__doc__ or "", None)))
     settings = experiment.call.settings
     if settings.augment.on_device:
         sys.exit("error: views made on the device are no loader's work: leave --augment.on_device out")
@@ -126,11 +126,13 @@ def prediction(experiment: Experiment, device: torch.device) -> tuple[Parts, flo
     from supcon.training.data import FixedViews
     from supcon.training.forward import forward_views
     from supcon.training.model.encoder import Encoder
-    from supcon.training.model.folding import folded
+    from supcon.training.model.fused_batch_norm import fuse_batch_norm
 
     settings = experiment.call.settings
     side, train = settings.data.image_size, settings.train
-    encoder = folded(Encoder(settings.model, side, load_weights=False, channels_last=train.channels_last), side)
+    encoder = fuse_batch_norm(
+        Encoder(settings.model, side, load_weights=False, channels_last=train.channels_last), side
+    )
     encoder.to(device)
     views = prediction_views(settings.augment, settings.predict.views)
     dataset = FixedViews(experiment.open_prediction_images(), experiment.test_positions, views, side, settings.data.fit)

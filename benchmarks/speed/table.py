@@ -101,7 +101,7 @@ def memory(_: Path, __: int) -> Row:
 
 def startup(_: Path, repeats: int) -> Row:
     """Seconds to the first line of the slowest stage."""
-    medians = {one.start.script: statistics.median(one.seconds) for one in measure(repeats=repeats)}
+    medians = {times.start.script: statistics.median(times.seconds) for times in measure(repeats=repeats)}
     slowest = max(medians, key=lambda script: medians[script])
     return "", f"{medians[slowest]:.1f} s ({slowest})", ""
 

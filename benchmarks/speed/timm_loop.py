@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 from supcon.metrics.f1 import macro_f1  # noqa: E402
 from supcon.run.experiment import load_experiment  # noqa: E402
 from supcon.settings import parse  # noqa: E402
-from supcon.training.model.zoo import timm  # noqa: E402
+from supcon.training.model.timm_import import timm  # noqa: E402
 
 # isort: split
 import timm.scheduler  # noqa: E402

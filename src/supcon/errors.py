@@ -1,18 +1,18 @@
-"""One error, one line, one fix: how every command ends when something is wrong."""
+"""Errors of the user: every command reports one in one line that names the cure, and ends with exit status 2."""
 
 import sys
 from collections.abc import Callable, Sequence
 
 
 class UserError(Exception):
-    """Something the user can mend. The message names the file, row or setting, and the cure, in one line."""
+    """An error that the user can fix. Its message is one line that names the file, row or setting, and the cure."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # names that it quotes may hold line breaks
+        super().__init__(" ".join(message.splitlines()))  # quoted names may hold line breaks
 
 
 def run_stage(main: Callable[[Sequence[str] | None], None]) -> None:
-    """Run a stage's `main` as a command: a `UserError` becomes one line on stderr and exit status 2."""
+    """Run a stage's `main` as a command: a `UserError` becomes one line on stderr and exit status 2, Ctrl-C 130."""
     try:
         main(None)
     except UserError as error:

@@ -6,17 +6,17 @@ import random
 import numpy as np
 
 
-def address(*where: int | str) -> int:
-    """Return a 63-bit seed for the place that `where` names, such as (seed, epoch, row, occurrence, view)."""
-    text = "\0".join(map(str, where)).encode()
+def seed_at(*address: int | str) -> int:
+    """Return the 63-bit seed of an address such as (seed, epoch, row, occurrence, view): a hash of it."""
+    text = "\0".join(map(str, address)).encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 1
 
 
-def seed_everything(*where: int | str) -> None:
-    """Seed the global streams of Python, NumPy and torch (dropout, stochastic depth, mixup) for the place `where`."""
+def seed_everything(*address: int | str) -> None:
+    """Seed the global streams of Python, NumPy and torch (dropout, stochastic depth, mixup) by an address."""
     import torch
 
-    seed = address(*where)
+    seed = seed_at(*address)
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

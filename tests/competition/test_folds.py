@@ -149,7 +149,7 @@ def test_a_split_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         "needed are": table.drop(columns="fold"),
         "missing from fold": table.assign(fold=[n % 5 for n in range(20)] + [n % 4 for n in range(20)]),
     }
-    for said, broken in cases.items():
+    for message, broken in cases.items():
         broken.to_csv(path, index=False)
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             read_folds(path, train, SETTINGS)

@@ -20,8 +20,8 @@ ROW = {"time": "t", "run": "r", "fingerprint": "f", "raw": "0.8", "cross_fitted"
 OLD = "time,run,fingerprint,raw_macro_f1,cross_fitted_macro_f1,sha256,file,note\nt,r,f,0.8,0.7,1,x.csv,NA\n"
 
 
-def scored(here: list[str], there: list[str]) -> pd.DataFrame:
-    table = pd.DataFrame({"cross_fitted": here, "public_score": there, "submitted": "s"})
+def scored(local: list[str], public: list[str]) -> pd.DataFrame:
+    table = pd.DataFrame({"cross_fitted": local, "public_score": public, "submitted": "s"})
     return table.reindex(columns=LEDGER_COLUMNS, fill_value="")
 
 

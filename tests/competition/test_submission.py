@@ -55,7 +55,7 @@ def test_probabilities_are_written_in_the_samples_columns_and_sum_to_one(shares:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("old", "new", "message"),
     [
         ("id,label", "id,kind", r"line 1: the columns are \['id', 'kind'\]"),
         ("b0", "b9", "line 3: the id is 'b9', the sample has 'b0'"),
@@ -67,18 +67,18 @@ def test_probabilities_are_written_in_the_samples_columns_and_sum_to_one(shares:
     ],
 )
 def test_a_submission_is_verified_line_by_line(
-    labelled: Competition, tmp_path: Path, old: str, new: str, said: str
+    labelled: Competition, tmp_path: Path, old: str, new: str, message: str
 ) -> None:
     text = "id,label\n" + "".join(f"{name},red\n" for name in IDS)
     (tmp_path / "out.csv").write_text(text)
     verify_submission(tmp_path / "out.csv", labelled)
     (tmp_path / "out.csv").write_text(text.replace(old, new, 1))
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         verify_submission(tmp_path / "out.csv", labelled)
 
 
 @pytest.mark.parametrize(
-    ("cells", "said"),
+    ("cells", "message"),
     [
         ("0.5;0.5", ""),
         ("0.5;", "line 3: '' in column 'NA' is no probability"),
@@ -88,12 +88,12 @@ def test_a_submission_is_verified_line_by_line(
         ("0.5;0.4", "line 3: the probabilities sum to 0.9, not to 1"),
     ],
 )
-def test_probabilities_are_verified_too(shares: Competition, tmp_path: Path, cells: str, said: str) -> None:
+def test_probabilities_are_verified_too(shares: Competition, tmp_path: Path, cells: str, message: str) -> None:
     (tmp_path / "out.csv").write_text(f"id;red;NA\nb2;1;0\nb0;{cells}\nb1;1;0\n")
-    if not said:
+    if not message:
         verify_submission(tmp_path / "out.csv", shares)
         return
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         verify_submission(tmp_path / "out.csv", shares)
 
 

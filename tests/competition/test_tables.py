@@ -67,7 +67,7 @@ def test_commas_quotes_and_line_breaks_within_cells_survive(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b"", "is empty"),
         (b"\n\n", "is empty"),
@@ -81,8 +81,8 @@ def test_commas_quotes_and_line_breaks_within_cells_survive(tmp_path: Path) -> N
         ("id,label\n1,x".encode("utf-16")[:-1], "is not utf-16 text"),
     ],
 )
-def test_what_is_no_table_is_named_with_its_line(tmp_path: Path, content: bytes, said: str) -> None:
+def test_what_is_no_table_is_named_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=rf"t\.csv.*{said}"):
+    with pytest.raises(UserError, match=rf"t\.csv.*{message}"):
         read_table(path)

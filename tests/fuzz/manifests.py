@@ -116,11 +116,11 @@ def hosts(draw: st.DrawFn) -> Host:
     id_name, target = draw(st.lists(CELLS.filter(bool), min_size=2, max_size=2, unique=True))
     id_name = "the id" if id_name.startswith("\ufeff") else id_name
     one_hot = draw(st.booleans()) and id_name not in classes
-    asked = classes if one_hot else [target]
+    targets = classes if one_hot else [target]
     labels = [classes[n % len(classes)] for n in range(len(stems) - test_count)]
-    sample = [[name, *(["0"] * len(asked))] for name in ids[:test_count]]
+    sample = [[name, *(["0"] * len(targets))] for name in ids[:test_count]]
     parts = {
-        "sample_submission.csv": draw(dialects([id_name, *asked], sample)),
+        "sample_submission.csv": draw(dialects([id_name, *targets], sample)),
         "train.csv": draw(train_tables(id_name, target, classes, one_hot, ids[test_count:], labels)),
     }
     if draw(st.booleans()):
@@ -155,10 +155,10 @@ def train_tables(
 ) -> Table:
     """Ids with labels, or with a column of 0 and 1 a class; at times with further columns."""
     if one_hot and draw(st.booleans()):
-        one = draw(st.sampled_from(["1", "1.0", "01"]))
+        marked = draw(st.sampled_from(["1", "1.0", "01"]))
         header = [id_name, *classes]
         rows = [
-            [name, *(one if label == each else "0" for each in classes)]
+            [name, *(marked if label == each else "0" for each in classes)]
             for name, label in zip(ids, labels, strict=True)
         ]
     else:

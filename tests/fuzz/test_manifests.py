@@ -49,9 +49,9 @@ def labels_of(competition: Competition, train: dict[str, list[str]], settings: D
     if set(sample.targets) <= set(train):
         rows = zip(*(train[name] for name in sample.targets), strict=True)
         return [sample.targets[[float(cell) for cell in row].index(1.0)] for row in rows]
-    found = competition.train["label"].tolist()  # in a column of another name
-    assert found in train.values()
-    return found
+    labels = competition.train["label"].tolist()  # in a column of another name
+    assert labels in train.values()
+    return labels
 
 
 @budget(600)

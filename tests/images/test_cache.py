@@ -223,9 +223,9 @@ def running(process: int) -> bool:
 def test_two_builders_at_once_decode_once(tmp_path: Path) -> None:
     write(tmp_path / "in", [saved(noise(300, 300), "PNG") for _ in range(120)])
     both = [start_opening(tmp_path / "in", tmp_path / "cache") for _ in range(2)]
-    said = [process.communicate(timeout=60)[0] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    assert "".join(said).count("120 to decode") == 1
+    outputs = [process.communicate(timeout=60)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert "".join(outputs).count("120 to decode") == 1
     assert len(folders(tmp_path / "cache")) == 1
 
 
@@ -238,8 +238,8 @@ def test_pixels_go_into_files_of_a_bounded_size_of_which_none_holds_a_part_of_an
     monkeypatch.setattr(build, "_CHUNK_IMAGES", 3)
     pixels = [noise(5 + number % 7, 6) for number in range(100)]
     cache = opened(tmp_path / "cache", write(tmp_path / "in", [saved(image, "PNG") for image in pixels]))
-    here = tmp_path / "cache" / folders(tmp_path / "cache")[0]
-    shards = sorted(here.glob("pixels-*.bin"))
+    cache_folder = tmp_path / "cache" / folders(tmp_path / "cache")[0]
+    shards = sorted(cache_folder.glob("pixels-*.bin"))
     assert len(shards) > 10
     assert max(shard.stat().st_size for shard in shards) <= largest
     assert cache.bytes == sum(shard.stat().st_size for shard in shards) == sum(image.size for image in pixels)
@@ -247,7 +247,7 @@ def test_pixels_go_into_files_of_a_bounded_size_of_which_none_holds_a_part_of_an
         np.testing.assert_array_equal(cache[position], pixels[position])
     shards[-1].unlink()
     with pytest.raises(UserError, match=f"{shards[-1].name} is missing or damaged"):
-        ImageCache(here)
+        ImageCache(cache_folder)
 
 
 def test_a_cache_that_lost_its_pixels_is_named_with_the_cure(tmp_path: Path) -> None:

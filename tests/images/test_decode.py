@@ -136,8 +136,8 @@ def test_cmyk_jpegs_have_adobes_inversion_with_and_without_its_mark(tmp_path: Pa
     data = saved(source, "JPEG", quality=95)
     place = data.index(b"\xff\xee")
     unmarked = data[:place] + data[place + 2 + struct.unpack_from(">H", data, place + 2)[0] :]
-    for one in (data, unmarked):
-        assert np.abs(decoded(tmp_path, one) - smooth(64, 48)).mean() < 4
+    for content in (data, unmarked):
+        assert np.abs(decoded(tmp_path, content) - smooth(64, 48)).mean() < 4
 
 
 def test_lossy_webp_and_jpeg_within_tiff_keep_their_colours(tmp_path: Path) -> None:

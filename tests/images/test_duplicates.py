@@ -65,11 +65,11 @@ CHANGES: dict[str, Callable[[Image], Image]] = {
 
 def groups(count: int, pairs: Sequence[Sequence[int]]) -> set[frozenset[int]]:
     """The groups of more than one image that the pairs join."""
-    of = {number: frozenset([number]) for number in range(count)}
+    group_of = {number: frozenset([number]) for number in range(count)}
     for first, second in pairs:
-        joined = of[first] | of[second]
-        of |= dict.fromkeys(joined, joined)
-    return {group for group in of.values() if len(group) > 1}
+        joined = group_of[first] | group_of[second]
+        group_of |= dict.fromkeys(joined, joined)
+    return {group for group in group_of.values() if len(group) > 1}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -159,12 +159,12 @@ def test_every_hash_within_three_bits_is_found_and_none_beyond_the_radius() -> N
     for row in range(500):
         for bit in draw.choice(64, 3, replace=False):
             queries[row, 1:] ^= np.uint64(1) << np.uint64(bit)
-    found = HashIndex(known).near(queries[:, 1:2], 3)
-    np.testing.assert_array_equal(found, np.stack([np.arange(500)] * 2, axis=1))
+    pairs = HashIndex(known).near(queries[:, 1:2], 3)
+    np.testing.assert_array_equal(pairs, np.stack([np.arange(500)] * 2, axis=1))
     assert len(HashIndex(known).near(queries[:, 1:2], 2)) == 0
 
 
 def test_a_crowd_of_equal_hashes_costs_each_query_the_same() -> None:
     index = HashIndex(np.zeros(20_000, np.uint64))
-    found = index.near(np.zeros((100, VIEWS), np.uint64), 5)
-    assert np.bincount(found[:, 0]).max() <= 4 * 32
+    pairs = index.near(np.zeros((100, VIEWS), np.uint64), 5)
+    assert np.bincount(pairs[:, 0]).max() <= 4 * 32

@@ -1,4 +1,4 @@
-"""What does not fit is refused with a line that says what was given and what is needed."""
+"""Arguments that do not fit are refused with a line that names what was given and what is needed."""
 
 import math
 from typing import Any
@@ -50,17 +50,17 @@ OF_LOSSES: list[Change] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), OF_BOTH + OF_LOSSES)
-def test_arguments_that_do_not_fit_are_refused(change: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("change", "message"), OF_BOTH + OF_LOSSES)
+def test_arguments_that_do_not_fit_are_refused(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"embeddings": torch.randn(4, 2), "labels": LABELS, **change}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         contrastive_loss(**arguments)
 
 
-@pytest.mark.parametrize(("change", "said"), OF_BOTH)
-def test_bounds_refuse_what_their_losses_refuse(change: dict[str, Any], said: str) -> None:
+@pytest.mark.parametrize(("change", "message"), OF_BOTH)
+def test_bounds_refuse_what_their_losses_refuse(change: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"labels": LABELS, "temperature": 0.1, **change}
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         contrastive_bounds(**arguments)
 
 
@@ -84,7 +84,7 @@ def test_numbers_of_numpy_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ((0, 4), "classes must be a whole number above 0, got 0"),
         ((-1, 4), "classes must be"),
@@ -93,6 +93,6 @@ def test_numbers_of_numpy_are_taken() -> None:
         ((3, 4, 0.0), "temperature must be a number"),
     ],
 )
-def test_prototypes_that_cannot_be_are_refused(arguments: tuple[int, int], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_prototypes_that_cannot_be_are_refused(arguments: tuple[int, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         BalancedContrast(*arguments)

@@ -52,8 +52,8 @@ def test_no_loss_is_below_its_floor_and_equal_embeddings_are_at_collapse(
         loss = by_loops(z[:11], labels, memory=z[11:], memory_labels=memory_labels, **options)
         assert loss >= floor - 1e-9
         equal = torch.ones_like(z)
-        found = by_loops(equal[:11], labels, memory=equal[11:], memory_labels=memory_labels, **options)
-        assert found.item() == pytest.approx(collapse, abs=1e-9)
+        loss = by_loops(equal[:11], labels, memory=equal[11:], memory_labels=memory_labels, **options)
+        assert loss.item() == pytest.approx(collapse, abs=1e-9)
         assert floor <= collapse
 
 
@@ -63,8 +63,8 @@ def test_two_antipodal_classes_reach_the_floor(form: str, epsilon: float, hardne
     options: dict[str, Any] = {"form": form, "temperature": temperature, "epsilon": epsilon, "hardness": hardness}
     z = torch.tensor([[1.0], [1], [1], [-1], [-1]], dtype=torch.float64)
     labels = torch.tensor([0, 0, 0, 1, 1])
-    found = by_loops(z, labels, **options)
-    assert found.item() == pytest.approx(contrastive_bounds(labels, **options)[0], abs=1e-9)
+    loss = by_loops(z, labels, **options)
+    assert loss.item() == pytest.approx(contrastive_bounds(labels, **options)[0], abs=1e-9)
 
 
 @pytest.mark.parametrize(("form", "epsilon", "hardness"), CASES)

@@ -26,7 +26,7 @@ def test_value_and_gradient_are_those_of_the_definition(
 @each_variant
 @pytest.mark.parametrize("temperature", [0.05, 0.1, 1.0])
 def test_so_they_are_once_the_classes_lie_apart(variant: Options, temperature: float) -> None:
-    """Where a loss is nearly 0, and what it is made of cancels."""
+    """Here a loss is nearly 0, and its terms cancel."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(30) % 5
     centres = 2 * torch.randn(5, 32, generator=generator, dtype=torch.float64)
@@ -38,10 +38,10 @@ def compare(z: Tensor, labels: Tensor, options: Options) -> None:
     """Assert that value and gradient are the definition's: in float64, and in float32 as near as it comes."""
     expected = by_loops(z, labels, **options)
     (wanted,) = torch.autograd.grad(expected, z)
-    found = contrastive_loss(z, labels, **options)
-    (gradient,) = torch.autograd.grad(found, z)
-    assert found.dtype == torch.float64
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    loss = contrastive_loss(z, labels, **options)
+    (gradient,) = torch.autograd.grad(loss, z)
+    assert loss.dtype == torch.float64
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-12)
     single = z.detach().float().requires_grad_()
     loss = contrastive_loss(single, labels, **options)

@@ -1,4 +1,4 @@
-"""Odd batches, small temperatures, and what the losses are computed in."""
+"""Odd batches, small temperatures, and the precision of the losses."""
 
 import math
 
@@ -15,14 +15,14 @@ from tests.losses.variants import Options, batch, each_variant
 @each_variant
 @pytest.mark.parametrize("temperature", [0.0112, 0.0105, 0.01, 0.001])  # exp(1 / 0.0112) just leaves float32
 def test_extreme_batches_are_finite_and_right_at_a_small_temperature(variant: Options, temperature: float) -> None:
-    one = torch.randn(1, 4)
+    item = torch.randn(1, 4)
     cases = {
-        "duplicates": (one.repeat(6, 1), torch.tensor([0, 0, 0, 1, 1, 1])),
+        "duplicates": (item.repeat(6, 1), torch.tensor([0, 0, 0, 1, 1, 1])),
         "a single class": (torch.randn(6, 4), torch.zeros(6, dtype=torch.long)),
         "singletons": (torch.randn(6, 4), torch.arange(6)),
-        "one item": (one, torch.tensor([3])),
-        "antipodal pairs": (torch.cat([one, -one, one, -one]), torch.tensor([0, 0, 1, 1])),
-        "none": (one[:0], torch.tensor([], dtype=torch.long)),
+        "one item": (item, torch.tensor([3])),
+        "antipodal pairs": (torch.cat([item, -item, item, -item]), torch.tensor([0, 0, 1, 1])),
+        "none": (item[:0], torch.tensor([], dtype=torch.long)),
     }
     for name, (z, labels) in cases.items():
         z = z.clone().requires_grad_()

@@ -1,4 +1,4 @@
-"""Losses are computed in all of float32 where the encoder may take less."""
+"""Losses are computed in full float32 precision, whatever precision the encoder uses."""
 
 from collections.abc import Iterator
 from typing import Any

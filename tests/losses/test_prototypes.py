@@ -28,11 +28,11 @@ def test_value_and_gradients_are_those_of_the_definition(temperature: float) -> 
     module = BalancedContrast(classes=5, dim=4, temperature=temperature).double()
     z = torch.randn(9, 4, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([0, 0, 1, 1, 1, 1, 3, 3, 4])
-    expected, found = by_loops(module, z, labels), module(z, labels)
-    torch.testing.assert_close(found, expected)
+    expected, loss = by_loops(module, z, labels), module(z, labels)
+    torch.testing.assert_close(loss, expected)
     for wanted, gradient in zip(
         torch.autograd.grad(expected, [z, module.prototypes]),
-        torch.autograd.grad(found, [z, module.prototypes]),
+        torch.autograd.grad(loss, [z, module.prototypes]),
         strict=True,
     ):
         torch.testing.assert_close(gradient, wanted)

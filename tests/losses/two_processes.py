@@ -28,8 +28,8 @@ CASES: dict[str, tuple[list[int], list[int]]] = {  # the labels of each process
 
 def gradients(model: nn.Module, loss: Tensor) -> list[Tensor]:
     loss.backward()
-    found = [parameter.grad for parameter in model.parameters()]
-    return [gradient.clone() for gradient in found if gradient is not None]
+    grads = [parameter.grad for parameter in model.parameters()]
+    return [gradient.clone() for gradient in grads if gradient is not None]
 
 
 def compare(name: str, form: Form) -> None:
@@ -47,9 +47,9 @@ def compare(name: str, form: Form) -> None:
     model.zero_grad()
     wrapped = DistributedDataParallel(model)  # averages gradients while it lives
     embeddings = wrapped(own)
-    found = distributed_contrastive_loss(embeddings, shares[rank], form=form)
-    torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(gradients(model, found), wanted)
+    loss = distributed_contrastive_loss(embeddings, shares[rank], form=form)
+    torch.testing.assert_close(loss, expected)
+    torch.testing.assert_close(gradients(model, loss), wanted)
 
     everything, all_labels = gather(embeddings.detach(), shares[rank])
     torch.testing.assert_close(everything, model(images).detach())

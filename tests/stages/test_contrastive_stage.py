@@ -1,4 +1,4 @@
-"""Memory and unlabelled test images within a whole stage: resumed alike, and part of its fingerprint."""
+"""KeyQueue and unlabelled test images within a whole stage: resumed alike, and part of its fingerprint."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from supcon.errors import UserError
-from supcon.training.memory import Memory
+from supcon.training.key_queue import KeyQueue
 from tests.conftest import run_stage
 from tests.stages.test_laws import run_folder
 
@@ -36,14 +36,14 @@ def test_a_stage_with_a_memory_that_is_stopped_ends_like_an_uninterrupted_one(
     uninterrupted = encoder_bytes(root)
     run_folder(root).rename(root / "uninterrupted")
 
-    enqueue, batches = Memory.enqueue, iter(range(9))  # 4 batches an epoch: in the midst of the third
+    enqueue, batches = KeyQueue.enqueue, iter(range(9))  # 4 batches an epoch: in the midst of the third
 
-    def stopped(memory: Memory, *rest: Any) -> None:
+    def stopped(memory: KeyQueue, *rest: Any) -> None:
         if next(batches, None) is None:
             raise KeyboardInterrupt
         enqueue(memory, *rest)
 
-    monkeypatch.setattr(Memory, "enqueue", stopped)
+    monkeypatch.setattr(KeyQueue, "enqueue", stopped)
     with pytest.raises(KeyboardInterrupt):
         run_stage("pretrain", root, *MEMORY)
     monkeypatch.undo()

@@ -58,7 +58,7 @@ def test_it_is_trained_on_every_row_that_is_not_left_out(root: Path) -> None:
     table.to_csv(path, index=False)
     data = fold_data(root, FULL)
     assert data.train_rows.tolist() == [0, *range(2, 60)]
-    assert not data.watches
+    assert not data.has_held_out_rows
     few = fold_data(root, FULL, "--data.shots=4")
     assert np.bincount(few.train_labels).tolist() == [4, 4, 4]
 

@@ -73,9 +73,9 @@ def test_the_weight_blends_head_and_class_means_for_every_reader_and_the_files_k
     assert all(np.array_equal(apart[name], content[name]) for name in apart)
     argv = ["--root", str(trained), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY]
     experiment = load_experiment(parse("", [*argv, "--predict.class_mean_weight=0.3"]))
-    found = merge_views(np.asarray(read_out_of_fold(experiment, [1])), 1.0)
+    blended = merge_views(np.asarray(read_out_of_fold(experiment, [1])), 1.0)
     head, means = (merge_views(content[name], 1.0) for name in ("logits", "prototype_logits"))
-    np.testing.assert_allclose(found, log_softmax(0.7 * head + 0.3 * means), atol=1e-5)
+    np.testing.assert_allclose(blended, log_softmax(0.7 * head + 0.3 * means), atol=1e-5)
     labels = experiment.split.labels[experiment.split.fold == 1]
     score = json.loads((trained / PART / "predict.done.json").read_text())["raw"]
-    assert score == macro_f1(labels, found.argmax(axis=1), 3)
+    assert score == macro_f1(labels, blended.argmax(axis=1), 3)

@@ -1,4 +1,4 @@
-"""Two workers never share a stream; a row drawn twice looks different; both where views are made on the device too."""
+"""Two workers never share a stream, and a row drawn twice looks different, in workers and on the device."""
 
 import subprocess
 import sys

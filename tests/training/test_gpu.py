@@ -1,4 +1,4 @@
-"""What only a GPU can show: nothing waits, losses are exact, views and compiled passes are the CPU's."""
+"""What only a GPU can show: no step waits, losses have full float32, views and passes equal those of the CPU."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,13 +18,13 @@ from supcon.settings.training import ContrastSettings, FinetuneSettings, Pretrai
 from supcon.training import gradcache
 from supcon.training.device import autocast, set_up_device
 from supcon.training.health import Health
+from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Objective, Step
-from supcon.training.memory import Memory
 from supcon.training.meter import Meter
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder
 from supcon.training.model.heads import contrast_parts
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 from supcon.training.objectives import Classification, ContrastivePretraining
 from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr
 from tests.devices import needs_gpu
@@ -65,7 +65,7 @@ def objective_of(
 ) -> Objective:
     if isinstance(stage, FinetuneSettings):
         return Classification(stage, contrast, torch.full((CLASSES,), 1 / CLASSES, device=GPU), None)
-    memory = Memory(model, stage.memory, stage.momentum) if stage.memory else None
+    memory = KeyQueue(model, stage.memory, stage.momentum) if stage.memory else None
     return ContrastivePretraining(stage, contrast, CLASSES, None, memory)
 
 
@@ -120,11 +120,11 @@ def inputs(images: int) -> tuple[Tensor, Recipe]:
 
 def test_views_are_those_of_the_cpu_but_for_rounding() -> None:
     canvases, recipe = inputs(200)
-    here, there = (
+    on_cpu, on_gpu = (
         BatchViews(ranges_of(RICH, 1.0), SIDE, torch.device(device))(canvases, recipe).cpu().int()
         for device in ("cpu", GPU.type)
     )
-    difference = (here - there).abs()
+    difference = (on_gpu - on_cpu).abs()
     assert difference.max() <= 2
     assert (difference > 0).float().mean() < 0.01
 
@@ -143,9 +143,9 @@ def test_losses_are_those_of_float64_on_the_cpu_where_the_encoder_may_take_tf32(
         loss.backward()
         assert z.grad is not None
         results.append((loss.detach().double().cpu(), z.grad.double().cpu()))
-    (wanted, slope), (found, same) = results
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
-    assert (same - slope).norm() < 1e-4 * slope.norm()
+    (wanted, slope), (loss, gradient) = results
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert (gradient - slope).norm() < 1e-4 * slope.norm()
 
 
 @pytest.mark.parametrize("chunks", [1, 3])

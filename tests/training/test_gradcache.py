@@ -61,8 +61,8 @@ def test_loss_gradients_running_statistics_and_streams_are_those_of_one_graph(
     torch.testing.assert_close(loss, expected.detach())
     assert torch.equal(drawn, torch.rand(3, device=device))
     for mine, other in zip(ours, theirs, strict=True):
-        for found, wanted in zip(mine.parameters(), other.parameters(), strict=True):
-            torch.testing.assert_close(found.grad, wanted.grad, rtol=rtol, atol=atol)
+        for parameter, wanted in zip(mine.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(parameter.grad, wanted.grad, rtol=rtol, atol=atol)
         for buffer, same in zip(mine.buffers(), other.buffers(), strict=True):
             torch.testing.assert_close(buffer, same, rtol=1e-9, atol=0)
 

@@ -1,4 +1,4 @@
-"""Trouble is named once a kind with its cure, and again only when it lasts to the end."""
+"""Each kind of trouble is reported once with its cure, and again only if it lasts to the end."""
 
 import pytest
 
@@ -10,15 +10,15 @@ FINE = {"floor": 1.0, "collapse": 4.0, "valid": 1.0}
 Batches = list[tuple[float, dict[str, float]]]
 
 
-def watch(epochs: list[Batches], stage: str = "pretrain", of: int = 9) -> list[str]:
-    said: list[str] = []
-    health = Health(stage, f"{stage} fold 0", of, said.append)
+def watch(epochs: list[Batches], stage: str = "pretrain", planned: int = 9) -> list[str]:
+    lines: list[str] = []
+    health = Health(stage, f"{stage} fold 0", planned, lines.append)
     for number, batches in enumerate(epochs):
         for loss, metrics in batches:
             health.batch({"loss": loss, **metrics})
         health.epoch(number)
     health.end()
-    return said
+    return lines
 
 
 def test_a_healthy_stage_and_one_without_contrast_say_nothing() -> None:
@@ -37,7 +37,7 @@ def test_a_loss_that_stays_at_that_of_equal_embeddings_is_collapse() -> None:
 
 
 def test_a_stages_only_epoch_is_judged() -> None:
-    first, last = watch([[(4.0, FINE)]], of=1)
+    first, last = watch([[(4.0, FINE)]], planned=1)
     assert "the contrastive loss of epoch 1, 4, is that of equal embeddings (4): " in first
     assert "to the end" in last
 

@@ -1,4 +1,4 @@
-"""What the steps of an epoch tell is added up without asking the device at every step, and a broken one stops."""
+"""The metrics of an epoch are added up without a fetch at every step, and a step that is not finite stops the stage."""
 
 import math
 
@@ -7,52 +7,52 @@ import torch
 
 from supcon.errors import UserError
 from supcon.training.health import Health
-from supcon.training.meter import FETCH_EVERY, Meter
+from supcon.training.meter import FETCH_INTERVAL, Meter
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")  # named, never used: what a meter holds is on the CPU here
 FINITE = torch.tensor(1.0)
 
 
-def meter(device: torch.device, said: list[str] | None = None) -> Meter:
-    health = Health("pretrain", "pretrain fold 0", 5, (said if said is not None else []).append)
+def meter(device: torch.device, lines: list[str] | None = None) -> Meter:
+    health = Health("pretrain", "pretrain fold 0", 5, (lines if lines is not None else []).append)
     return Meter("pretrain", "pretrain fold 0", 2, device, health)
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
 def test_means_are_over_all_steps_and_without_the_norm(device: torch.device) -> None:
-    one = meter(device)
-    losses = [float(number) for number in range(2 * FETCH_EVERY + 3)]
+    tested = meter(device)
+    losses = [float(number) for number in range(2 * FETCH_INTERVAL + 3)]
     for loss in losses:
-        one.add(torch.tensor(loss), FINITE, {"floor": 2 * loss, "extra": torch.tensor(3 * loss)})
+        tested.add(torch.tensor(loss), FINITE, {"floor": 2 * loss, "extra": torch.tensor(3 * loss)})
     mean = sum(losses) / len(losses)
-    assert one.means() == pytest.approx({"loss": mean, "floor": 2 * mean, "extra": 3 * mean})
+    assert tested.means() == pytest.approx({"loss": mean, "floor": 2 * mean, "extra": 3 * mean})
 
 
 @pytest.mark.parametrize("broken", [(math.nan, 1.0), (1.0, math.inf)])
 def test_on_the_cpu_a_step_that_is_not_finite_stops_before_it_changes_a_weight(broken: tuple[float, float]) -> None:
-    one = meter(CPU)
-    one.add(FINITE, FINITE, {})
+    tested = meter(CPU)
+    tested.add(FINITE, FINITE, {})
     with pytest.raises(UserError, match=r"at epoch 3, step 2: lower --pretrain\.lr, or try --train\.precision float32"):
-        one.add(torch.tensor(broken[0]), torch.tensor(broken[1]), {})
+        tested.add(torch.tensor(broken[0]), torch.tensor(broken[1]), {})
 
 
 def test_on_a_gpu_it_stops_a_few_steps_later_and_always_before_the_epoch_is_told() -> None:
-    one = meter(GPU)
+    tested = meter(GPU)
     for loss in (1.0, math.nan, 1.0):
-        one.add(torch.tensor(loss), FINITE, {})
+        tested.add(torch.tensor(loss), FINITE, {})
     with pytest.raises(UserError, match="step 2"):
-        one.means()
+        tested.means()
     late = meter(GPU)
-    for _ in range(FETCH_EVERY - 1):
+    for _ in range(FETCH_INTERVAL - 1):
         late.add(torch.tensor(math.nan), FINITE, {})
     with pytest.raises(UserError, match="step 1:"):
         late.add(FINITE, FINITE, {})
 
 
 def test_health_sees_every_step_as_numbers() -> None:
-    said: list[str] = []
-    one = meter(GPU, said)
-    one.add(torch.tensor(0.5), FINITE, {"floor": 1.0, "collapse": 4.0, "valid": 1.0})
-    assert said == []
-    one.means()
-    assert "0.5 is below its floor 1" in said[0]
+    lines: list[str] = []
+    tested = meter(GPU, lines)
+    tested.add(torch.tensor(0.5), FINITE, {"floor": 1.0, "collapse": 4.0, "valid": 1.0})
+    assert lines == []
+    tested.means()
+    assert "0.5 is below its floor 1" in lines[0]

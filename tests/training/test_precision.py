@@ -1,4 +1,4 @@
-"""`train.precision auto`: what is fastest here, chosen once and kept."""
+"""`train.precision auto`: the fastest precision on this machine is chosen once and kept."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from supcon.errors import UserError
 from supcon.training import precision
 from tests.conftest import run_command, run_stage
 
-TRIAL = {"encoder": "test_resnet", "side": 16, "images": 24, "device": "cpu", "threads": 1}
+TRIAL = precision.Trial(host="here", encoder="test_resnet", side=16, images=24, device="cpu", threads=1)
 AUTO = ("--train.precision=auto", "--pretrain.epochs=0", "--finetune.epochs=1", "--fold", "0")
 
 
@@ -29,7 +29,9 @@ def test_the_first_stage_chooses_and_later_ones_and_other_runs_keep_the_choice(r
     assert first.stdout.count("precision:") == 2  # that it is timed, and what came out
     content = resolved(root, "one")
     assert content["settings"]["train"]["precision"] in ("float32", "bfloat16")
-    assert set(content["measured"]["train.precision"]) == {precision.name_of(*one) for one in precision.CANDIDATES}
+    assert set(content["measured"]["train.precision"]) == {
+        precision.name_of(*candidate) for candidate in precision.CANDIDATES
+    }
     again = run_command("finetune", root, *AUTO, "--run=one")
     assert again.stdout == "finetune fold 0: done already\n"
     other = run_command("finetune", root, *AUTO, "--run=two")
@@ -41,24 +43,24 @@ def test_the_first_stage_chooses_and_later_ones_and_other_runs_keep_the_choice(r
 
 def answers(monkeypatch: pytest.MonkeyPatch, *processes: tuple[int, list[float | str]]) -> list[list[Any]]:
     """Let the timing processes end with these statuses and speeds; return the candidates that each is given."""
-    asked: list[list[Any]] = []
+    given: list[list[Any]] = []
     ends = iter(processes)
 
     def run(words: list[str], **options: object) -> "subprocess.CompletedProcess[str]":
-        asked.append(json.loads(words[-1])["candidates"])
+        given.append(json.loads(words[-1])["candidates"])
         status, speeds = next(ends)
         out = "".join(json.dumps({"speed": speed}) + "\n" for speed in speeds)
         return subprocess.CompletedProcess(words, status, out, "error: no such model\n")
 
     monkeypatch.setattr(subprocess, "run", run)
-    return asked
+    return given
 
 
 def test_a_candidate_that_crashes_is_left_out_and_the_others_are_still_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = answers(monkeypatch, (-6, [100.0]), (0, [50.0, "not finite"]))
+    given = answers(monkeypatch, (-6, [100.0]), (0, [50.0, "not finite"]))
     speeds = precision._time_candidates(TRIAL)
     assert list(speeds.values()) == [100.0, "fails", 50.0, "not finite"]
-    assert [len(candidates) for candidates in asked] == [4, 2]
+    assert [len(candidates) for candidates in given] == [4, 2]
 
 
 def test_a_setting_that_no_candidate_can_use_is_the_users_to_mend(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,12 +75,12 @@ def test_a_setting_that_no_candidate_can_use_is_the_users_to_mend(monkeypatch: p
     (["fails", 50.0, 106.0, "not finite"], ("float32", False)),
 ])  # fmt: skip
 def test_a_later_candidate_is_chosen_only_when_clearly_faster(speeds: list[Any], chosen: tuple[str, bool]) -> None:
-    names = [precision.name_of(*one) for one in precision.CANDIDATES]
+    names = [precision.name_of(*candidate) for candidate in precision.CANDIDATES]
     assert precision._fastest(dict(zip(names, speeds, strict=True))) == chosen
 
 
 def test_where_nothing_works_the_message_says_what_to_try() -> None:
-    names = [precision.name_of(*one) for one in precision.CANDIDATES]
+    names = [precision.name_of(*candidate) for candidate in precision.CANDIDATES]
     with pytest.raises(UserError, match="see what --train.precision float32 says"):
         precision._fastest(dict.fromkeys(names, "fails"))
 

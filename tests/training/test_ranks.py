@@ -1,4 +1,4 @@
-"""A process knows its place among those on its machine; alone, nothing changes."""
+"""A process knows its number among those on its machine; for a process alone nothing changes."""
 
 from collections.abc import Iterator
 
@@ -45,9 +45,9 @@ def test_one_gpu_for_several_processes_is_refused() -> None:
 def test_alone_everything_is_as_it_was() -> None:
     model = nn.ModuleDict({"encoder": nn.Linear(2, 2)})
     assert ranks.parallel(model) is model
-    assert ranks.bare(model["encoder"]) is model["encoder"]
-    assert (ranks.rank(), ranks.count(), ranks.is_first(), on_this_machine()) == (0, 1, True, (0, 1))
+    assert ranks.unwrap(model["encoder"]) is model["encoder"]
+    assert (ranks.rank(), ranks.world_size(), ranks.is_first(), on_this_machine()) == (0, 1, True, (0, 1))
     assert ranks.mean({"loss": 0.1}) == {"loss": 0.1}
-    assert ranks.agree("a") == "a"
+    assert ranks.broadcast("a") == "a"
     rows = torch.arange(3)
     assert torch.equal(ranks.interleave(rows), rows)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from supcon.run.stage import StageRun
 from supcon.settings.training import PretrainSettings, TrainSettings
-from supcon.training.loop import Objective, Plan, Step, descend, train
+from supcon.training.loop import Objective, Plan, Step, train, training_step
 from supcon.training.meter import Metrics, StepMetrics
 from supcon.training.sampler import BatchSampler, NaturalSampler, PKSampler
 
@@ -89,7 +89,7 @@ def test_a_step_goes_no_further_than_the_clip_and_0_is_none(clip: float, moved: 
     optimizer.param_groups[0]["lr"] = 1.0
     batch = torch.zeros(2, 1, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1])
     objective = cast(Objective, Recorder(slope=40.0))
-    _, norm, _ = descend(model, objective, optimizer, batch, Step(0.0, 0, nullcontext), clip)
+    _, norm, _ = training_step(model, objective, optimizer, batch, Step(0.0, 0, nullcontext), clip)
     assert weight_of(model).item() == pytest.approx(-moved)
     assert norm.item() == pytest.approx(40)
 

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, Bundle
-from supcon.competition.asked import SAMPLE, TEST, asked_rows, find_table
 from supcon.competition.index import ImageIndex
 from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
+from supcon.competition.sample_rows import SAMPLE, TEST, find_table, sample_rows
 from supcon.competition.tables import write_table
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.errors import UserError
@@ -30,10 +30,10 @@ from supcon.metrics.top_k import Matrix, joined, keep_likeliest, scattered
 from supcon.settings.settings import MachineSettings
 from supcon.training.device import set_up_device
 from supcon.training.forward import forward_views
+from supcon.training.model.class_means import Classifiers, ClassMeans
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder, load_weights
-from supcon.training.model.folding import folded
-from supcon.training.model.prototypes import Classifiers, ClassMeans
+from supcon.training.model.fused_batch_norm import fuse_batch_norm
 
 MOUNTED = Path("/kaggle/input")
 
@@ -109,7 +109,7 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
             f" {shown_columns(bundle.columns)}: name another folder in COMPETITION, or bundle the run that fits"
         )
     index = ImageIndex([competition])
-    rows = asked_rows(find_table([competition], TEST), sample, bundle.settings.data, index, exact=False)
+    rows = sample_rows(find_table([competition], TEST), sample, bundle.settings.data, index, allow_extra=True)
     return sample, [index.file(path) for path in rows["path"]]
 
 
@@ -126,7 +126,7 @@ def _load_model(bundle: Bundle, name: str) -> nn.Module:
         nothing = torch.zeros(0, encoder.width), torch.zeros(0, dtype=torch.long), torch.ones(len(bundle.classes))
         classifiers[PROTOTYPES] = ClassMeans(*nothing, settings.predict.class_mean_temperature)
         load_weights(folder / CLASS_MEANS, class_means=classifiers[PROTOTYPES])
-    return Classifiers(folded(encoder, settings.data.image_size), classifiers)
+    return Classifiers(fuse_batch_norm(encoder, settings.data.image_size), classifiers)
 
 
 def _logits(bundle: Bundle, number: int, outputs: Tensor, readable: npt.NDArray[np.bool_]) -> Matrix:

@@ -18,7 +18,7 @@ from supcon.storage.files import read_json, write_atomic, write_json, write_text
 from supcon.training.device import set_up_device
 from supcon.training.fold import FoldData
 from supcon.training.model.encoder import Encoder, load_weights, save_weights
-from supcon.training.model.folding import folded
+from supcon.training.model.fused_batch_norm import fuse_batch_norm
 
 ENTRY = "bundle/infer.py"  # what the notebook imports; with all that it imports, that is the bundle's code
 
@@ -97,7 +97,7 @@ def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
         channels_last = settings.train.channels_last
         encoder = Encoder(settings.model, settings.data.image_size, load_weights=False, channels_last=channels_last)
         load_weights(here / CLASSIFIER, encoder=encoder)
-        encoder = folded(encoder.to(device), settings.data.image_size)
+        encoder = fuse_batch_norm(encoder.to(device), settings.data.image_size)
         save_weights(there / CLASS_MEANS, class_means=data.class_means(data.training_features(encoder)))
     return data
 

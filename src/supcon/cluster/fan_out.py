@@ -25,7 +25,7 @@ from supcon.run.stages import STAGES, load_page
 from supcon.settings import Call, fold_name, parse
 from supcon.storage import lock
 from supcon.storage.processes import CORES, available_cores, end_with_parent
-from supcon.training.precision import settle_precision
+from supcon.training.precision import choose_precision
 
 GPUS = "CUDA_VISIBLE_DEVICES"
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     places = environments(min(jobs, len(folds)), visible_gpus(call.settings.machine.device))
     if any(stage.curves for stage in stages):
         with started_with(places[0]):
-            settle_precision(experiment)  # once, by the share of a job: the jobs find it
+            choose_precision(experiment)  # once, by the share of a job: the jobs find it
     failures = fan_out(call, pages, folds, places)
     if failures:
         print(f"error: {described(failures)}", file=sys.stderr)

@@ -72,7 +72,7 @@ def _ready(stage: StageRun) -> bool:
     from supcon.training.device import set_up_device
 
     ranks.join(set_up_device(stage.call.settings.machine))
-    return ranks.agree(ranks.is_first() and stage.ready())
+    return ranks.broadcast(ranks.is_first() and stage.ready())
 
 
 def run_stage(main: Main) -> None:

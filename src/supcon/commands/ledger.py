@@ -6,7 +6,7 @@ from pathlib import Path
 
 from supcon.competition.host.client import find_client
 from supcon.competition.host.commands import Host, competition_name, find_uploaded
-from supcon.competition.ledger import THERE, ledger_text, read_ledger, update_row
+from supcon.competition.ledger import PUBLIC_SCORE, ledger_text, read_ledger, update_row
 from supcon.errors import UserError, run_stage
 from supcon.settings.parse import Parser, parse_options
 
@@ -46,7 +46,7 @@ def add_options(parser: Parser) -> None:
 def refresh(path: Path, competition: str, folder: Path) -> None:
     """Write the public scores that the host has found since into the ledger."""
     table = read_ledger(path)
-    pending = table[(table["submitted"] != "") & (table[THERE] == "")]
+    pending = table[(table["submitted"] != "") & (table[PUBLIC_SCORE] == "")]
     if pending.empty:
         print("ledger: no score is pending", flush=True)
         return
@@ -55,7 +55,7 @@ def refresh(path: Path, competition: str, folder: Path) -> None:
     for number, row in pending.iterrows():
         found = find_uploaded(listed, row["message"], row["submitted"])
         if found and found.outcome:
-            update_row(path, int(str(number)), {"submitted": found.date, THERE: found.outcome})
+            update_row(path, int(str(number)), {"submitted": found.date, PUBLIC_SCORE: found.outcome})
             scored += 1
     print(f"ledger: {scored} of {len(pending)} pending scores fetched from {host.competition}", flush=True)
 

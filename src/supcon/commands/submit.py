@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from supcon.competition.host.client import find_client, page_of
 from supcon.competition.host.commands import Host, Submission, competition_name, find_new
-from supcon.competition.ledger import THERE, add_upload, read_ledger, update_row
+from supcon.competition.ledger import PUBLIC_SCORE, add_upload, read_ledger, update_row
 from supcon.competition.read import read_competition
 from supcon.competition.submission import verify_submission
 from supcon.errors import UserError, run_stage
@@ -81,7 +81,11 @@ def refuse_repeat(path: Path, ledger: Path) -> None:
     same = table[(table["sha256"] == sha256_file(path)) & (table["submitted"] != "")]
     if len(same):
         last = same.iloc[-1]
-        score = f"public score {last[THERE]}" if last[THERE] else "./run.sh ledger --refresh fetches its score"
+        score = (
+            f"public score {last[PUBLIC_SCORE]}"
+            if last[PUBLIC_SCORE]
+            else "./run.sh ledger --refresh fetches its score"
+        )
         raise UserError(f"{path} was uploaded on {last['submitted']} UTC ({score}): --again uploads it once more")
 
 
@@ -132,7 +136,7 @@ def wait_for_score(host: Host, before: Sequence[Submission], message: str, limit
 def report(host: Host, found: Submission | None, ledger: Path, row: int) -> None:
     """Write the outcome into the ledger and say it; `UserError` when the host could not score the file."""
     if found:
-        update_row(ledger, row, {"submitted": found.date, THERE: found.outcome})
+        update_row(ledger, row, {"submitted": found.date, PUBLIC_SCORE: found.outcome})
     page = f"{page_of(host.competition)}/submissions"
     if found is None or not found.outcome:
         seen = "the score is pending" if found else "the host does not list it yet"

@@ -17,8 +17,8 @@ TRAIN_SHARE = 2 / 3
 def write_builtin(folder: Path) -> None:
     """Write the competition into the empty `folder`: all of it or nothing.
 
-    train.csv and test.csv with their PNG images, sample_submission.csv, and solution.csv, which only the final score
-    of a run reads. Raises `UserError` when the folder is a link or a mount: these are the user's to fill.
+    It consists of train.csv and test.csv with their PNG images, sample_submission.csv, and solution.csv, which only the
+    final score of a run reads. Raises `UserError` when the folder is a link or a mount, which the user made for files.
     """
     if folder.is_symlink() or folder.is_mount():
         raise UserError(f"{folder} is a link or a mount and empty: put the host's files there, or remove it")
@@ -57,9 +57,9 @@ def _write(folder: Path) -> None:
     rows: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}  # (source image, digit)
     for digit, size in enumerate(class_sizes()):
         chosen = shuffle(np.flatnonzero(digits == digit))[:size]
-        cut = round(size * TRAIN_SHARE)
-        rows["train"] += [(int(source), digit) for source in chosen[:cut]]
-        rows["test"] += [(int(source), digit) for source in chosen[cut:]]
+        train_size = round(size * TRAIN_SHARE)
+        rows["train"] += [(int(source), digit) for source in chosen[:train_size]]
+        rows["test"] += [(int(source), digit) for source in chosen[train_size:]]
 
     for part, members in rows.items():
         (folder / part).mkdir(parents=True)

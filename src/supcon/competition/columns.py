@@ -1,4 +1,4 @@
-"""Which column of the host's tables is the id, the image, the label: found, or asked for by name."""
+"""Which column of the host's tables is the id, the image, the label: recognised, or named by a setting."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from supcon.settings.settings import DataSettings
 
 
 def id_column(table: pd.DataFrame, path: Path, sample: Sample, settings: DataSettings) -> str:
-    """Return the column of ids: the setting's, or the one that sample_submission.csv calls so.
+    """Return the column of ids: the one that the settings name, else the one with the sample's name for it.
 
     Raises `UserError` naming the columns to choose from.
     """
@@ -26,7 +26,11 @@ def id_column(table: pd.DataFrame, path: Path, sample: Sample, settings: DataSet
 def image_column(
     table: pd.DataFrame, path: Path, ids: str, part: str, index: ImageIndex, settings: DataSettings
 ) -> str:
-    """Return the column that names the images: the setting's, the ids, or the only one whose first rows are images."""
+    """Return the column that names the images of `part` ("train" or "test").
+
+    This is the column that the settings name, else the column `ids` where its first cells are names of images or no
+    column's are, else the only column whose first cells are. Raises `UserError` where there are several.
+    """
     if settings.image_column:
         return _named(table, path, settings.image_column, "--data.image_column")
     candidates = [name for name in table.columns if _names_images(table[name], part, index)]
@@ -44,11 +48,12 @@ def _names_images(cells: pd.Series, part: str, index: ImageIndex) -> bool:
 def train_labels(
     table: pd.DataFrame, path: Path, sample: Sample, others: Sequence[str], settings: DataSettings
 ) -> pd.Series:
-    """Return the label of every row, as the string that it is.
+    """Return the label of every row, unchanged, as a string.
 
-    A sample with a column a class finds the labels in the column that holds these names, or in columns of 0 and 1 of
-    these names; a sample with one column finds them in the column of that name, or in the only one besides `others`.
-    Raises `UserError` naming the columns to choose from, or the row without a label.
+    The settings may name the column. Otherwise, where the sample has a column for each class, labels are in columns of
+    0 and 1 with the names of the classes, or in the one column whose cells are these names. Where the sample has one
+    column of labels, they are in the column of that name, or in the only column that is not one of `others`. Raises
+    `UserError` naming the columns to choose from, or the row without a label.
     """
     if settings.label_column:
         labels = table[_named(table, path, settings.label_column, "--data.label_column")]
@@ -65,7 +70,7 @@ def train_labels(
 
 
 def group_cells(table: pd.DataFrame, path: Path, settings: DataSettings) -> pd.Series:
-    """Return the group of every row; empty strings where no group column is named."""
+    """Return the group of every row; empty strings where the settings name no group column."""
     if not settings.group_column:
         return pd.Series("", index=table.index)
     return table[_named(table, path, settings.group_column, "--data.group_column")]
@@ -74,21 +79,22 @@ def group_cells(table: pd.DataFrame, path: Path, settings: DataSettings) -> pd.S
 def _label_column(table: pd.DataFrame, path: Path, sample: Sample, others: Sequence[str]) -> str:
     rest = [name for name in table.columns if name not in others]
     if sample.one_hot:
-        found = [name for name in rest if set(table[name]) == set(sample.targets)]
+        candidates = [name for name in rest if set(table[name]) == set(sample.targets)]
     elif sample.targets[0] in table.columns:
-        found = sample.targets
+        candidates = sample.targets
     else:
-        found = rest
-    if len(found) != 1:
-        why = "holds the classes of" if sample.one_hot else f"is called {sample.targets[0]!r} as in"
+        candidates = rest
+    if len(candidates) != 1:
+        wanted = "holds the classes of" if sample.one_hot else f"is called {sample.targets[0]!r} as in"
         raise UserError(
-            f"{path}: no single column {why} {sample.path.name}: name one of {found or rest} with --data.label_column"
+            f"{path}: no single column {wanted} {sample.path.name}:"
+            f" name one of {candidates or rest} with --data.label_column"
         )
-    return found[0]
+    return candidates[0]
 
 
 def from_one_hot(columns: pd.DataFrame, path: Path) -> pd.Series:
-    """Return the name of each row's only column that says 1."""
+    """Return each row's class: the name of its column that is 1. Raises `UserError` unless the others are 0."""
     marks = columns.apply(pd.to_numeric, errors="coerce").to_numpy()
     odd = np.flatnonzero(~(np.isin(marks, (0, 1)).all(axis=1) & (marks.sum(axis=1) == 1)))
     if len(odd):

@@ -1,4 +1,4 @@
-"""The split: stratified, grouped, made once, kept in folds/folds.csv."""
+"""The split of the training rows into folds: stratified and grouped, made once, kept in folds/folds.csv."""
 
 import re
 import warnings
@@ -10,25 +10,26 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from supcon.competition.deal import LARGEST_SLOW, deal_groups, deal_rows
+from supcon.competition.stratify import LARGEST_SLOW, stratify_groups, stratify_rows
 from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
 
 COLUMNS = ["id", "label", "group", "fold"]
-# folds of rows that are in every training set, and in none (an empty cell); config.FULL is another number below 0
+# fold of rows that are in every training set, and fold of rows that are in none (an empty cell in the file); the
+# settings' FULL is another number below 0
 TRAIN_ONLY, LEFT_OUT = -1, -2
-_SEEDS_TRIED = 20  # a grouped split can leave a fold without a class; another seed often does not
+_SEEDS_TRIED = 20  # a grouped split may leave a fold without a class, which another seed often mends
 
 Rows = npt.NDArray[np.int64]
 
 
 def make_folds(train: pd.DataFrame, copies: Rows, left_out: Rows, settings: DataSettings) -> pd.DataFrame:
-    """Split the training rows: id, label, group, fold.
+    """Split the training rows; return a table of id, label, group, fold.
 
-    `copies` [pairs, 2] are rows whose images are copies: they share a group, hence a fold, as do rows of equal `group`.
-    `left_out` rows get no fold. Every fold holds every class; a class too small for that raises `UserError`, or with
-    `data.rare_classes train_only` gets the fold -1, and whatever shares a group with it.
+    `copies` [pairs, 2] are rows whose images are copies: they share a group, hence a fold, as rows of equal `group` do.
+    `left_out` rows get no fold. Every fold holds every class. A class that is too small for that raises `UserError`;
+    with `data.rare_classes train_only` its rows, and all rows that share a group with one of them, get the fold -1.
     """
     groups = join_groups(train["group"].to_list(), copies)
     labels = train["label"].to_numpy()
@@ -43,7 +44,7 @@ def make_folds(train: pd.DataFrame, copies: Rows, left_out: Rows, settings: Data
 
 
 def join_groups(groups: list[str], copies: Rows) -> Rows:
-    """Number the connected components of rows that share a non-empty group or are a pair of `copies` [pairs, 2]."""
+    """Return each row's group number [rows]; rows are joined that share a non-empty group or are a pair of `copies`."""
     names = pd.Series(groups)
     named = names[names != ""]
     first = named.groupby(named).transform(lambda rows: rows.index[0])
@@ -55,10 +56,10 @@ def join_groups(groups: list[str], copies: Rows) -> Rows:
 def read_folds(
     path: Path, train: pd.DataFrame, settings: DataSettings, maker: str = "python src/make_folds.py"
 ) -> pd.DataFrame:
-    """Read and check folds.csv, the one made here or the user's own: rows in the order of `train`, folds as integers.
+    """Read and check folds.csv, whether `make_folds` or the user wrote it: rows in the order of `train`, integer folds.
 
-    Raises `UserError` when it is absent (the command `maker` makes it), does not cover the training rows, or has
-    another number of folds.
+    Raises `UserError` where it is absent (the message names `maker`, the command that writes it), does not have the
+    training rows, has another number of folds than the settings, or splits a group.
     """
     if not path.exists():
         raise UserError(f"{path} is missing: run `{maker}` first")
@@ -66,22 +67,22 @@ def read_folds(
     if not {"id", "fold"} <= set(table.columns):
         raise UserError(f"{path} has the columns {list(table.columns)}; needed are id and fold, of {COLUMNS}")
     ids, twice = pd.Index(table["id"]), table["id"][table["id"].duplicated()]
-    place = np.full(1, -1) if len(twice) else ids.get_indexer(pd.Index(train["id"]))
-    if len(ids) != len(train) or (place < 0).any():
+    positions = np.full(1, -1) if len(twice) else ids.get_indexer(pd.Index(train["id"]))
+    if len(ids) != len(train) or (positions < 0).any():
         odd = sorted(set(ids) ^ set(train["id"])) or list(twice)
-        why = "stands in it twice" if len(twice) else "is unknown" if odd[0] in set(table["id"]) else "is missing"
+        error = "stands in it twice" if len(twice) else "is unknown" if odd[0] in set(table["id"]) else "is missing"
         raise UserError(
-            f"{path} does not match the training rows: id {odd[0]!r} {why}: mend it, or delete it to split anew"
+            f"{path} does not match the training rows: id {odd[0]!r} {error}: mend it, or delete it to split anew"
         )
-    table = table.iloc[place].reset_index(drop=True)
+    table = table.iloc[positions].reset_index(drop=True)
     _check_labels(path, table, train)
-    cells = {name: train[name].to_numpy() for name in ("id", "label")}  # the same strings, not a second time in memory
+    cells = {name: train[name].to_numpy() for name in ("id", "label")}  # equal strings, which are held in memory once
     table = table.assign(**cells, group=table.get("group", ""), fold=_numbers(path, table))
     count = table["fold"].max() + 1
-    found = set(table["fold"].unique().tolist())
-    if found - {TRAIN_ONLY, LEFT_OUT} != set(range(settings.folds)):
+    folds = set(table["fold"].unique().tolist())
+    if folds - {TRAIN_ONLY, LEFT_OUT} != set(range(settings.folds)):
         raise UserError(
-            f"{path} has the folds {sorted(found - {LEFT_OUT})}, the settings ask for {settings.folds}:"
+            f"{path} has the folds {sorted(folds - {LEFT_OUT})}, the settings ask for {settings.folds}:"
             f" use another --root for another split (or --data.folds {count})"
         )
     _check_groups(path, table["group"], table["fold"])
@@ -92,7 +93,7 @@ def read_folds(
 
 
 def check_copies(path: Path, table: pd.DataFrame, copies: Rows) -> None:
-    """Raise `UserError` where a pair of `copies` [pairs, 2] stands in two folds: no row may be judged by its copy."""
+    """Raise `UserError` where a pair of `copies` [pairs, 2] is in two folds: no row may be predicted from its copy."""
     fold = table["fold"].to_numpy()[copies]
     apart = np.flatnonzero((fold[:, 0] != fold[:, 1]) & (fold != LEFT_OUT).all(axis=1))
     if len(apart):
@@ -109,7 +110,7 @@ def write_folds(path: Path, table: pd.DataFrame) -> None:
 
 
 def _rare(labels: npt.NDArray[np.object_], groups: Rows, fold: Rows, settings: DataSettings) -> npt.NDArray[np.bool_]:
-    """Return which rows are of a class too small to be in every fold, or share a group with one."""
+    """Return which rows are of a class too small to be in every fold, or share a group with such a row."""
     numbers, names = pd.factorize(labels, sort=True)
     rare = np.zeros(len(labels), bool)
     while True:
@@ -122,9 +123,9 @@ def _rare(labels: npt.NDArray[np.object_], groups: Rows, fold: Rows, settings: D
         if settings.rare_classes == "error":
             worst = int(np.argmin(np.where(small, sizes, len(labels))))
             _refuse(str(names[worst]), int(sizes[worst]), int((numbers[rest] == worst).sum()), settings.folds)
-        with_one = np.zeros(groups.max() + 1, bool)
-        with_one[groups[small[numbers]]] = True
-        rare |= with_one[groups]  # a group with one is wholly in training
+        rare_groups = np.zeros(groups.max() + 1, bool)
+        rare_groups[groups[small[numbers]]] = True
+        rare |= rare_groups[groups]  # then other classes may have become too small
 
 
 def _refuse(name: str, size: int, count: int, folds: int) -> None:
@@ -146,8 +147,8 @@ def _split(labels: npt.NDArray[np.object_], groups: Rows, settings: DataSettings
         fold = _assign(labels, groups, settings.folds, seed)
         try:
             _check_every_class(labels, fold, settings.folds)
-        except UserError as found:
-            error = found
+        except UserError as missing_class:
+            error = missing_class
         else:
             return fold
     assert error is not None
@@ -157,15 +158,15 @@ def _split(labels: npt.NDArray[np.object_], groups: Rows, settings: DataSettings
 def _assign(labels: npt.NDArray[np.object_], groups: Rows | None, folds: int, seed: int) -> Rows:
     numbers, names = pd.factorize(labels)
     if groups is None:
-        return deal_rows(numbers, folds, seed)
+        return stratify_rows(numbers, folds, seed)
     groups = np.unique(groups, return_inverse=True)[1]
     if (groups.max() + 1) * len(names) > LARGEST_SLOW:
-        return deal_groups(numbers, groups, folds, seed)
-    from sklearn.model_selection import StratifiedGroupKFold  # a second to import, once in a root
+        return stratify_groups(numbers, groups, folds, seed)
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
 
     fold = np.full(len(labels), -1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # classes smaller than the folds are our own error above
+        warnings.simplefilter("ignore")  # scikit-learn warns of classes too small, for which our own checks raise
         parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed).split(labels, labels, groups)
         for number, (_, held_out) in enumerate(parts):
             fold[held_out] = number
@@ -185,7 +186,7 @@ def _check_every_class(labels: npt.NDArray[np.object_], fold: Rows, folds: int) 
 
 
 def _check_labels(path: Path, table: pd.DataFrame, train: pd.DataFrame) -> None:
-    if "label" not in table:  # a user's own split may be of ids and folds alone
+    if "label" not in table:  # the user's own split may have ids and folds alone
         return
     different = np.flatnonzero(table["label"].to_numpy() != train["label"].to_numpy())
     if len(different):
@@ -193,15 +194,15 @@ def _check_labels(path: Path, table: pd.DataFrame, train: pd.DataFrame) -> None:
 
 
 def _numbers(path: Path, table: pd.DataFrame) -> pd.Series:
-    place, cells = pd.factorize(table["fold"])
+    numbers, cells = pd.factorize(table["fold"])
     bad = [number for number, cell in enumerate(cells) if not re.fullmatch(rf"[0-9]{{0,9}}|{TRAIN_ONLY}", cell)]
     if bad:
-        odd = table[np.isin(place, bad)]
+        odd = table[np.isin(numbers, bad)]
         raise UserError(
             f"{path}: the fold of id {odd['id'].iloc[0]!r} is {odd['fold'].iloc[0]!r}: needed is a number from 0,"
             f" {TRAIN_ONLY} for a row that is only trained on, or nothing for one that is left out"
         )
-    return pd.Series(np.array([int(cell or LEFT_OUT) for cell in cells])[place], index=table.index)
+    return pd.Series(np.array([int(cell or LEFT_OUT) for cell in cells])[numbers], index=table.index)
 
 
 def _check_groups(path: Path, groups: pd.Series, fold: pd.Series) -> None:

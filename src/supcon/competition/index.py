@@ -1,4 +1,4 @@
-"""Every image file of the host's folders, found by the name that a table gives it."""
+"""All image files in the host's folders, by the names that tables give them."""
 
 import os
 import re
@@ -10,16 +10,16 @@ from typing import overload
 from supcon.errors import UserError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-_PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}  # words of a folder's name
+_PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}  # by a word in a folder's name
 
 
 def is_image(name: str) -> bool:
-    """Say whether a file is called like an image."""
+    """Say whether a file has the suffix of an image."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def part_of(path: str) -> str:
-    """Return "train" or "test" by the topmost folder of `path` whose name has that word, else ""."""
+    """Return "train" or "test" where a folder of `path` has that word in its name (the topmost counts), else ""."""
     return _part_of_folder(path.rpartition("/")[0])
 
 
@@ -33,20 +33,20 @@ def _part_of_folder(folder: str) -> str:
 
 
 class ImageIndex:
-    """The images below some folders by relative path; of equal paths the first folder's is taken."""
+    """The images below several folders, by relative path; the first folder that has a path counts."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
         first = {path for path in _walk(folders[0]) if is_image(path)}
         self._folder_of: dict[str, int] = {}  # of paths that the first folder does not have
         for number, folder in enumerate(folders[1:], 1):
-            found = {path for path in _walk(folder) if is_image(path)}
-            self._folder_of |= dict.fromkeys(found - first - self._folder_of.keys(), number)
+            images = {path for path in _walk(folder) if is_image(path)}
+            self._folder_of |= dict.fromkeys(images - first - self._folder_of.keys(), number)
         self.paths = sorted(first | self._folder_of.keys())
 
     @cached_property
     def _by_stem(self) -> dict[str, str | list[str]]:
-        """The one path, or several, whose file is called so."""
+        """The path, or the list of paths, of the files with a name (without its suffix)."""
         by_stem: dict[str, str | list[str]] = {}
         for path in self.paths:
             stem = path.rpartition("/")[2].rpartition(".")[0]
@@ -56,7 +56,7 @@ class ImageIndex:
         return by_stem
 
     def forget_names(self) -> None:
-        """Free what names are found by; it is made again where a name is asked for."""
+        """Free the memory of the search by name; the next search builds it again."""
         self.__dict__.pop("_by_stem", None)
 
     def file(self, path: str) -> Path:
@@ -64,50 +64,51 @@ class ImageIndex:
         return self._folders[self._folder_of.get(path, 0)] / path
 
     def holds(self, name: str, part: str) -> bool:
-        """Say whether `name` calls an image that may belong to `part`."""
+        """Say whether `name` fits an image that may belong to `part`."""
         return bool(self._candidates(name, part))
 
     def find(self, name: str, part: str, table: str) -> str:
         """Return the path of the image that `table` calls `name`, with or without its folders and suffix.
 
-        `part` ("train" or "test") settles ties. Raises `UserError` where none or two fit.
+        Where several images fit, those in a folder of `part` ("train" or "test") count. Raises `UserError` where no
+        image fits, or several.
         """
-        found = self._candidates(name, part)
-        if len(found) > 1:
-            found = [path for path in found if part_of(path) == part] or found
-        if len(found) == 1:
-            return found[0]
-        if found:
+        paths = self._candidates(name, part)
+        if len(paths) > 1:
+            paths = [path for path in paths if part_of(path) == part] or paths
+        if len(paths) == 1:
+            return paths[0]
+        if paths:
             raise UserError(
-                f"{table}: the id {name!r} fits {found[0]} and {found[1]}: give the id its folder or suffix"
+                f"{table}: the id {name!r} fits {paths[0]} and {paths[1]}: give the id its folder or suffix"
             )
         raise UserError(
             f"{table}: the id {name!r} has no image below {self._folders[0]}: is the image folder complete?"
         )
 
     def _candidates(self, name: str, part: str) -> list[str]:
-        """Return the paths that `name` fits by its longest match: a table may name more folders than there are."""
+        """Return the paths that fit `name`, or what remains without its first folders: tables may name more folders."""
         while True:
-            found = [path for path in self._called(name) if part_of(path) in ("", part)]
-            if found or "/" not in name:
-                return found
+            paths = [path for path in self._matches(name) if part_of(path) in ("", part)]
+            if paths or "/" not in name:
+                return paths
             name = name.split("/", 1)[1]
 
-    def _called(self, name: str) -> list[str]:
-        """Return the paths that `name` is, with or without its folders and suffix."""
+    def _matches(self, name: str) -> list[str]:
+        """Return the paths that equal `name`, with or without their folders and suffix."""
         last = name.rpartition("/")[2]
-        found = []
+        paths = []
         for stem in {last, last.rpartition(".")[0]}:
             known = self._by_stem.get(stem, [])
             for path in [known] if isinstance(known, str) else known:
                 whole = path if "/" in name else path.rpartition("/")[2]
                 if name in (whole, whole.rpartition(".")[0]):
-                    found.append(path)
-        return sorted(found)
+                    paths.append(path)
+        return sorted(paths)
 
 
 class Files(Sequence[Path]):
-    """Where the images of some paths lie; each is made when it is asked for, since millions would take gigabytes."""
+    """The files of the images at `paths`. A `Path` is made at each access, since millions of them take gigabytes."""
 
     def __init__(self, index: ImageIndex, paths: list[str]) -> None:
         self._index, self._paths = index, paths
@@ -116,19 +117,19 @@ class Files(Sequence[Path]):
         return len(self._paths)
 
     @overload
-    def __getitem__(self, place: int) -> Path: ...
+    def __getitem__(self, position: int) -> Path: ...
 
     @overload
-    def __getitem__(self, place: slice) -> "Files": ...
+    def __getitem__(self, position: slice) -> "Files": ...
 
-    def __getitem__(self, place: int | slice) -> "Path | Files":
-        if isinstance(place, slice):
-            return Files(self._index, self._paths[place])
-        return self._index.file(self._paths[place])
+    def __getitem__(self, position: int | slice) -> "Path | Files":
+        if isinstance(position, slice):
+            return Files(self._index, self._paths[position])
+        return self._index.file(self._paths[position])
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Yield the relative paths of all files, dot-files and dot-folders aside; a folder is entered once, links too."""
+    """Yield the relative paths of all files but dot-files and those in dot-folders. Links are followed, once each."""
     entered = set()
     for where, folders, files in os.walk(folder, followlinks=True):
         status = Path(where).stat()

@@ -7,17 +7,18 @@ import pandas as pd
 
 from supcon.storage.files import read_csv, write_csv
 
-HERE, THERE = "cross_fitted", "public_score"
-LEDGER_COLUMNS = ["time", "run", "fingerprint", "metric", "raw", HERE, "sha256", "file", "message", "submitted", THERE]
-SHOWN = ["time", "run", "file", "metric", "raw", HERE, THERE]
-_OLDER = {"raw_macro_f1": "raw", "cross_fitted_macro_f1": HERE}  # columns of a ledger from before other metrics
+LOCAL_SCORE, PUBLIC_SCORE = "cross_fitted", "public_score"  # columns: the score on the training rows, and the host's
+LEDGER_COLUMNS = ["time", "run", "fingerprint", "metric", "raw", LOCAL_SCORE]
+LEDGER_COLUMNS += ["sha256", "file", "message", "submitted", PUBLIC_SCORE]
+SHOWN = ["time", "run", "file", "metric", "raw", LOCAL_SCORE, PUBLIC_SCORE]
+_OLDER = {"raw_macro_f1": "raw", "cross_fitted_macro_f1": LOCAL_SCORE}  # column names of older ledgers
 MESSAGE_WIDTH = 40  # characters of a message that the table shows
 
 
 def read_ledger(path: Path) -> pd.DataFrame:
-    """Return the ledger, empty where there is none yet; all cells are strings, "" where an older file has no column.
+    """Return the ledger, empty where there is none yet. All cells are strings, "" in columns that an older file lacks.
 
-    `submitted` is the time of the upload (UTC), "" before it; `public_score` is "" until the host has said it.
+    `submitted` is the time of the upload (UTC), "" before it; `public_score` is "" until the host shows it.
     """
     if not path.exists():
         return pd.DataFrame(columns=LEDGER_COLUMNS, dtype=str)
@@ -27,7 +28,7 @@ def read_ledger(path: Path) -> pd.DataFrame:
 
 
 def add_to_ledger(path: Path, row: Mapping[str, str]) -> None:
-    """Append one submission to ledger.csv, unless the newest row has its fingerprint and bytes already."""
+    """Append one submission to ledger.csv, unless the newest row has the same fingerprint and bytes."""
     table = read_ledger(path)
     if len(table) and all(table.iloc[-1].get(key) == row[key] for key in ("fingerprint", "sha256")):
         return
@@ -37,7 +38,8 @@ def add_to_ledger(path: Path, row: Mapping[str, str]) -> None:
 def add_upload(path: Path, sha256: str, cells: Mapping[str, str]) -> int:
     """Write an upload into the newest row of the file with this hash; return the row's number.
 
-    A file that was uploaded before gets a second row, like its first; one that is not in the ledger gets `cells` alone.
+    A file that was uploaded before gets a second row with the cells of its newest. A file that is not in the ledger
+    gets a row of `cells` alone.
     """
     table = read_ledger(path)
     same = table.index[table["sha256"] == sha256]
@@ -45,12 +47,12 @@ def add_upload(path: Path, sha256: str, cells: Mapping[str, str]) -> int:
         update_row(path, int(same[-1]), {key: cells[key] for key in ("message", "submitted")})
         return int(same[-1])
     known = {str(key): str(value) for key, value in table.loc[same[-1]].items()} if len(same) else {}
-    _append(path, table, {**cells, **known, **{key: cells[key] for key in ("message", "submitted")}, THERE: ""})
+    _append(path, table, {**cells, **known, **{key: cells[key] for key in ("message", "submitted")}, PUBLIC_SCORE: ""})
     return len(table)
 
 
 def update_row(path: Path, number: int, cells: Mapping[str, str]) -> None:
-    """Write `cells` into one row; rows are only ever appended, so their numbers stay."""
+    """Write `cells` into the row with this number; rows are only ever appended, so numbers stay."""
     table = read_ledger(path)
     for key, value in cells.items():
         table.loc[number, key] = value
@@ -59,8 +61,8 @@ def update_row(path: Path, number: int, cells: Mapping[str, str]) -> None:
 
 def ledger_text(table: pd.DataFrame) -> str:
     """Return the table that `./run.sh ledger` prints, and the rank correlation of its two scores."""
-    shown = table[SHOWN].rename(columns={HERE: "cross-fitted", THERE: "public"})
-    waits = (table["submitted"] != "") & (table[THERE] == "")
+    shown = table[SHOWN].rename(columns={LOCAL_SCORE: "cross-fitted", PUBLIC_SCORE: "public"})
+    waits = (table["submitted"] != "") & (table[PUBLIC_SCORE] == "")
     shown.loc[waits, "public"] = "pending"
     shown["message"] = [_one_line(message) for message in table["message"]]
     lines = [list(shown.columns), *shown.to_numpy().tolist()]
@@ -72,17 +74,17 @@ def ledger_text(table: pd.DataFrame) -> str:
 def correlation_lines(table: pd.DataFrame) -> list[str]:
     """Return one line with the Spearman rank correlation of cross-fitted and public score; none below three rows.
 
-    Of the newest metric's rows only: others are on another scale.
+    Only rows of the newest row's metric count, since other metrics have other scales.
     """
     table = table[table["metric"] == table["metric"].iloc[-1]] if len(table) else table
-    scores = table[[HERE, THERE]].apply(pd.to_numeric, errors="coerce").dropna()
+    scores = table[[LOCAL_SCORE, PUBLIC_SCORE]].apply(pd.to_numeric, errors="coerce").dropna()
     if len(scores) < 3:
         return []
     if scores.nunique().min() < 2:
         return [f"rank correlation: undefined, one of the two scores is the same in all {len(scores)} submissions"]
     from scipy.stats import spearmanr
 
-    value = spearmanr(scores[HERE], scores[THERE]).statistic
+    value = spearmanr(scores[LOCAL_SCORE], scores[PUBLIC_SCORE]).statistic
     return [f"rank correlation of cross-fitted and public score: {value:+.2f} over {len(scores)} rows (Spearman)"]
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from supcon.competition.asked import SAMPLE, TEST, TRAIN, asked_rows, find_table
 from supcon.competition.columns import group_cells, id_column, image_column, train_labels
 from supcon.competition.index import Files, ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique, read_sample
+from supcon.competition.sample_rows import SAMPLE, TEST, TRAIN, find_table, sample_rows
 from supcon.competition.tables import read_table
 from supcon.competition.unpack import unpack_zips
 from supcon.errors import UserError
@@ -18,14 +18,14 @@ from supcon.settings.settings import DataSettings
 
 @dataclass(frozen=True)
 class Competition:
-    """What the host gave. All cells are strings; paths are relative to where the files lie, with forward slashes."""
+    """The host's files. All cells are strings; paths are relative to a folder of `index`, with forward slashes."""
 
     folder: Path
     sample: Sample
     train: pd.DataFrame  # id, path, label, group ("" without groups)
     test: pd.DataFrame  # id, path; in the order of sample_submission.csv
     index: ImageIndex
-    unpacked: Path | None = None  # where the zips' files lie
+    unpacked: Path | None = None  # folder of the files from the host's zips
 
     @property
     def classes(self) -> list[str]:
@@ -34,17 +34,17 @@ class Competition:
 
     @property
     def paths(self) -> list[str]:
-        """Every image: train rows first, then test rows."""
+        """Relative paths of all images: training rows first, then test rows."""
         return [*self.train["path"].to_numpy(dtype=object), *self.test["path"].to_numpy(dtype=object)]
 
     @property
     def files(self) -> Sequence[Path]:
-        """Where the images of `paths` lie."""
+        """The files of the images at `paths`."""
         return Files(self.index, self.paths)
 
 
 def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Competition:
-    """Read input/ as the host gave it: zips or what they held, `train.csv` with images or one folder a class.
+    """Read the host's files in input/: zips or their content, a `train.csv` with images or one folder a class.
 
     Zips are unpacked into `cache`. Raises `UserError` naming the file, column or row that does not fit, and the cure.
     """
@@ -64,7 +64,7 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     else:
         train = _train_from_csv(train_path, sample, settings, index)
     _check_labels(train, sample, train_path or folder)
-    test = asked_rows(test_path, sample, settings, index)
+    test = sample_rows(test_path, sample, settings, index)
     index.forget_names()
     return Competition(folder, sample, train, test, index, unpacked)
 
@@ -80,7 +80,10 @@ def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, index: I
 
 
 def _train_from_folders(folder: Path, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
-    """Take the folder that holds an image as its class, below the training folder where one is called so."""
+    """Return a row for each image, with the folder that holds it as its class.
+
+    Where a folder is called train or training, only images below it count.
+    """
     if settings.group_column:
         raise UserError(f"--data.group_column {settings.group_column}: {folder} has no {TRAIN} to hold that column")
     below_training = [path for path in index.paths if part_of(path) == "train"]

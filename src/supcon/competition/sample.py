@@ -1,4 +1,4 @@
-"""sample_submission.csv: what the host wants to get, to the letter."""
+"""sample_submission.csv: the exact form in which the host wants the submission."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,22 +17,22 @@ _DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 wi
 
 @dataclass(frozen=True)
 class Sample:
-    """The form of the submission: its first column holds ids, the rest what is asked for."""
+    """The form of the submission: a first column of ids, then one column of labels or a column for each class."""
 
     path: Path
     ids: pd.Series
     id_column: str
-    targets: list[str]  # one column: of labels; several: a probability of the class of that name each
+    targets: list[str]  # the other columns: one of labels, or several, each of one class's probabilities
     dialect: Dialect
 
     @property
     def one_hot(self) -> bool:
-        """Whether a column of probabilities a class is asked for, not a label."""
+        """Whether the host asks for the probability of each class, in a column of its own, and not for a label."""
         return len(self.targets) > 1
 
 
 def read_sample(path: Path) -> Sample:
-    """Read sample_submission.csv. Raises `UserError` where it holds no id and target columns, or an id twice."""
+    """Read sample_submission.csv. Raises `UserError` where it has fewer than two columns, or an id twice."""
     table, dialect = read_with_dialect(path)
     if len(table.columns) < 2:
         raise UserError(f"{path} has the columns {list(table.columns)}; needed are an id column and what to submit")
@@ -42,7 +42,7 @@ def read_sample(path: Path) -> Sample:
 
 
 def shown_columns(columns: list[str]) -> str:
-    """Return column names for a message, the first of many."""
+    """Return column names for a message: all, or the first few of many."""
     return str(columns) if len(columns) <= 8 else f"{columns[:7]} and {len(columns) - 7} more"
 
 
@@ -57,17 +57,21 @@ def submission_rows(
     sample: Sample,
     ids: Sequence[str],
     classes: Sequence[str],
-    asked: Matrix,
+    predicted: Matrix,
 ) -> pd.DataFrame:
-    """Return what the sample asks for of `ids`: class numbers [rows], or log-probabilities [rows, classes]."""
-    values = asked.dense() if isinstance(asked, Candidates) else asked
+    """Return the submission's rows.
+
+    `predicted` are class numbers [rows] or, where the sample has a column for each class, log-probabilities
+    [rows, classes], of the rows with `ids`. Raises `UserError` where an id of the sample has no prediction.
+    """
+    values = predicted.dense() if isinstance(predicted, Candidates) else predicted
     if sample.one_hot:
         return probability_rows(sample, ids, np.exp(values), classes)
     return label_rows(sample, {name: classes[label] for name, label in zip(ids, values.tolist(), strict=True)})
 
 
 def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Return `labels` (id -> class name) as the rows that the sample asks for; `UserError` where an id has none."""
+    """Return the submission's rows for `labels` (id -> class name). Raises `UserError` where an id has no label."""
     lacking = [name for name in sample.ids if name not in labels]
     if lacking:
         raise UserError(f"{len(lacking)} test rows have no prediction, first {lacking[0]!r}: run predict")
@@ -77,7 +81,7 @@ def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
 def probability_rows(
     sample: Sample, ids: Sequence[str], probabilities: npt.NDArray[np.float64], classes: Sequence[str]
 ) -> pd.DataFrame:
-    """Return probabilities [rows, classes] of `ids` as the rows and columns that the sample asks for."""
+    """Return the submission's rows for the probabilities [rows, classes] of the rows with `ids`."""
     table = pd.DataFrame(probabilities, index=list(ids), columns=list(classes)).loc[sample.ids, sample.targets]
     table = table.map(lambda share: f"{share:.{_DIGITS}g}")
     table.insert(0, sample.id_column, sample.ids.to_numpy(), allow_duplicates=True)

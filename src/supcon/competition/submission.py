@@ -1,4 +1,4 @@
-"""The submission: exactly the sample's rows, order, columns and line ends, verified after writing."""
+"""The submission: the sample's exact rows, order, columns and line ends, verified after writing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,24 +6,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from supcon.competition.asked import SAMPLE
 from supcon.competition.columns import from_one_hot
 from supcon.competition.read import Competition
 from supcon.competition.sample import check_unique, shown_columns
+from supcon.competition.sample_rows import SAMPLE
 from supcon.competition.tables import read_table, read_with_dialect, write_table
 from supcon.errors import UserError
 
-_TOLERANCE = 1e-3  # how far a row's sum may be from 1: other people's files are rounded
+_TOLERANCE = 1e-3  # of a row's sum, which must be 1: files from elsewhere are rounded
 
 
 def write_submission(path: Path, competition: Competition, rows: pd.DataFrame) -> None:
-    """Write `rows` the way sample_submission.csv is written, read the file back and check it."""
+    """Write `rows` in the form of sample_submission.csv; read the file back and check it."""
     write_table(path, rows, competition.sample.dialect)
     verify_submission(path, competition)
 
 
 def verify_submission(path: Path, competition: Competition) -> None:
-    """Raise `UserError` naming the first line of `path` that sample_submission.csv's form does not allow."""
+    """Raise `UserError` naming the first line of `path` that does not have the form of sample_submission.csv."""
     sample = competition.sample
     table, dialect = read_with_dialect(path)
     if (dialect.delimiter, dialect.encoding) != (sample.dialect.delimiter, sample.dialect.encoding):
@@ -37,13 +37,15 @@ def verify_submission(path: Path, competition: Competition) -> None:
             f"{path} line 1: the columns are {shown_columns(list(table.columns))}, needed are {shown_columns(columns)}"
         )
     ids, wanted = table[sample.id_column].to_numpy(), sample.ids.to_numpy()
-    both = min(len(ids), len(wanted))
-    different = np.flatnonzero(ids[:both] != wanted[:both])
+    common = min(len(ids), len(wanted))
+    different = np.flatnonzero(ids[:common] != wanted[:common])
     if len(different):
         row = different[0]
         raise UserError(f"{path} line {row + 2}: the id is {ids[row]!r}, the sample has {wanted[row]!r} there")
     if len(ids) != len(wanted):
-        raise UserError(f"{path} has {len(ids)} rows, the sample has {len(wanted)}: line {both + 2} is where they part")
+        raise UserError(
+            f"{path} has {len(ids)} rows, the sample has {len(wanted)}: line {common + 2} is where they part"
+        )
     if sample.one_hot:
         _check_probabilities(path, table[sample.targets])
     else:
@@ -71,9 +73,10 @@ def _check_probabilities(path: Path, cells: pd.DataFrame) -> None:
 
 
 def read_solution(folder: Path, competition: Competition) -> pd.Series | None:
-    """Return the private leaderboard's labels by id where input/solution.csv exists. For the final score only.
+    """Return the private leaderboard's labels by id, or None where there is no input/solution.csv.
 
-    Its columns are those of the sample, or an id and a label.
+    Its columns are those of the sample, or an id and a label. Only the final score of a run may use it. Raises
+    `UserError` where its columns, ids or labels do not fit.
     """
     path, sample = folder / "solution.csv", competition.sample
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What the host gave, looked at whole: rows, classes, images, copies, and what they ask of the machine."""
+"""A survey of the host's files: rows, classes, images, copies, and the memory and disk that they need."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ SHOWN = 5  # classes at either end of the list
 
 @dataclass(frozen=True)
 class Survey:
-    """The competition with its images decoded and compared."""
+    """The competition, with its images decoded and compared with each other."""
 
     call: Call
     competition: Competition
@@ -33,16 +33,16 @@ class Survey:
 
     @property
     def unreadable(self) -> npt.NDArray[np.int64]:
-        """Places of the images that cannot be read, training rows first."""
+        """Positions of the images that cannot be read, training rows first."""
         return np.array(sorted(self.images.problems), dtype=np.int64)
 
     @property
     def unreadable_training_rows(self) -> npt.NDArray[np.int64]:
-        """Numbers of the training rows whose images cannot be read."""
+        """Positions of the training rows whose images cannot be read."""
         return self.unreadable[self.unreadable < len(self.competition.train)]
 
     def text(self) -> str:
-        """Return a page of what was understood."""
+        """Return the survey as text, a line for each topic."""
         competition = self.competition
         train, test, sample = competition.train, competition.test, competition.sample
         form = f"a probability of each of {len(sample.targets)} classes" if sample.one_hot else "a label"
@@ -52,8 +52,8 @@ class Survey:
             ("classes", _classes(train["label"].tolist())),
             ("groups", _groups(train["group"].tolist())),
             ("images", _images(self.images)),
-            ("unreadable", _first([f"{competition.paths[place]} ({self.images.problems[place]})"
-                                   for place in self.unreadable.tolist()])),
+            ("unreadable", _first([f"{competition.paths[position]} ({self.images.problems[position]})"
+                                   for position in self.unreadable.tolist()])),
             ("not used", _first(sorted(set(competition.index.paths) - set(competition.paths)))),
             ("copies", "; ".join(self.copies.text(competition)) or "none"),
             ("submission", f"{sample.path.name}: {sample.id_column}, then {form}; scored by"
@@ -62,18 +62,18 @@ class Survey:
             ("disk", self._disk()),
             ("memory", self._memory()),
         ]  # fmt: skip
-        return "\n".join(f"{name:<12}{what}" for name, what in lines)
+        return "\n".join(f"{topic:<12}{text}" for topic, text in lines)
 
     def _disk(self) -> str:
         free = shutil.disk_usage(self.call.root).free
         return f"{_bytes(self.images.bytes)} of decoded images, {_bytes(free)} free below {self.call.root}"
 
     def _memory(self) -> str:
-        """Say what the rows themselves need; the network's share depends on the encoder and the batch."""
+        """Return the memory that rows need; the memory of the network depends on the encoder and the batch."""
         views = self.call.settings.predict.views
         numbers = views * self.call.settings.data.folds * width(len(self.competition.classes))
         if not keeps_all(len(self.competition.classes)):
-            numbers = 2 * width(len(self.competition.classes))  # the folds' own are read piece by piece
+            numbers = 2 * width(len(self.competition.classes))  # the files of the folds are read in parts
         logits = _bytes(4 * len(self.competition.test) * numbers)
         return (
             f"{logits} for the test rows' logits in ensemble; decoded images are mapped, not loaded"
@@ -82,9 +82,9 @@ class Survey:
 
 
 def survey(call: Call) -> Survey:
-    """Read the host's files, decode every image once and look for copies.
+    """Read the host's files, decode every image once and search for copies.
 
-    Raises `UserError` for what does not fit, unreadable images among it unless `data.bad_images` is skip.
+    Raises `UserError` for files that do not fit, and for unreadable images unless `data.bad_images` is skip.
     """
     data, cache = call.settings.data, call.root / "cache"
     competition = read_competition(call.root / "input", cache, data)
@@ -97,7 +97,7 @@ def survey(call: Call) -> Survey:
 
 
 def remembered_copies(cache: Path, images: ImageCache) -> Pairs:
-    """Return the pairs of copies, remembered in the cache: to compare all images takes longer than to read a split."""
+    """Return the pairs of copies. They are kept in the cache, because comparing all images takes long."""
     path = cache / f"copies-of-{images.key}.npz"
     if not path.exists():
         readable = np.setdiff1d(np.arange(len(images)), list(images.problems))
@@ -107,8 +107,8 @@ def remembered_copies(cache: Path, images: ImageCache) -> Pairs:
 
 def _classes(labels: list[str]) -> str:
     counts = Counter(labels).most_common()
-    few = counts if len(counts) <= 2 * SHOWN else [*counts[:SHOWN], ("...", 0), *counts[-SHOWN:]]
-    listed = ", ".join(f"{name} {count:,}" if count else name for name, count in few)
+    shown = counts if len(counts) <= 2 * SHOWN else [*counts[:SHOWN], ("...", 0), *counts[-SHOWN:]]
+    listed = ", ".join(f"{name} {count:,}" if count else name for name, count in shown)
     return f"{len(counts)}, the largest {counts[0][1] / counts[-1][1]:.1f} times the smallest: {listed}"
 
 
@@ -124,7 +124,7 @@ def _images(images: ImageCache) -> str:
     sizes = images.sizes[images.sizes.min(axis=1) > 0]
     if len(sizes) == 0:
         return "none can be read"
-    small, middle, large = (sizes[np.argsort(sizes.prod(axis=1))[place]] for place in (0, len(sizes) // 2, -1))
+    small, middle, large = (sizes[np.argsort(sizes.prod(axis=1))[rank]] for rank in (0, len(sizes) // 2, -1))
     return f"{formats}; {_size(small)} to {_size(large)} pixels, the median {_size(middle)}"
 
 

@@ -1,7 +1,8 @@
-"""Decode many images at once: worker processes, a bounded number of chunks ahead of the writer.
+"""Decode many images at once in worker processes, which write the pixels to files.
 
-Processes, because a quarter of a small image's time is Python's, for which threads would queue, and because a decoder
-that crashes takes only them down. They write the pixels themselves: sent to this process, each would cost a tenth more.
+The workers are processes and not threads, because a quarter of the time of a small image is spent in Python, where
+threads wait for each other, and because a decoder that crashes ends a worker alone. They write the pixels themselves:
+sending these to the main process would take a tenth more time.
 """
 
 import errno
@@ -26,37 +27,37 @@ from supcon.images.headers import FORMATS, Unreadable
 from supcon.images.pillow import declared_size
 from supcon.storage.processes import available_cores, worker_pool
 
-_CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # whichever is reached first: bounds the memory
-SHARD = 2**32  # bytes of a file of pixels: all file systems hold such, and one can be copied or checked at a time
-_AHEAD = 3  # chunks under way for each process
-_WORTH = 32  # images that are worth a further process
+_CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # a chunk ends at the first of these limits, which bound the memory
+SHARD = 2**32  # bytes of a file of pixels: any file system holds files of that size, and they can be copied one by one
+_AHEAD = 3  # chunks that each process has in work
+_IMAGES_PER_PROCESS = 32  # at least: for fewer images the start of a process does not pay
 _SAMPLE = 256  # headers read to estimate the cache's size
 
-_outputs: "list[Output]" = []  # in a worker process: where its pixels go
+_outputs: "list[Output]" = []  # in a worker process: the one output that it writes to
 
 
 @dataclass
 class Chunk:
-    """What the index needs of some images, whose pixels stand one after the other in the file."""
+    """What the index needs to know of a chunk of images, whose pixels are written one after the other."""
 
-    offset: int = 0  # bytes into the file
-    shapes: list[tuple[int, int]] = field(default_factory=list)  # height, width as stored
-    sizes: list[tuple[int, int]] = field(default_factory=list)  # width, height as in the file; (0, 0) for a bad one
-    formats: list[int] = field(default_factory=list)  # places in FORMATS; -1 for a bad one
-    reasons: list[str] = field(default_factory=list)  # empty for a readable one
+    offset: int = 0  # of the first pixel, in bytes
+    shapes: list[tuple[int, int]] = field(default_factory=list)  # height, width of the written pixels
+    sizes: list[tuple[int, int]] = field(default_factory=list)  # width, height in the image file; (0, 0): unreadable
+    formats: list[int] = field(default_factory=list)  # positions in FORMATS; -1: unreadable
+    reasons: list[str] = field(default_factory=list)  # why an image is unreadable; empty for a readable one
 
 
 class Output:
-    """Files of SHARD bytes at most that processes fill at once: each reserves its bytes, then writes them.
+    """Files of at most SHARD bytes, which several processes fill together: each reserves bytes, then writes them.
 
-    Places are counted through all files, as if each were full: none of what is written at once lies in two of them.
+    Offsets count through all files as if each were full. What one call of `append` writes lies in one file.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._end = folder, multiprocessing.Value("q", 0)
 
     def append(self, images: Sequence[Image]) -> int:
-        """Write pixels and return their place. Raises `OSError`."""
+        """Write the pixels of `images` and return their offset. Raises `OSError` where the disk is full or fails."""
         length = sum(image.size for image in images)
         with self._end.get_lock():
             offset = int(self._end.value)
@@ -72,7 +73,7 @@ class Output:
         return offset
 
     def sync(self) -> npt.NDArray[np.int64]:
-        """Wait until all is on the disk; return the bytes of each file, [files]."""
+        """Wait until all files are on the disk; return the bytes of each, [files]."""
         lengths = []
         for number in range(-(-self._end.value // SHARD)):
             with shard(self._folder, number).open("rb+") as file:
@@ -82,12 +83,12 @@ class Output:
 
 
 def shard(folder: Path, number: int) -> Path:
-    """Return where a file of pixels lies."""
+    """Return the path of a file of pixels."""
     return folder / f"pixels-{number:03d}.bin"
 
 
 def decode_chunk(paths: Sequence[str], side: int, fit: Fit) -> tuple[list[Image], Chunk]:
-    """Decode and shrink images for a cache of `side` pixels; one that is unreadable becomes a black pixel."""
+    """Decode and shrink images for a cache of `side` pixels; an unreadable image becomes one black pixel."""
     images, chunk = list[Image](), Chunk()
     for path in paths:
         try:
@@ -107,7 +108,10 @@ def decode_chunk(paths: Sequence[str], side: int, fit: Fit) -> tuple[list[Image]
 
 
 def estimate_bytes(paths: Sequence[str], side: int, fit: Fit) -> int:
-    """Return the bytes that the images will take at most: exact for few, else a sample's mean plus three errors."""
+    """Return the bytes that the images take at most.
+
+    For many images this is an estimate from a sample: its mean plus three standard errors.
+    """
     sample = paths[:: -(-len(paths) // _SAMPLE)] if paths else []
     sizes = np.array([np.prod(shrunk_size(*declared_size(path), side, fit)) * 3.0 for path in sample])
     if len(sizes) == len(paths):
@@ -116,7 +120,7 @@ def estimate_bytes(paths: Sequence[str], side: int, fit: Fit) -> int:
 
 
 def write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dict[str, np.ndarray]:
-    """Write all images' pixels to pixels-000.bin, ... and return what the index needs of them, in the order of `paths`.
+    """Write all images' pixels to pixels-000.bin, ... and return the arrays of the index, in the order of `paths`.
 
     Raises `UserError` for a file that cannot be opened, `OSError` where writing fails.
     """
@@ -128,21 +132,26 @@ def write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dic
         closing(_in_order(output, paths, side, fit)) as chunks,
     ):
         for chunk in chunks:
-            part = slice(done, done + len(chunk.shapes))
-            shapes[part], sizes[part], formats[part] = chunk.shapes, chunk.sizes, chunk.formats
-            ends = np.cumsum(shapes[part].prod(axis=1, dtype=np.int64) * 3)
-            offsets[part] = chunk.offset + np.concatenate([[0], ends[:-1]])
+            rows = slice(done, done + len(chunk.shapes))
+            shapes[rows], sizes[rows], formats[rows] = chunk.shapes, chunk.sizes, chunk.formats
+            ends = np.cumsum(shapes[rows].prod(axis=1, dtype=np.int64) * 3)
+            offsets[rows] = chunk.offset + np.concatenate([[0], ends[:-1]])
             reasons |= {done + number: reason for number, reason in enumerate(chunk.reasons) if reason}
-            done = part.stop
+            done = rows.stop
             bar.update(len(chunk.shapes))
-    shards = output.sync()
-    bad, why = np.array(list(reasons), np.int64), np.array(list(reasons.values()), str)
-    of_images: dict[str, np.ndarray] = {"offsets": offsets, "shapes": shapes, "sizes": sizes, "formats": formats}
-    return {**of_images, "bad": bad, "reasons": why, "shards": shards}
+    return {
+        "offsets": offsets,
+        "shapes": shapes,
+        "sizes": sizes,
+        "formats": formats,
+        "bad": np.array(list(reasons), np.int64),
+        "reasons": np.array(list(reasons.values()), str),
+        "shards": output.sync(),
+    }
 
 
 def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Generator[Chunk, None, None]:
-    processes = max(1, min(available_cores(), len(paths) // _WORTH))
+    processes = max(1, min(available_cores(), len(paths) // _IMAGES_PER_PROCESS))
     step = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (side * side * 3), -(-len(paths) // processes)))
     pool = worker_pool(processes, _outputs.append, output)
     waiting: deque[Future[Chunk]] = deque()

@@ -1,4 +1,4 @@
-"""Every image decoded once, into memory-mapped files of uint8 pixels that all runs share."""
+"""The cache of decoded images: memory-mapped files of uint8 pixels, which all runs share."""
 
 import hashlib
 import shutil
@@ -22,17 +22,17 @@ _LISTED = 20  # bad images that an error names
 
 
 class ImageCache:
-    """Decoded images by position, read from memory maps (so that worker processes share the pages).
+    """Decoded images by position, read from memory maps, whose pages worker processes share.
 
-    Equal images are stored once. An unreadable one stands in `problems` and reads as a black pixel.
+    Equal images are written once. An unreadable image is one black pixel, and `problems` says why.
     """
 
     def __init__(self, folder: Path) -> None:
         index = read_npz(folder / "index.npz")
-        self._entries = index["entries"]  # [images]: places in the arrays over distinct images
-        self._offsets, self._shapes = index["offsets"], index["shapes"]  # bytes into the file; height, width
+        self._entries = index["entries"]  # [images]: positions in the arrays over distinct images
+        self._offsets, self._shapes = index["offsets"], index["shapes"]  # bytes; height, width
         self._index = index
-        self.key = folder.name  # of the contents and their size: the same key, the same pixels
+        self.key = folder.name  # caches with equal keys have equal pixels
         self._folder = folder
         self._pixels: dict[int, npt.NDArray[np.uint8]] = {}  # files opened so far
         for number, length in enumerate(index["shards"].tolist()):
@@ -48,7 +48,7 @@ class ImageCache:
         entry = self._entries[position]
         height, width = self._shapes[entry]
         number, offset = divmod(int(self._offsets[entry]), SHARD)
-        if number not in self._pixels:  # opened late: once in each process
+        if number not in self._pixels:  # opened at the first use, in each process
             self._pixels[number] = np.memmap(shard(self._folder, number), dtype=np.uint8, mode="r")
         pixels = self._pixels[number][offset : offset + int(height) * int(width) * 3]
         return pixels.reshape(height, width, 3)
@@ -58,38 +58,38 @@ class ImageCache:
 
     @cached_property
     def problems(self) -> dict[int, str]:
-        """Why the image at a position could not be decoded (without its path), for those that could not."""
+        """The positions of images that could not be decoded, with the reason (without the path)."""
         reasons = dict(zip(self._index["bad"].tolist(), self._index["reasons"].tolist(), strict=True))
         positions = np.flatnonzero(np.isin(self._entries, self._index["bad"]))
         return {int(position): reasons[int(self._entries[position])] for position in positions}
 
     @property
     def bytes(self) -> int:
-        """Size of all pixels on disk."""
+        """The bytes of all pixels on disk."""
         return int(self._index["shards"].sum())
 
     @property
     def formats(self) -> npt.NDArray[np.str_]:
-        """Return each position's format, as in `FORMATS`; empty for an unreadable image."""
+        """Each image's format, as in `FORMATS`; empty for an unreadable image."""
         return np.array([*FORMATS, ""])[self._index["formats"][self._entries]]
 
     @property
     def sizes(self) -> npt.NDArray[np.int32]:
-        """Return each position's width and height as in its file, turned upright; zeros for an unreadable image."""
+        """Each image's width and height in its file, after turning it upright; zeros for an unreadable image."""
         return self._index["sizes"][self._entries]
 
 
 def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: int, fit: Fit) -> ImageCache:
-    """Open the cache of images for training at `side` pixels, building it when it is not there.
+    """Open the cache of images for training at `side` pixels; build it where there is none.
 
-    Images keep their order in `files`; `hashes` are their content hashes, by which alone the cache is found again. A
-    build that is killed leaves nothing that a later one would take for whole, and a second builder waits for the first.
-    Unreadable images do not stop the build: see `require_readable`. Raises `UserError` where the disk has no room, the
+    Images keep their order in `files`. The cache is identified by `hashes`, the content hashes of the files, by `side`
+    and by `fit`. A killed build leaves no cache that seems whole, and a second process waits for the first one's build.
+    Unreadable images do not stop a build: see `require_readable`. Raises `UserError` where the disk has no room, the
     cache cannot be written or a file cannot be opened; then nothing is left behind.
     """
     side = cached_side(side)
-    here = cache / f"images-{_key(hashes, side, fit)}"
-    if not here.exists():
+    folder = cache / f"images-{_key(hashes, side, fit)}"
+    if not folder.exists():
         entries, distinct = pd.factorize(np.asarray(hashes, dtype=object))
         firsts = np.unique(entries, return_index=True)[1]
         paths = [str(files[first]) for first in firsts]
@@ -100,32 +100,32 @@ def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: 
             with lock.alone(cache / ".images.lock", f"images: {cache}"):
                 for leftover in cache.glob(".images-*"):  # of a killed process
                     shutil.rmtree(leftover, ignore_errors=True)
-                if not here.exists():
+                if not folder.exists():
                     print(f"images: {len(paths):,} to decode into {cache}, at most {needed / 1e9:.3g} GB", flush=True)
-                    _build(here, entries, paths, side, fit)
+                    _build(folder, entries, paths, side, fit)
         except OSError as error:
             raise UserError(f"{cache} could not be written: {error.strerror or error}") from error
-    return ImageCache(here)
+    return ImageCache(folder)
 
 
-def require_readable(images: ImageCache, files: Sequence[Path], spared: Container[int] = ()) -> None:
+def require_readable(images: ImageCache, files: Sequence[Path], exempt: Container[int] = ()) -> None:
     """Raise `UserError` listing the files that could not be decoded, with reasons and the cure.
 
-    Positions in `spared` may be what they are.
+    The images at positions in `exempt` may be unreadable.
     """
-    problems = {position: reason for position, reason in images.problems.items() if position not in spared}
+    problems = {position: reason for position, reason in images.problems.items() if position not in exempt}
     bad = [f"{files[position]} ({reason})" for position, reason in problems.items()]
     if bad:
-        what = "1 image cannot" if len(bad) == 1 else f"{len(bad):,} images cannot"
-        more = [f"and {len(bad) - _LISTED:,} more"] if len(bad) > _LISTED else []
-        listed = ", ".join([*bad[:_LISTED], *more])
-        raise UserError(f"{what} be read: {listed}: replace them, or leave them out with --data.bad_images skip")
+        subject = "1 image cannot" if len(bad) == 1 else f"{len(bad):,} images cannot"
+        rest = [f"and {len(bad) - _LISTED:,} more"] if len(bad) > _LISTED else []
+        listed = ", ".join([*bad[:_LISTED], *rest])
+        raise UserError(f"{subject} be read: {listed}: replace them, or leave them out with --data.bad_images skip")
 
 
 def _key(hashes: Sequence[str], side: int, fit: Fit) -> str:
     key = hashlib.sha256(f"{DECODER} shards {side} {fit}".encode())
-    for one in hashes:
-        key.update(one.encode())
+    for content_hash in hashes:
+        key.update(content_hash.encode())
     return key.hexdigest()[:16]
 
 
@@ -139,12 +139,12 @@ def _require_room(cache: Path, images: int, needed: int) -> None:
         )
 
 
-def _build(here: Path, entries: npt.NDArray[np.int64], paths: Sequence[str], side: int, fit: Fit) -> None:
-    partial = here.with_name(f".{here.name}")
+def _build(folder: Path, entries: npt.NDArray[np.int64], paths: Sequence[str], side: int, fit: Fit) -> None:
+    partial = folder.with_name(f".{folder.name}")
     partial.mkdir()
     try:
         index: Mapping[str, np.ndarray] = write_images(partial, paths, side, fit)
         write_npz(partial / "index.npz", {"entries": entries.astype(np.int32), **index})
-        partial.rename(here)
+        partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

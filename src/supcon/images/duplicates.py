@@ -1,4 +1,4 @@
-"""Copies of one image, equal or nearly so: re-encoded, resized, brightened, mildly cropped or padded."""
+"""Find copies of images: equal ones, and those re-encoded, resized, brightened, mildly cropped or padded."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -15,16 +15,16 @@ from supcon.images.perceptual import BITS, SIDE, VIEWS, Hashes, HashIndex, hashe
 Numbers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 
-LIMIT = 0.16  # the largest `difference` of copies; how it was chosen stands there
+LIMIT = 0.16  # the largest `difference` of copies; its docstring says how it was chosen
 _CHUNK = 2048  # images in memory at once
-_RADIUS = 5  # bits: 97 % of the copies of each kind lie within it, in one view or another
-_ALIKE = 0.98  # cosine of the low waves, which 99 % of the copies exceed; spares four fifths of the digits' candidates
-_MOST = 4  # candidates kept an image, the likest
-_FLAT = 4.0  # grey levels (standard deviation): below, a hash is the hash of noise
+_RADIUS = 5  # bits: of each kind of copies 97 % have hashes this near, in one of the views
+_ALIKE = 0.98  # least cosine of the low waves: 99 % of the copies have more; it removes 4 of 5 candidates of the digits
+_MOST = 4  # candidates that are kept for each image: the most similar ones
+_FLAT = 4.0  # standard deviation of grey levels: the hash of an image with less is noise
 
 
 class Images(Protocol):
-    """What is needed of an `ImageCache`."""
+    """The part of `ImageCache` that the search uses."""
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -34,133 +34,147 @@ class Images(Protocol):
 
 
 def near_duplicates(images: Images, positions: Sequence[int] | None = None) -> Numbers:
-    """Return pairs [pairs, 2] of positions, first < second, that join all copies of an image into one group.
+    """Return pairs [pairs, 2] of positions, first < second, that connect all copies of an image with each other.
 
-    Looks at all images, or at `positions` only. The pairs are fewer than the images: what is joined already, by way of
-    others, is not paired again. Images of nearly one colour are paired only when their pixels are equal; mirrored and
-    turned copies are not looked for.
+    Only images at `positions` are compared, or all. There are fewer pairs than images: two copies that other pairs
+    connect are not paired again. Images of nearly one colour are copies only where their pixels are equal. Mirrored and
+    turned copies are not found.
     """
-    where = np.unique(np.arange(len(images)) if positions is None else np.asarray(positions, np.int64))
-    seen, low, contrast, keys = _looked_at(images, where)
-    first = _first_of_equals(images, where, keys)
-    copies = np.flatnonzero(first != np.arange(len(where)))
+    selected = np.unique(np.arange(len(images)) if positions is None else np.asarray(positions, np.int64))
+    view_hashes, low, contrast, keys = _describe(images, selected)
+    first = _first_of_equals(images, selected, keys)
+    copies = np.flatnonzero(first != np.arange(len(selected)))
     equal = np.stack([first[copies], copies], axis=1)
-    clear = np.flatnonzero((first == np.arange(len(where))) & (contrast >= _FLAT))
-    candidates = _candidates(images, where[clear], seen[clear], low[clear])
-    pairs = where[np.concatenate([equal, _verified(images, where, clear[candidates])])]
+    clear = np.flatnonzero((first == np.arange(len(selected))) & (contrast >= _FLAT))
+    candidates = _candidates(images, selected[clear], view_hashes[clear], low[clear])
+    pairs = selected[np.concatenate([equal, _verified(images, selected, clear[candidates])])]
     return pairs[np.lexsort(pairs.T[::-1])]
 
 
 def thumbnail(image: Image) -> Floats:
-    """Return [SIDE, SIDE, 3] as `difference` compares it, smoothed: a crop lays the thumbnail's grid anew."""
+    """Return the thumbnail [SIDE, SIDE, 3] that `difference` compares.
+
+    It is smoothed, because in a cropped copy the pixels of the thumbnail lie elsewhere on the picture.
+    """
     return cv2.GaussianBlur(shrunk(image).astype(np.float32), (0, 0), 1.4)  # type: ignore[return-value]
 
 
 _MARGIN, _BLOCK = 4, 5  # pixels of a thumbnail; the margin may be padding
-_NOISE = 25.0  # grey levels squared: about what JPEG of quality 60 does to a smooth block
-_GAIN = 1.5  # copies are not brightened more
-_DISTINCT = 0.2  # the least mean square `difference` that an unrelated image would have
-_BLOCKS = 40  # of 64, as photographs have them
+_NOISE = 25.0  # grey levels squared: about the variance that JPEG of quality 60 adds to a smooth block
+_GAIN = 1.5  # the largest factor of brightness between copies
+# least mean square `difference` of an unrelated image: images with too little contrast for that have no copies
+_DISTINCT = 0.2
+_BLOCKS = 40  # blocks of 64 that hold the picture in a photograph
 
 
 def difference(first: Floats, second: Floats) -> float:
     """Return how much two thumbnails differ after alignment: 0 for equal, about 1 for unrelated images.
 
-    The first is stretched and shifted by up to 9 % onto the second, and brightened. What then remains is compared block
-    by block with the block's own contrast, so that a strong outline that many images share (a microscope's round field)
-    does not hide that the rest differs. Where few blocks hold the picture, as in a written 1, two pictures agree more
-    easily by chance, and the difference counts more.
+    The first thumbnail is stretched and shifted onto the second by up to 9 %, and brightened. The remaining error of
+    each block is divided by the block's own contrast: a strong outline that many images share (the round field of a
+    microscope) then cannot hide that everything else differs. Where few blocks hold the picture, as in a written 1, two
+    pictures agree more easily by chance, so the difference is multiplied by a factor.
 
-    Copies of photographs of 128 pixels lie below `LIMIT` in 99 of 100 cases (JPEG of quality 60, half and double size,
-    10 % brighter, 2 to 3 % cut off or added on one side or all). No two of 5,000 handwritten digits have less than
-    0.25; all pairs below it among 11,841 traffic signs are frames of one sign, among 4,750 seedlings one plant. At 28
-    to 32 pixels JPEG and halving destroy what is compared, and such copies are mostly missed (all of the signs; 90 % of
-    the digits are found after JPEG, none after halving): a wrong pair would cost more, since it chains groups together.
+    Copies of photographs of 128 pixels are below `LIMIT` in 99 of 100 cases (JPEG of quality 60, half and double size,
+    10 % brighter, 2 to 3 % cut off or added on one side or on all). No two of 5,000 handwritten digits are below 0.25;
+    all pairs below 0.25 are frames of one sign among 11,841 traffic signs, and of one plant among 4,750 seedlings. At
+    28 to 32 pixels JPEG and halving destroy the details that are compared, and such copies are mostly missed (all of
+    the signs; of the digits 90 % are found after JPEG, none after halving). The limit is low because a wrong pair costs
+    more than a missed one: it joins the groups of both images.
     """
     aligned = _inner(_warped(first, _alignment(first.mean(axis=2), second.mean(axis=2))))
     target = _inner(second)
     aligned, target = aligned - aligned.mean(axis=(0, 1)), target - target.mean(axis=(0, 1))
     gain = float((aligned * target).sum() / max((aligned * aligned).sum(), 1e-6))
-    left, blocks = _blocks(target - gain * aligned), _blocks(target)
+    errors, blocks = _blocks(target - gain * aligned), _blocks(target)
     own = ((blocks - blocks.mean(axis=(1, 3), keepdims=True)) ** 2).mean(axis=(1, 3, 4)) + 1e-6
     share = np.sqrt(own) / np.sqrt(own).sum()
     if not 1 / _GAIN <= gain <= _GAIN or (share * own / (own + _NOISE)).sum() < _DISTINCT:
         return float("inf")
     simplicity = max(1.0, float(_BLOCKS * (share**2).sum()))
-    return simplicity * float(np.sqrt((share * (left**2).mean(axis=(1, 3, 4)) / (own + _NOISE)).sum()))
+    return simplicity * float(np.sqrt((share * (errors**2).mean(axis=(1, 3, 4)) / (own + _NOISE)).sum()))
 
 
-def _looked_at(images: Images, where: Numbers) -> tuple[Hashes, npt.NDArray[np.float16], Floats, Numbers]:
-    """Return for each image its hashes, the waves of the whole, its contrast, and a number that equal images share."""
-    seen, low = np.zeros((len(where), VIEWS), np.uint64), np.zeros((len(where), BITS), np.float16)
-    contrast, keys = np.zeros(len(where), np.float32), np.zeros(len(where), np.int64)
-    for rows in _chunks(len(where), "hash"):
-        greys = _greys(images, where[rows])
-        of = waves(greys)
-        seen[rows], low[rows], contrast[rows] = hashes(of), of[:, 0], greys.std(axis=(1, 2), dtype=np.float32)
+def _describe(images: Images, positions: Numbers) -> tuple[Hashes, npt.NDArray[np.float16], Floats, Numbers]:
+    """Return each image's hashes of all views, its low waves (of the whole image), its contrast, and a key.
+
+    Images with equal pixels have equal keys.
+    """
+    view_hashes, low = np.zeros((len(positions), VIEWS), np.uint64), np.zeros((len(positions), BITS), np.float16)
+    contrast, keys = np.zeros(len(positions), np.float32), np.zeros(len(positions), np.int64)
+    for rows in _chunks(len(positions), "hash"):
+        greys = _greys(images, positions[rows])
+        low_waves = waves(greys)
+        view_hashes[rows], low[rows] = hashes(low_waves), low_waves[:, 0]
+        contrast[rows] = greys.std(axis=(1, 2), dtype=np.float32)
         keys[rows] = [hash(grey.tobytes()) for grey in greys]
-    return seen, low, contrast, keys
+    return view_hashes, low, contrast, keys
 
 
-def _first_of_equals(images: Images, where: Numbers, keys: Numbers) -> Numbers:
-    """Return for each image the number of the first one with equal pixels."""
-    first = np.arange(len(where))
+def _first_of_equals(images: Images, positions: Numbers, keys: Numbers) -> Numbers:
+    """Return for each image the number of the first image with equal pixels."""
+    first = np.arange(len(positions))
     _, kind, sizes = np.unique(keys, return_inverse=True, return_counts=True)
-    names: dict[bytes, int] = {}
-    for number in np.flatnonzero(sizes[kind] > 1).tolist():  # only these are read whole
-        image = images[where[number]]
-        name = hashlib.blake2b(str(image.shape).encode() + image.tobytes(), digest_size=16).digest()
-        first[number] = names.setdefault(name, number)
+    numbers: dict[bytes, int] = {}  # by the digest of the pixels
+    for number in np.flatnonzero(sizes[kind] > 1).tolist():  # only these are read in full
+        image = images[positions[number]]
+        digest = hashlib.blake2b(str(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+        first[number] = numbers.setdefault(digest, number)
     return first
 
 
-def _candidates(images: Images, where: Numbers, seen: Hashes, low: npt.NDArray[np.float16]) -> Numbers:
-    """Return [candidates, 2] numbers of images, smaller first, that look alike in some view; the likest first."""
-    index = HashIndex(seen[:, 0])
+def _candidates(images: Images, positions: Numbers, view_hashes: Hashes, low: npt.NDArray[np.float16]) -> Numbers:
+    """Return [candidates, 2] numbers of similar images, the smaller number first; the most similar pair first."""
+    index = HashIndex(view_hashes[:, 0])
     pairs, scores = [np.empty((0, 2), np.int64)], [np.empty(0, np.float32)]
-    for rows in _chunks(len(where), "compare"):
-        near = index.near(seen[rows], _RADIUS)
+    for rows in _chunks(len(positions), "compare"):
+        near = index.near(view_hashes[rows], _RADIUS)
         near = near[near[:, 0] + rows.start != near[:, 1]]
-        asked, place = np.unique(near[:, 0], return_inverse=True)
-        if len(asked) > 0:
-            of = waves(_greys(images, where[rows][asked]))
-            alike = _cosines(of, place, low, near[:, 1])
-            order = np.lexsort((-alike, near[:, 0]))
+        queries, query = np.unique(near[:, 0], return_inverse=True)
+        if len(queries) > 0:
+            low_waves = waves(_greys(images, positions[rows][queries]))
+            cosines = _cosines(low_waves, query, low, near[:, 1])
+            order = np.lexsort((-cosines, near[:, 0]))
             rank = np.arange(len(near)) - np.searchsorted(near[order, 0], near[order, 0])
-            best = order[(rank < _MOST) & (alike[order] >= _ALIKE)]
+            best = order[(rank < _MOST) & (cosines[order] >= _ALIKE)]
             pairs.append(near[best] + [rows.start, 0])
-            scores.append(alike[best])
+            scores.append(cosines[best])
     in_order = np.concatenate(pairs)[np.argsort(-np.concatenate(scores), kind="stable")]
     return np.sort(in_order, axis=1)
 
 
-def _cosines(of: Floats, asked: Numbers, low: npt.NDArray[np.float16], found: Numbers) -> Floats:
-    """Return the best cosine of any view of[asked] with the whole image low[found]."""
-    parts = [slice(start, start + _CHUNK) for start in range(0, len(asked), _CHUNK)]
-    views = [np.einsum("pvk,pk->pv", of[asked[part]], low[found[part]].astype(np.float32)) for part in parts]
+def _cosines(low_waves: Floats, queries: Numbers, low: npt.NDArray[np.float16], others: Numbers) -> Floats:
+    """Return the largest cosine of any view in low_waves[queries] with the whole image in low[others], [pairs]."""
+    parts = [slice(start, start + _CHUNK) for start in range(0, len(queries), _CHUNK)]
+    views = [np.einsum("pvk,pk->pv", low_waves[queries[part]], low[others[part]].astype(np.float32)) for part in parts]
     return np.concatenate(views).max(axis=1)
 
 
-def _verified(images: Images, where: Numbers, candidates: Numbers) -> Numbers:
-    """Return the candidates that are copies, without those that others have joined already."""
-    above: dict[int, int] = {}
+def _verified(images: Images, positions: Numbers, candidates: Numbers) -> Numbers:
+    """Return the candidates that are copies, without pairs that earlier pairs connect already."""
+    parents: dict[int, int] = {}
 
     def root(number: int) -> int:
-        while (parent := above.get(number, number)) != number:
-            above[number] = number = above.get(parent, parent)
+        while (parent := parents.get(number, number)) != number:
+            parents[number] = number = parents.get(parent, parent)
         return number
+
+    def is_copy(first: int, second: int) -> bool:
+        return difference(thumbnail(images[positions[first]]), thumbnail(images[positions[second]])) <= LIMIT
 
     pairs = []
     for first, second in dict.fromkeys(map(tuple, candidates.tolist())):
-        one, other = root(first), root(second)
-        if one != other and difference(thumbnail(images[where[first]]), thumbnail(images[where[second]])) <= LIMIT:
-            above[max(one, other)] = min(one, other)
+        roots = sorted((root(first), root(second)))
+        if roots[0] != roots[1] and is_copy(first, second):
+            parents[roots[1]] = roots[0]
             pairs.append((first, second))
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def _greys(images: Images, where: Numbers) -> npt.NDArray[np.uint8]:
-    return np.stack([shrunk(np.asarray(cv2.cvtColor(images[place], cv2.COLOR_RGB2GRAY), np.uint8)) for place in where])
+def _greys(images: Images, positions: Numbers) -> npt.NDArray[np.uint8]:
+    """Return grey thumbnails [images, SIDE, SIDE]."""
+    greys = (np.asarray(cv2.cvtColor(images[position], cv2.COLOR_RGB2GRAY), np.uint8) for position in positions)
+    return np.stack([shrunk(grey) for grey in greys])
 
 
 def _chunks(count: int, title: str) -> Iterator[slice]:
@@ -177,7 +191,7 @@ _ACROSS = ((np.arange(SIDE, dtype=np.float32) - _CENTRE) / _CENTRE)[None, :]  # 
 def _alignment(first: Floats, second: Floats) -> Floats:
     """Return the shift and the growth (right, down, wide, high; 1 is half the side) of grey `first` onto `second`.
 
-    Three steps of Gauss and Newton from none at all, with the gain as a fifth unknown.
+    They are found by three Gauss-Newton steps from 0, with the gain as a fifth unknown.
     """
     shape = np.zeros(4, np.float32)
     target = _inner(second).ravel() - _inner(second).mean()
@@ -185,7 +199,8 @@ def _alignment(first: Floats, second: Floats) -> Floats:
         warped = _warped(first, shape)
         right = (np.roll(warped, -1, axis=1) - np.roll(warped, 1, axis=1)) * (_CENTRE / 2)
         down = (np.roll(warped, -1, axis=0) - np.roll(warped, 1, axis=0)) * (_CENTRE / 2)
-        slopes = np.stack([_inner(of).ravel() for of in (warped, right, down, right * _ACROSS, down * _ACROSS.T)])
+        changes = (warped, right, down, right * _ACROSS, down * _ACROSS.T)  # by gain, right, down, wide, high
+        slopes = np.stack([_inner(change).ravel() for change in changes])
         slopes -= slopes.mean(axis=1, keepdims=True)
         normal = slopes @ slopes.T
         normal[np.diag_indices(5)] = normal.diagonal() * 1.0001 + 0.01  # solvable whatever the image
@@ -195,7 +210,7 @@ def _alignment(first: Floats, second: Floats) -> Floats:
 
 
 def _warped(image: Floats, shape: Floats) -> Floats:
-    right, down, wide, high = (float(each) for each in shape)
+    right, down, wide, high = (float(number) for number in shape)
     matrix = np.array([[1 + wide, 0, _CENTRE * (right - wide)], [0, 1 + high, _CENTRE * (down - high)]])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=flags, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[return-value]

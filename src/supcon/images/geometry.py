@@ -1,4 +1,4 @@
-"""Pixels in, a square out: `crop`, `pad` or `squash`."""
+"""The sizes of images: shrunk for the cache, and made square by `crop`, `pad` or `squash`."""
 
 from typing import Literal
 
@@ -11,11 +11,11 @@ Fit = Literal["crop", "pad", "squash"]
 
 _ROOM = 1.15  # the cached side over the training side
 
-cv2.setNumThreads(0)  # loader processes and decoding threads would each take every core
+cv2.setNumThreads(0)  # otherwise each of the worker processes would use every core
 
 
 def resize(image: Image, height: int, width: int) -> Image:
-    """Resize; area averaging downwards, linear upwards."""
+    """Resize an image: by area averaging to a smaller size, linearly to a larger one."""
     if image.shape[:2] == (height, width):
         return image
     smaller = height < image.shape[0] or width < image.shape[1]
@@ -23,7 +23,7 @@ def resize(image: Image, height: int, width: int) -> Image:
 
 
 def cached_side(side: int) -> int:
-    """Return the side for which images are kept that become squares of `side` pixels: room for crops and shifts."""
+    """Return the side at which the cache keeps images for squares of `side` pixels: larger, for crops and shifts."""
     return round(side * _ROOM)
 
 

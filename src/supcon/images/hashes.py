@@ -1,4 +1,4 @@
-"""Content hashes of the host's images, remembered in cache/hashes.csv by path, size and modification time."""
+"""Content hashes of the host's images, kept in cache/hashes.csv with each path, size and modification time."""
 
 import csv
 import hashlib
@@ -17,36 +17,36 @@ from supcon.storage.files import digest_rows, sha256_file, write_atomic
 from supcon.storage.processes import available_cores, worker_pool
 
 _COLUMNS = ["path", "size", "modified_ns", "sha256"]
-_CHUNK = 256  # files a process hashes before it reports
-_MANY = 64  # files that are worth further processes
-_SMALL = 1 << 20  # bytes up to which a file is read at once: a third of the time of hashing a few kB by parts
+_CHUNK = 256  # files that a process hashes before it returns their hashes
+_MANY = 64  # files: for fewer the start of worker processes does not pay
+_SMALL = 1 << 20  # bytes: smaller files are read whole, which takes a third of the time for a few kB
 
-Places = dict[str, int]  # a path -> its number among the distinct paths
+Numbers = dict[str, int]  # path -> its number among the distinct paths
 Stamps = npt.NDArray[np.int64]  # [distinct paths, 2]: size, modification time in ns
 
 
 def content_hashes(cache: Path, files: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file, reading only those that are new or changed.
+    """Return the SHA-256 of each file; only files that are new or changed are read.
 
-    Raises `UserError` for a file that is gone or unreadable.
+    Raises `UserError` for a file that is missing or unreadable.
     """
     index = cache / "hashes.csv"
-    places: Places = {}
-    numbers = [places.setdefault(str(file), len(places)) for file in files]
-    stamps = np.array([_stamp(path) for path in places], np.int64).reshape(-1, 2)
-    hashes = _remembered(index, places, stamps)
-    missing = [(path, int(stamps[number, 0])) for path, number in places.items() if not hashes[number]]
+    numbers: Numbers = {}
+    file_numbers = [numbers.setdefault(str(file), len(numbers)) for file in files]
+    stamps = np.array([_stamp(path) for path in numbers], np.int64).reshape(-1, 2)
+    hashes = _known_hashes(index, numbers, stamps)
+    missing = [(path, int(stamps[number, 0])) for path, number in numbers.items() if not hashes[number]]
     if missing:
         with tqdm(desc="hash", total=len(missing), unit="file", disable=None) as bar:
             for (path, _), sha256 in zip(missing, _hash_all(missing), strict=True):
-                hashes[places[path]] = sha256
+                hashes[numbers[path]] = sha256
                 bar.update()
-        write_atomic(index, lambda file: _write(file, index, places, stamps, hashes))
-    return [hashes[number] for number in numbers]
+        write_atomic(index, lambda file: _write(file, index, numbers, stamps, hashes))
+    return [hashes[number] for number in file_numbers]
 
 
 def images_digest(paths: Sequence[str], hashes: Sequence[str]) -> str:
-    """Return one hash for all images: their relative paths and contents, whatever their order."""
+    """Return one hash of all images' relative paths and content hashes, whatever their order."""
     return digest_rows(sorted(zip(paths, hashes, strict=True)))
 
 
@@ -62,7 +62,7 @@ def _stamp(path: str) -> tuple[int, int]:
 
 
 def _rows(index: Path) -> Iterator[list[str]]:
-    """Yield the remembered rows, one at a time; a damaged one is as good as none."""
+    """Yield the rows of cache/hashes.csv one at a time; damaged rows are skipped."""
     if not index.exists():
         return
     with index.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -71,25 +71,25 @@ def _rows(index: Path) -> Iterator[list[str]]:
                 yield row
 
 
-def _remembered(index: Path, places: Places, stamps: Stamps) -> list[str]:
+def _known_hashes(index: Path, numbers: Numbers, stamps: Stamps) -> list[str]:
     """Return the known hashes of the distinct paths, empty where the file is new or has changed."""
-    hashes = [""] * len(places)
+    hashes = [""] * len(numbers)
     for path, size, modified, sha256 in _rows(index):
-        number = places.get(path)
+        number = numbers.get(path)
         if number is not None and [size, modified] == [str(part) for part in stamps[number].tolist()]:
             hashes[number] = sha256
     return hashes
 
 
 def _hash_all(files: Sequence[tuple[str, int]]) -> Iterator[str]:
-    """Yield the hash of each path, size."""
+    """Yield the hash of each of `files`, given as path and size."""
     chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
     if len(files) < _MANY:
         yield from (sha256 for chunk in chunks for sha256 in _hash_chunk(chunk))
         return
-    with worker_pool(available_cores()) as pool:  # threads would wait for the interpreter at small files
-        for part in pool.map(_hash_chunk, chunks):
-            yield from part
+    with worker_pool(available_cores()) as pool:  # processes: with small files threads wait for the interpreter
+        for chunk_hashes in pool.map(_hash_chunk, chunks):
+            yield from chunk_hashes
 
 
 def _hash_chunk(files: Sequence[tuple[str, int]]) -> list[str]:
@@ -106,11 +106,11 @@ def _sha256(path: str, size: int) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _write(file: IO[bytes], index: Path, places: Places, stamps: Stamps, hashes: Sequence[str]) -> None:
-    """Write the rows of these files, and the remembered rows of all others."""
+def _write(file: IO[bytes], index: Path, numbers: Numbers, stamps: Stamps, hashes: Sequence[str]) -> None:
+    """Write the rows of these files, and the earlier rows of all other files."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
-    writer.writerows(row for row in _rows(index) if row[0] not in places)
-    writer.writerows((path, *stamps[number].tolist(), hashes[number]) for path, number in places.items())
-    text.detach()  # flushed, and left open for the caller
+    writer.writerows(row for row in _rows(index) if row[0] not in numbers)
+    writer.writerows((path, *stamps[number].tolist(), hashes[number]) for path, number in numbers.items())
+    text.detach()  # flushes, and leaves `file` open for the caller

@@ -1,4 +1,4 @@
-"""Perceptual hashes: which images look alike at a glance, found without comparing all with all."""
+"""Perceptual hashes: find images that look alike without comparing each image with every other."""
 
 import cv2
 import numpy as np
@@ -8,25 +8,26 @@ from supcon.images.geometry import Image
 
 Grey = npt.NDArray[np.uint8]  # [SIDE, SIDE]
 Waves = npt.NDArray[np.float32]  # [..., BITS]
-Hashes = npt.NDArray[np.uint64]
+Hashes = npt.NDArray[np.uint64]  # [...], of BITS bits each
 
-SIDE = 48  # pixels of a thumbnail: a crop of 3 % moves its edge by more than one of them
-BITS, _BAND = 64, 16
-_CROWD = 16  # hashes looked at on either side of a query in a crowded bucket: a million alike stay linear
-# A copy cropped or padded by 2 to 3 % differs in 4 to 18 bits of 64, spread over all bands. But a window of the one
-# that shows what the other shows differs in 2 to 4: so each image is also looked at through six smaller windows.
+SIDE = 48  # pixels of a thumbnail: a crop of 3 % moves its edges by more than a pixel
+BITS, _BAND = 64, 16  # bits of a hash, and of one of its four bands
+_CROWD = 16  # hashes compared on either side of a query in a crowded bucket: keeps a million similar hashes linear
+# A copy that is cropped or padded by 2 to 3 % differs in 4 to 18 of 64 bits, spread over all bands. A window of one
+# image that shows what the other image shows differs in 2 to 4 bits. So six smaller windows of each image are hashed
+# beside the whole image.
 _ENDS = {"all": (0.0, 1.0), "97": (0.015, 0.985), "94": (0.03, 0.97), "first": (0.0, 0.9725), "last": (0.0275, 1.0)}
 _WINDOWS = [("all", "all"), ("97", "97"), ("94", "94")]
 _WINDOWS += [(down, across) for down in ("first", "last") for across in ("first", "last")]
 VIEWS = len(_WINDOWS)
-# The share of a window over which its edge fades in. Cells at the edge still hold some padding: without the fading a
-# third of the copies with a black frame are lost, with it none.
+# The share of a window over which its edge fades in, because pixels at the edge may be padding: without the fading a
+# third of the copies with a black frame are missed, with it none.
 _FADE = 0.1
 
 
 def shrunk(image: Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Return an image, RGB or grey, squashed to SIDE x SIDE."""
-    while min(image.shape[:2]) >= 4 * SIDE:  # halving is several times faster than any other ratio
+    """Return an image, RGB or grey, squashed to SIDE x SIDE pixels."""
+    while min(image.shape[:2]) >= 4 * SIDE:  # halving is several times faster than other ratios
         height, width = image.shape[0] // 2, image.shape[1] // 2
         image = _resized(image[: 2 * height, : 2 * width], width, height, cv2.INTER_AREA)
     return _resized(image, SIDE, SIDE, cv2.INTER_AREA if min(image.shape[:2]) >= SIDE else cv2.INTER_LINEAR)
@@ -45,60 +46,70 @@ def waves(greys: npt.NDArray[np.uint8]) -> Waves:
     return lowest / np.maximum(np.linalg.norm(lowest, axis=-1, keepdims=True), 1e-6)
 
 
-def hashes(of: Waves) -> Hashes:
-    """Return the signs of the waves, a bit each (pHash, Zauner 2010)."""
-    return np.packbits(of > 0, axis=-1).view(np.uint64)[..., 0]
+def hashes(low_waves: Waves) -> Hashes:
+    """Return the hash of waves [..., BITS]: a bit for the sign of each wave (pHash, Zauner 2010)."""
+    return np.packbits(low_waves > 0, axis=-1).view(np.uint64)[..., 0]
 
 
 class HashIndex:
-    """Finds hashes near others by the pigeonhole: of four bands of 16 bits one survives any 3 changed bits.
+    """Finds hashes that are near to queries, by their bands: of four bands of 16 bits, 3 changed bits leave one equal.
 
-    Exact to a distance of 3 bits, and at 4 and 5 it finds 91 and 77 %: a copy has several views to be found by. In a
-    bucket of more than 32 hashes it looks at the 32 nearest in order only.
+    So all hashes at a distance of up to 3 bits are found; at 4 and 5 bits 91 and 77 % are, and a copy can be found by
+    each of its views. In a bucket (the hashes with one band equal) of more than 32 hashes only the 32 nearest in sorted
+    order are compared.
     """
 
-    def __init__(self, of: Hashes) -> None:
-        """Sort the hashes [images] once for each band: 64 bytes an image."""
-        self._count = len(of)
+    def __init__(self, image_hashes: Hashes) -> None:
+        """Sort `image_hashes` [images] once for each band, which takes 64 bytes an image."""
+        self._count = len(image_hashes)
         self._bands = []
         for band in range(BITS // _BAND):
-            turned = _turned(of, band)
-            order = np.argsort(turned, kind="stable")
+            rotated = _rotated(image_hashes, band)
+            order = np.argsort(rotated, kind="stable")
             buckets = np.arange(1 << _BAND, dtype=np.uint64) << np.uint64(BITS - _BAND)
-            starts = np.append(np.searchsorted(turned[order], buckets), len(of))
-            self._bands.append((turned[order], order, starts))
+            starts = np.append(np.searchsorted(rotated[order], buckets), len(image_hashes))
+            self._bands.append((rotated[order], order, starts))
 
     def near(self, queries: Hashes, radius: int) -> npt.NDArray[np.int64]:
-        """Return [found, 2], in order: rows of `queries` [rows, views] and hashes within `radius` bits of a view."""
+        """Return which hashes are near which queries, as sorted pairs [pairs, 2] of numbers.
+
+        The first number is a row of `queries` [rows, views], the second that of a hash within `radius` bits of one of
+        its views.
+        """
         views = queries.shape[1]
-        found = []
+        pairs = []  # row x number of hashes + hash
         for band, (in_order, order, starts) in enumerate(self._bands):
-            turned = _turned(queries.ravel(), band)
-            bucket = (turned >> np.uint64(BITS - _BAND)).astype(np.int64)
+            rotated = _rotated(queries.ravel(), band)
+            bucket = (rotated >> np.uint64(BITS - _BAND)).astype(np.int64)
             low, high = starts[bucket], starts[bucket + 1]
             crowded = high - low > 2 * _CROWD
-            here = np.searchsorted(in_order, turned[crowded])
-            low[crowded] = np.maximum(low[crowded], here - _CROWD)
-            high[crowded] = np.minimum(high[crowded], here + _CROWD)
-            rows = np.repeat(np.arange(len(turned)), high - low)
-            places = np.arange(len(rows)) + np.repeat(high - np.cumsum(high - low), high - low)
-            near = np.bitwise_count(turned[rows] ^ in_order[places]) <= radius
-            found.append(rows[near] // views * self._count + order[places[near]])
-        return np.stack(np.divmod(np.unique(np.concatenate(found)), max(self._count, 1)), axis=1)
+            middle = np.searchsorted(in_order, rotated[crowded])
+            low[crowded] = np.maximum(low[crowded], middle - _CROWD)
+            high[crowded] = np.minimum(high[crowded], middle + _CROWD)
+            rows = np.repeat(np.arange(len(rotated)), high - low)
+            positions = np.arange(len(rows)) + np.repeat(high - np.cumsum(high - low), high - low)
+            near = np.bitwise_count(rotated[rows] ^ in_order[positions]) <= radius
+            pairs.append(rows[near] // views * self._count + order[positions[near]])
+        return np.stack(np.divmod(np.unique(np.concatenate(pairs)), max(self._count, 1)), axis=1)
 
 
-def _turned(of: Hashes, band: int) -> Hashes:
-    """Return the hashes rotated so that the band comes first."""
+def _rotated(image_hashes: Hashes, band: int) -> Hashes:
+    """Return the hashes with their bits rotated so that the band comes first."""
     bits = band * _BAND
-    return of if bits == 0 else (of << np.uint64(bits)) | (of >> np.uint64(BITS - bits))
+    if bits == 0:
+        return image_hashes
+    return (image_hashes << np.uint64(bits)) | (image_hashes >> np.uint64(BITS - bits))
 
 
-def _resized(image: npt.NDArray[np.uint8], width: int, height: int, how: int) -> npt.NDArray[np.uint8]:
-    return cv2.resize(image, (width, height), interpolation=how)  # type: ignore[return-value]
+def _resized(image: npt.NDArray[np.uint8], width: int, height: int, interpolation: int) -> npt.NDArray[np.uint8]:
+    return cv2.resize(image, (width, height), interpolation=interpolation)  # type: ignore[return-value]
 
 
 def _basis(start: float, stop: float) -> Waves:
-    """Return [waves, SIDE]: cosine waves over a window of [0, 1], blind to a constant, fractions of pixels weighed."""
+    """Return cosine waves [waves, SIDE] over the window from `start` to `stop` of an image from 0 to 1.
+
+    A pixel that is partly inside the window counts by that part. Every wave but the first gives 0 for a constant.
+    """
     edges = np.arange(SIDE + 1) / SIDE
     low, high = np.clip(edges[:-1], start, stop), np.clip(edges[1:], start, stop)
     middle = ((low + high) / 2 - start) / (stop - start)

@@ -1,6 +1,7 @@
-"""The contrastive losses (`contrastive`, `prototypes`, `distributed`) and the bounds of a healthy run (`bounds`).
+"""The contrastive losses (`contrastive`, `prototypes`, `distributed`) and the bounds between which they lie (`bounds`).
 
-Inside: a batch sorted by class (`batch`), row log-sum-exps by tiles (`logsumexp`), sums over positives (`positives`).
+They are built on a batch sorted by class (`batch`), on log-sum-exps of the rows of the similarity matrix, computed tile
+by tile (`logsumexp`), and on sums over positives (`positives`).
 """
 
 from supcon.losses.bounds import contrastive_bounds

@@ -1,4 +1,4 @@
-"""A batch in the order that makes its losses cheap: sorted by class, so that positives lie side by side."""
+"""A batch sorted by class, so that the positives of an anchor lie side by side and its losses are cheap."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class SortedBatch:
-    """Unit embeddings and their classes, both ascending by class, and further columns that are never anchors.
+    """Unit embeddings and their classes in ascending order of class, and further columns that are never anchors.
 
-    All that follows from labels alone is made on the CPU, from where the walk over tiles is steered: asking a GPU for
-    it would wait for all that is under way there.
+    Whatever depends on labels alone is computed on the CPU, because the loops over tiles need its values there, and
+    reading a value from a GPU waits for all that runs on it.
     """
 
     z: Tensor  # [N, D]
     classes: Tensor  # [N], 0 .. C-1
-    extra: Tensor  # [M, D]: memory or prototypes
+    extra: Tensor  # [M, D] further columns: memory or prototypes
     extra_classes: Tensor  # [M]
     numbers: Tensor  # [N]: `classes` on the CPU
     extra_numbers: Tensor  # [M]
@@ -27,27 +27,27 @@ class SortedBatch:
 
     @cached_property
     def positives(self) -> Tensor:
-        """|P(i)|, [N]."""
+        """|P(i)|, the number of positives of each item, [N]."""
         return self._to_device((self._sizes + self._extra_sizes)[self.numbers] - 1)
 
     @cached_property
     def negatives(self) -> Tensor:
-        """|N(i)|, [N]."""
+        """|N(i)|, the number of negatives of each item, [N]."""
         return len(self.z) + len(self.extra) - 1 - self.positives
 
     def class_sizes(self) -> Tensor:
-        """Return the items and further columns of each class, [C]."""
+        """Return the number of items and further columns of each class, [C]."""
         return self._to_device(self._sizes + self._extra_sizes)
 
     def same_class(self, rows: slice) -> tuple[slice, slice]:
-        """Return the items, and the further columns, among which all positives of `rows` are."""
+        """Return the range of items, and the range of further columns, that hold all positives of `rows`."""
         first, last = self._class_list[rows.start], self._class_list[rows.stop - 1]
         return slice(self._starts[first], self._starts[last + 1]), slice(
             self._extra_starts[first], self._extra_starts[last + 1]
         )
 
     def mean_positive_similarity(self) -> Tensor:
-        """Return mean_{p in P(i)} z_i . z_p, [N], by way of class sums: z_i . (S_c - z_i) / |P|; no N x N matrix."""
+        """Return mean_{p in P(i)} z_i . z_p, [N], computed as z_i . (S_c - z_i) / |P(i)|, S_c the sum of i's class."""
         sums = self.z.new_zeros(self.class_count, self.z.shape[1])
         sums = sums.index_add(0, self.classes, self.z).index_add(0, self.extra_classes, self.extra)
         return (self.z * (sums[self.classes] - self.z)).sum(dim=1) / self.positives.clamp(min=1)
@@ -77,7 +77,10 @@ class SortedBatch:
 
 
 def sort_batch(embeddings: Tensor, labels: Tensor, extra: Tensor, extra_labels: Tensor) -> SortedBatch:
-    """Return the batch at unit length, in float32 at least, with classes numbered from 0."""
+    """Return the batch with rows of unit length, in float32 or float64, and classes numbered from 0.
+
+    `embeddings` [N, D] with `labels` [N] are the items, `extra` [M, D] with `extra_labels` [M] the further columns.
+    """
     wide = embeddings.dtype if embeddings.dtype == torch.float64 else torch.float32
     names, numbers = torch.unique(torch.cat([labels.cpu(), extra_labels.cpu()]), return_inverse=True)
     classes, order = numbers[: len(labels)].sort(stable=True)
@@ -98,11 +101,12 @@ def sort_batch(embeddings: Tensor, labels: Tensor, extra: Tensor, extra_labels: 
 
 
 def unit_length(rows: Tensor) -> Tensor:
-    """Return `rows` [N, D] at length 1, however long or short; a row of zeros stays, with gradient 0.
+    """Return `rows` [N, D] scaled to length 1, whatever their length; a row of zeros stays, with gradient 0.
 
-    A row is first divided by its largest entry, so that no square leaves float32; over zeros this divides by infinity.
+    A row is first divided by its largest absolute entry, so that no square overflows or underflows float32. A row of
+    zeros is divided by infinity.
     """
-    lowest, highest = rows.detach().aminmax(dim=1, keepdim=True)  # a tenth of the time of the norm
+    lowest, highest = rows.detach().aminmax(dim=1, keepdim=True)  # takes a tenth of the time that the norm takes
     largest = torch.maximum(-lowest, highest)
     return F.normalize(rows / largest.masked_fill(largest == 0, torch.inf), dim=1)
 
@@ -115,6 +119,6 @@ def count_positives(labels: Tensor, memory_labels: Tensor | None = None) -> Tens
 
 
 def slices(start: int, stop: int, step: int) -> Iterator[slice]:
-    """Cut start .. stop into slices of `step`."""
+    """Yield the slices of `step` items that cover start .. stop; the last one may be shorter."""
     for first in range(start, stop, step):
         yield slice(first, min(first + step, stop))

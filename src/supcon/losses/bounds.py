@@ -1,4 +1,4 @@
-"""What a contrastive loss can be at best, and what it is when every embedding is the same."""
+"""The least value of a contrastive loss, and its value when all embeddings are equal."""
 
 import torch
 from torch import Tensor
@@ -18,8 +18,11 @@ def contrastive_bounds(
 ) -> tuple[float, float]:
     """Return the floor of a batch's loss, and its value when all embeddings are equal (collapse).
 
-    Let p = |P(i)| and n = |N(i)|, memory included. An anchor's loss is least when its positives are all equally near
-    (convexity; Jensen for `in` and `balanced`), at s = 1/t, and its negatives at s = -1/t; with r = 2/t:
+    `labels` [N] and `memory_labels` [M] are integers from 0; the other arguments are those of `contrastive_loss`.
+
+    Let p = |P(i)| and n = |N(i)|, memory included, t the temperature and r = 2/t. An anchor's loss is least when all
+    its positives are at s = 1/t (they must be equally near by convexity; for `in` and `balanced` by Jensen's
+    inequality) and all its negatives at s = -1/t. Then it is
 
     - `out`, `in`: log(p + n exp(-r)); collapse log(p + n) = log(N - 1)
     - `eps_supcon`: log(p exp(-epsilon) + n exp(-r))
@@ -27,10 +30,10 @@ def contrastive_bounds(
     - `eps_infonce`: log(exp(-epsilon) + n exp(-r))
     - `balanced` (without prototypes): log(1 + (C - 1) exp(-r)) with the C classes at hand; collapse log C
 
-    Collapse is the same with r = 0. Both are means over the anchors with positives; without any they are 0. The floor
-    is each anchor's exact minimum; a batch reaches it where its geometry lets every anchor (two classes do).
-    `hardness` changes neither: a weighted mean of exp s_in is at least exp(-1/t), and exp s when all are equal.
-    Raises `ValueError` for arguments that do not fit.
+    Collapse is the same with r = 0. Both are means over the anchors with positives, and 0 where there are none. Each
+    anchor can reach its minimum; all anchors of a batch reach theirs together where the geometry allows it, as with two
+    classes. `hardness` changes neither bound: a weighted mean of exp s_in is at least exp(-1/t), and is exp s when all
+    similarities are s. Raises `ValueError` for arguments that do not fit.
     """
     check_options(form, temperature, epsilon, hardness)
     check_labels("labels", labels)
@@ -42,7 +45,7 @@ def contrastive_bounds(
     if len(p) == 0:
         return 0.0, 0.0
     n = len(columns) - 1 - p
-    own = {  # log of the anchor's own class's share of the denominator, in units of exp s_ip
+    own_class = {  # log of what the anchor's own class adds to the denominator, which is divided by exp s_ip
         "out": p.log(),
         "in": p.log(),
         "eps_supcon": p.log() - epsilon,
@@ -51,5 +54,5 @@ def contrastive_bounds(
         "balanced": torch.zeros_like(p),
     }
     others = torch.full_like(p, len(columns.unique()) - 1).log() if form == "balanced" else n.log()
-    floor, collapse = (torch.logaddexp(own[form], others - gap).mean() for gap in (2 / temperature, 0.0))
+    floor, collapse = (torch.logaddexp(own_class[form], others - gap).mean() for gap in (2 / temperature, 0.0))
     return float(floor), float(collapse)

@@ -1,23 +1,45 @@
 """The family of contrastive losses, exact and in linear memory.
 
-Notation: z_i unit-length embeddings of the N items of a batch, s_ij = z_i . z_j / temperature, A(i) all items but i and
-the memory, P(i) those of A(i) with i's label, N(i) the rest of A(i), LSE_X = log sum_{x in X} exp s_ix.
+Notation: z_i are the unit-length embeddings of the N items of a batch, s_ij = z_i . z_j / temperature, A(i) holds the
+memory and all items but i, P(i) the members of A(i) with i's label, N(i) its other members, and
+LSE_X = log sum_{x in X} exp s_ix. An item i is an anchor, P(i) are its positives, N(i) its negatives.
 """
 
 from numbers import Real
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
 import torch
 from torch import Tensor
 
 from supcon.losses.batch import SortedBatch, sort_batch
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 from supcon.losses.logsumexp import Weights, row_logsumexp
 from supcon.losses.positives import mean_positive_softplus, positive_logsumexp
 
 Form = Literal["out", "in", "sincere", "eps_infonce", "eps_supcon", "balanced"]
 LABEL_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
-LARGEST = 1e12  # of an option, and of 1 / temperature: their products stay inside float32
+LARGEST = 1e12  # largest value of an option, and of 1 / temperature: their products stay inside float32
+
+
+class FormOptions(TypedDict):
+    """The options of `contrastive_loss` that also determine its bounds."""
+
+    form: Form
+    temperature: float
+    epsilon: float
+    hardness: float
+
+
+class LossOptions(TypedDict, total=False):
+    """All options of `contrastive_loss`."""
+
+    form: Form
+    temperature: float
+    epsilon: float
+    hardness: float
+    memory: Tensor | None
+    memory_labels: Tensor | None
+    scale_by_temperature: bool
 
 
 def contrastive_loss(
@@ -34,8 +56,9 @@ def contrastive_loss(
 ) -> Tensor:
     """Return the mean loss of the anchors that have positives, a scalar.
 
-    `embeddings` [N, D] need not be normalised; `labels` [N] are integers from 0, best left on the CPU. `memory` [M, D]
-    with `memory_labels` [M] joins A(i) and P(i) as columns without gradient (He et al. 2020). With H = LSE_N:
+    `embeddings` [N, D] are brought to unit length here; `labels` [N] are integers from 0, best left on the CPU.
+    `memory` [M, D] with `memory_labels` [M] adds items to A(i), P(i) and N(i) that are no anchors and have no gradient
+    (He et al. 2020). With H = LSE_N the loss of an anchor is
 
     - `out`: -mean_p (s_ip - LSE_A) (Khosla et al. 2020, eq. 2)
     - `in`: -(LSE_P - log|P| - LSE_A) (eq. 3); never above `out` (Jensen)
@@ -46,11 +69,11 @@ def contrastive_loss(
       prototypes
 
     `hardness` b > 0 weighs the negatives by w_n = |N| exp(b s_in) / sum_m exp(b s_im) (Robinson et al. 2021), in every
-    form but `balanced`; the weights carry gradient. `scale_by_temperature` multiplies the loss by the temperature, so
-    that a search over temperatures is not one over learning rates.
+    form but `balanced`; the weights have gradients. `scale_by_temperature` multiplies the loss by the temperature, so
+    that a search over temperatures does not search over learning rates as well.
 
-    Without any positive the loss is 0 with gradient 0. Computed in float32 at least, whatever autocast says; no
-    N x N tensor is made. Raises `ValueError` for arguments that do not fit.
+    Where no item has a positive, the loss is 0 with gradient 0. It is computed in float32 (float64 for float64
+    embeddings), even within autocast, and without an N x N tensor. Raises `ValueError` for arguments that do not fit.
     """
     check_items("embeddings", embeddings, "labels", labels)
     check_options(form, temperature, epsilon, hardness)
@@ -62,21 +85,21 @@ def contrastive_loss(
         if memory.shape[1] != embeddings.shape[1]:
             raise ValueError(f"memory must be [M, {embeddings.shape[1]}] like the embeddings, got {list(memory.shape)}")
         extra, extra_labels = memory.detach(), memory_labels
-    with exact_float32(embeddings.device):
+    with full_float32(embeddings.device):
         batch = sort_batch(embeddings, labels, extra, extra_labels)
         loss = mean_over_valid(batch, anchor_losses(batch, form, temperature, epsilon, hardness))
         return loss * temperature if scale_by_temperature else loss
 
 
 def anchor_losses(batch: SortedBatch, form: Form, temperature: float, epsilon: float, hardness: float) -> Tensor:
-    """Return each anchor's loss, [N]; finite but without meaning where there is no positive."""
+    """Return each anchor's loss, [N]. Of an anchor without positives it is a finite number without meaning."""
     if form == "balanced":
         return _balanced(batch, temperature)
     if form in ("sincere", "eps_infonce"):
         shift = epsilon if form == "eps_infonce" else 0.0
         threshold = _negatives(batch, temperature, hardness) + shift
         return mean_positive_softplus(batch, temperature, threshold) - shift
-    if form == "in":  # LSE_A - LSE_P would cancel once classes separate: it is log(1 + exp(H - LSE_P))
+    if form == "in":  # LSE_A - LSE_P would lose all digits once classes separate, log(1 + exp(H - LSE_P)) does not
         excess = _negatives(batch, temperature, hardness) - positive_logsumexp(batch, temperature)
         return torch.logaddexp(excess, torch.zeros_like(excess)) + _log(batch.positives, batch)
     pull = batch.mean_positive_similarity() / temperature
@@ -88,13 +111,16 @@ def anchor_losses(batch: SortedBatch, form: Form, temperature: float, epsilon: f
 
 
 def mean_over_valid(batch: SortedBatch, losses: Tensor) -> Tensor:
-    """Return the mean over the anchors that have positives; 0 when there are none."""
+    """Return the mean of `losses` [N] over the anchors that have positives; 0 when there are none."""
     valid = batch.positives > 0
     return torch.where(valid, losses, 0.0).sum() / valid.sum().clamp(min=1)
 
 
 def _negatives(batch: SortedBatch, temperature: float, hardness: float) -> Tensor:
-    """Return log sum_n w_n exp s_in, [N]: log|N| + LSE_N((1 + b) s) - LSE_N(b s), and LSE_N for b = 0; -inf if none."""
+    """Return log sum_n w_n exp s_in, [N]; -inf where there are no negatives.
+
+    For hardness b this is log|N| + LSE_N((1 + b) s) - LSE_N(b s), and LSE_N for b = 0.
+    """
     result = row_logsumexp(batch, (1 + hardness) / temperature, negatives_only=True)
     if hardness > 0:
         weights = row_logsumexp(batch, hardness / temperature, negatives_only=True)
@@ -103,7 +129,7 @@ def _negatives(batch: SortedBatch, temperature: float, hardness: float) -> Tenso
 
 
 def _balanced(batch: SortedBatch, temperature: float) -> Tensor:
-    """Return -mean_p (s_ip - log sum_c mean_{k in B_c} exp s_ik), B_c the members of class c in A(i)."""
+    """Return -mean_p (s_ip - log sum_c mean_{k in B_c} exp s_ik), [N], where B_c are the members of class c in A(i)."""
     share = batch.class_sizes().clamp(min=1).to(batch.z.dtype).reciprocal()
     weights = Weights(share[batch.classes], share[batch.extra_classes])
     others = row_logsumexp(batch, 1 / temperature, negatives_only=True, weights=weights)
@@ -113,7 +139,7 @@ def _balanced(batch: SortedBatch, temperature: float) -> Tensor:
 
 
 def _log(counts: Tensor, batch: SortedBatch) -> Tensor:
-    """Return the logarithm of `counts`, 0 for none, in the embeddings' precision: that of an integer is float32."""
+    """Return the logarithm of `counts`, 0 for a count of 0, in the precision of the embeddings."""
     return counts.clamp(min=1).to(batch.z.dtype).log()
 
 
@@ -136,7 +162,7 @@ def check_labels(name: str, labels: Tensor) -> None:
 
 
 def check_options(form: str, temperature: float, epsilon: float, hardness: float) -> None:
-    """Raise `ValueError` for options that do not fit, alone or together."""
+    """Raise `ValueError` for options that are out of range or do not go together."""
     if form not in get_args(Form):
         raise ValueError(f"form must be one of {', '.join(get_args(Form))}, got {form!r}")
     for name, value, least in (

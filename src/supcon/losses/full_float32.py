@@ -1,4 +1,4 @@
-"""Float32 to its last bit, whatever the encoder is computed in."""
+"""Full float32 precision for the losses, whatever precision the encoder computes in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,8 +7,8 @@ import torch
 
 
 @contextmanager
-def exact_float32(device: torch.device) -> Iterator[None]:
-    """Switch autocast and TF32 off: similarities over a temperature need more than their 8 or 10 bits of mantissa."""
+def full_float32(device: torch.device) -> Iterator[None]:
+    """Switch off autocast and TF32: similarities divided by a temperature need more than 8 or 10 bits of mantissa."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = False

@@ -1,6 +1,7 @@
-"""Row log-sum-exps of a similarity matrix that is never held: tiles forward, the same tiles again backward.
+"""Log-sum-exps of the rows of a similarity matrix that is never held whole.
 
-The matrix of the items is symmetric, so one tile serves its rows and, transposed, its columns.
+The forward pass computes it tile by tile, and the backward pass computes the same tiles again. The matrix of the items
+is symmetric, so one tile serves its rows and, transposed, its columns.
 """
 
 from collections.abc import Iterator
@@ -11,10 +12,10 @@ import torch
 from torch import Tensor
 
 from supcon.losses.batch import SortedBatch, slices
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 
 TILES = {"cpu": (512, 2048), "cuda": (4096, 8192)}  # rows, columns: 4 MB of float32 on the CPU, 128 MB on a GPU
-DIRECT_BOUND = 50.0  # |s| up to which sums of exp(s) and their inverses stay well inside float32
+DIRECT_BOUND = 50.0  # largest |s| for which sums of exp(s) and their inverses stay well inside float32
 
 
 def row_logsumexp(
@@ -30,9 +31,10 @@ def row_logsumexp(
 
 
 def refuse_second_derivatives() -> None:
-    """Raise `RuntimeError` in a backward pass whose own graph is asked for.
+    """Raise `RuntimeError` in a backward pass with create_graph=True, which asks for second derivatives.
 
-    torch's `once_differentiable` is silent: forms whose other terms are differentiable would lose these.
+    torch's `once_differentiable` raises nothing where other terms of the loss have second derivatives: these alone
+    would be returned, and they would be wrong.
     """
     if torch.is_grad_enabled():
         raise RuntimeError("the contrastive losses have first derivatives only: go backward without create_graph=True")
@@ -40,7 +42,7 @@ def refuse_second_derivatives() -> None:
 
 @dataclass(frozen=True)
 class Weights:
-    """What each column counts for; no gradient flows into it."""
+    """The weight of each column; weights have no gradient."""
 
     own: Tensor  # [N], of the items
     extra: Tensor  # [M], of the further columns
@@ -71,10 +73,10 @@ class _RowLogSumExp(torch.autograd.Function):
         walk, (logsumexp,) = ctx.walk, ctx.saved_tensors
         pull = torch.zeros_like(walk.z)
         extra_pull = torch.zeros_like(walk.extra) if ctx.needs_input_grad[1] else None
-        with exact_float32(walk.z.device):
+        with full_float32(walk.z.device):
             ctx.sums.prepare_backward(logsumexp, gradients[0])
             for tile in walk.tiles():
-                # d loss / d s of the tile: through its rows' sums and, for tiles of items, its columns' sums
+                # d loss / d s of the tile, through the sums of its rows and, for tiles of items, of its columns
                 slope = ctx.sums.slope(tile)
                 columns = walk.extra if tile.extra else walk.z
                 pull[tile.rows].addmm_(slope, columns[tile.columns], alpha=walk.scale)
@@ -89,16 +91,16 @@ class _Tile:
     rows: slice
     columns: slice  # items, or further columns
     extra: bool
-    s: Tensor  # [rows, columns] scaled similarities, -inf for what is no member; overwritten by the next tile
+    s: Tensor  # [rows, columns] scaled similarities, -inf where the column does not count; the next tile overwrites it
 
     @property
     def mirrored(self) -> bool:
-        """Whether its transpose is a tile of the matrix too, one that the walk leaves out."""
+        """Whether its transpose is a tile of the matrix too, which is not computed on its own."""
         return not self.extra and self.rows != self.columns
 
 
 class _Walk:
-    """The tiles of the upper triangle of the items' matrix, and all of the further columns'."""
+    """The tiles of the upper triangle of the items' matrix, and all tiles of the further columns."""
 
     def __init__(self, batch: SortedBatch, scale: float, negatives_only: bool) -> None:
         self.z, self.extra, self.scale = batch.z.detach(), batch.extra.detach(), scale
@@ -135,7 +137,7 @@ class _Walk:
         return torch.addmm(s, left, right.T, beta=0, alpha=self.scale, out=s)
 
     def _hide(self, s: Tensor, rows: slice, columns: slice, positives: slice, classes: Tensor) -> None:
-        """Take the class's own columns out; only the strip that can hold any is looked at."""
+        """Hide the columns of the rows' own classes; all of them lie in the strip `positives` of columns."""
         first, last = max(columns.start, positives.start), min(columns.stop, positives.stop)
         if first < last:
             same = self._batch.classes[rows, None] == classes[None, first:last]
@@ -143,7 +145,7 @@ class _Walk:
 
 
 class _DirectSums:
-    """Sums of w exp(s) themselves: one exponential a pair serves its row and its column."""
+    """Sums of w exp(s): each pair needs one exponential, which serves its row and its column."""
 
     def __init__(self, z: Tensor, weights: Weights | None) -> None:
         self._totals, self._weights = z.new_zeros(len(z)), weights
@@ -178,7 +180,7 @@ class _DirectSums:
 
 
 class _RunningSums:
-    """Log-sums with a running maximum, for temperatures whose exponentials would leave float32."""
+    """Log-sum-exps with a running maximum, for temperatures at which exp(s) would overflow float32."""
 
     def __init__(self, z: Tensor, weights: Weights | None) -> None:
         self._totals = z.new_full((len(z),), -torch.inf)

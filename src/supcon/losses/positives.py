@@ -1,4 +1,7 @@
-"""Sums over an anchor's positives, which lie side by side in a sorted batch: tiles of classes, made again backward."""
+"""Sums over the positives of each anchor, which lie side by side in a sorted batch.
+
+As in `logsumexp` the similarities are computed tile by tile, and again in the backward pass.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,10 +12,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supcon.losses.batch import SortedBatch, slices
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 from supcon.losses.logsumexp import refuse_second_derivatives
 
-TILES = {"cpu": (256, 2048), "cuda": (256, 32768)}  # rows, columns; few rows, since they meet other classes' columns
+# rows, columns; few rows, since rows of several classes make a tile that is as wide as all these classes
+TILES = {"cpu": (256, 2048), "cuda": (256, 32768)}
 
 
 def positive_logsumexp(batch: SortedBatch, temperature: float) -> Tensor:
@@ -29,10 +33,13 @@ def mean_positive_softplus(batch: SortedBatch, temperature: float, threshold: Te
 
 @dataclass(frozen=True)
 class _Kernel:
-    """What is summed; `level` [rows] is the threshold, or without one the result, known when going backward."""
+    """What is summed over positives.
+
+    `level` [rows] is the threshold; for a sum without a threshold it is the result, which the backward pass knows.
+    """
 
     start: float  # the sum before any positive
-    hidden: float  # the similarity that adds nothing
+    hidden: float  # a similarity that adds nothing to the sum
     add: Callable[[Tensor, Tensor, Tensor | None], Tensor]  # sums [rows], s [rows, columns], threshold -> sums
     slope: Callable[[Tensor, Tensor], Tensor]  # s, level -> d sum / d s; may overwrite s
 
@@ -57,7 +64,7 @@ _SOFTPLUS = _Kernel(
 
 
 class _OverPositives(torch.autograd.Function):
-    """All anchors at once, so that what is kept until backward is [N, D]; autocast stays off backward too."""
+    """The sums of all anchors in one function, which keeps only [N, D] tensors until the backward pass."""
 
     @staticmethod
     def forward(
@@ -83,7 +90,7 @@ class _OverPositives(torch.autograd.Function):
         refuse_second_derivatives()
         z, extra, level = ctx.saved_tensors
         pull, extra_pull, level_pull = torch.zeros_like(z), torch.zeros_like(extra), torch.zeros_like(level)
-        with exact_float32(z.device):
+        with full_float32(z.device):
             for tile in _tiles(ctx.batch, z, extra, ctx.temperature, ctx.kernel.hidden):
                 rows, columns = tile.rows, tile.columns
                 slope = ctx.kernel.slope(tile.s, level[rows]).mul_(gradients[0][rows, None])
@@ -104,7 +111,7 @@ class _Tile:
 
 
 def _tiles(batch: SortedBatch, z: Tensor, extra: Tensor, temperature: float, hidden: float) -> Iterator[_Tile]:
-    """Yield the tiles that hold all positives, with `hidden` for what is none."""
+    """Yield tiles that hold all positives; similarities of other pairs are replaced by `hidden`."""
     height, width = TILES.get(z.device.type, TILES["cuda"])
     for rows in slices(0, len(z), height):
         items, further = batch.same_class(rows)

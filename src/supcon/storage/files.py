@@ -20,12 +20,16 @@ from supcon.errors import UserError
 from supcon.storage.processes import HOST
 
 _ROWS = 1 << 16  # rows of JSON in memory at once
-_NAME_LENGTH = 26  # where a zip file's local header has the lengths of its name and of what follows
+_NAME_LENGTH = 26  # offset in a zip file's local header of the lengths of the member's name and of its extra field
 
 
 def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let `write` fill a binary file that appears at `path` only when it is whole and on disk."""
-    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")  # machines that share a folder share numbers
+    """Let `write` fill a binary file that appears at `path` only when it is whole and on disk.
+
+    Raises `UserError` where it cannot be written; then the file that was at `path` before stays.
+    """
+    # the host's name too: machines that share a folder may have processes of the same number
+    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -45,13 +49,13 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda file: file.write(text.encode("utf-8")))
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
+def write_json(path: Path, content: Mapping[str, object]) -> None:
     """Write readable JSON atomically."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; `UserError` when the file is absent or damaged."""
+    """Read a JSON object. Raises `UserError` where the file is absent or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -69,7 +73,10 @@ def write_csv(path: Path, table: pd.DataFrame, line_end: str = "\n") -> None:
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV whose cells all stay the strings they are (`001`, `NA` and empty cells too)."""
+    """Read a CSV whose cells all stay strings (`001`, `NA` and empty cells too).
+
+    Raises `UserError` where the file is absent or no CSV file.
+    """
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except FileNotFoundError:
@@ -84,19 +91,19 @@ def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """Read an npz file; `UserError` when it is absent or damaged."""
+    """Read an npz file. Raises `UserError` where it is absent or damaged."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that writes it first") from None
-    except Exception as error:  # zipfile, zlib and numpy each have their own
+    except Exception as error:  # zipfile, zlib and numpy each raise errors of their own
         raise UserError(f"{path} is damaged ({error}): run its stage again with --force") from None
 
 
 @dataclass(frozen=True)
 class NpzArray:
-    """An array in an npz file of which rows are read when they are asked for; in between it takes no memory."""
+    """An array in an npz file whose rows are read from the file at each access; it takes no memory itself."""
 
     path: Path
     offset: int  # bytes into the file
@@ -106,37 +113,37 @@ class NpzArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: Any) -> npt.NDArray[Any]:
-        # mapped anew each time: pages of a map that stays count as this process's memory
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+        # a new map at each access: the pages read through a map count as this process's memory while the map exists
         return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[rows])
 
 
 def open_npz(path: Path) -> dict[str, NpzArray]:
-    """Return the arrays of an npz file that `write_npz` wrote; `UserError` when it is absent or damaged."""
-    found = {}
+    """Return the arrays of an npz file that `write_npz` wrote. Raises `UserError` where it is absent or damaged."""
+    arrays = {}
     try:
         with path.open("rb") as file, zipfile.ZipFile(file) as archive:
             for member in archive.infolist():
                 if member.compress_type != zipfile.ZIP_STORED:
                     raise ValueError("it is compressed")
                 file.seek(member.header_offset + _NAME_LENGTH)
-                name, extra = struct.unpack("<HH", file.read(4))
-                file.seek(name + extra, os.SEEK_CUR)
+                name_length, extra_length = struct.unpack("<HH", file.read(4))
+                file.seek(name_length + extra_length, os.SEEK_CUR)
                 version = np.lib.format.read_magic(file)
                 read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
                 shape, fortran, dtype = read(file)
                 if fortran or dtype.hasobject:
                     raise ValueError("it is not this project's")
-                found[member.filename.removesuffix(".npy")] = NpzArray(path, file.tell(), shape, dtype)
+                arrays[member.filename.removesuffix(".npy")] = NpzArray(path, file.tell(), shape, dtype)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that writes it first") from None
     except (OSError, ValueError, zipfile.BadZipFile, struct.error) as error:
         raise UserError(f"{path} is damaged ({error}): run its stage again with --force") from None
-    return found
+    return arrays
 
 
 def sha256_file(path: Path) -> str:
-    """Return the hex SHA-256 of a file's content."""
+    """Return the hex SHA-256 of a file's content. Raises `UserError` where it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -145,7 +152,7 @@ def sha256_file(path: Path) -> str:
 
 
 def digest_rows(rows: Iterable[object]) -> str:
-    """Return the digest of the list of `rows`, made in parts: the JSON of millions would be large."""
+    """Return `digest(list(rows))`, computed in parts, because the JSON of millions of rows would be large."""
     whole, start = hashlib.sha256(b"["), b""
     rows = iter(rows)
     while part := list(islice(rows, _ROWS)):
@@ -157,7 +164,7 @@ def digest_rows(rows: Iterable[object]) -> str:
 
 
 def digest(content: object) -> str:
-    """Return the hex SHA-256 of anything JSON can hold, independent of key order."""
+    """Return the hex SHA-256 of the JSON of `content`, whatever the order of its keys."""
     return hashlib.sha256(
         json.dumps(content, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")
     ).hexdigest()

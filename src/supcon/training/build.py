@@ -13,11 +13,11 @@ from supcon.run.experiment import Experiment
 from supcon.settings.settings import Settings
 from supcon.training.data import Batch
 from supcon.training.fold import FoldData
+from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Objective
-from supcon.training.memory import Memory
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder, load_weights
-from supcon.training.model.folding import folded
+from supcon.training.model.fused_batch_norm import fuse_batch_norm
 from supcon.training.model.heads import contrast_parts
 from supcon.training.objectives import Classification, ContrastivePretraining, HeldOut
 from supcon.training.optimizer import adamw, encoder_groups, head_groups
@@ -57,8 +57,8 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
         encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
         + head_groups(contrast.values(), options.lr, options.weight_decay)
     )
-    memory = Memory(model, options.memory, options.momentum) if options.memory else None
-    held_out = data.held_out_features if data.watches else None
+    memory = KeyQueue(model, options.memory, options.momentum) if options.memory else None
+    held_out = data.held_out_features if data.has_held_out_rows else None
     objective = ContrastivePretraining(options, settings.contrast, len(experiment.split.classes), held_out, memory)
     return Training(encoder, model, objective, loader, sampler, optimizer)
 
@@ -81,7 +81,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
 
     sampler = data.classifier_sampler()
     heads = [classifier, *contrast.values()]
-    held_out: HeldOut | None = data.held_out_features if data.watches else None
+    held_out: HeldOut | None = data.held_out_features if data.has_held_out_rows else None
     if options.mode == "full":
         if shared.compile:
             encoder.compile_training()
@@ -89,9 +89,9 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
         model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})
     else:
-        frozen = folded(encoder, settings.data.image_size)
+        frozen = fuse_batch_norm(encoder, settings.data.image_size)
         loader = data.feature_loader(sampler, frozen)
-        if data.watches:
+        if data.has_held_out_rows:
             watched = data.held_out_features(frozen)  # once: they stay as they are
             held_out = lambda _: watched  # noqa: E731
         groups = []

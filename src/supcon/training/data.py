@@ -1,7 +1,7 @@
 """Datasets and loaders: uint8 views from the image cache, in batches, by worker processes or on the training device."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,15 @@ from supcon.images.augment.single import RandomView
 from supcon.images.augment.views import View, views_of
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, Image
-from supcon.randomness import address
+from supcon.randomness import seed_at
 from supcon.storage.processes import available_cores, end_with_parent
 from supcon.training.sampler import BatchSampler, Key
 
 Batch = tuple[Tensor, Tensor]  # views uint8 [B, V, side, side, 3], labels [B]
-CanvasBatch = tuple[Tensor, Recipe, Tensor]  # images uint8 [B, S, S, 3], of the B x V views, labels [B]
+CanvasBatch = tuple[Tensor, Recipe, Tensor]  # images uint8 [B, S, S, 3], the recipe of their B x V views, labels [B]
 
 Item = TypeVar("Item")
+Item_co = TypeVar("Item_co", covariant=True)
 
 
 class TrainingViews(Dataset[Batch]):
@@ -54,11 +55,11 @@ class TrainingViews(Dataset[Batch]):
     def _view(self, key: Key, view: int) -> Image:
         row, occurrence, epoch = key
         image = self._cache[self._positions[row]]
-        return self._transform(image, address(self._seed, epoch, row, occurrence, view))
+        return self._transform(image, seed_at(self._seed, epoch, row, occurrence, view))
 
 
 class Canvases(Dataset[CanvasBatch]):
-    """The same rows' images as they are, with what is to happen to each of their `views` random views."""
+    """Unchanged images of rows, each with the recipe of its `views` random views, which the device makes."""
 
     def __init__(
         self,
@@ -78,7 +79,8 @@ class Canvases(Dataset[CanvasBatch]):
         """Return one batch by its sampler's keys."""
         rows = np.array([row for row, _, _ in keys])
         images, ratios = zip(*map(self._canvas, rows), strict=True)
-        addresses = np.array([(epoch, row, drawn, view) for row, drawn, epoch in keys for view in range(self._views)])
+        views = range(self._views)
+        addresses = np.array([(epoch, row, occurrence, view) for row, occurrence, epoch in keys for view in views])
         recipe = draw(self._seed, addresses, np.repeat(ratios, self._views), self._ranges, self._side)
         return torch.from_numpy(np.stack(images)), recipe, torch.from_numpy(self._labels[rows])
 
@@ -91,7 +93,7 @@ class Canvases(Dataset[CanvasBatch]):
 
 
 class ViewsOnDevice:
-    """A loader of `Canvases` whose views are made on the device."""
+    """Batches of views, made on the device from a loader of `Canvases`."""
 
     def __init__(self, loader: "DataLoader[CanvasBatch]", make_views: Callable[[Tensor, Recipe], Tensor]) -> None:
         self._loader, self._make_views = loader, make_views
@@ -101,28 +103,31 @@ class ViewsOnDevice:
             yield self._make_views(canvases, recipe), labels
 
 
-class ByEpoch(Dataset[Item]):
-    """One dataset an epoch: batches whose keys say which."""
+class _Batches(Protocol[Item_co]):
+    def __getitems__(self, keys: list[Key]) -> Item_co: ...
 
-    def __init__(self, datasets: Sequence[Any]) -> None:
+
+class ByEpoch(Dataset[Item]):
+    """A dataset for each epoch; the keys of a batch say which epoch it belongs to."""
+
+    def __init__(self, datasets: Sequence[_Batches[Item]]) -> None:
         self._datasets = datasets
 
     def __getitems__(self, keys: list[Key]) -> Item:
         """Return one batch by its sampler's keys."""
         epoch = keys[0][2]
-        batch: Item = self._datasets[epoch].__getitems__(keys)
-        return batch
+        return self._datasets[epoch].__getitems__(keys)
 
 
 def growing_sides(first: int, last: int, epochs: int) -> list[int]:
     """Return the side of the images in each of `epochs` epochs, pixels: Tan and Le 2021 (arXiv 2104.00298), section 4.
 
-    From `first` (0: `last` at once) evenly to `last`, which the last third of the epochs have; always a multiple of 16
-    below `last`, and no less than `first`.
+    The side grows evenly from `first` to `last`, in steps of 16 pixels; the last third of the epochs have `last`. With
+    `first` 0 all epochs have `last`.
     """
     growing = round(2 / 3 * (epochs - 1))  # epochs before the last side is reached
-    parts = [min(1.0, epoch / growing) if growing and first else 1.0 for epoch in range(epochs)]
-    return [last - int((last - first) * (1 - part)) // 16 * 16 for part in parts]
+    shares = [min(1.0, epoch / growing) if growing and first else 1.0 for epoch in range(epochs)]  # of the growth
+    return [last - int((last - first) * (1 - share)) // 16 * 16 for share in shares]
 
 
 class FixedViews(Dataset[Tensor]):
@@ -163,9 +168,9 @@ def fixed_loader(dataset: Dataset[Tensor], batch_size: int, workers: int) -> "Da
 
 
 def worker_count(setting: int, processes: int = 1) -> int:
-    """Return the worker processes that `machine.workers` asks for, where so many `processes` share the cores.
+    """Return the number of worker processes that `machine.workers` asks for, where `processes` share the cores.
 
-    A single core, as each of several jobs may have, does without where it trains too: a worker would only take turns.
+    With a single core that trains as well there are none: a worker would only take turns with the training.
     """
     if setting >= 0:
         return setting
@@ -176,19 +181,22 @@ def worker_count(setting: int, processes: int = 1) -> int:
 def loader_options(workers: int) -> dict[str, Any]:
     """Return the options that every loader shares."""
     return {
-        "generator": torch.Generator(),  # a loader draws from it at every start; the global stream is the model's
+        "generator": torch.Generator(),  # a loader draws from one at every start: never from the model's global stream
         "num_workers": workers,
-        "collate_fn": _as_is,
+        "collate_fn": _unchanged,
         "persistent_workers": workers > 0,
         "pin_memory": torch.cuda.is_available(),
-        "worker_init_fn": _begin,
+        "worker_init_fn": _start_worker,
     }
 
 
-def _as_is(batch: Any) -> Any:
+def _unchanged(batch: Item) -> Item:
     return batch
 
 
-def _begin(worker: int) -> None:
-    """Begin a worker process: torch's own watch misses a parent that ends first, and its locks would live on here."""
+def _start_worker(worker: int) -> None:
+    """Let the worker end with its parent.
+
+    torch's own check misses a parent that ends before the check begins; the worker would then keep the parent's locks.
+    """
     end_with_parent()

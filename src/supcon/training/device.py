@@ -13,20 +13,20 @@ from supcon.training.job import on_this_machine
 
 
 def set_up_device(machine: MachineSettings) -> torch.device:
-    """Return the device to use, with threads and kernels set for results that repeat."""
+    """Return the device to use; set the number of threads and the kernels so that results repeat."""
     _keep_freed_memory()
-    number, here = on_this_machine()
-    torch.set_num_threads(machine.threads or max(1, available_cores() // here))
-    # TF32 for the encoder's convolutions and products; losses and class means switch it off (exact). By these
-    # names: torch.compile fails where the newer fp32_precision is set (PyTorch #166387), and old versions lack it
+    number, processes = on_this_machine()
+    torch.set_num_threads(machine.threads or max(1, available_cores() // processes))
+    # TF32 for the encoder's convolutions and products; losses and class means switch it off (`full_float32`). These old
+    # names are used because torch.compile fails where fp32_precision is set (PyTorch #166387), which old versions lack.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True  # batches are of one size: the fastest kernels are looked for once
+    torch.backends.cudnn.benchmark = True  # batches have one size, so one search for the fastest kernels pays
     name = ("cuda" if torch.cuda.is_available() else "cpu") if machine.device == "auto" else machine.device
     try:
         device = torch.device(name)
-        if here > 1 and device.type == "cuda":
+        if processes > 1 and device.type == "cuda":
             if device.index is not None:
-                raise RuntimeError(f"it is one device for {here} processes, auto gives each its own")
+                raise RuntimeError(f"it is one device for {processes} processes, auto gives each its own")
             device = torch.device("cuda", number)
             torch.cuda.set_device(device)
         torch.zeros(1, device=device)
@@ -36,16 +36,20 @@ def set_up_device(machine: MachineSettings) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the autocast context of `precision`. Raises `ValueError` for `auto`, which `settle_precision` resolves."""
+    """Return the autocast context of `precision`, float32 or bfloat16. Raises `ValueError` for any other word.
+
+    The setting `auto` is replaced by one of the two in `choose_precision`.
+    """
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision is {precision}, needed is float32 or bfloat16")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _keep_freed_memory() -> None:
-    """Let glibc reuse freed blocks instead of returning them: activations of 100 MB otherwise cost a page fault a page.
+    """Let glibc keep freed blocks for reuse instead of returning them to the system.
 
-    Training steps of an EfficientNet on the CPU take a third less time (docs/LOG.md).
+    Activations of 100 MB would cost a page fault for every page, at every step: with this a training step of an
+    EfficientNet on the CPU takes a third less time (docs/LOG.md).
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,4 +1,4 @@
-"""The embeddings that prediction keeps: of which rows, and what the projection head makes of their features."""
+"""The embeddings that prediction keeps: features of a sample of rows, and their projections."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from supcon.randomness import address
+from supcon.randomness import seed_at
 from supcon.run.predictions import Embeddings
 from supcon.run.split import Rows
 from supcon.settings.settings import Settings
@@ -29,19 +29,19 @@ class EmbeddingSample:
 
     def draw(self, part: int, rows: Rows) -> Rows:
         """Return at most `predict.embeddings` of the row numbers `rows` of a part, evenly drawn, ascending."""
-        draw = np.random.default_rng(address(self._settings.train.seed, "embeddings", part))
-        places = draw.permutation(len(rows))[: self._settings.predict.embeddings]
-        return rows[np.sort(places)]
+        random = np.random.default_rng(seed_at(self._settings.train.seed, "embeddings", part))
+        drawn = random.permutation(len(rows))[: self._settings.predict.embeddings]
+        return rows[np.sort(drawn)]
 
     def add(self, part: int, ids: pd.Series, features: Tensor) -> None:
-        """Take the features [rows, width] of rows of a part."""
+        """Take the `features` [rows, width] of a part's rows, called `ids`."""
         self._ids += list(ids)
         self._parts += [part] * len(ids)
         self._features.append(features)
 
     @torch.inference_mode()
     def embeddings(self, projection: nn.Module | None) -> Embeddings:
-        """Return all of them, and what `projection` makes of them."""
+        """Return all features taken, and what `projection` makes of them."""
         features = torch.cat(self._features)
         projections = None if projection is None else _within_half(projection.eval()(features))
         ids, parts = np.array(self._ids, dtype=str), np.array(self._parts, dtype=np.int8)
@@ -49,10 +49,10 @@ class EmbeddingSample:
 
 
 def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Module | None:
-    """Return the projection head that was trained on the final encoder of a fold's folder; None where none was.
+    """Return the projection head that was trained together with the final encoder in a fold's `folder`, or None.
 
-    An encoder that fine-tuning trains without contrast leaves the head of its pre-training behind; a frozen one (modes
-    linear and mlp) stays the one that this head was trained on.
+    Fine-tuning with a contrastive term trains the head further. Without one, it changes the encoder in mode full, so
+    that the head of pre-training no longer fits; in the modes linear and mlp the encoder is frozen and the head fits.
     """
     if settings.contrast.projection == "none":
         return None

@@ -1,4 +1,4 @@
-"""All batches of some rows through a network without gradients."""
+"""Batches of rows through a network without gradients."""
 
 from collections.abc import Callable, Iterable
 from typing import TypeVar
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from supcon.training.forward import forward_views
 from supcon.training.log import bar
-from supcon.training.model.prototypes import Classifiers
+from supcon.training.model.class_means import Classifiers
 
 T = TypeVar("T")
 
@@ -36,16 +36,16 @@ def classify(
     kept: Tensor,
     keep: Callable[[Tensor], T],
 ) -> tuple[list[T], Tensor]:
-    """Return what `keep` makes of each batch's logits [B, views, classifiers, classes], and features, [kept, width].
+    """Return `keep(logits)` of each batch's logits [B, views, classifiers, classes], and features [kept, width].
 
-    The features are those of the first view of the rows numbered `kept`, ascending, out of the same forward pass; no
-    others are held.
+    The features are those of the first view of the rows numbered `kept`, ascending, from the same forward pass. Those
+    of other rows are not held in memory.
     """
     features, logits, first = [], [], 0
     for views in bar(batches, label, total):
-        of_rows, outputs = forward_views(model, views, device, precision)
-        here = kept[(kept >= first) & (kept < first + len(views))]
-        features.append(of_rows[here - first, 0].clone())
+        batch_features, outputs = forward_views(model, views, device, precision)
+        kept_in_batch = kept[(kept >= first) & (kept < first + len(views))]
+        features.append(batch_features[kept_in_batch - first, 0].clone())
         logits.append(keep(outputs))
         first += len(views)
     return logits, torch.cat(features)

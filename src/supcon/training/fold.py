@@ -1,11 +1,11 @@
 """One fold's rows, as the loaders, samplers and monitors that the training stages need.
 
-Law 1 lives here: everything that trains is made from `train_rows` and `train_labels`; of held-out rows only an earlier
-model's guess of their labels may be among these, never the labels themselves.
+Law 1 is kept here: all that a model is trained on comes from `train_rows` and `train_labels`. These may hold held-out
+rows with the label that an earlier model predicted (a pseudo-label), never with their own label.
 
-Rows with a pseudo-label are training rows: batches, their prior and the class means count them. Only the natural
-prior, under which the stored logits are log-odds, is without them: the shares that classes have in nature are told by
-the true labels, and not by how many rows of a class a model was sure of.
+Rows with a pseudo-label are training rows: batches, the prior of the batches and the class means count them. The
+natural prior, under which predictions are log-odds, does not: how often a class occurs in nature is estimated from true
+labels, and not from the number of rows of which a model was sure.
 """
 
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from supcon.images.augment.batch import BatchViews, canvas_side
 from supcon.images.augment.ranges import ranges_of
 from supcon.images.augment.single import RandomView
 from supcon.images.augment.views import prediction_views
-from supcon.randomness import address
+from supcon.randomness import seed_at
 from supcon.run.experiment import Experiment
 from supcon.run.pseudo import read_pseudo
 from supcon.run.split import Rows
@@ -45,10 +45,10 @@ from supcon.training.data import (
 )
 from supcon.training.evaluate import evaluate
 from supcon.training.job import on_this_machine
-from supcon.training.model.prototypes import ClassMeans
+from supcon.training.model.class_means import ClassMeans
 from supcon.training.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled
 
-MONITOR_ROWS = 400  # held-out rows watched after each epoch, at most: a glance, not a score
+MONITOR_ROWS = 400  # held-out rows that are monitored after each epoch, at most: too few for a score
 
 
 class FoldData:
@@ -64,25 +64,25 @@ class FoldData:
         self._images = experiment.open_training_images()
         self._plain_images = experiment.open_prediction_images()
         rows = split.training_rows_of(fold)
-        rows = _few_of_each(rows, split.labels, self._settings.data.shots, self._seed("shots"))
+        rows = _few_shot_rows(rows, split.labels, self._settings.data.shots, self._seed("shots"))
         self._true_labels = split.labels[rows]
         self._pseudo_rows, pseudo_labels = read_pseudo(experiment, fold)
         self.train_rows = np.concatenate([rows, self._pseudo_rows])  # positions in the image cache
         self.train_labels = np.concatenate([self._true_labels, pseudo_labels])
         held_out = split.rows_of(fold)
         shuffled = np.random.default_rng(0).permutation(held_out)
-        self._watched = np.sort(shuffled[:MONITOR_ROWS])
-        self._watched_labels = split.labels[self._watched]
+        self._monitor_rows = np.sort(shuffled[:MONITOR_ROWS])
+        self._monitor_labels = split.labels[self._monitor_rows]
 
     @property
     def labelled(self) -> int:
-        """How many of `train_rows`, the first ones, have a true label."""
+        """The number of `train_rows` that have a true label; they come first."""
         return len(self._true_labels)
 
     @property
-    def watches(self) -> bool:
-        """Whether there are held-out rows to watch: none where the model is of all rows."""
-        return len(self._watched) > 0
+    def has_held_out_rows(self) -> bool:
+        """Whether there are held-out rows to monitor. A model that is trained on all rows has none."""
+        return len(self._monitor_rows) > 0
 
     @property
     def natural_prior(self) -> Tensor:
@@ -91,7 +91,7 @@ class FoldData:
 
     @property
     def unreadable_logits(self) -> Tensor:
-        """All that is known of an unreadable image: log of the class shares, [classes]."""
+        """Logits of an unreadable image, of which nothing is known: the log of the class shares, [classes]."""
         return self.natural_prior.log().clamp(min=-20)
 
     @cached_property
@@ -108,17 +108,17 @@ class FoldData:
 
     @property
     def log_odds_shift(self) -> Tensor:
-        """What turns the classifier's logits into natural-prior log-odds, [classes].
+        """What is added to the classifier's logits to make them natural-prior log-odds, [classes].
 
-        The head was trained on logits + strength x log of the sampling prior, so that sum is the log-odds under the
-        sampling prior; the rest moves them to the natural one. A class without training rows (never with our folds)
-        would be -inf: its share is kept above 0.
+        Training adds `logit_adjustment` x log of the sampling prior to the logits, and the sum learns the log-odds
+        under the sampling prior. Adding log natural prior - log sampling prior moves these to the natural prior. Shares
+        are kept above 0: a class without training rows, which our folds do not make, would have log-odds of -inf.
         """
         sampled, natural = self.sampling_prior.clamp(min=1e-6).log(), self.natural_prior.clamp(min=1e-6).log()
         return self._settings.finetune.logit_adjustment * sampled + natural - sampled
 
     def pk_sampler(self, stage: str) -> PKSampler:
-        """Return P x K batches of the training rows; raise `UserError` when K leaves an anchor without positives."""
+        """Return P x K batches of the training rows. Raises `UserError` where an anchor would have no positives."""
         options = self._settings.batches
         classes = min(options.classes_per_batch, len(np.unique(self.train_labels)))
         images = options.size // classes if options.size else options.images_per_class
@@ -141,9 +141,9 @@ class FoldData:
         """Return the pre-training stage's batches, with the unlabelled rows where `pretrain.use_test` asks for them."""
         sampler = self.pk_sampler("pretrain")
         if not self._settings.pretrain.use_test:
-            return _own_share(sampler)
+            return _rank_share(sampler)
         unlabelled, seed = len(self._unlabelled_rows), self._seed("pretrain test images")
-        return _own_share(WithUnlabelled(sampler, len(self.train_rows), unlabelled, seed))
+        return _rank_share(WithUnlabelled(sampler, len(self.train_rows), unlabelled, seed))
 
     @cached_property
     def _unlabelled_rows(self) -> Rows:
@@ -154,13 +154,14 @@ class FoldData:
         """Return the batches that `finetune.batches` asks for."""
         options = self._settings.finetune
         if options.batches == "pk" and options.mode == "full":
-            return _own_share(self.pk_sampler("finetune"))
-        return _own_share(NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune")))
+            return _rank_share(self.pk_sampler("finetune"))
+        return _rank_share(NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune")))
 
     def contrastive_loader(self, sampler: BatchSampler) -> Iterable[Batch]:
-        """Return random views of the training rows, then of the unlabelled ones, as classes numbered above the others.
+        """Return batches of random views of the training rows and of the unlabelled ones.
 
-        Only a `contrastive_sampler` with `pretrain.use_test` draws the unlabelled rows.
+        Unlabelled rows are numbered after the training rows, and each is a class of its own, numbered after the
+        classes. Only a `contrastive_sampler` with `pretrain.use_test` draws them.
         """
         rows = np.concatenate([self.train_rows, self._unlabelled_rows])
         labels = np.concatenate([self.train_labels, self._classes + np.arange(len(self._unlabelled_rows))])
@@ -192,50 +193,50 @@ class FoldData:
         return DataLoader(dataset, batch_sampler=sampler, **loader_options(0))
 
     def class_means(self, features: Tensor) -> ClassMeans:
-        """Return the classifier that the `training_features` [rows, width] make."""
+        """Return the classifier by class means of `features` [rows, width], those of `training_features`."""
         labels, temperature = torch.from_numpy(self.train_labels), self._settings.predict.class_mean_temperature
         return ClassMeans(features, labels, self.natural_prior, temperature)
 
     def training_features(self, encoder: nn.Module, kept: Rows | None = None) -> Tensor:
         """Return the features of the training rows' plain views, [rows, width], or of those numbered `kept` alone."""
         rows = self.train_rows if kept is None else self.train_rows[kept]
-        own = rows[ranks.rank() :: ranks.count()]
-        loader = fixed_loader(self._plain(own), self._settings.predict.batch_size, self._workers)
+        own_rows = rows[ranks.rank() :: ranks.world_size()]
+        loader = fixed_loader(self._plain_views(own_rows), self._settings.predict.batch_size, self._workers)
         precision, label = self._settings.train.precision, f"features fold {fold_name(self.fold)}"
         return ranks.interleave(evaluate(encoder, loader, len(loader), self._device, precision, label)[:, 0])
 
     def held_out_features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
-        """Return features [Q, width] and labels [Q] of the watched held-out rows."""
-        batches = self._watched_views.split(self._settings.predict.batch_size)
+        """Return features [Q, width] and labels [Q] of the monitored held-out rows."""
+        batches = self._monitor_views.split(self._settings.predict.batch_size)
         precision = self._settings.train.precision
         features = evaluate(encoder, batches, len(batches), self._device, precision, "held-out rows")
-        return features[:, 0], torch.from_numpy(self._watched_labels)
+        return features[:, 0], torch.from_numpy(self._monitor_labels)
 
     @cached_property
-    def _watched_views(self) -> Tensor:
-        """The watched rows' plain views, kept: they are few, and asked for after every epoch."""
-        return self._plain(self._watched).__getitems__(range(len(self._watched)))
+    def _monitor_views(self) -> Tensor:
+        """Plain views of the monitored rows, kept in memory: they are few, and used after every epoch."""
+        return self._plain_views(self._monitor_rows).__getitems__(range(len(self._monitor_rows)))
 
-    def _plain(self, rows: Rows) -> FixedViews:
+    def _plain_views(self, rows: Rows) -> FixedViews:
         plain = prediction_views(self._settings.augment, 1)
         side, fit = self._experiment.prediction_side, self._settings.data.fit
         return FixedViews(self._plain_images, rows, plain, side, fit)
 
     def _seed(self, purpose: str) -> int:
-        return address(self._settings.train.seed, purpose, self.fold)
+        return seed_at(self._settings.train.seed, purpose, self.fold)
 
 
-def _own_share(sampler: BatchSampler) -> BatchSampler:
-    """Let a sampler show this process's share of its batches."""
+def _rank_share(sampler: BatchSampler) -> BatchSampler:
+    """Restrict a sampler to this rank's share of its batches. Raises `UserError` where a batch is too small for all."""
     try:
-        sampler.take_share(ranks.rank(), ranks.count())
+        sampler.take_share(ranks.rank(), ranks.world_size())
     except ValueError as error:
         raise UserError(f"{error}: make the batch larger, or lower --nproc") from None
     return sampler
 
 
-def _few_of_each(rows: Rows, labels: npt.NDArray[np.int64], shots: int, seed: int) -> Rows:
-    """Return `shots` random rows of each class, ascending; all rows for 0."""
+def _few_shot_rows(rows: Rows, labels: npt.NDArray[np.int64], shots: int, seed: int) -> Rows:
+    """Return `shots` random rows of each class, ascending; all rows where `shots` is 0."""
     if shots == 0:
         return rows
     shuffled = np.random.default_rng(seed).permutation(rows)

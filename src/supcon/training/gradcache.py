@@ -1,8 +1,8 @@
-"""GradCache: the exact gradient of a batch far larger than what fits into memory at once.
+"""GradCache: the exact gradient of a batch that is far too large for memory.
 
-Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (arXiv 2101.06983): the
-encoder sees the batch chunk by chunk without a graph, the loss's gradient with respect to the features is taken, then
-every chunk is encoded again, with the same random state, and the gradient goes on from its features.
+Gao et al. 2021, "Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup" (arXiv 2101.06983), in three
+steps: encode the batch chunk by chunk without a graph; take the gradient of the loss with respect to all features;
+encode each chunk again, now with a graph and the same random state, and go backward from the gradient of its features.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ Context = Callable[[], AbstractContextManager[object]]
 
 
 def chunk_count(images: Sequence[int], micro_batch: int) -> int:
-    """Return how many chunks keep to `micro_batch` images each (0: one chunk); none holds a single image.
+    """Return the number of chunks that hold at most `micro_batch` images each, and two at least; one chunk for 0.
 
-    `images` are how many each process has: all cut theirs into as many.
+    `images` are the numbers of images of all processes, each of which cuts its own into that many chunks.
     """
     if micro_batch == 0:
         return 1
@@ -33,12 +33,13 @@ def backward(
     chunks: int = 1,
     autocast: Context = nullcontext,
 ) -> Tensor:
-    """Add the gradient of `loss_of(encoder(images))` to all parameters behind it; return the loss, a detached scalar.
+    """Add the gradient of `loss_of(encoder(images))` to all parameters it depends on; return the loss, detached.
 
-    `images` [N, ...] go through the encoder in `chunks` parts of nearly equal size; `loss_of` sees the features [N, D]
-    of them all, once. Batch norm takes its statistics per chunk and updates its running ones once a chunk. Forward
-    passes run within `autocast()`, entered anew for each: its cache of cast weights would lose their graph. Of several
-    processes each has its own images and as many chunks; the gradient is averaged over them with the last chunk.
+    The encoder takes `images` [N, ...] in `chunks` chunks of nearly equal size; `loss_of` is called once, with the
+    features [N, D] of all images. Batch norm uses the statistics of each chunk and updates its running statistics once
+    a chunk. Each forward pass enters `autocast()` anew, because autocast keeps cast weights that are not part of a
+    later pass's graph. Several processes each bring their own images in the same number of chunks; the gradient is
+    averaged over processes in the backward pass of the last chunk.
     """
     if chunks == 1:
         with autocast():
@@ -55,7 +56,7 @@ def backward(
             with autocast():
                 features.append(encoder(part))
         for buffer, before in zip(encoder.buffers(), buffers, strict=True):
-            buffer.copy_(before)  # running statistics: the second pass updates them
+            buffer.copy_(before)  # the second pass updates the running statistics
 
     leaf = torch.cat(features).requires_grad_()
     with autocast():
@@ -74,7 +75,7 @@ def backward(
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
-    """Return the streams that dropout and stochastic depth draw from."""
+    """Return the states of the streams that dropout and stochastic depth draw from."""
     return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 

@@ -1,13 +1,15 @@
-"""What can go wrong in contrastive training, named in the log with its likely cure. It never changes the training."""
+"""Warnings of what goes wrong in contrastive training, each with its likely cure. They never change the training."""
 
 from collections.abc import Callable, Mapping
 
 from tqdm import tqdm
 
-COLLAPSED = 0.02  # an epoch has collapsed when its mean loss is nearer to the collapse value than this part of the way
+# An epoch has collapsed when its mean loss is this near to the loss of equal embeddings, as a share of the distance
+# between that loss and the floor.
+COLLAPSED = 0.02
 FEW_VALID = 0.5  # share of images with positives below which most of a batch teaches nothing
-EQUAL = 1e-6  # relative: bounds no further apart than rounding are equal, and then there is nothing to push apart
-BELOW_FLOOR = 1e-2  # more than rounding takes a loss below its floor
+EQUAL = 1e-6  # relative: bounds that differ by no more than rounding are equal, which means that no image has negatives
+BELOW_FLOOR = 1e-2  # how far below its floor a loss may be: far more than rounding explains
 
 _STEPS = {  # stage -> what steadies it
     "pretrain": "raise --pretrain.warmup or lower --pretrain.lr",
@@ -24,21 +26,24 @@ _NEGATIVES = {  # stage -> what gives it negatives
 
 
 class Health:
-    """Watches a stage's contrastive loss between its bounds.
+    """Monitors whether a stage's contrastive loss stays between its bounds.
 
-    Each kind of trouble is named when it first comes, and once more at the end when the last epoch still has it.
-    Metrics without `collapse` (no contrastive term) are passed over.
+    Each kind of trouble is reported when it first occurs, and again at the end if the last epoch still has it. Metrics
+    without `collapse` (of a stage without a contrastive term) are ignored.
     """
 
-    def __init__(self, stage: str, label: str, epochs: int, say: Callable[[str], object] = tqdm.write) -> None:
-        """Take the stage's name, whose settings the cures name, what its lines begin with, and its number of epochs."""
-        self._stage, self._label, self._epochs, self._say = stage, label, epochs, say
+    def __init__(self, stage: str, label: str, epochs: int, report: Callable[[str], object] = tqdm.write) -> None:
+        """Take the name of the stage, which selects the cures, and the `label` that every reported line begins with."""
+        self._stage, self._label, self._epochs, self._report = stage, label, epochs, report
         self._batches: list[tuple[float, ...]] = []
-        self._named: set[str] = set()
-        self._present: dict[str, str] = {}  # kind -> line, in the newest epoch
+        self._reported: set[str] = set()  # kinds of trouble
+        self._present: dict[str, str] = {}  # kind of trouble in the newest epoch -> line
 
     def batch(self, metrics: Mapping[str, float]) -> None:
-        """Look at a batch: its `loss` (`contrastive` where that has other terms), `floor`, `collapse` and `valid`."""
+        """Check one batch.
+
+        `metrics` hold its `floor`, `collapse`, `valid` and `loss`; `contrastive` too where the loss has other terms.
+        """
         if "collapse" not in metrics:
             return
         if not self._batches:
@@ -46,43 +51,43 @@ class Health:
         loss, floor, valid = metrics.get("contrastive", metrics["loss"]), metrics["floor"], metrics["valid"]
         self._batches.append((loss, floor, metrics["collapse"], valid))
         if valid == 0:
-            self._name("anchors", f"no image of a batch had a positive: {_POSITIVES[self._stage]}")
+            self._add("anchors", f"no image of a batch had a positive: {_POSITIVES[self._stage]}")
         if loss < floor - BELOW_FLOOR:
-            self._name(
+            self._add(
                 "floor",
                 f"the contrastive loss {loss:.4g} is below its floor {floor:.4g}, which cannot be: the labels or the"
                 " loss are broken, so run `./run.sh test`",
             )
 
     def epoch(self, epoch: int) -> None:
-        """Look at the means of an epoch, counted from 0; the first of several may still be near collapse."""
+        """Check the means of an epoch, counted from 0. The first of several epochs may still be near collapse."""
         if not self._batches:
             return
         count = len(self._batches)
         loss, floor, collapse, valid = (sum(values) / count for values in zip(*self._batches, strict=True))
         self._batches.clear()
         if valid > 0 and collapse - floor <= EQUAL * max(1.0, abs(collapse)):
-            self._name(
+            self._add(
                 "negatives",
                 f"no image of epoch {epoch + 1} had a negative in its batch, so that equal embeddings are the best:"
                 f" {_NEGATIVES[self._stage]}",
             )
         elif (epoch > 0 or self._epochs == 1) and abs(loss - collapse) < COLLAPSED * (collapse - floor):
-            self._name(
+            self._add(
                 "collapse",
                 f"the contrastive loss of epoch {epoch + 1}, {loss:.4g}, is that of equal embeddings ({collapse:.4g}):"
                 f" {_STEPS[self._stage]}",
             )
         if 0 < valid < FEW_VALID:
-            self._name("anchors", f"only {valid:.0%} of the images had a positive: {_POSITIVES[self._stage]}")
+            self._add("anchors", f"only {valid:.0%} of the images had a positive: {_POSITIVES[self._stage]}")
 
     def end(self) -> None:
-        """Name again what the last epoch still had."""
+        """Report again the troubles that the last epoch still had."""
         for line in self._present.values():
-            self._say(f"{self._label}: to the end, {line}")
+            self._report(f"{self._label}: to the end, {line}")
 
-    def _name(self, kind: str, line: str) -> None:
-        if kind not in self._named:
-            self._named.add(kind)
-            self._say(f"{self._label}: {line}")
+    def _add(self, kind: str, line: str) -> None:
+        if kind not in self._reported:
+            self._reported.add(kind)
+            self._report(f"{self._label}: {line}")
         self._present[kind] = line

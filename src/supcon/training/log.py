@@ -1,9 +1,9 @@
-"""What a training stage tells: a bar on a terminal, one line an epoch, a CSV file, TensorBoard where installed."""
+"""The log of a training stage: a bar on a terminal, one line an epoch, a CSV file, TensorBoard where installed."""
 
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 from tqdm import tqdm
@@ -12,18 +12,20 @@ from supcon.run.stage import StageRun
 from supcon.storage.files import write_csv
 from supcon.training.ranks import is_first
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 Row = dict[str, float]
 Item = TypeVar("Item")
 
 
 class EpochLog:
-    """The epochs of one stage: printed as they end, kept in STAGE.csv of its folder, by the first process alone."""
+    """The epochs of one stage, printed as they end and kept in STAGE.csv of its folder. The first process writes it."""
 
     def __init__(self, stage: StageRun, epochs: int) -> None:
         self._label, self._epochs = stage.label, epochs
         self._csv_file = stage.folder / f"{stage.name}.csv"
         self.rows: list[Row] = []
-        self._tensorboard: Any = None
+        self._tensorboard: SummaryWriter | None = None
 
     def restore(self, rows: Sequence[Row]) -> None:
         """Take over the epochs of an interrupted run."""
@@ -31,7 +33,7 @@ class EpochLog:
         print(f"{self._label}: goes on after epoch {len(rows)} of {self._epochs}", flush=True)
 
     def add(self, metrics: Mapping[str, float]) -> None:
-        """Print one epoch and write the table."""
+        """Add one epoch: print it and write the table."""
         self.rows.append({"epoch": len(self.rows) + 1, **metrics})
         if not is_first():
             return
@@ -45,7 +47,7 @@ class EpochLog:
             self._tensorboard.flush()
 
     def open(self) -> None:
-        """Begin, after `restore`: TensorBoard takes what an interrupted run wrote beyond its checkpoint as purged."""
+        """Open TensorBoard, after `restore`: epochs that an interrupted run wrote after its checkpoint are purged."""
         if is_first() and importlib.util.find_spec("tensorboard") is not None:
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             from torch.utils.tensorboard import SummaryWriter
@@ -54,12 +56,12 @@ class EpochLog:
             self._tensorboard = SummaryWriter(str(folder), purge_step=len(self.rows) + 1)
 
     def close(self) -> None:
-        """End: nothing is written any more."""
+        """Close TensorBoard."""
         if self._tensorboard is not None:
             self._tensorboard.close()
 
 
 def bar(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:
-    """Iterate with a progress bar and the time left; silent when stderr is no terminal, or another process shows it."""
+    """Iterate with a progress bar and the time left; without a bar where stderr is no terminal, or on a later rank."""
     disable = None if is_first() else True
     return iter(tqdm(items, label, total, leave=False, disable=disable, dynamic_ncols=True))

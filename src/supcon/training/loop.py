@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from supcon.errors import UserError
-from supcon.randomness import address, seed_everything
+from supcon.randomness import seed_at, seed_everything
 from supcon.run.stage import StageRun
 from supcon.settings.training import FinetuneSettings, PretrainSettings, TrainSettings
 from supcon.storage.files import write_atomic
@@ -22,7 +22,7 @@ from supcon.training.gradcache import Context
 from supcon.training.health import Health
 from supcon.training.log import EpochLog, Row, bar
 from supcon.training.meter import Meter, Metrics, StepMetrics
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 from supcon.training.optimizer import set_lr
 from supcon.training.sampler import BatchSampler
 
@@ -31,8 +31,8 @@ from supcon.training.sampler import BatchSampler
 class Step:
     """What an objective needs to know about a step."""
 
-    progress: float  # through the stage, 0 .. 1
-    seed: int  # the step's own, for what it draws
+    progress: float  # share of the stage's steps that are done, 0 .. 1
+    seed: int  # for what this step draws
     autocast: Context  # for forward passes
 
 
@@ -42,25 +42,25 @@ class Objective(Protocol):
     def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         """Add a batch's gradient to the parameters; return its loss, detached, and what to log.
 
-        `views` are uint8 [B, V, side, side, 3], `labels` [B]. Labels stay on the CPU, from where they steer the losses:
-        whatever asks the device for a value makes it wait.
+        `views` are uint8 [B, V, side, side, 3], `labels` [B]. Labels stay on the CPU, because the losses read their
+        values, and reading a value from a GPU waits for all that runs there.
         """
         ...
 
     def passes(self, images: int) -> float:
-        """Return what a batch of `images` views costs, in image passes: a forward pass is a third of one."""
+        """Return the cost of a batch of `images` views, in image passes: a forward pass is a third of one."""
         ...
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
-        """Return what is measured once an epoch. Monitoring only: nothing may depend on it."""
+        """Return what is measured once an epoch, for monitoring alone: the training must not depend on it."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs of the objective itself, at the end of an epoch."""
+        """Return the objective's own state at the end of an epoch, for a checkpoint."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Take over the state from a checkpoint."""
         ...
 
 
@@ -89,19 +89,20 @@ def train(
 ) -> tuple[nn.ModuleDict, EpochLog]:
     """Train `model`; return it with its averaged weights (its last ones where `ema` is 0), and the log of its epochs.
 
-    Goes on from the checkpoint when there is one, to the same end: each epoch's random streams are seeded by its
-    number, so a checkpoint needs no random state. Raises `UserError` on a non-finite loss. Of several processes each
-    trains on its share of the batches, all with the gradient and the metrics of the whole; the first one writes.
+    Training resumes from the checkpoint where there is one, with the same result: each epoch's random streams are
+    seeded by its number, so a checkpoint needs no random state. Of several processes each trains on its share of the
+    batches, with the gradient and the metrics of whole batches; the first one writes. Raises `UserError` on a
+    non-finite loss, and where the processes do not see the same checkpoint.
     """
     options, label = plan.options, plan.stage.label
-    parallel = ranks.parallel(model)  # the same weights; the batch's gradient
+    parallel = ranks.parallel(model)  # the same weights, with gradients averaged over processes
     log = EpochLog(plan.stage, options.epochs)
     ema = timm.utils.ModelEmaV3(model, decay=options.ema, use_warmup=True) if options.ema else None
     first = _restore(plan.checkpoint, model, ema, optimizer, objective, log)
-    if first != ranks.agree(first):
+    if first != ranks.broadcast(first):
         raise UserError(f"{plan.checkpoint} is not what the first process sees: share runs/ between the machines")
     log.open()
-    _tell_unseen(plan, sampler)
+    _report_unseen(plan, sampler)
     health = Health(plan.stage.name, label, options.epochs)
     precision = partial(autocast, plan.device, plan.shared.precision)
     steps = options.epochs * len(sampler)
@@ -116,15 +117,15 @@ def train(
             step = epoch * len(sampler) + number
             set_lr(optimizer, step, steps, options.warmup)
             batch = views.to(plan.device, non_blocking=True), labels
-            now = Step(step / steps, address(plan.shared.seed, label, epoch, number), precision)
-            meter.add(*descend(parallel, objective, optimizer, batch, now, options.clip))
+            now = Step(step / steps, seed_at(plan.shared.seed, label, epoch, number), precision)
+            meter.add(*training_step(parallel, objective, optimizer, batch, now, options.clip))
             if ema is not None:
                 ema.update(model, step=step)
             passes += objective.passes(views.shape[0] * views.shape[1])
         totals = meter.means()
         ranks.average_buffers(model, *([] if ema is None else [ema.module]))
         totals |= objective.end_of_epoch(averaged(model, ema))
-        passes = ranks.mean({"passes": passes})["passes"] * ranks.count()
+        passes = ranks.mean({"passes": passes})["passes"] * ranks.world_size()
         log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
         health.epoch(epoch)
         if epoch + 1 < options.epochs and ranks.is_first():
@@ -134,8 +135,11 @@ def train(
     return averaged(model, ema), log
 
 
-def _tell_unseen(plan: Plan, sampler: BatchSampler) -> None:
-    """Say how much of the training images a stage's batches leave out; PK batches of classes alike may leave a lot."""
+def _report_unseen(plan: Plan, sampler: BatchSampler) -> None:
+    """Print the share of training images that no batch of the stage will show.
+
+    PK batches that show all classes equally often may leave out many images of large classes.
+    """
     epochs, stage = plan.options.epochs, plan.stage
     if (share := sampler.unseen(epochs)) and ranks.is_first():
         shown = f"about {share:.0%}" if share >= 0.01 else "under 1%"
@@ -146,7 +150,7 @@ def _tell_unseen(plan: Plan, sampler: BatchSampler) -> None:
         )
 
 
-def descend(
+def training_step(
     model: nn.ModuleDict,
     objective: Objective,
     optimizer: torch.optim.Optimizer,
@@ -154,7 +158,10 @@ def descend(
     step: Step,
     clip: float,
 ) -> tuple[Tensor, Tensor, StepMetrics]:
-    """Move the weights by one batch (views on the device, labels); return its loss, gradient norm and what to log."""
+    """Train on one batch (views on the device, labels); return its loss, gradient norm and what to log.
+
+    Gradients are clipped to the norm `clip`; 0 does not clip.
+    """
     optimizer.zero_grad(set_to_none=True)
     loss, metrics = objective.backward(model, *batch, step)
     norm = nn.utils.clip_grad_norm_(model.parameters(), clip or float("inf"))
@@ -165,38 +172,49 @@ def descend(
 def _seed(plan: Plan, epoch: int) -> None:
     where = (plan.shared.seed, plan.stage.label, epoch)
     seed_everything(*where)
-    if not ranks.is_first():  # dropout has streams of its own; mixing, NumPy's, is the same everywhere
-        torch.manual_seed(address(*where, "rank", ranks.rank()))
+    if not ranks.is_first():  # dropout differs by rank; mixing draws from NumPy's stream, which all ranks share
+        torch.manual_seed(seed_at(*where, "rank", ranks.rank()))
 
 
-def averaged(model: nn.ModuleDict, ema: Any) -> nn.ModuleDict:
-    """Return the model with its averaged weights, or as it is without averaging."""
+def averaged(model: nn.ModuleDict, ema: nn.Module | None) -> nn.ModuleDict:
+    """Return the model with the averaged weights that timm's `ema` holds; `model` itself where there is no `ema`."""
     return model if ema is None else cast(nn.ModuleDict, ema.module)
 
 
 def _save(
-    path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer, objective: Objective, rows: list[Row]
+    path: Path,
+    model: nn.ModuleDict,
+    ema: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    rows: list[Row],
 ) -> None:
     state = {
         "model": model.state_dict(),
-        "ema": ema.module.state_dict() if ema is not None else {},
+        "ema": {} if ema is None else averaged(model, ema).state_dict(),
         "optimizer": optimizer.state_dict(),
         "objective": objective.state_dict(),
         "rows": rows,
     }
-    torch.serialization.set_crc32_options(False)  # half the time of a save; the rename already tells whole from half
+    # without checksums a save takes half the time; that a file is whole is already shown by its final name
+    torch.serialization.set_crc32_options(False)
     write_atomic(path, lambda file: _write_state(state, file))
 
 
 def _write_state(state: dict[str, Any], file: IO[bytes]) -> None:
     try:
         torch.save(state, file)
-    except RuntimeError as error:  # a full disk, as torch's writer tells it
+    except RuntimeError as error:  # torch's writer raises this for a full disk
         raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
 def _restore(
-    path: Path, model: nn.Module, ema: Any, optimizer: torch.optim.Optimizer, objective: Objective, log: EpochLog
+    path: Path,
+    model: nn.ModuleDict,
+    ema: nn.Module | None,
+    optimizer: torch.optim.Optimizer,
+    objective: Objective,
+    log: EpochLog,
 ) -> int:
     """Load the checkpoint, if there is one, and return the number of finished epochs."""
     if not path.exists():
@@ -205,10 +223,10 @@ def _restore(
         state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state["model"])
         if ema is not None:
-            ema.module.load_state_dict(state["ema"])
+            averaged(model, ema).load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
         objective.load_state_dict(state["objective"])
-    except Exception as error:  # torch, pickle and zip each have their own
+    except Exception as error:  # torch, pickle and zip each raise errors of their own
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is damaged ({reason}): delete it to start the stage anew") from None
     log.restore(state["rows"])

@@ -1,4 +1,4 @@
-"""The metrics of an epoch, fetched from the device now and then: asked for at each step they would make it wait."""
+"""The metrics of an epoch, fetched from the device every few steps: a fetch at each step would make it wait."""
 
 import math
 from collections.abc import Mapping
@@ -10,33 +10,33 @@ from supcon.errors import UserError
 from supcon.training import ranks
 from supcon.training.health import Health
 
-FETCH_EVERY = 20  # steps; on the CPU nothing waits, and each is looked at before it changes a weight
+FETCH_INTERVAL = 20  # steps between two fetches on a GPU; on the CPU a fetch costs nothing, and every step is checked
 
 Metrics = dict[str, float]
-StepMetrics = dict[str, float | Tensor]  # Tensor: a scalar, perhaps not computed yet
+StepMetrics = dict[str, float | Tensor]  # a Tensor is a scalar that the device may not have computed yet
 
 
 class Meter:
-    """Adds up what the steps of one epoch tell, shows it to `Health`, and stops on a non-finite loss.
+    """Adds up the metrics of one epoch's steps, passes them to `Health`, and stops on a non-finite loss.
 
-    Of several processes each adds its own, and all see the means.
+    Each of several processes adds its own metrics, and all get the means over processes.
 
-    On a GPU a step that breaks the model is found up to `FETCH_EVERY` steps later, but before `means` gives the numbers
-    of the epoch: a checkpoint that is saved after it holds a sound model.
+    On a GPU a step with a non-finite loss is found up to `FETCH_INTERVAL` steps later, but always before `means`
+    returns: a checkpoint that is saved after `means` holds a sound model.
     """
 
     def __init__(self, stage: str, label: str, epoch: int, device: torch.device, health: Health) -> None:
-        """Take the stage's name, whose settings the cure names, and what messages begin with."""
+        """Take the name of the stage, which the cure names settings of, and the `label` that messages begin with."""
         self._stage, self._label, self._epoch, self._health = stage, label, epoch, health
-        self._every = 1 if device.type == "cpu" else FETCH_EVERY
+        self._interval = 1 if device.type == "cpu" else FETCH_INTERVAL
         self._waiting: list[StepMetrics] = []
         self._steps = 0
         self._totals: Metrics = {}
 
     def add(self, loss: Tensor, norm: Tensor, metrics: Mapping[str, float | Tensor]) -> None:
-        """Take a step's loss, gradient norm and further metrics. Raises `UserError` when some are not finite."""
+        """Add a step's loss, gradient norm and further metrics. Raises `UserError` for a non-finite loss or norm."""
         self._waiting.append({"loss": loss, "norm": norm, **metrics})
-        if len(self._waiting) == self._every:
+        if len(self._waiting) == self._interval:
             self._fetch()
 
     def means(self) -> Metrics:
@@ -61,7 +61,7 @@ class Meter:
 
 
 def _numbers(steps: list[StepMetrics]) -> list[Metrics]:
-    """Return the metrics as numbers, in one transfer."""
+    """Return the metrics as numbers, all fetched from the device in one transfer."""
     scalars = [value.detach().float() for metrics in steps for value in metrics.values() if isinstance(value, Tensor)]
     fetched = iter(torch.stack(scalars).tolist() if scalars else [])
     return [

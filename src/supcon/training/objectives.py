@@ -10,26 +10,28 @@ from torch.nn import functional as F
 
 from supcon.losses import contrastive_bounds, contrastive_loss
 from supcon.losses.batch import count_positives
+from supcon.losses.contrastive import FormOptions
 from supcon.losses.distributed import Shares, gather
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.geometry import alignment, uniformity
 from supcon.metrics.knn import knn_macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
+from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Step
-from supcon.training.memory import Memory
 from supcon.training.meter import Metrics, StepMetrics
-from supcon.training.mixing import Mixed, Mixer, taken
-from supcon.training.ranks import bare, count, is_first, rank
+from supcon.training.mixing import Mixed, Mixer, take_rows
+from supcon.training.ranks import is_first, rank, unwrap, world_size
 from supcon.training.sampler import share_of
 
-HeldOut = Callable[[nn.Module], tuple[Tensor, Tensor]]  # encoder -> features [Q, D] and labels [Q] of held-out rows
+HeldOut = Callable[[nn.Module], tuple[Tensor, Tensor]]  # encoder -> features [Q, D], labels [Q] of monitored rows
 
 
 class ContrastivePretraining:
     """The contrastive loss of a model with the parts `encoder` and `projection`.
 
-    Labels from `classes` on are those of unlabelled images, each its own: they contrast, but nothing else counts them.
+    Labels from `classes` on belong to unlabelled images, each with a label of its own. These images take part in the
+    loss; the share of valid anchors and the neighbours of the kNN score leave them out.
     """
 
     def __init__(
@@ -38,13 +40,13 @@ class ContrastivePretraining:
         contrast: ContrastSettings,
         classes: int,
         held_out: HeldOut | None,
-        memory: Memory | None = None,
+        queue: KeyQueue | None = None,
     ) -> None:
-        """Take `held_out` to watch the kNN score of rows that the fold never trains on, where there are such rows."""
+        """Take `held_out` to monitor the kNN score of rows that the fold never trains on, where there are such rows."""
         self._settings, self._contrast, self._classes, self._held_out = settings, contrast, classes, held_out
-        self._memory = memory
+        self._queue = queue
         self._mixer = Mixer(settings.mixup, settings.cutmix)
-        self._bank: list[tuple[Tensor, Tensor]] = []  # the epoch's features: a free bank for the neighbours
+        self._bank: list[tuple[Tensor, Tensor]] = []  # features and labels of the epoch, computed anyway: neighbours
 
     def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         """Add the gradient of the loss over all views of the batch."""
@@ -57,29 +59,29 @@ class ContrastivePretraining:
         metrics: StepMetrics = {}
 
         def loss_of(features: Tensor) -> Tensor:
-            known = mixed.labels < self._classes
-            rows = known.nonzero()[:, 0].to(features.device, non_blocking=True)
-            self._bank.append((features.detach()[rows], mixed.labels[known]))
+            labelled = mixed.labels < self._classes
+            rows = labelled.nonzero()[:, 0].to(features.device, non_blocking=True)
+            self._bank.append((features.detach()[rows], mixed.labels[labelled]))
             embeddings = shares.gather(model["projection"](features).float())
-            known = joint.labels < self._classes
-            loss, found = _contrast(self._contrast, model, embeddings, joint, known, self._memory)
-            metrics.update(found)
+            labelled = joint.labels < self._classes
+            loss, bounds = _contrast(self._contrast, model, embeddings, joint, labelled, self._queue)
+            metrics.update(bounds)
             return loss
 
         loss = gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast)
-        if self._memory is not None:
-            places = shares.gather(_places(shares.total, views.shape[1])[order]).argsort()
-            joined = lambda rows: taken(shares.gather(rows), places)  # noqa: E731
-            self._memory.enqueue(model, taken(images, order), labels[order], chunks, step.autocast, joined)
+        if self._queue is not None:
+            batch_order = shares.gather(_positions(shares.total, views.shape[1])[order]).argsort()
+            joined = lambda rows: take_rows(shares.gather(rows), batch_order)  # noqa: E731
+            self._queue.enqueue(model, take_rows(images, order), labels[order], chunks, step.autocast, joined)
         return loss, metrics
 
     def passes(self, images: int) -> float:
-        """Return what a batch costs: GradCache and the momentum encoder each add a forward pass."""
+        """Return the cost of a batch: GradCache and the momentum network each add a forward pass."""
         chunks = gradcache.chunk_count([images], self._settings.micro_batch)
-        return images * (3 + (chunks > 1) + (self._memory is not None)) / 3
+        return images * (3 + (chunks > 1) + (self._queue is not None)) / 3
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
-        """Return the kNN macro-F1 of held-out rows among the epoch's training features, and their geometry."""
+        """Return the macro-F1 of held-out rows by their neighbours among the epoch's features, and their geometry."""
         bank, bank_labels = gather(*(torch.cat(part) for part in zip(*self._bank, strict=True)))
         self._bank.clear()
         if self._held_out is None or not is_first():
@@ -90,13 +92,13 @@ class ContrastivePretraining:
         return {"knn_macro_f1": score, **_geometry(model["projection"], queries, labels.to(bank.device))}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the memory's state."""
-        return {} if self._memory is None else {"memory": self._memory.state_dict()}
+        """Return the state of the key queue, where there is one."""
+        return {} if self._queue is None else {"memory": self._queue.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on with the memory of a checkpoint."""
-        if self._memory is not None:
-            self._memory.load_state_dict(state["memory"])
+        """Take over the key queue from a checkpoint."""
+        if self._queue is not None:
+            self._queue.load_state_dict(state["memory"])
 
 
 class Classification:
@@ -109,7 +111,7 @@ class Classification:
         prior: Tensor,
         held_out: HeldOut | None,
     ) -> None:
-        """Take the class shares `prior` [C] that batches are drawn with, and `held_out` to watch such rows, if any."""
+        """Take the class shares `prior` [C] of the batches, and `held_out` to monitor held-out rows where there are."""
         self._settings, self._contrast, self._held_out = settings, contrast, held_out
         self._classes = len(prior)
         self._adjustment = settings.logit_adjustment * prior.log()
@@ -136,16 +138,16 @@ class Classification:
             loss = shares.weight * loss
             if weight == 0:
                 return loss
-            known = torch.ones_like(joint.labels, dtype=torch.bool)
+            labelled = torch.ones_like(joint.labels, dtype=torch.bool)
             embeddings = shares.gather(model["projection"](features).float())
-            contrast, found = _contrast(self._contrast, model, embeddings, joint, known)
-            metrics.update(cross_entropy=loss.detach(), contrastive=contrast.detach(), **found)
+            contrast, bounds = _contrast(self._contrast, model, embeddings, joint, labelled)
+            metrics.update(cross_entropy=loss.detach(), contrastive=contrast.detach(), **bounds)
             return loss + weight * contrast
 
         return gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast), metrics
 
     def passes(self, images: int) -> float:
-        """Return what a batch costs: GradCache adds a forward pass; a frozen encoder's features cost nothing more."""
+        """Return the cost of a batch: GradCache adds a forward pass; the features of a frozen encoder cost nothing."""
         if self._settings.mode != "full":
             return 0.0
         return images * (3 + (gradcache.chunk_count([images], self._settings.micro_batch) > 1)) / 3
@@ -162,11 +164,11 @@ class Classification:
         return metrics
 
     def state_dict(self) -> dict[str, Any]:
-        """Return nothing: all state is the model's."""
+        """Return nothing: the objective has no state beside the model's."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Need nothing."""
+        """Do nothing: the objective has no state."""
 
 
 @torch.inference_mode()
@@ -177,14 +179,14 @@ def _macro_f1(classifier: nn.Module, features: Tensor, labels: Tensor, classes: 
 
 @torch.inference_mode()
 def _geometry(projection: nn.Module, features: Tensor, labels: Tensor) -> Metrics:
-    """Return alignment and uniformity of what the loss would see of these rows.
+    """Return alignment and uniformity of the embeddings of held-out rows; the loss itself measures the training rows.
 
-    Of what the projection head makes of the features (with `none`: of the features themselves, which behind a ReLU keep
-    to one corner of the sphere). Of held-out rows, since the loss itself tells of the training rows.
+    The embeddings are what the projection head makes of the features. Without a head they are the features themselves,
+    which after a ReLU fill one corner of the sphere alone.
     """
     embeddings = projection.eval()(features)
     metrics = {"alignment": alignment(embeddings, labels), "uniformity": uniformity(embeddings)}
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}  # few rows may hold no positives
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}  # few rows may have no positives
 
 
 def contrastive_weight(settings: FinetuneSettings, progress: float) -> float:
@@ -194,18 +196,18 @@ def contrastive_weight(settings: FinetuneSettings, progress: float) -> float:
 
 
 def _order(images: int, chunks: int, seed: int) -> Tensor | slice:
-    """Return the order in which images are encoded: shuffled when they will be cut.
+    """Return the order in which images are encoded: shuffled where they are encoded in several chunks.
 
-    A PK batch is sorted by class: the batch statistics of a chunk of it would tell the label.
+    A PK batch is sorted by class, so the batch norm statistics of a chunk of it would give the label away.
     """
     if chunks == 1:
         return slice(None)
     return torch.randperm(images, generator=torch.Generator().manual_seed(seed))
 
 
-def _places(images: int, views: int) -> Tensor:
-    """Return where this process's images are in the whole batch of `images`, `views` of each row."""
-    rows = torch.tensor(share_of(images // views, rank(), count()))
+def _positions(images: int, views: int) -> Tensor:
+    """Return the positions of this process's images in the whole batch of `images`, `views` of each row."""
+    rows = torch.tensor(share_of(images // views, rank(), world_size()))
     return (rows[:, None] * views + torch.arange(views)).flatten()
 
 
@@ -214,31 +216,33 @@ def _contrast(
     model: nn.ModuleDict,
     embeddings: Tensor,
     mixed: Mixed,
-    known: Tensor,
-    memory: Memory | None = None,
+    labelled: Tensor,
+    queue: KeyQueue | None = None,
 ) -> tuple[Tensor, Metrics]:
-    """Return the contrastive loss of both stages with its bounds, and the share of valid anchors among `known` [N].
+    """Return the contrastive loss of either stage, its bounds, and the share of valid anchors among `labelled` [N].
 
-    `embeddings` [N, D], the labels in `mixed` and `known` are those of the whole batch, on every process.
+    `embeddings` [N, D], `labelled` and the labels in `mixed` are those of the whole batch, on every process.
     """
-    options: dict[str, Any] = {
+    options: FormOptions = {
         "form": settings.form,
         "temperature": settings.temperature,
         "epsilon": settings.epsilon,
         "hardness": settings.hardness,
     }
-    further: Tensor | None
+    column_labels: Tensor | None  # of the keys or prototypes, which are columns beside the embeddings
     if "prototypes" in model:
         loss = mixed.weigh(lambda labels: model["prototypes"](embeddings, labels))
-        prototypes = cast(Tensor, bare(model["prototypes"]).prototypes)
-        further = torch.arange(len(prototypes))
+        prototypes = cast(Tensor, unwrap(model["prototypes"]).prototypes)
+        column_labels = torch.arange(len(prototypes))
     else:
-        keys, further = (None, None) if memory is None else (memory.keys, memory.labels)
+        keys, column_labels = (None, None) if queue is None else (queue.keys, queue.labels)
         loss = mixed.weigh(
-            lambda labels: contrastive_loss(embeddings, labels, memory=keys, memory_labels=further, **options)
+            lambda labels: contrastive_loss(embeddings, labels, memory=keys, memory_labels=column_labels, **options)
         )
-    bounds = mixed.weigh(lambda labels: torch.tensor(contrastive_bounds(labels, memory_labels=further, **options)))
+    bounds = mixed.weigh(
+        lambda labels: torch.tensor(contrastive_bounds(labels, memory_labels=column_labels, **options))
+    )
     scale = settings.temperature if settings.scale_by_temperature else 1.0
     floor, collapse = (bounds * scale).tolist()
-    valid = (count_positives(mixed.labels, further)[known] > 0).float().mean().item()
+    valid = (count_positives(mixed.labels, column_labels)[labelled] > 0).float().mean().item()
     return loss * scale, {"floor": floor, "collapse": collapse, "valid": valid}

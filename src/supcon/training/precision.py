@@ -1,7 +1,8 @@
 """`train.precision auto`: the precision and memory format in which this encoder trains fastest on this machine.
 
-Neither wins everywhere (docs/PERFORMANCE.md), so a few steps of each are timed, once a machine and root. What they took
-is kept in cache/, for all runs of an encoder at a size; what was chosen is kept in the run's resolved.yaml.
+No combination is fastest everywhere (docs/PERFORMANCE.md), so a few steps of each are timed, once for each machine and
+root. The timings are kept in cache/, for all runs of that encoder and image size; the choice is kept in the run's
+resolved.yaml.
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from supcon.errors import UserError
 from supcon.run.experiment import Experiment
@@ -20,18 +21,30 @@ from supcon.storage import lock
 from supcon.storage.files import digest, read_json, write_json
 from supcon.storage.processes import HOST, available_cores
 
-Candidate = tuple[Literal["float32", "bfloat16"], bool]  # with channels_last or not
+Candidate = tuple[Literal["float32", "bfloat16"], bool]  # precision; channels_last or not
+Speeds = dict[str, float | str]  # candidate's name -> images a second, or why it has no speed
 
 CANDIDATES: list[Candidate] = [("float32", True), ("bfloat16", True), ("float32", False), ("bfloat16", False)]
-_GAIN = 1.05  # what a later candidate must be faster by: a few steps are not told apart closer
-_LARGEST = 128  # images a timed step: the order of the candidates shows with fewer than a batch
+_GAIN = 1.05  # how much faster a later candidate must be: a few steps cannot show a smaller difference
+_LARGEST = 128  # images a timed step: the fastest candidate shows without whole batches
 
 
-def settle_precision(experiment: Experiment) -> Experiment:
-    """Return the experiment with its precision chosen, where it is `auto`, and written to the run's resolved.yaml.
+class Trial(TypedDict):
+    """All that the speed depends on."""
 
-    The first process of a run to come here chooses, by `fastest_precision`; folds, processes and machines that share
-    the run take what it chose. Raises `UserError` as that does.
+    host: str
+    encoder: str
+    side: int  # of the images, pixels
+    images: int  # in a step
+    device: str
+    threads: int
+
+
+def choose_precision(experiment: Experiment) -> Experiment:
+    """Return the experiment with its precision chosen, where it is `auto`, and write the choice to resolved.yaml.
+
+    The first process of a run chooses, by `fastest_precision`; all other folds, processes and machines of that run read
+    its choice. Raises `UserError` as `fastest_precision` does.
     """
     call = experiment.call
     if call.settings.train.precision != "auto":
@@ -50,10 +63,10 @@ def settle_precision(experiment: Experiment) -> Experiment:
 
 
 def fastest_precision(experiment: Experiment) -> Experiment:
-    """Return the experiment with the precision and memory format that are fastest here, where they are `auto`.
+    """Return the experiment with the fastest precision and memory format on this machine, where they are `auto`.
 
-    Writes nothing but what was timed, to cache/. Raises `UserError` where no candidate can train, as with an encoder
-    that is unknown.
+    Writes the timings to cache/, and nothing else. Raises `UserError` where no candidate can train, for instance
+    because the encoder is unknown.
     """
     call, settings = experiment.call, experiment.call.settings
     if settings.train.precision != "auto":
@@ -75,12 +88,11 @@ def fastest_precision(experiment: Experiment) -> Experiment:
 
 
 def name_of(precision: str, channels_last: bool) -> str:
-    """Return how tables call a candidate."""
+    """Return a candidate's name in tables."""
     return f"{precision} {'channels_last' if channels_last else 'contiguous'}"
 
 
-def _trial(settings: Settings) -> dict[str, Any]:
-    """Return all that the speed depends on."""
+def _trial(settings: Settings) -> Trial:
     pretrain, finetune = settings.pretrain, settings.finetune
     images = finetune.micro_batch or finetune.batch_size * finetune.views
     if pretrain.epochs:
@@ -97,24 +109,24 @@ def _trial(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _time_and_keep(trial: dict[str, Any], path: Path) -> None:
-    """Write what is measured to `path`; nothing where no candidate can train, so that the next call tries again."""
+def _time_and_keep(trial: Trial, path: Path) -> None:
+    """Write the speeds to `path`; nothing where no candidate can train, so that the next call tries again."""
     print("precision: timing a few steps (--train.precision float32 or bfloat16 leaves this out)", flush=True)
     speeds = _time_candidates(trial)
     _fastest(speeds)
     write_json(path, {"trial": trial, "images a second": speeds})
 
 
-def _time_candidates(trial: dict[str, Any]) -> dict[str, float | str]:
-    """Return images a second of every candidate, or why there are none.
+def _time_candidates(trial: Trial) -> Speeds:
+    """Return the speed of every candidate.
 
-    In a process of its own: a kernel that crashes (oneDNN knows such) takes only this one down, and it is begun again
-    behind the candidate that did it.
+    Candidates are timed in another process, since some kernels of oneDNN crash: then that process alone ends, and a new
+    one goes on with the candidate after the one that crashed.
     """
-    speeds: dict[str, float | str] = {}
+    speeds: Speeds = {}
     while len(speeds) < len(CANDIDATES):
         left = CANDIDATES[len(speeds) :]
-        words = [sys.executable, "-m", "supcon.training.trial_steps", json.dumps({**trial, "candidates": left})]
+        words = [sys.executable, "-m", "supcon.training.precision_trial", json.dumps({**trial, "candidates": left})]
         source = Path(__file__).resolve().parents[2]
         done = subprocess.run(words, cwd=source, capture_output=True, text=True, check=False)
         if done.returncode == 2:  # a setting that no candidate can use
@@ -127,8 +139,8 @@ def _time_candidates(trial: dict[str, Any]) -> dict[str, float | str]:
     return speeds
 
 
-def _fastest(speeds: dict[str, float | str]) -> Candidate:
-    """Return the first candidate that none behind it outruns clearly."""
+def _fastest(speeds: Speeds) -> Candidate:
+    """Return the fastest candidate; a later one must beat the best so far by `_GAIN`. Raises `UserError` for none."""
     best: Candidate | None = None
     best_speed = 0.0
     for candidate in CANDIDATES:

@@ -1,4 +1,4 @@
-"""Batch norm by the statistics of the whole batch, where several processes share it."""
+"""Batch norm by the statistics of the whole batch where several processes share a batch."""
 
 import torch
 from torch import Tensor, nn
@@ -7,20 +7,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from supcon.losses.distributed import gather
 from supcon.training import ranks
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 
 
 def sync_batch_norm(model: nn.ModuleDict, device: torch.device) -> None:
-    """Let every batch norm in the parts of `model` use all processes' statistics; names and weights stay the same."""
-    if ranks.count() == 1:
+    """Let every batch norm in the parts of `model` use the statistics of all processes; names and weights stay."""
+    if ranks.world_size() == 1:
         return
     for name, part in model.items():
-        # torch's own, behind timm's converter, which keeps the activation in timm's layers, is for GPUs only
+        # timm's converter keeps the activations inside timm's layers, but uses torch's SyncBatchNorm: for GPUs alone
         model[name] = timm.layers.convert_sync_batchnorm(part) if device.type == "cuda" else _converted(part)
 
 
 class SyncedNorm(_BatchNorm):
-    """Batch norm over the joint batch on any device, with what timm's layers do after it."""
+    """Batch norm over the joint batch on any device, followed by the dropout and activation of timm's layers."""
 
     def __init__(self, norm: _BatchNorm) -> None:
         """Take over the weights and running statistics of `norm`."""
@@ -32,7 +32,7 @@ class SyncedNorm(_BatchNorm):
         self.train(norm.training)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the normalised `images` [n, C, ...]; in evaluation by the running statistics."""
+        """Return the normalised `images` [n, C, ...]; the running statistics are used in evaluation mode alone."""
         if not self.training:
             weights = (self.running_mean, self.running_var, self.weight, self.bias)
             normalised = F.batch_norm(images, *weights, training=False, eps=self.eps)
@@ -50,20 +50,20 @@ class SyncedNorm(_BatchNorm):
         shares = (counts / counts.sum())[:, None]
         mean = (shares * means).sum(dim=0)
         variance = (shares * (variances + (means - mean) ** 2)).sum(dim=0)
-        self._follow(mean.detach(), variance.detach(), int(counts.sum()))
+        self._update_running(mean.detach(), variance.detach(), int(counts.sum()))
         scale = (variance + self.eps).rsqrt() * (self.weight if self.affine else 1.0)
         shift = (self.bias if self.affine else 0.0) - mean * scale
         shape = [1, -1, *[1] * (images.ndim - 2)]
         return images * scale.view(shape) + shift.view(shape)
 
     @torch.no_grad()
-    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+    def _update_running(self, mean: Tensor, variance: Tensor, count: int) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked += 1
-        part = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean, part)
-        self.running_var.lerp_(variance * count / max(1, count - 1), part)
+        weight = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean, weight)
+        self.running_var.lerp_(variance * count / max(1, count - 1), weight)
 
 
 def _converted(module: nn.Module) -> nn.Module:

@@ -1,4 +1,4 @@
-"""How long the stages of a run will take, from a few timed batches of fold 0."""
+"""How long the stages of a run will take, estimated from a few timed batches of fold 0."""
 
 import dataclasses
 import time
@@ -14,18 +14,18 @@ from supcon.training.data import FixedViews, fixed_loader, growing_sides, worker
 from supcon.training.device import autocast, set_up_device
 from supcon.training.evaluate import evaluate
 from supcon.training.fold import FoldData
-from supcon.training.loop import Step, descend
+from supcon.training.loop import Step, training_step
 
 WARM, TIMED = 2, 5  # batches
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that one fold takes."""
+    """The seconds that one fold takes."""
 
     pretrain_epoch: float  # 0 where the stage is left out
     finetune_epoch: float
-    finetune_start: float  # features of a frozen encoder, computed once
+    finetune_start: float  # to compute the features of a frozen encoder, once
     predict: float
 
     def fold(self, pretrain_epochs: int, finetune_epochs: int) -> float:
@@ -34,24 +34,24 @@ class Timing:
         return training + self.finetune_start + self.predict
 
     def longer_epochs(self, factor: float) -> "Timing":
-        """Return the timing with epochs of `factor` times the rows."""
+        """Return the timing for epochs of `factor` times as many rows."""
         return dataclasses.replace(
             self, pretrain_epoch=factor * self.pretrain_epoch, finetune_epoch=factor * self.finetune_epoch
         )
 
 
 def time_stages(experiment: Experiment) -> Timing:
-    """Time a few batches of each stage on fold 0: nothing is written, nothing is kept.
+    """Time a few batches of each stage on fold 0, without writing anything.
 
-    Rows with a pseudo-label lengthen epochs, but may not be known yet: as many are counted as `pseudo.share` allows.
+    Rows with a pseudo-label make epochs longer, but may not be known yet: as many are assumed as `pseudo.share` allows.
     """
     settings = experiment.call.settings
     if settings.pseudo.run:
         plain = dataclasses.replace(settings, pseudo=dataclasses.replace(settings.pseudo, run=""))
         first = dataclasses.replace(experiment, call=dataclasses.replace(experiment.call, settings=plain))
         rows = len(FoldData(first, 0, torch.device("cpu")).train_rows)
-        more = len(experiment.test_positions) + len(experiment.split.rows_of(0))
-        return time_stages(first).longer_epochs(1 + settings.pseudo.share * more / rows)
+        unlabelled = len(experiment.test_positions) + len(experiment.split.rows_of(0))
+        return time_stages(first).longer_epochs(1 + settings.pseudo.share * unlabelled / rows)
     device = set_up_device(settings.machine)
     pretrain = 0.0
     if settings.pretrain.epochs:
@@ -64,9 +64,10 @@ def time_stages(experiment: Experiment) -> Timing:
 
 
 def _epoch(training: Training, experiment: Experiment, device: torch.device, epochs: int) -> float:
-    """Return the mean seconds of an epoch: its batches, and what is measured after them.
+    """Return the mean seconds of an epoch: its batches, and the measurements at its end.
 
-    Where images grow, the last epoch is timed, and the others are taken to last in proportion to their pixels.
+    Where images grow, batches of the last epoch are timed; earlier epochs are assumed to take time in proportion to
+    their pixels.
     """
     training.model.train()
     shared, side = experiment.call.settings.train, experiment.call.settings.data.image_size
@@ -75,7 +76,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, epo
     training.sampler.set_epoch(epochs - 1)
     batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
     for number, (views, labels) in enumerate(training.loader):
-        loss, *_ = descend(
+        loss, *_ = training_step(
             training.model, training.objective, training.optimizer, (views.to(device), labels), step, clip=1.0
         )
         loss.item()  # waits for the device
@@ -92,7 +93,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, epo
 
 
 def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device) -> float:
-    """Return the seconds of a fold's held-out and test rows in all views, and of its class means."""
+    """Return the seconds to predict a fold's held-out and test rows in all views, and to make its class means."""
     settings = experiment.call.settings
     views = prediction_views(settings.augment, settings.predict.views)
     images = experiment.open_prediction_images()

@@ -34,10 +34,10 @@ class StandIn(ThreadingHTTPServer):
         """Where it listens."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def answer(self, request: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, request: str, content: dict[str, Any]) -> dict[str, Any]:
         """Return what the host says to one request of the competitions' service."""
         if request == "ListSubmissions":
-            return {"submissions": [self._look(one) for one in reversed(self.submissions)]}
+            return {"submissions": [self._look(submission) for submission in reversed(self.submissions)]}
         if request == "GetSubmissionLimits":
             return {"numToday": 5 - self.allowed, "numTotal": 40, "numAllowedNow": self.allowed}
         if request == "StartSubmissionUpload":
@@ -50,16 +50,16 @@ class StandIn(ThreadingHTTPServer):
                 "ref": number,
                 "date": f"2026-11-22T09:00:{number:02d}.120Z",
                 "fileName": "submission.csv",
-                "description": asked.get("submissionDescription", ""),
+                "description": content.get("submissionDescription", ""),
                 "looks": self.pending_looks,
             }
         )
         return {"message": "Successfully submitted to Seeds", "ref": number}
 
-    def _look(self, one: dict[str, Any]) -> dict[str, Any]:
-        one["looks"] -= 1
-        shown = {key: value for key, value in one.items() if key != "looks"}
-        return {**shown, "status": "PENDING"} if one["looks"] >= 0 else {**shown, **self.final}
+    def _look(self, submission: dict[str, Any]) -> dict[str, Any]:
+        submission["looks"] -= 1
+        shown = {key: value for key, value in submission.items() if key != "looks"}
+        return {**shown, "status": "PENDING"} if submission["looks"] >= 0 else {**shown, **self.final}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """One call of the service."""
-        asked = json.loads(self._body() or b"{}")
+        content = json.loads(self._body() or b"{}")
         request = self.path.removeprefix(SERVICE)
         wanted = "Basic " + base64.b64encode(f"{USER}:{KEY}".encode()).decode()
         if self.headers["Authorization"] != wanted:
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif request == "DownloadDataFiles":
             self._send(302, b"", {"Location": f"{self.server.address}/files/data.zip?token=abc123secret"})
         else:
-            self._json(200, self.server.answer(request, asked))
+            self._json(200, self.server.answer(request, content))
 
     def do_PUT(self) -> None:
         """The file of a submission."""
@@ -88,8 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """The zip, whole or from a byte on."""
         whole, start = self.server.content, 0
-        if found := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
-            start = int(found[1])
+        if match := re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")):
+            start = int(match[1])
         self.server.ranges.append(self.headers.get("Range", ""))
         headers = {
             "Accept-Ranges": "bytes",

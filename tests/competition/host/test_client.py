@@ -36,9 +36,9 @@ CASES = {
 
 @pytest.mark.parametrize("output", CASES)
 def test_every_known_failure_says_what_to_do(output: str) -> None:
-    said = explain(output, 1, "seeds")
-    assert re.search(CASES[output], said), said
-    assert "\n" not in said
+    explanation = explain(output, 1, "seeds")
+    assert re.search(CASES[output], explanation), explanation
+    assert "\n" not in explanation
 
 
 def test_a_crash_of_the_client_is_its_last_line_and_source_lines_mislead_nobody() -> None:
@@ -47,8 +47,8 @@ def test_a_crash_of_the_client_is_its_last_line_and_source_lines_mislead_nobody(
     raise Forbidden("401 - Unauthorized, 403 - Forbidden")
 ModuleNotFoundError: No module named 'six'
 """
-    said = explain(crash, 1, "seeds")
-    assert "exit status 1: ModuleNotFoundError: No module named 'six'" in said
+    explanation = explain(crash, 1, "seeds")
+    assert "exit status 1: ModuleNotFoundError: No module named 'six'" in explanation
     assert "the kaggle client failed with exit status -9: it printed nothing" in explain("", -9, "seeds")
 
 
@@ -57,8 +57,8 @@ def test_what_could_be_a_secret_is_not_passed_on() -> None:
     line = (
         f"oops at https://x.com/upload?upload_id=ADPycd&k={key} for {key} and {token} in dog-breed-identification-2024"
     )
-    said = last_words(line, "dog-breed-identification-2024")
-    assert said == "oops at https://x.com/upload?... for ... and ... in dog-breed-identification-2024"
+    words = last_words(line, "dog-breed-identification-2024")
+    assert words == "oops at https://x.com/upload?... for ... and ... in dog-breed-identification-2024"
     assert len(last_words("word " * 1000)) <= 300
 
 
@@ -106,5 +106,5 @@ def test_a_client_that_asks_a_question_gets_no_answer(tmp_path: Path) -> None:
             run_client(program, "seeds", [], limit_s=5)
     finally:
         os.dup2(ours, 0)
-        for one in (ours, keyboard, hand):
-            os.close(one)
+        for descriptor in (ours, keyboard, hand):
+            os.close(descriptor)

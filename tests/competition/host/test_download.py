@@ -26,12 +26,12 @@ def run(root: Path, name: str = "seeds") -> None:
     download.main(["--root", str(root), name])
 
 
-@pytest.mark.parametrize("there", ["absent", "empty", "dot-files"])
-def test_the_zip_lands_in_an_empty_input(there: str, tmp_path: Path, kaggle: FakeClient) -> None:
+@pytest.mark.parametrize("state", ["absent", "empty", "dot-files"])
+def test_the_zip_lands_in_an_empty_input(state: str, tmp_path: Path, kaggle: FakeClient) -> None:
     folder = tmp_path / "input"
-    if there != "absent":
+    if state != "absent":
         folder.mkdir()
-    if there == "dot-files":
+    if state == "dot-files":
         (folder / ".gitkeep").touch()
     kaggle.plays("download", zip_bytes())
     run(tmp_path)

@@ -67,13 +67,13 @@ def test_a_submission_arrives_byte_by_byte_and_its_score_comes_back(
     run(ready)
     path = ready / "submissions" / "submission.csv"
     assert host.uploaded == path.read_bytes()
-    assert [one["description"] for one in host.submissions] == ["mine"]
+    assert [submission["description"] for submission in host.submissions] == ["mine"]
     row = row_of(ready)
     assert (row["submitted"], row["public_score"]) == ("2026-11-22 09:00:01", "0.79")
-    said = capfd.readouterr()
-    assert "5 submissions to seeds-2026 are left today" in said.out
-    assert "public score 0.79 (cross-fitted here 0.81)" in said.out
-    written = said.out + said.err + "".join(path.read_text() for path in ready.rglob("*.csv"))
+    printed = capfd.readouterr()
+    assert "5 submissions to seeds-2026 are left today" in printed.out
+    assert "public score 0.79 (cross-fitted here 0.81)" in printed.out
+    written = printed.out + printed.err + "".join(path.read_text() for path in ready.rglob("*.csv"))
     assert KEY not in written
     assert "secret" not in written
 
@@ -110,14 +110,14 @@ ERRORS = {
 
 
 @pytest.mark.parametrize(
-    ("request_name", "status", "message", "said"), [(name, *case) for name, cases in ERRORS.items() for case in cases]
+    ("request_name", "status", "message", "error"), [(name, *case) for name, cases in ERRORS.items() for case in cases]
 )
 def test_what_the_host_refuses_is_one_line_and_nothing_is_lost(
-    ready: Path, host: StandIn, request_name: str, status: int, message: str, said: str
+    ready: Path, host: StandIn, request_name: str, status: int, message: str, error: str
 ) -> None:
     before = (ready / "submissions" / "ledger.csv").read_bytes()
     host.errors[request_name] = (status, message)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=error) as caught:
         run(ready)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)

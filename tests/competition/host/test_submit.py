@@ -78,15 +78,15 @@ def test_a_submission_is_checked_uploaded_and_its_score_written_beside_ours(
     row = row_of(ready)
     assert (row["message"], row["submitted"], row["public_score"]) == ("mine", DATE[:19], "0.79")
     assert (row["run"], row["file"], row["cross_fitted"]) == ("x", "x-1.csv", "0.81")
-    said = capsys.readouterr().out
-    assert f"3 submissions to {NAME} are left today" in said
-    assert "public score 0.79 (cross-fitted here 0.81)" in said
+    printed = capsys.readouterr().out
+    assert f"3 submissions to {NAME} are left today" in printed
+    assert "public score 0.79 (cross-fitted here 0.81)" in printed
 
 
 @pytest.mark.parametrize("message", AWKWARD)
 def test_a_message_arrives_and_is_kept_as_it_was_given(ready: Path, plays: FakeClient, message: str) -> None:
-    there = listed("SubmissionStatus.COMPLETE", "0.79", message.replace("\n", "\r\n"))
-    plays.plays("submissions", WARNING + OLD, WARNING + there)
+    submitted = listed("SubmissionStatus.COMPLETE", "0.79", message.replace("\n", "\r\n"))
+    plays.plays("submissions", WARNING + OLD, WARNING + submitted)
     submit.main(["-m", message, "--root", str(ready)])
     assert f"--message={message}" in plays.calls_of("submit")[0]
     assert row_of(ready)["message"] == message.replace("\r", "\n")
@@ -159,9 +159,9 @@ def test_a_network_that_breaks_after_the_upload_loses_nothing(
 ) -> None:
     plays.plays("submissions", OLD, ("", "Max retries exceeded with url", 1))
     run(ready, "--wait", "0")
-    said = capsys.readouterr()
-    assert "cannot be reached" in said.err
-    assert "the host does not list it yet: ./run.sh ledger --refresh" in said.out
+    printed = capsys.readouterr()
+    assert "cannot be reached" in printed.err
+    assert "the host does not list it yet: ./run.sh ledger --refresh" in printed.out
     assert row_of(ready)["message"] == "mine"
 
 
@@ -212,10 +212,10 @@ def test_every_failure_of_the_client_leaves_file_and_ledger_as_they_were(
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
-@pytest.mark.parametrize("said", ["Could not submit to competition", "Could not find competition - please verify"])
-def test_a_failure_with_exit_status_0_is_a_failure(ready: Path, plays: FakeClient, said: str) -> None:
-    plays.plays("submit", said)
-    with pytest.raises(UserError, match=f"the upload failed .*{said}"):
+@pytest.mark.parametrize("output", ["Could not submit to competition", "Could not find competition - please verify"])
+def test_a_failure_with_exit_status_0_is_a_failure(ready: Path, plays: FakeClient, output: str) -> None:
+    plays.plays("submit", output)
+    with pytest.raises(UserError, match=f"the upload failed .*{output}"):
         run(ready)
     assert row_of(ready)["submitted"] == ""
 
@@ -245,14 +245,14 @@ def test_the_competition_must_be_named_where_no_single_zip_does(ready: Path, pla
 
 
 def test_a_bad_call_is_named(ready: Path, plays: FakeClient) -> None:
-    for words, said in (
+    for words, message in (
         (["-m", " \n"], "--message is empty"),
         ([], "required: message"),
         (["-m", "x", "--wait", "-1"], "--wait -1"),
         (["-m", "x", "--wait", "nan"], "--wait"),
         (["-m", "x", "--finetune.epochz", "3"], "finetune.epochz"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             submit.main(["--root", str(ready), *words])
     assert plays.calls == []
 

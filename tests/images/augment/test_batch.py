@@ -124,10 +124,10 @@ def test_views_are_spread_like_those_of_albumentations(name: str, fit: Fit) -> N
     make = RandomView(augment, SIDE, fit, 1.0)
     theirs = np.stack([make(SMOOTH, seed) for seed in range(count)]).astype(float)
     for of_view in (lambda view: view.mean(axis=(1, 2)), lambda view: view.std(axis=(1, 2))):
-        found, wanted = of_view(ours), of_view(theirs)  # [views, 3]
-        error = np.sqrt((found.var(axis=0) + wanted.var(axis=0)) / count)
-        np.testing.assert_array_less(np.abs(found.mean(axis=0) - wanted.mean(axis=0)), 4 * error + 1.5)
-        np.testing.assert_allclose(found.std(axis=0), wanted.std(axis=0), rtol=0.15, atol=1.0)
+        batched, single = of_view(ours), of_view(theirs)  # [views, 3]
+        error = np.sqrt((batched.var(axis=0) + single.var(axis=0)) / count)
+        np.testing.assert_array_less(np.abs(batched.mean(axis=0) - single.mean(axis=0)), 4 * error + 1.5)
+        np.testing.assert_allclose(batched.std(axis=0), single.std(axis=0), rtol=0.15, atol=1.0)
     # and of the views' average: where the pixels are, but for half a pixel that small squares are padded unevenly
     assert np.abs(ours.mean(axis=0) - theirs.mean(axis=0)).mean() < 9
 

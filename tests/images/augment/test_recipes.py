@@ -1,4 +1,4 @@
-"""What is drawn for a view: by its address alone, within the declared ranges, independently."""
+"""The numbers drawn for a view depend on its address alone, lie within the declared ranges and are independent."""
 
 import numpy as np
 import numpy.typing as npt
@@ -45,10 +45,10 @@ def test_numbers_are_even_and_unrelated_whatever_of_the_address_differs() -> Non
 
 def test_a_recipe_is_the_same_whatever_else_is_drawn_with_it() -> None:
     together = drawn(RICH)
-    some = np.arange(0, VIEWS, 7)
-    alone = draw(11, addresses()[some], np.ones(len(some)), ranges_of(RICH, 1.0), 100)
+    subset = np.arange(0, VIEWS, 7)
+    alone = draw(11, addresses()[subset], np.ones(len(subset)), ranges_of(RICH, 1.0), 100)
     for part, same in zip(together, alone, strict=True):
-        np.testing.assert_array_equal(part.numpy()[some], same.numpy())
+        np.testing.assert_array_equal(part.numpy()[subset], same.numpy())
 
 
 def test_shifts_fill_their_range_and_no_more() -> None:

@@ -50,7 +50,7 @@ def test_strength_zero_leaves_only_flips_and_turns() -> None:
     dihedral = [np.rot90(base, turn) for base in (SQUARE, SQUARE[:, ::-1]) for turn in range(4)]
     for seed in range(30):
         result = view(SQUARE, seed)
-        assert any((result == one).all() for one in dihedral)
+        assert any((result == view).all() for view in dihedral)
 
 
 def test_training_shows_all_eight_flips_and_turns_equally_often() -> None:
@@ -76,5 +76,5 @@ def test_padding_comes_before_cropping_so_that_long_images_are_seen_whole() -> N
     long[:, :6] = 255
     view = RandomView(AugmentSettings(hflip=False, crop=0.8), 32, "pad", 1.0)
     views = [view(long, seed) for seed in range(40)]
-    assert any((one == 255).any() for one in views)
-    assert any((one == 0).any() for one in views)
+    assert any((view == 255).any() for view in views)
+    assert any((view == 0).any() for view in views)

@@ -1,4 +1,4 @@
-"""Compiled training passes: the same names, values and copies. The compiler's own work is the GPU script's to try."""
+"""Compiled training passes: the same names, values and copies. The compiler itself is tried by the GPU script."""
 
 import copy
 from collections.abc import Callable

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from supcon.training.model.convolutions import speed_up_convolutions
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 
 
 def values_and_gradients(conv: nn.Module, x: Tensor) -> list[Tensor]:
@@ -34,8 +34,8 @@ def test_in_float32_nothing_changes_but_rounding(conv: tuple[nn.Conv2d, int]) ->
     x = torch.randn(3, 8, side, side)
     expected = values_and_gradients(layer, x)
     speed_up_convolutions(layer)
-    for found, wanted in zip(values_and_gradients(layer, x), expected, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    for value, wanted in zip(values_and_gradients(layer, x), expected, strict=True):
+        torch.testing.assert_close(value, wanted, rtol=1e-5, atol=1e-5)
 
 
 DEPTHWISE_SAME = {"padding": "same", "depthwise": True}
@@ -61,8 +61,8 @@ def test_bfloat16_values_and_gradients_are_near_those_of_float32(conv: tuple[nn.
     speed_up_convolutions(layer)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
-        found = values_and_gradients(layer, x)
-    for value, wanted in zip(found, expected, strict=True):
+        values = values_and_gradients(layer, x)
+    for value, wanted in zip(values, expected, strict=True):
         assert (value - wanted).norm() / wanted.norm() < 0.01
 
 

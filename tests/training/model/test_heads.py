@@ -1,4 +1,4 @@
-"""Projection heads: what their settings build, and who can load whom."""
+"""Projection heads: the layers that settings build, and which settings can load a saved head."""
 
 import dataclasses
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""The host's official client, `kaggle`, as a subprocess: found, run, and its failures told in one line.
+"""The host's official client, `kaggle`, run as a subprocess; a failure becomes one line that says what to do.
 
-Who the user is stays between the client and the host: no credentials are looked at here, and of what the client prints
-only a failure's last line goes further, without what could be a secret.
+This code never reads credentials: the client alone knows them. An error shows only the last line that the client
+printed, without words that could be a secret.
 """
 
 import os
@@ -17,7 +17,7 @@ from supcon.errors import UserError
 
 TESTED = "kaggle 1.8.4 to 2.2.4"
 _LONGEST = 300  # characters of the client's own words in an error
-_CAUSES = [  # what the client's versions say, and what to do
+_CAUSES = [  # what versions of the client print, and what the user can do
     (
         r"Max retries exceeded|Failed to (resolve|establish)|NameResolution|Connection(Error| aborted| refused)"
         r"|ProxyError|SSLError|timed out|Temporary failure",
@@ -48,15 +48,14 @@ _CAUSES = [  # what the client's versions say, and what to do
 
 
 def find_client() -> Path:
-    """Return the client's program: the one on PATH, else the one beside the interpreter."""
-    beside = Path(sys.executable).parent
-    found = shutil.which("kaggle") or shutil.which("kaggle", path=str(beside))
-    if not found:
+    """Return the client's program: the one on PATH, else the one in the interpreter's folder. `UserError` for none."""
+    program = shutil.which("kaggle") or shutil.which("kaggle", path=str(Path(sys.executable).parent))
+    if not program:
         raise UserError(
             f"the host's client is not installed: {sys.executable} -m pip install -r requirements-kaggle.txt"
             " (then `kaggle auth login`)"
         )
-    return Path(found)
+    return Path(program)
 
 
 def page_of(competition: str) -> str:
@@ -72,17 +71,17 @@ def run_client(
     limit_s: float | None = None,
     tick: Callable[[], object] = lambda: None,
 ) -> str:
-    """Run the client and return what it wrote to stdout; `tick` is called about once a second meanwhile.
+    """Run the client and return its stdout; call `tick` about once a second while it runs.
 
-    Raises `UserError` that says what to do when it fails or, with `limit_s`, takes longer than that many seconds.
+    Raises `UserError` where the client fails, or where it takes longer than `limit_s` seconds.
     """
     try:
         process = subprocess.Popen(
             [str(program), *arguments],
-            stdin=subprocess.DEVNULL,  # a client that asks gets no answer and ends
+            stdin=subprocess.DEVNULL,  # a client that asks a question ends without an answer
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},  # messages with emoji come back in any locale
+            env={**os.environ, "PYTHONIOENCODING": "utf-8"},  # it can print emoji in any locale
         )
     except OSError as error:
         raise UserError(f"{program} could not be started ({error.strerror or error}): install it again") from None
@@ -112,20 +111,20 @@ def _communicate(
 
 def explain(output: str, status: int, competition: str) -> str:
     """Return one line: why the client failed with this output and exit status, and what to do."""
-    said = "\n".join(line for line in output.splitlines() if not line.startswith(" "))  # no source lines of tracebacks
+    messages = [line for line in output.splitlines() if not line.startswith(" ")]  # no source lines of tracebacks
     for pattern, cure in _CAUSES:
-        if re.search(pattern, said, re.IGNORECASE):
+        if re.search(pattern, "\n".join(messages), re.IGNORECASE):
             return cure.format(page=page_of(competition))
     return f"the kaggle client failed with exit status {status}: {last_words(output, competition)} (tested: {TESTED})"
 
 
 def last_words(output: str, competition: str = "") -> str:
-    """Return the last line of `output` without queries of addresses and without what looks like a key or token."""
+    """Return the last line of `output`, without the query part of URLs and without words that may be keys or tokens."""
     lines = [" ".join(line.split()) for line in output.splitlines() if line.strip()]
     if not lines:
         return "it printed nothing"
     line = re.sub(r"\?\S*", "?...", lines[-1])
-    return re.sub(r"[\w-]{20,}", lambda found: _harmless(found[0], competition), line)[:_LONGEST]
+    return re.sub(r"[\w-]{20,}", lambda match: _harmless(match[0], competition), line)[:_LONGEST]
 
 
 def _harmless(word: str, competition: str) -> str:

@@ -1,4 +1,4 @@
-"""What the host is asked: which submissions there are, how many are left today, take this file, give me the data."""
+"""The host's commands: list submissions, count those left today, upload a file, download the data."""
 
 import csv
 import io
@@ -16,16 +16,16 @@ from supcon.competition.host.client import TESTED, last_words, page_of, run_clie
 from supcon.errors import UserError
 from supcon.settings.builtin_mark import is_empty
 
-ANSWER_S = 120.0  # longest wait for an answer that is a few lines
-NEAR_S = 900.0  # how far this machine's clock may be from the host's
-PART = ".download"  # folder below input/ where a download grows; a second try goes on from it
+ANSWER_S = 120.0  # longest wait for an answer of a few lines
+NEAR_S = 900.0  # largest difference between this machine's clock and the host's
+PART = ".download"  # folder below input/ for an unfinished download, which a second try continues
 
 
 @dataclass(frozen=True)
 class Submission:
     """One submission as the host lists it."""
 
-    key: str  # the host's number of it, or what else tells it from the others
+    key: str  # the host's number of the submission, or another string that is unique to it
     date: str  # UTC, to the second
     message: str
     status: str  # pending, complete or error
@@ -33,7 +33,7 @@ class Submission:
 
     @property
     def outcome(self) -> str:
-        """What the ledger keeps: the public score, "error", "none" where the host shows no score, "" while pending."""
+        """The ledger's cell: the public score, "error", "none" where the host shows no score, or "" while pending."""
         if self.status == "complete":
             return self.public_score or "none"
         return "error" if self.status == "error" else ""
@@ -47,7 +47,7 @@ class Host:
     competition: str
 
     def submissions(self) -> list[Submission]:
-        """Return this team's newest submissions, newest first as the host lists them."""
+        """Return this team's newest submissions, the newest first, in the host's order."""
         output = self._ask("submissions", self.competition, "--csv", "--quiet")
         header = re.search(r"^.*\bpublicScore\b", output, re.MULTILINE)  # warnings may stand before it
         if header:
@@ -57,16 +57,17 @@ class Host:
         raise UserError(f"the client's list of submissions was not understood: use a tested version, {TESTED}")
 
     def left_today(self) -> int | None:
-        """Return how many submissions are left today; None where the client or the host does not tell."""
+        """Return how many submissions are left today; None where the client or the host does not say."""
         try:
             limits = json.loads(self._ask("submission-limits", self.competition, "--json"))
-            left, ever = (int(limits.get(name, 0)) for name in ("numAllowedNow", "numTotal"))  # zeros are left out
+            left, total = (int(limits.get(name, 0)) for name in ("numAllowedNow", "numTotal"))  # zeros are left out
         except (UserError, ValueError, TypeError, AttributeError):  # older clients have no such command
             return None
-        return left if left or ever else None  # all zeros stand for a team that has not begun
+        return left if left or total else None  # the host answers with zeros for a team without submissions
 
     def upload(self, path: Path, message: str) -> None:
-        """Submit a file. The joined `--message=` keeps a leading dash from being taken for an option."""
+        """Submit a file. Raises `UserError` where the upload fails."""
+        # `--message=` in one word with the message, which may begin with a dash
         words = ["submit", self.competition, f"--file={path.resolve()}", f"--message={message}", "--quiet"]
         output = run_client(self.program, self.competition, ["competitions", *words])
         if "Could not submit" in output or "Could not find competition" in output:  # these end with exit status 0
@@ -75,7 +76,10 @@ class Host:
             )
 
     def download(self, folder: Path, progress: Callable[[int], object]) -> Path:
-        """Fetch the host's zip into an empty `folder`; `progress` gets the bytes that are there about once a second."""
+        """Download the host's zip into an empty `folder`; call `progress` with the bytes so far about once a second.
+
+        Raises `UserError` where the folder is not empty, or the download fails.
+        """
         if not is_empty(folder):
             raise UserError(f"{folder} holds files already: move them away, or download into another --root DIR")
         part = folder / PART
@@ -96,11 +100,14 @@ class Host:
 
 
 def competition_name(given: str, folder: Path) -> str:
-    """Return the competition's name: `given`, or the stem of the only zip in input/, since hosts name it so."""
+    """Return the competition's name: `given`, or else the stem of the only zip in input/, which hosts name after it.
+
+    Raises `UserError` where no zip or several are there, or where the name cannot be a competition's.
+    """
     zips = sorted(path.stem for path in folder.glob("*.zip") if not path.name.startswith("."))
     if not given and len(zips) != 1:
-        there = f"{len(zips)} zips" if zips else "no zip"
-        raise UserError(f"{folder} has {there} to name the competition: add --competition NAME, as in its address")
+        count = f"{len(zips)} zips" if zips else "no zip"
+        raise UserError(f"{folder} has {count} to name the competition: add --competition NAME, as in its address")
     name = given or zips[0]
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
         raise UserError(f"{name!r} is no competition's name: --competition takes the last part of its address")
@@ -108,20 +115,22 @@ def competition_name(given: str, folder: Path) -> str:
 
 
 def find_new(listed: Iterable[Submission], before: Iterable[Submission], message: str) -> Submission | None:
-    """Return the submission with this message that was not there before, if the host lists one."""
-    known = {one.key for one in before}
-    return next((one for one in listed if one.key not in known and _same(one.message, message)), None)
+    """Return the listed submission with this message that was not listed before, if there is one."""
+    known = {submission.key for submission in before}
+    new = (submission for submission in listed if submission.key not in known)
+    return next((submission for submission in new if _same(submission.message, message)), None)
 
 
 def find_uploaded(listed: Iterable[Submission], message: str, submitted: str) -> Submission | None:
-    """Return the submission with this message of the time `submitted` (UTC), if the host lists one."""
-    away = {one: abs(_seconds(one.date) - _seconds(submitted)) for one in listed if _same(one.message, message)}
-    nearest = min(away, key=lambda one: away[one], default=None)
-    return nearest if nearest and away[nearest] <= NEAR_S else None
+    """Return the listed submission with this message of about the time `submitted` (UTC), if there is one."""
+    alike = [submission for submission in listed if _same(submission.message, message)]
+    distances = {submission: abs(_seconds(submission.date) - _seconds(submitted)) for submission in alike}
+    nearest = min(distances, key=lambda submission: distances[submission], default=None)
+    return nearest if nearest and distances[nearest] <= NEAR_S else None
 
 
-def _same(one: str, other: str) -> bool:
-    return one.split() == other.split()  # the host may change white space
+def _same(message: str, other: str) -> bool:
+    return message.split() == other.split()  # the host may change white space
 
 
 def _seconds(date: str) -> float:
@@ -144,7 +153,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _move_whole(part: Path, path: Path) -> Path:
-    """Move what was fetched to `path` once it is a whole zip on disk."""
+    """Move the downloaded file to `path` where it is a whole zip, once it is on disk; else raise `UserError`."""
     fetched = part / path.name
     if not zipfile.is_zipfile(fetched):
         shutil.rmtree(part, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""Random views of images, for training and contrast: they follow from the declared invariances (law 9)."""
+"""Views of images that follow from the declared invariances (law 9): random ones for training, and test-time views."""

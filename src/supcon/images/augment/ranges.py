@@ -1,4 +1,4 @@
-"""From the declared invariances to the ranges that random views are drawn from, one by one or in batches."""
+"""The ranges that random views are drawn from, which follow from the declared invariances."""
 
 from dataclasses import dataclass
 
@@ -8,25 +8,25 @@ LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R BT.601)
 CROP_RATIO = (3 / 4, 4 / 3)  # width over height of a random crop
 JITTERED = 0.8  # probability of a colour jitter
 SIGMA = (0.1, 2.0)  # of a Gaussian blur, pixels
-ERASED, ERASED_RATIO = (0.02, 0.2), (0.3, 3.3)  # area of an erased rectangle, as a part of the view; width over height
+ERASED, ERASED_RATIO = (0.02, 0.2), (0.3, 3.3)  # area of an erased rectangle, as a share of the view; width over height
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """What random views are drawn from."""
+    """The ranges that random views are drawn from."""
 
     hflip: bool
     vflip: bool
     rotate90: bool
-    crop: float  # smallest area, as a part of the image; 1: no crop
-    shift: float  # as a part of the side, to either side
-    scale: tuple[float, float]  # factors; smaller and larger ones equally often
-    rotate: float  # degrees, to either side
+    crop: float  # smallest area, as a share of the image; 1: no crop
+    shift: float  # largest, as a share of the side, in either direction
+    scale: tuple[float, float]  # factors; below and above 1 equally often
+    rotate: float  # largest angle in degrees, in either direction
     color: tuple[float, float]  # factors of brightness, contrast and saturation
-    hue: float  # as a part of a turn, to either side
-    gray: float  # probability, as the next two
-    blur: float
-    erase: float
+    hue: float  # largest turn of the colour circle, as a share of a full turn, in either direction
+    gray: float  # probability
+    blur: float  # probability
+    erase: float  # probability
 
     @property
     def crops(self) -> bool:
@@ -45,7 +45,7 @@ class Ranges:
 
 
 def ranges_of(augment: AugmentSettings, strength: float) -> Ranges:
-    """Return the ranges: `strength` multiplies every magnitude; flips and turns by 90 degrees stay."""
+    """Return the ranges for `augment`; `strength` multiplies every magnitude, but not flips and turns by 90 degrees."""
     scale, color = strength * augment.scale, strength * augment.color
     return Ranges(
         augment.hflip,

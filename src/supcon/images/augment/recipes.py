@@ -1,8 +1,8 @@
-"""What happens to each view of a batch, drawn for all of them at once, as numbers that a device applies (`batch`).
+"""The recipes of random views: the numbers that say how to make each view of a batch, drawn for all views at once.
 
-Every number is a hash of where it is used (law 6): seed, epoch, row, occurrence, view, and the place of the number.
-Own code: the batched augmentations of kornia and torchvision draw from one stream, so a view would depend on the
-batch, the process and the resume point.
+Every number is a hash of its address (law 6): seed, epoch, row, occurrence, view, and the index of the number. This is
+own code because the batched augmentations of kornia and torchvision draw from one stream: a view would depend on the
+batch, the process and the epoch at which a run was resumed.
 """
 
 from typing import NamedTuple
@@ -19,31 +19,31 @@ Addresses = npt.NDArray[np.int64]  # [N, 4]: epoch, row, occurrence, view
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _CROP_TRIES = 10
-_MOVES, _COLORS, _REST, _CROPS = 10, 6, 8, 2 + 2 * _CROP_TRIES  # numbers that each kind takes
+_MOVES, _COLORS, _REST, _CROPS = 10, 6, 8, 2 + 2 * _CROP_TRIES  # how many numbers each kind of change uses
 _TO_YIQ = np.array([LUMINANCE, [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]])
 
 
 class Recipe(NamedTuple):
-    """N views. Coordinates are x, y from -1 to 1 over a square: the view, the part it shows, or the whole canvas."""
+    """The recipe of N views; coordinates x, y are from -1 to 1 over a square: a view, the part it shows, the canvas."""
 
-    turn: Tensor  # [N, 2, 3] from the view to the part: (x, y, 1) -> (x, y)
+    turn: Tensor  # [N, 2, 3] coordinates in the part by those in the view: (x, y, 1) -> (x, y)
     box: Tensor  # [N, 4] the part in the canvas: centre x, y, half the width, half the height
-    color: Tensor  # [N, 3, 4] colours by the old ones and the view's mean luminance
-    sigma: Tensor  # [N] of the blur, pixels; 0: none
+    color: Tensor  # [N, 3, 4] new colours by the old colours and the view's mean luminance
+    sigma: Tensor  # [N] of the blur, pixels; 0: no blur
     erased: Tensor  # [N, 4] left, top, right, bottom of the erased pixels; all 0: none
 
 
 def draw(seed: int, addresses: Addresses, ratios: Numbers, ranges: Ranges, side: int) -> Recipe:
-    """Return the recipe of views at `addresses`, `side` pixels wide, of images with width over height `ratios` [N].
+    """Return the recipe of the views at `addresses`, `side` pixels wide, of images with width over height `ratios`.
 
-    Takes 1 to 4 microseconds a view.
+    It takes 1 to 4 microseconds a view.
     """
     numbers = uniforms(seed, addresses, _MOVES + _COLORS + _REST + _CROPS).T
     moves, colors, rest, crops = np.split(numbers, np.cumsum([_MOVES, _COLORS, _REST]))
     parts = (_turns(moves, ranges), _boxes(crops, ratios, ranges), _colors(colors, ranges))
     blurred, sigma, erased = rest[0] < ranges.blur, _between(rest[1], SIGMA), rest[2] < ranges.erase
     effects = (np.where(blurred, sigma, 0.0), erased[:, None] * _rectangles(rest[3:], side))
-    return Recipe(*(torch.from_numpy(part.astype(np.float32)) for part in (*parts, *effects)))
+    return Recipe(*(torch.from_numpy(array.astype(np.float32)) for array in (*parts, *effects)))
 
 
 def uniforms(seed: int, addresses: Addresses, count: int) -> Numbers:
@@ -66,7 +66,7 @@ def _between(number: Numbers, limits: tuple[float, float]) -> Numbers:
 
 
 def _turns(moves: Numbers, ranges: Ranges) -> Numbers:
-    """Return [N, 2, 3]: the inverse of a flip, a turn by 90 degrees, then scale, rotation and shift."""
+    """Return [N, 2, 3]: the inverse of a flip, a turn by 90 degrees, then a scale, rotation and shift."""
     hflip, vflip, quarter, right, down, angle, *scales = moves
     x_factor, y_factor = (_scale(scales[first : first + 2], ranges.scale) for first in (0, 2))
     angle = np.deg2rad(ranges.rotate) * (2 * angle - 1)
@@ -77,20 +77,20 @@ def _turns(moves: Numbers, ranges: Ranges) -> Numbers:
     turns = np.floor(4 * quarter).astype(int) if ranges.rotate90 else np.zeros(len(quarter), int)
     cosine, sine = np.array([1, 0, -1, 0])[turns], np.array([0, 1, 0, -1])[turns]
     x, y = cosine * affine[0] - sine * affine[1], sine * affine[0] + cosine * affine[1]
-    flips = [1 - 2.0 * (asked & (number < 0.5)) for asked, number in ((ranges.hflip, hflip), (ranges.vflip, vflip))]
+    flips = [1 - 2.0 * (allowed & (number < 0.5)) for allowed, number in ((ranges.hflip, hflip), (ranges.vflip, vflip))]
     return np.stack([flips[0] * x, flips[1] * y]).transpose(2, 0, 1)
 
 
 def _scale(numbers: list[Numbers], limits: tuple[float, float]) -> Numbers:
-    """Return factors, below and above 1 equally often."""
+    """Return factors that are below and above 1 equally often."""
     return np.where(numbers[0] < 0.5, _between(numbers[1], (limits[0], 1.0)), _between(numbers[1], (1.0, limits[1])))
 
 
 def _boxes(crops: Numbers, ratios: Numbers, ranges: Ranges) -> Numbers:
-    """Return [N, 4]: of ten tries the first part that fits into the image, or else its centre."""
+    """Return boxes [N, 4]: the first of ten random parts that fits into the image, or else the centre of the image."""
     if not ranges.crops:
         return np.tile([0.0, 0.0, 1.0, 1.0], (len(ratios), 1))
-    place, areas, shapes = crops[:2], _between(crops[2::2], (ranges.crop, 1.0)), crops[3::2]
+    position, areas, shapes = crops[:2], _between(crops[2::2], (ranges.crop, 1.0)), crops[3::2]
     low, high = np.log(CROP_RATIO)
     shapes = np.exp(low + (high - low) * shapes) / ratios  # width over height, where the image is a square
     tries = np.sqrt(np.stack([areas * shapes, areas / shapes]))  # [2, tries, N]
@@ -98,14 +98,14 @@ def _boxes(crops: Numbers, ratios: Numbers, ranges: Ranges) -> Numbers:
     first = fits.argmax(axis=0)
     centre = np.stack([np.minimum(1, CROP_RATIO[1] / ratios), np.minimum(1, ratios / CROP_RATIO[0])])
     size = np.where(fits.any(axis=0), tries[:, first, np.arange(len(ratios))], centre)
-    middle = np.where(fits.any(axis=0), (2 * place - 1) * (1 - size), 0.0)
+    middle = np.where(fits.any(axis=0), (2 * position - 1) * (1 - size), 0.0)
     return np.concatenate([middle, size]).T
 
 
 def _colors(numbers: Numbers, ranges: Ranges) -> Numbers:
-    """Return [N, 3, 4]: brightness, contrast, saturation, hue and grey in one product.
+    """Return matrices [N, 3, 4] that change brightness, contrast, saturation and hue, and make grey, all in one.
 
-    The hue is turned in YIQ, where that is linear and luminance stays; HSV's turn keeps the largest channel instead.
+    The hue is turned in YIQ, where this is linear and keeps luminance; a turn in HSV keeps the largest channel instead.
     """
     jittered = numbers[0] < JITTERED
     brightness, contrast, saturation = (np.where(jittered, _between(x, ranges.color), 1.0) for x in numbers[1:4])
@@ -119,12 +119,12 @@ def _colors(numbers: Numbers, ranges: Ranges) -> Numbers:
     hue = np.linalg.inv(_TO_YIQ) @ turn @ _TO_YIQ
     kept = np.where(gray, 0.0, saturation)[:, None, None]
     mixed = kept * hue + (1 - kept) * np.array(LUMINANCE)
-    of_mean = np.broadcast_to(((1 - contrast) * brightness)[:, None, None], (len(angle), 3, 1))
-    return np.concatenate([(contrast * brightness)[:, None, None] * mixed, of_mean], axis=2)
+    by_mean = np.broadcast_to(((1 - contrast) * brightness)[:, None, None], (len(angle), 3, 1))
+    return np.concatenate([(contrast * brightness)[:, None, None] * mixed, by_mean], axis=2)
 
 
 def _rectangles(numbers: Numbers, side: int) -> Numbers:
-    """Return [N, 4]: left, top, right, bottom, whole pixels."""
+    """Return rectangles [N, 4]: left, top, right, bottom in whole pixels."""
     area, ratio = _between(numbers[0], ERASED), _between(numbers[1], ERASED_RATIO)
     size = np.rint(side * np.sqrt(np.stack([area * ratio, area / ratio])))
     corner = np.floor(numbers[2:4] * (side - size + 1))

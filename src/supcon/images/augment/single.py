@@ -1,7 +1,6 @@
-"""Random views of one image, by albumentations: what loader processes make.
+"""Random views of one image, made by albumentations in loader processes.
 
-A view depends on the seed it is given and on nothing else (law 6): albumentations' own streams repeat themselves in
-worker processes. Test-time views: `views`.
+A view depends on its seed alone (law 6); albumentations' own streams would be the same in every worker process.
 """
 
 import os
@@ -13,14 +12,14 @@ from supcon.images.augment.ranges import CROP_RATIO, ERASED, ERASED_RATIO, JITTE
 from supcon.images.geometry import Fit, Image, fit_square
 from supcon.settings.settings import AugmentSettings
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask a registry for news
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise the import asks the package registry for updates
 import albumentations as A  # noqa: E402
 
 
 class RandomView:
-    """Training and contrastive views: `view(image, seed)` gives a square of `side` pixels.
+    """Makes training and contrastive views: `random_view(image, seed)` returns a square of `side` pixels.
 
-    `strength` multiplies every magnitude that `augment` declares; flips and turns are invariances and stay.
+    `strength` multiplies every magnitude that `augment` declares, but not flips and turns by 90 degrees.
     """
 
     def __init__(self, augment: AugmentSettings, side: int, fit: Fit, strength: float) -> None:
@@ -30,8 +29,8 @@ class RandomView:
 
     def __call__(self, image: Image, seed: int) -> Image:
         """Return one view, [side, side, 3]."""
-        # one stream for all steps: set_random_seed would give every step the same numbers, so that both flips, the
-        # crop and the jitter happen together or not at all
+        # One stream for all steps. set_random_seed would give every step the same numbers, so that both flips, the
+        # crop and the jitter would happen together or not at all.
         self._transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         if not self._crops:
             image = fit_square(image, self._side, self._fit)
@@ -42,7 +41,7 @@ class RandomView:
 
 
 def _transforms(ranges: Ranges, side: int) -> list[A.BasicTransform]:
-    """Return albumentations' steps: geometry first, then colour."""
+    """Return the steps of albumentations: geometry first, then colour."""
     steps: list[A.BasicTransform] = []
     if ranges.crops:
         steps.append(A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO))

@@ -1,4 +1,4 @@
-"""Test-time views of an image, by name: they follow from the same declared invariances as the random ones (law 9)."""
+"""Test-time views of an image, by name. They follow from the same declared invariances as random views do (law 9)."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,7 +28,7 @@ def prediction_views(augment: AugmentSettings, limit: int) -> dict[str, View]:
         if augment.hflip or augment.vflip:
             views["transpose"] = partial(np.transpose, axes=(1, 0, 2))
             views["antitranspose"] = _antitranspose
-    # half the largest change: where most training views lie
+    # half the largest change, since most training views change by less than the largest
     if augment.scale > 0:
         views["larger"] = partial(_affine, scale=1 + augment.scale / 2)
         views["smaller"] = partial(_affine, scale=1 - augment.scale / 2)
@@ -38,7 +38,7 @@ def prediction_views(augment: AugmentSettings, limit: int) -> dict[str, View]:
     if augment.shift > 0:
         for name, down, right in (("up", -0.5, 0.0), ("down", 0.5, 0.0), ("left", 0.0, -0.5), ("right", 0.0, 0.5)):
             views[name] = partial(_affine, down=down * augment.shift, right=right * augment.shift)
-    if augment.crop < 1 and augment.scale == 0:  # trained on parts of the image: a larger centre is one of them
+    if augment.crop < 1 and augment.scale == 0:  # training views are parts of the image, and so is an enlarged centre
         views["centre"] = partial(_affine, scale=1.15)
     return dict(list(views.items())[:limit])
 
@@ -54,7 +54,7 @@ def _antitranspose(image: Image) -> Image:
 
 
 def _affine(image: Image, scale: float = 1.0, degrees: float = 0.0, down: float = 0.0, right: float = 0.0) -> Image:
-    """Scale and turn a square about its centre, then shift it by whole pixels; new borders are black."""
+    """Scale and turn a square about its centre, then shift it by whole pixels; pixels from outside are black."""
     side = len(image)
     matrix = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), degrees, scale)
     matrix = matrix + np.array([[0, 0, _pixels(right * side)], [0, 0, _pixels(down * side)]])
@@ -62,5 +62,5 @@ def _affine(image: Image, scale: float = 1.0, degrees: float = 0.0, down: float 
 
 
 def _pixels(distance: float) -> float:
-    """Return whole pixels, at least one for a distance that is not 0."""
+    """Round to whole pixels, but a distance that is not 0 to one at least."""
     return float(np.sign(distance) * max(1, round(abs(distance)))) if distance else 0.0

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from supcon.images.geometry import Image
-from supcon.randomness import address
+from supcon.randomness import seed_at
 from supcon.storage.files import digest
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask a registry for news
@@ -79,7 +79,7 @@ class Corruptions:
         """Return a row's image [side, side, 3] in one of the `STATES`."""
         if severity == 0:
             return image
-        seed = address(_SEED, "corruption", row, name, severity)
+        seed = seed_at(_SEED, "corruption", row, name, severity)
         transform = self._transforms[name, severity]
         transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         damaged: Image = transform(image=np.ascontiguousarray(image))["image"]

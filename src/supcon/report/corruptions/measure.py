@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from supcon.decision.merge import blend, merge_views
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, fit_square
-from supcon.randomness import address
+from supcon.randomness import seed_at
 from supcon.report.corruptions.kinds import STATES, Corruptions
 from supcon.report.corruptions.result import FOLD_FILE, corruption_stage
 from supcon.run.experiment import Experiment
@@ -80,5 +80,5 @@ def _with_no_more_than_needed(experiment: Experiment) -> Experiment:
 def sample_rows(experiment: Experiment, fold: int, limit: int) -> npt.NDArray[np.int64]:
     """Return at most `limit` of a fold's held-out rows, ascending: the same ones for every run on the split."""
     held_out = experiment.split.rows_of(fold)
-    drawn = np.random.default_rng(address("corruptions", fold)).permutation(held_out)[:limit]
+    drawn = np.random.default_rng(seed_at("corruptions", fold)).permutation(held_out)[:limit]
     return np.sort(drawn)

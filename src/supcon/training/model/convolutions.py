@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 
 Pair = tuple[int, int]
 

@@ -12,11 +12,11 @@ from supcon.errors import UserError
 from supcon.settings.settings import ModelSettings
 from supcon.storage.files import write_atomic
 from supcon.training.model.convolutions import speed_up_convolutions
-from supcon.training.model.zoo import timm
+from supcon.training.model.timm_import import timm
 
 
 class Encoder(nn.Module):
-    """A timm backbone behind its own normalisation: uint8 views [N, side, side, 3] -> features [N, width]."""
+    """A timm backbone with its input normalisation: uint8 views [N, side, side, 3] -> features [N, width]."""
 
     mean: Tensor
     std: Tensor
@@ -39,17 +39,18 @@ class Encoder(nn.Module):
         return (self._training_pass if self.training else _features)(self, views)
 
     def compile_training(self) -> None:
-        """Let torch.compile make the passes in training mode; those of evaluation, of many sizes, stay as they are.
+        """Compile the forward pass of training mode with torch.compile; evaluation, with its many sizes, stays eager.
 
-        Batches are of one size; with GradCache or `pretrain.use_test` they may be of two, each compiled once. What is
-        compiled is a function, so the weights keep their names and a copy of the encoder uses its own. Dropout draws as
-        without it: GradCache's second pass must repeat the first. A pass raises `UserError` where compiling fails.
+        Each size of batch is compiled once: there is one size, or two with GradCache or `pretrain.use_test`. A function
+        is compiled, not the module, so that weights keep their names and a copy of the encoder uses its own weights.
+        Dropout draws the same numbers as without compilation, because GradCache's second pass must repeat the first.
+        The pass raises `UserError` where compiling fails.
         """
         self._training_pass = _compiled_features()
 
     def measure_width(self, side: int) -> int:
-        """Return the number of features of images of `side` pixels. Raises what timm does where none fit."""
-        # asked of the network itself: timm's num_features is not always what the pooled output has
+        """Return the number of features for images of `side` pixels. Raises timm's own error where these do not fit."""
+        # measured by a forward pass, because timm's num_features is not always the size of the pooled output
         training = self.training
         with torch.no_grad():
             width = self.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[-1]
@@ -84,16 +85,16 @@ def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
     if settings.weights and pretrained:
         options["pretrained_cfg_overlay"] = {"file": settings.weights}
     if not timm.is_model(settings.encoder):
-        near = ", ".join(timm.list_models(f"*{settings.encoder.split('_')[0]}*")[:5])
+        similar = ", ".join(timm.list_models(f"*{settings.encoder.split('_')[0]}*")[:5])
         raise UserError(
-            f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {near}" if near else "")
+            f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {similar}" if similar else "")
         )
     try:
         model = _call_timm(settings.encoder, pretrained, side, options)
         if settings.weights and pretrained:
             _check_loaded(model, settings.weights)
         return model
-    except Exception as error:  # timm, the hub, safetensors and torch each have their own
+    except Exception as error:  # timm, the hub, safetensors and torch each raise errors of their own
         reason = " ".join(str(error).split())[:300]
         source = f"its weights from {settings.weights or 'the hub'}" if pretrained else "it"
         raise UserError(
@@ -103,28 +104,28 @@ def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
 
 
 def _call_timm(encoder: str, pretrained: bool, side: int, options: dict[str, Any]) -> nn.Module:
-    """Create the model; transformers are told the size, and that another one may come at prediction."""
-    for more in ({"img_size": side, "dynamic_img_size": True}, {"img_size": side}):
+    """Create the model. Transformers take the image size, and a flag that prediction may use another size."""
+    for size_options in ({"img_size": side, "dynamic_img_size": True}, {"img_size": side}):
         try:
-            return timm.create_model(encoder, pretrained, **{**options, **more})
+            return timm.create_model(encoder, pretrained, **{**options, **size_options})
         except TypeError as error:
-            if not any(name in str(error) for name in more):
+            if not any(name in str(error) for name in size_options):
                 raise
     return timm.create_model(encoder, pretrained, **options)
 
 
 def _check_loaded(model: nn.Module, weights: str) -> None:
-    """Raise ValueError where the file's tensors did not come to be the model's: timm skips names it does not know."""
+    """Raise `ValueError` where most of the model's weights are not the file's: timm skips names it does not know."""
     content = timm.models.load_state_dict(weights, device="cpu", weights_only=True)
     given = {(tensor.shape, tensor.float().sum().item()) for tensor in content.values()}
     own = [(tensor.shape, tensor.float().sum().item()) for tensor in model.parameters() if tensor.ndim > 1]
-    found = sum(key in given for key in own)
-    if found < len(own) / 2:  # not all: a filter may split or resize some
-        raise ValueError(f"{found} of its {len(own)} weights are this model's: it is another network's file")
+    loaded = sum(key in given for key in own)
+    if loaded < len(own) / 2:  # not all are: timm may split or resize some weights as it loads them
+        raise ValueError(f"{loaded} of its {len(own)} weights are this model's: it is another network's file")
 
 
 def save_weights(path: Path, **parts: nn.Module) -> None:
-    """Write the state of `parts` to one safetensors file, names prefixed by the part's."""
+    """Write the state of `parts` to one safetensors file; tensors are called PART.NAME."""
     tensors = {
         f"{part}.{name}": tensor.detach().cpu().contiguous()
         for part, module in parts.items()
@@ -134,12 +135,12 @@ def save_weights(path: Path, **parts: nn.Module) -> None:
 
 
 def load_weights(path: Path, **parts: nn.Module) -> None:
-    """Load `parts` from a file of `save_weights`. `UserError` when it is damaged or holds another network."""
+    """Load `parts` from a file of `save_weights`. Raises `UserError` where it is damaged or of another network."""
     try:
         tensors = load_file(path)
         for part, module in parts.items():
             prefix = f"{part}."
             module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    except Exception as error:  # safetensors, the file system and torch each have their own
+    except Exception as error:  # safetensors, the file system and torch each raise errors of their own
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} could not be loaded ({reason}): run its stage again with --force") from None

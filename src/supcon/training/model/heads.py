@@ -1,4 +1,4 @@
-"""What sits on the encoder for the contrastive loss alone: the projection head, and learnable prototypes."""
+"""The parts of a model that only the contrastive loss needs: the projection head, and learnable prototypes."""
 
 from torch import nn
 
@@ -7,7 +7,7 @@ from supcon.settings.training import ContrastSettings
 
 
 def contrast_parts(width: int, classes: int, settings: ContrastSettings) -> dict[str, nn.Module]:
-    """Return what only the contrastive loss needs, by name: `projection`, and `prototypes` where asked for."""
+    """Return the parts by name: `projection`, and `prototypes` where the settings ask for them."""
     parts: dict[str, nn.Module] = {"projection": projection_head(width, settings)}
     if settings.prototypes:
         dim = width if settings.projection == "none" else settings.projection_dim
@@ -19,7 +19,7 @@ def projection_head(width: int, settings: ContrastSettings) -> nn.Module:
     """Return the projection head that `settings` ask for, [N, width] -> [N, projection_dim] ([N, width] for `none`).
 
     Khosla et al. 2020 use an MLP of two layers; Chen et al. 2020 (arXiv 2006.10029) use three, with batch norm. The
-    loss normalises the output.
+    loss brings the output to unit length.
     """
     if settings.projection == "none":
         return nn.Identity()

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from supcon.randomness import address
+from supcon.randomness import seed_at
 
 Key = tuple[int, int, int]  # row, occurrence in the epoch, epoch
 Rows = npt.NDArray[np.int64]
@@ -114,4 +114,4 @@ def share_of(size: int, rank: int, ranks: int) -> list[int]:
 
 @lru_cache(maxsize=4)
 def _permutation(length: int, *where: int | str) -> Rows:
-    return np.random.default_rng(address(*where)).permutation(length)
+    return np.random.default_rng(seed_at(*where)).permutation(length)

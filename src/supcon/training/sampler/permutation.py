@@ -8,7 +8,7 @@ a place that leaves the length is sent through again until it is back inside ("c
 import numpy as np
 import numpy.typing as npt
 
-from supcon.randomness import address
+from supcon.randomness import seed_at
 
 Places = npt.NDArray[np.int64]
 Keys = npt.NDArray[np.uint64]
@@ -19,7 +19,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 def keys_of(seed: int, *numbers: Places) -> Keys:
     """Return a key for each place that the `numbers` (arrays of one shape) name under `seed`."""
-    keys: Keys = np.full(numbers[0].shape, address(seed, "keys"), np.uint64)
+    keys: Keys = np.full(numbers[0].shape, seed_at(seed, "keys"), np.uint64)
     for number in numbers:
         keys ^= (keys >> np.uint64(32)) ^ number.astype(np.uint64)
         keys = _mix(keys)

@@ -10,7 +10,7 @@ whose counts have a closed form.
 import numpy as np
 import numpy.typing as npt
 
-from supcon.randomness import address
+from supcon.randomness import seed_at
 
 Numbers = npt.NDArray[np.int64]
 Chances = npt.NDArray[np.float64]
@@ -73,7 +73,7 @@ def visit_lengths(chances: Chances, classes: int, batches: int) -> Numbers:
 
 def two_orders(classes: int, seed: int) -> tuple[Numbers, Numbers]:
     """Return two orders of the classes; no two of up to CHUNKS^2 classes share a chunk in both."""
-    first = np.random.default_rng(address(seed, "order")).permutation(classes)
+    first = np.random.default_rng(seed_at(seed, "order")).permutation(classes)
     return first, first[np.argsort(np.arange(classes) % _chunk(classes), kind="stable")]
 
 
@@ -116,7 +116,7 @@ class _Line:
 
     def _unshuffled(self, turn: int, offset: int, points: Numbers) -> Numbers:
         """Return where points of the line, as it is shuffled in this turn, lie in the line as it was built."""
-        random = np.random.default_rng(address(self._seed, "turn", turn))
+        random = np.random.default_rng(seed_at(self._seed, "turn", turn))
         first = _points_below(self._edges[self._bounds], offset)
         sizes = np.diff(first)
         heads = random.integers(self._bounds[:-1], self._bounds[1:])  # the class that a chunk begins with

@@ -1,6 +1,6 @@
 """Do the class means help the head? Out-of-fold macro-F1 and log loss of the head, of the class means and of blends.
 
-    python benchmarks/prototypes.py ROOT RUN [RUN ...]
+    python benchmarks/class_means.py ROOT RUN [RUN ...]
 
 A blend is (1 - w) log p_head + w log p_means, by argmax. Every line is the mean over folds and runs (seeds of a recipe,
 say), with the difference to the head alone and its standard error over them; the second log loss is at each fold's own

@@ -1,4 +1,4 @@
-"""Batch norm folded for evaluation: fewer layers, the same features."""
+"""Batch norm is fused into convolutions for evaluation: fewer layers, the same features."""
 
 import pytest
 import torch
@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 from supcon.settings.settings import ModelSettings
 from supcon.training.model.encoder import Encoder
-from supcon.training.model.folding import folded
+from supcon.training.model.fused_batch_norm import fuse_batch_norm
 
 
 def trained(name: str) -> Encoder:
-    """An encoder whose batch norms have seen something."""
+    """An encoder whose batch norms have running statistics of some batches."""
     torch.manual_seed(0)
     encoder = Encoder(ModelSettings(encoder=name, pretrained=False), 32, load_weights=False)
     for norm in encoder.modules():
@@ -24,7 +24,7 @@ def trained(name: str) -> Encoder:
 
 
 def norms_at_work(encoder: Encoder, views: Tensor) -> int:
-    """How many batch norms a forward pass computes."""
+    """The number of batch norms that a forward pass computes."""
     with torch.profiler.profile() as profile, torch.inference_mode():
         encoder(views)
     return sum(event.count for event in profile.key_averages() if event.key == "aten::batch_norm")
@@ -35,16 +35,16 @@ def test_the_features_stay_and_the_batch_norms_go(name: str) -> None:
     encoder, views = trained(name), torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
         expected = encoder(views)
-        found = folded(encoder, 32)(views)
-    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
-    assert norms_at_work(folded(encoder, 32), views) == 0
+        fused = fuse_batch_norm(encoder, 32)(views)
+    assert (fused - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert norms_at_work(fuse_batch_norm(encoder, 32), views) == 0
     assert norms_at_work(encoder, views) > 0  # the encoder itself, which may train on, is as it was
 
 
 def test_the_training_mode_of_the_encoder_does_not_matter_and_stays() -> None:
     encoder = trained("resnet10t").train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    shorter = folded(encoder, 32)
+    shorter = fuse_batch_norm(encoder, 32)
     assert encoder.training
     assert not shorter.training
     for name, value in encoder.state_dict().items():
@@ -52,7 +52,7 @@ def test_the_training_mode_of_the_encoder_does_not_matter_and_stays() -> None:
 
 
 class SharedConvolution(nn.Module):
-    """One convolution before two batch norms: there is nothing to fold."""
+    """One convolution before two batch norms: nothing can be fused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,12 +70,12 @@ def test_a_convolution_that_is_used_twice_is_left_as_it_is() -> None:
     encoder.backbone.second.weight.data.fill_(3.0)
     views = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        torch.testing.assert_close(folded(encoder, 32)(views), encoder(views))
-    assert norms_at_work(folded(encoder, 32), views) == 2
+        torch.testing.assert_close(fuse_batch_norm(encoder, 32)(views), encoder(views))
+    assert norms_at_work(fuse_batch_norm(encoder, 32), views) == 2
 
 
 def test_an_encoder_without_batch_norm_passes_through() -> None:
     encoder = trained("test_vit")
     views = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
     with torch.inference_mode():
-        torch.testing.assert_close(folded(encoder, 32)(views), encoder(views))
+        torch.testing.assert_close(fuse_batch_norm(encoder, 32)(views), encoder(views))

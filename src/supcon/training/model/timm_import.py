@@ -1,7 +1,8 @@
-"""The one place that imports timm.
+"""The only module that imports timm; all others import it from here.
 
-timm imports torchvision, whose registry build cannot load its C++ operators next to a CPU-only torch and then fails
-with "operator torchvision::nms does not exist". Nothing here needs these operators: declaring their schemas is enough.
+timm imports torchvision. Next to a CPU-only torch the torchvision of the package registry cannot load its C++
+operators, and its import fails with "operator torchvision::nms does not exist". This project does not use these
+operators, so it is enough to declare them before the import.
 """
 
 import importlib.util
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-_library: torch.library.Library | None = None  # must stay alive: its schemas go with it
+_library: torch.library.Library | None = None  # kept alive: the declarations end with it
 
 
 def _declare_missing_operators() -> None:

@@ -1,4 +1,4 @@
-"""What processes take, as Linux tells it: memory, and seconds of the processor."""
+"""Memory and processor seconds of processes, as Linux counts them."""
 
 import resource
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def family(process: int) -> Iterator[int]:
-    """Yield a process and all that descend from it."""
+    """Yield the number of a process and of all its descendants."""
     yield process
     for task in Path(f"/proc/{process}/task").glob("*/children"):
         try:
@@ -18,7 +18,7 @@ def family(process: int) -> Iterator[int]:
 
 
 def held(process: int) -> float:
-    """Return what a process holds in MB, pages shared with others in part."""
+    """Return the memory of a process in MB; a page that it shares with others counts in part."""
     try:
         lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     except OSError:  # it has just ended
@@ -27,6 +27,6 @@ def held(process: int) -> float:
 
 
 def processor_seconds() -> float:
-    """Return what this process and its ended children have taken of the processor."""
-    found = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in found)
+    """Return the processor seconds of this process and of its children that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)

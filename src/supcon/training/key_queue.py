@@ -1,4 +1,4 @@
-"""A memory of keys: He et al. 2020, "Momentum Contrast" (arXiv 1911.05722), with labels."""
+"""A queue of labelled keys of earlier batches: He et al. 2020, "Momentum Contrast" (arXiv 1911.05722), with labels."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,22 +8,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from supcon.training.gradcache import Context
-from supcon.training.model.zoo import timm
-from supcon.training.ranks import bare
+from supcon.training.model.timm_import import timm
+from supcon.training.ranks import unwrap
 
 
-class Memory:
+class KeyQueue:
     """A queue of the last `size` keys with their labels, and the momentum network that makes them.
 
-    The queue starts empty. It joins A(i) and P(i) of every anchor as columns without gradient, so an image's own
-    earlier key is among its positives. After a batch's loss the momentum network's weights become `momentum` x
-    themselves + (1 - `momentum`) x the model's, and its keys of the batch, before any mixing, enter the queue; the
-    oldest leave. As in the paper the momentum network is in training mode: its encoder's batch norm uses the statistics
-    of the batch (with GradCache, of the chunk).
+    The queue starts empty. Its keys are further columns without gradient in A(i) and P(i) of every anchor, so the
+    earlier key of an image is one of its positives. After the loss of a batch, the weights of the momentum network
+    become `momentum` x themselves + (1 - `momentum`) x the model's weights. Then its keys of the batch's images, before
+    any mixing, enter the queue, and the oldest keys leave it. As in the paper the momentum network is in training mode:
+    its batch norm uses the statistics of the batch (with GradCache: of the chunk).
     """
 
     def __init__(self, model: nn.ModuleDict, size: int, momentum: float) -> None:
-        """Copy `encoder` and `projection` of the model."""
+        """Begin the momentum network as a copy of the model's `encoder` and `projection`."""
         self._size = size
         self._network = timm.utils.ModelEmaV3(_network(model), decay=momentum)
         self._network.module.train()
@@ -50,9 +50,9 @@ class Memory:
         autocast: Context,
         joined: Callable[[Tensor], Tensor] = lambda rows: rows,
     ) -> None:
-        """Let the momentum network follow the model, and take its keys of `images` [N, ...], made in `chunks` parts.
+        """Update the momentum network, and take its keys of `images` [N, ...], encoded in `chunks` chunks.
 
-        `joined` puts what is made of the images into the order, and beside the other processes' part, of the batch.
+        `joined` turns this process's rows (keys or labels, one an image) into those of the whole batch, in its order.
         """
         self._network.update(_network(model))
         encoder, projection = self._network.module
@@ -64,11 +64,11 @@ class Memory:
         self._labels = (labels if old_labels is None else torch.cat([old_labels, labels]))[-self._size :]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint needs."""
+        """Return the queue and the momentum network for a checkpoint."""
         return {"network": self._network.module.state_dict(), "keys": self._keys, "labels": self._labels}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint."""
+        """Take over the queue and the momentum network from a checkpoint."""
         self._network.module.load_state_dict(state["network"])
         device = next(self._network.module.parameters()).device
         self._keys = None if state["keys"] is None else state["keys"].to(device)
@@ -76,4 +76,4 @@ class Memory:
 
 
 def _network(model: nn.ModuleDict) -> nn.Sequential:
-    return nn.Sequential(bare(model["encoder"]), bare(model["projection"]))
+    return nn.Sequential(unwrap(model["encoder"]), unwrap(model["projection"]))

@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions before it, for evaluation: a tenth to a third less time, same function."""
+"""Batch norm fused into the convolutions before it, for evaluation: the same function in 10 to 33 % less time."""
 
 import copy
 
@@ -6,36 +6,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 from supcon.training.model.encoder import Encoder
 
-_ROWS = 2  # images that show what follows what
-_TOLERANCE = 1e-3  # of the largest feature: rounding stays far below, a wrong pair far above
+_ROWS = 2  # random images, for the forward pass that shows which layer follows which
+_TOLERANCE = 1e-3  # share of the largest feature: rounding is far less, the error of a wrongly fused pair far more
 
 
 @torch.no_grad()
-def folded(encoder: Encoder, side: int) -> Encoder:
+def fuse_batch_norm(encoder: Encoder, side: int) -> Encoder:
     """Return a copy of `encoder` for evaluation on images of `side` pixels, with fewer layers.
 
-    Each batch norm whose input is a convolution's output becomes part of its weights and bias; its activation stays.
-    Pairs are found by watching a forward pass, so any timm encoder will do. Where the copy's features are not the
-    encoder's (a convolution that is used twice, say) nothing is folded.
+    A batch norm whose input is the output of a convolution is fused into the weights and bias of that convolution; the
+    activation inside timm's batch norm layers stays. A forward pass shows the pairs, so this works for any timm
+    encoder. Where the features would change (a convolution may be used twice) nothing is fused.
     """
     plain = copy.deepcopy(encoder).eval()
     device = next(encoder.parameters()).device
-    draw = torch.Generator().manual_seed(0)  # the global stream is the training's
-    views = torch.randint(0, 256, (_ROWS, side, side, 3), dtype=torch.uint8, generator=draw).to(device)
-    shorter = copy.deepcopy(plain)
-    for convolution, norm in _pairs(shorter, views):
-        _fold(convolution, norm)
-    with exact_float32(device):  # the rounding of TF32 comes near the tolerance
-        features, found = plain(views), shorter(views)
-    return shorter if (found - features).abs().max() <= _TOLERANCE * features.abs().max() else plain
+    random = torch.Generator().manual_seed(0)  # not the global stream, which training draws from
+    views = torch.randint(0, 256, (_ROWS, side, side, 3), dtype=torch.uint8, generator=random).to(device)
+    fused = copy.deepcopy(plain)
+    for convolution, norm in _pairs(fused, views):
+        _fuse(convolution, norm)
+    with full_float32(device):  # the rounding of TF32 comes near the tolerance
+        features, fused_features = plain(views), fused(views)
+    return fused if (fused_features - features).abs().max() <= _TOLERANCE * features.abs().max() else plain
 
 
 def _pairs(model: nn.Module, views: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Return each convolution whose output a batch norm takes, with that batch norm."""
-    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the output's id; held, so that no id comes twice
+    """Return each batch norm whose input is a convolution's output, behind that convolution."""
+    made: dict[int, tuple[nn.Conv2d, Tensor]] = {}  # by the id of the output, which is held so that no id comes twice
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
 
     def note_output(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
@@ -55,7 +55,7 @@ def _pairs(model: nn.Module, views: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNor
     return pairs
 
 
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+def _fuse(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     assert norm.running_mean is not None
     assert norm.running_var is not None
     convolution.weight, bias = fuse_conv_bn_weights(

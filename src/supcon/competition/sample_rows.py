@@ -1,4 +1,4 @@
-"""The rows that sample_submission.csv asks for, with their images."""
+"""The rows of sample_submission.csv with their images."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
 
 SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
-_OTHER_NAMES = {  # the letters of what hosts call them as well
+_OTHER_NAMES = {  # what hosts also call them, letters alone
     SAMPLE: {"samplesubmission"},
     TRAIN: {"train", "training", "trainlabels", "traininglabels"},
     TEST: {"test", "testing"},
@@ -21,54 +21,56 @@ _OTHER_NAMES = {  # the letters of what hosts call them as well
 
 
 def find_table(folders: list[Path], name: str) -> Path | None:
-    """Return the table of that name nearest to the top, in the first folder that has one; or one of a name like it.
+    """Return the table called `name`, or else one whose name hosts use for it; None where no folder has either.
 
-    Raises `UserError` where two names are like it and none is it.
+    The first folder that has such a table counts, and in it the table nearest to the top. Raises `UserError` where two
+    tables beside each other have such other names and none is called `name`.
     """
     for folder in folders:
         tables = [path for depth in ("*.csv", "*/*.csv") for path in sorted(folder.glob(depth))]
-        found = [path for path in tables if path.name == name]
+        exact = [path for path in tables if path.name == name]
         alike = [path for path in tables if re.sub("[^a-z]", "", path.stem.lower()) in _OTHER_NAMES[name]]
-        if not found and len(alike) > 1 and alike[0].parent == alike[1].parent:
+        if not exact and len(alike) > 1 and alike[0].parent == alike[1].parent:
             raise UserError(f"{alike[0]} and {alike[1].name}: rename the one that is meant to {name}")
-        if found or alike:
-            return (found or alike)[0]
+        if exact or alike:
+            return (exact or alike)[0]
     return None
 
 
-def asked_rows(
-    path: Path | None, sample: Sample, settings: DataSettings, index: ImageIndex, *, exact: bool = True
+def sample_rows(
+    path: Path | None, sample: Sample, settings: DataSettings, index: ImageIndex, *, allow_extra: bool = False
 ) -> pd.DataFrame:
     """Return the sample's ids with the paths of their images, in its order: columns id, path.
 
-    The table at `path`, test.csv, names the images where it has a column of them; else the ids do. Raises `UserError`
-    where a row has no image; and, where `exact`, where there are test rows or images that the sample does not ask for.
+    Where the table at `path`, test.csv, has a column of images, that names them; else the ids do. Raises `UserError`
+    where a row has no image; and, without `allow_extra`, where there are test rows or test images that the sample does
+    not list.
     """
     names = sample.ids
     if path is not None:
         table = read_table(path)
         ids = id_column(table, path, sample, settings)
         check_unique(table[ids], path)
-        _check_same(sample, set(table[ids]), path.name, exact)
+        _check_ids(sample, set(table[ids]), path.name, allow_extra)
         images = image_column(table, path, ids, "test", index, settings)
         names = table.set_index(ids, drop=False)[images].loc[sample.ids]
     paths = [index.find(name, "test", SAMPLE) for name in names.to_numpy(dtype=object)]
-    if path is None and exact:
-        in_folder = {path for path in index.paths if part_of(path) == "test"}
-        _check_covers(sample, paths, in_folder)
+    if path is None and not allow_extra:
+        test_images = {path for path in index.paths if part_of(path) == "test"}
+        _check_covers(sample, paths, test_images)
     return pd.DataFrame({"id": sample.ids, "path": paths})
 
 
-def _check_same(sample: Sample, ids: set[str], name: str, exact: bool) -> None:
+def _check_ids(sample: Sample, ids: set[str], name: str, allow_extra: bool) -> None:
     wanted = set(sample.ids)
-    odd = sorted(ids ^ wanted if exact else wanted - ids)
+    odd = sorted(wanted - ids if allow_extra else ids ^ wanted)
     if odd:
-        where, other = (name, SAMPLE) if odd[0] in ids else (SAMPLE, name)
-        raise UserError(f"{where} has the id {odd[0]!r}, which {other} lacks ({len(odd)} such ids): mend one")
+        table, other = (name, SAMPLE) if odd[0] in ids else (SAMPLE, name)
+        raise UserError(f"{table} has the id {odd[0]!r}, which {other} lacks ({len(odd)} such ids): mend one")
 
 
-def _check_covers(sample: Sample, paths: list[str], in_folder: set[str]) -> None:
-    lacking = sorted(in_folder - set(paths))
+def _check_covers(sample: Sample, paths: list[str], test_images: set[str]) -> None:
+    lacking = sorted(test_images - set(paths))
     if lacking:
         raise UserError(
             f"{sample.path} has no row for {lacking[0]} ({len(lacking)} such test images): copy the host's file again,"

@@ -1,4 +1,4 @@
-"""Peak memory, as done.json tells it."""
+"""The peak memory in done.json."""
 
 import json
 import subprocess

@@ -1,19 +1,19 @@
-"""A second classifier that training gives for free: the class means of the encoder's features."""
+"""A second classifier that needs no training: the class means of the encoder's features."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supcon.losses.full_float32 import exact_float32
+from supcon.losses.full_float32 import full_float32
 
 
 class ClassMeans(nn.Module):
     """Cosines to the class means as natural-prior log-odds: features [N, width] -> [N, classes], float32.
 
-    log-odds = cosine / temperature + log prior: Bayes' rule for unit features that lie around their class's mean with
-    one concentration 1 / temperature (von Mises-Fisher, Banerjee et al. 2005). Cosines know nothing of how frequent a
-    class is, so the prior is added whole, whatever batches the encoder was trained on. The temperature is not fitted:
-    training rows lie so close to their means that it comes out at 0.0003 (docs/LOG.md).
+    log-odds = cosine / temperature + log prior. This is Bayes' rule for unit features that are spread around the mean
+    of their class with the concentration 1 / temperature (von Mises-Fisher, Banerjee et al. 2005). Cosines do not
+    depend on how frequent a class is, so the whole prior is added, whatever batches the encoder was trained on. The
+    temperature is not fitted: training rows lie so close to their means that a fit gives 0.0003 (docs/LOG.md).
     """
 
     means: Tensor
@@ -29,8 +29,8 @@ class ClassMeans(nn.Module):
         self._temperature = temperature
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return the log-odds, whatever autocast says in float32."""
-        with exact_float32(features.device):
+        """Return the log-odds, in float32 even within autocast."""
+        with full_float32(features.device):
             cosines = F.normalize(features.float(), dim=1) @ self.means.T
         return cosines / self._temperature + self.log_prior
 

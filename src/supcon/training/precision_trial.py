@@ -1,9 +1,10 @@
-"""Times a few training steps in each precision and memory format: `precision` runs this as a process."""
+"""Time a few training steps in each precision and memory format: `precision` runs this module as a process."""
 
 import json
 import sys
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
@@ -13,11 +14,13 @@ from supcon.settings.settings import MachineSettings, ModelSettings
 from supcon.training.device import autocast, set_up_device
 from supcon.training.model.encoder import Encoder
 
+if TYPE_CHECKING:
+    from supcon.training.precision import Trial
 TIMED = 5  # steps, after one to warm up
-ENOUGH = 4.0  # seconds a candidate: a slow one needs no more steps to be told from a fast one
+ENOUGH = 4.0  # seconds a candidate: after that a slow candidate needs no more steps
 
 
-def main(argv: Any = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Print a line of JSON for each candidate, as soon as it is timed."""
     trial = json.loads(sys.argv[1])
     device = set_up_device(MachineSettings(device=trial["device"], threads=trial["threads"]))
@@ -26,8 +29,8 @@ def main(argv: Any = None) -> None:
         print(json.dumps({"speed": speed}), flush=True)
 
 
-def images_per_second(trial: dict[str, Any], precision: str, channels_last: bool, device: torch.device) -> float | str:
-    """Return the speed of forward and backward passes of random images, or why there is none."""
+def images_per_second(trial: "Trial", precision: str, channels_last: bool, device: torch.device) -> float | str:
+    """Return the images a second of forward and backward passes of random images, or why there is no such number."""
     torch.manual_seed(0)
     side, images = trial["side"], trial["images"]
     settings = ModelSettings(encoder=trial["encoder"], pretrained=False)
@@ -45,7 +48,7 @@ def images_per_second(trial: dict[str, Any], precision: str, channels_last: bool
         seconds.append(time.perf_counter() - started)
         if not torch.isfinite(torch.tensor(norm)):
             return "not finite"
-    return round(images / min(seconds[1:]), 1)  # the least: whatever else runs here only adds to it
+    return round(images / min(seconds[1:]), 1)  # the shortest step: other processes can only make a step longer
 
 
 if __name__ == "__main__":
