@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from supcon.arrays import Labels  # noqa: E402
 from supcon.decision.merge import log_softmax, merge_views  # noqa: E402
-from supcon.metrics.f1 import Labels, macro_f1  # noqa: E402
+from supcon.metrics.f1 import macro_f1  # noqa: E402
 from supcon.metrics.metric import row_losses  # noqa: E402
 from supcon.run.predictions import HEAD, PROTOTYPES, join_rows  # noqa: E402
 from supcon.storage.files import read_csv, read_npz  # noqa: E402

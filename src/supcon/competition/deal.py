@@ -5,9 +5,8 @@ counts of all classes: minutes at 1,500 classes, days at 80,000.
 """
 
 import numpy as np
-import numpy.typing as npt
 
-Rows = npt.NDArray[np.int64]
+from supcon.arrays import Rows
 
 LARGEST_SLOW = 2**23  # groups x classes up to which scikit-learn deals groups, in seconds
 

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from supcon.arrays import Rows
 from supcon.competition.deal import LARGEST_SLOW, deal_groups, deal_rows
 from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
@@ -19,8 +20,6 @@ COLUMNS = ["id", "label", "group", "fold"]
 # folds of rows that are in every training set, and in none (an empty cell); config.FULL is another number below 0
 TRAIN_ONLY, LEFT_OUT = -1, -2
 _SEEDS_TRIED = 20  # a grouped split can leave a fold without a class; another seed often does not
-
-Rows = npt.NDArray[np.int64]
 
 
 def make_folds(train: pd.DataFrame, copies: Rows, left_out: Rows, settings: DataSettings) -> pd.DataFrame:

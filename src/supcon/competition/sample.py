@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from supcon.arrays import Labels, Probabilities
 from supcon.competition.tables import Dialect, read_with_dialect
 from supcon.errors import UserError
-from supcon.metrics.top_k import Candidates, Matrix
+from supcon.metrics.top_k import Matrix, TopK
 
 _DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
 
@@ -57,10 +57,10 @@ def submission_rows(
     sample: Sample,
     ids: Sequence[str],
     classes: Sequence[str],
-    asked: Matrix,
+    asked: Labels | Matrix,
 ) -> pd.DataFrame:
     """Return what the sample asks for of `ids`: class numbers [rows], or log-probabilities [rows, classes]."""
-    values = asked.dense() if isinstance(asked, Candidates) else asked
+    values = asked.dense() if isinstance(asked, TopK) else asked
     if sample.one_hot:
         return probability_rows(sample, ids, np.exp(values), classes)
     return label_rows(sample, {name: classes[label] for name, label in zip(ids, values.tolist(), strict=True)})
@@ -75,7 +75,7 @@ def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
 
 
 def probability_rows(
-    sample: Sample, ids: Sequence[str], probabilities: npt.NDArray[np.float64], classes: Sequence[str]
+    sample: Sample, ids: Sequence[str], probabilities: Probabilities, classes: Sequence[str]
 ) -> pd.DataFrame:
     """Return probabilities [rows, classes] of `ids` as the rows and columns that the sample asks for."""
     table = pd.DataFrame(probabilities, index=list(ids), columns=list(classes)).loc[sample.ids, sample.targets]

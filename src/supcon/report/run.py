@@ -9,17 +9,17 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from supcon.arrays import Labels, Scores
 from supcon.competition.copies import Copies, find_copies
 from supcon.competition.survey import remembered_copies
 from supcon.decision.calibration import calibration_temperature
+from supcon.decision.logits import Logits, load_logits, plain_mean
 from supcon.decision.merge import merge_views
-from supcon.decision.pieces import Logits, loaded, plain_mean
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache
-from supcon.metrics.f1 import Scores
 from supcon.metrics.label_errors import LabelErrors, label_errors
 from supcon.metrics.metric import LogProbabilities, Metric, Prediction
-from supcon.metrics.top_k import Candidates, scattered, value_of
+from supcon.metrics.top_k import TopK, scattered, value_of
 from supcon.report.page import Missing
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import Embeddings, read_embeddings
@@ -27,8 +27,6 @@ from supcon.run.runs import RunLogits, read_labels, read_out_of_fold, read_runs
 from supcon.run.scores import ScoreTable, cross_fitted, score_table
 from supcon.settings import Call
 from supcon.storage.files import read_json
-
-Labels = npt.NDArray[np.int64]
 
 _FITTED_LOGITS = 4_000_000  # enough for one temperature
 _FITTED_ROWS = 2000  # at least, where there are so many
@@ -163,7 +161,7 @@ class Run:
     def calibrated(self) -> LogProbabilities:
         """`log_probabilities` at the cross-fitted calibration temperature, [rows, classes]."""
         folds = [(self.fold == fold, temperature) for fold, temperature in self.temperatures.items()]
-        merged = ((rows, merge_views(loaded(self.logits[rows]), temperature)) for rows, temperature in folds)
+        merged = ((rows, merge_views(load_logits(self.logits[rows]), temperature)) for rows, temperature in folds)
         return scattered(len(self.rows), merged)
 
     @cached_property
@@ -211,7 +209,7 @@ class Run:
     @cached_property
     def label_errors(self) -> LabelErrors:
         """Scored rows whose label is probably wrong."""
-        if isinstance(self.calibrated, Candidates):
+        if isinstance(self.calibrated, TopK):
             raise Missing(f"Of {len(self.classes):,} classes not all probabilities are kept, which this would need.")
         return label_errors(self.calibrated, self.true)
 

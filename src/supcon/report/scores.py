@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from supcon.decision.logits import LoadedLogits, map_blocks
 from supcon.decision.merge import merge_views
-from supcon.decision.pieces import Piece, in_pieces
 from supcon.metrics.metric import LogProbabilities
-from supcon.metrics.top_k import Candidates
+from supcon.metrics.top_k import TopK
 from supcon.plots import Gain, ladder, score_intervals
 from supcon.report.page import Block, Figure, Table, Text
 from supcon.report.pictures import of_figure
@@ -90,10 +90,10 @@ def plain_score(run: Run) -> float:
 def first_view(run: Run) -> LogProbabilities:
     """Return the log-probabilities [rows, classes] of the plain view alone."""
 
-    def of_piece(piece: list[Piece]) -> LogProbabilities:
-        return merge_views(piece[0].of_view(0) if isinstance(piece[0], Candidates) else piece[0][:, :1], 1.0)
+    def merge_block(block: list[LoadedLogits]) -> LogProbabilities:
+        return merge_views(block[0].of_view(0) if isinstance(block[0], TopK) else block[0][:, :1], 1.0)
 
-    return in_pieces(of_piece, [run.logits])
+    return map_blocks(merge_block, [run.logits])
 
 
 def views_gain(run: Run) -> Gain | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from supcon.arrays import Rows
 from supcon.competition.folds import LEFT_OUT, read_folds
 from supcon.competition.read import SAMPLE, Competition, read_competition
 from supcon.errors import UserError
@@ -14,7 +15,7 @@ from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
 from supcon.metrics.metric import Metric, make_metric
 from supcon.run.finished import SPLIT, FinishedRun, find_run
-from supcon.run.split import Rows, Split
+from supcon.run.split import Split
 from supcon.run.stage import StageRun
 from supcon.settings import FULL, Call, command_of
 from supcon.storage.files import digest, digest_rows, sha256_file

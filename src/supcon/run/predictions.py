@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from supcon.arrays import Rows
+from supcon.decision.lazy import REST, TOP, LazyLogits
+from supcon.decision.logits import Logits
 from supcon.decision.merge import HEAD, PROTOTYPES, blend
-from supcon.decision.pieces import Logits
-from supcon.decision.stored import REST, TOP, Places, StoredLogits
 from supcon.errors import UserError
-from supcon.metrics.top_k import Candidates, Matrix, keeps_all
+from supcon.metrics.top_k import Matrix, TopK, keeps_all
 from supcon.storage.files import NpzArray, open_npz, read_npz, write_npz
 
 Predicted = Mapping[str, Matrix]  # HEAD and, where asked for, PROTOTYPES
@@ -80,9 +81,9 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
         if logits.shape != shape:
             raise ValueError(f"{name} must be [rows, views, classes] = {list(shape)}, not {list(logits.shape)}")
         kept = logits
-        if isinstance(logits, Candidates):
+        if isinstance(logits, TopK):
             kept = logits.values[..., :-1]
-            arrays[TOP], arrays[REST[name]] = logits.numbers, logits.values[..., -1] + np.float32(np.log(logits.many))
+            arrays[TOP], arrays[REST[name]] = logits.numbers, logits.values[..., -1] + np.float32(np.log(logits.others))
         arrays[name] = np.ascontiguousarray(kept, dtype=np.float32)
     write_npz(path, {"ids": names["ids"], **arrays, **names})
 
@@ -111,7 +112,7 @@ def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: 
     return logits
 
 
-def places_of(found: Iterable[npt.NDArray[np.str_]], ids: pd.Series) -> Places:
+def places_of(found: Iterable[npt.NDArray[np.str_]], ids: pd.Series) -> Rows:
     """Return where each of `ids` stands in what several files hold, laid one after the other.
 
     Raises `UserError` when an id is missing, stands twice, or is not among `ids`.
@@ -139,7 +140,7 @@ def _refuse_row(name: str) -> NoReturn:
 
 def _stored(
     files: Sequence[Mapping[str, NpzArray]], ids: pd.Series, classes: list[str], names: Sequence[str], weight: float
-) -> StoredLogits:
+) -> LazyLogits:
     for file in files:
         for name in names:
             _check_names(file, files[0], classes, name)
@@ -148,7 +149,7 @@ def _stored(
             rows, views, kept = len(file["ids"]), len(file["views"]), file[TOP].shape[1]
             if (file[name].shape, len(file[TOP])) != ((rows, views, kept), rows):
                 raise UserError(f"a prediction file has {name} of another shape than its ids: run predict with --force")
-    return StoredLogits(files, places_of((file["ids"][:] for file in files), ids), weight, len(classes))
+    return LazyLogits(files, places_of((file["ids"][:] for file in files), ids), weight, len(classes))
 
 
 def _check_names(part: Mapping[str, Any], first: Mapping[str, Any], classes: list[str], by: str) -> None:

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from supcon.arrays import Rows
 from supcon.decision.calibration import calibration_temperature
+from supcon.decision.logits import Logits, map_blocks
 from supcon.decision.merge import log_doubts, merge_views
-from supcon.decision.pieces import Logits, in_pieces
 from supcon.errors import UserError
 from supcon.metrics.metric import LogProbabilities
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import read_blended
-from supcon.run.split import Rows
 from supcon.settings import FULL
 from supcon.storage.files import read_csv
 
@@ -57,7 +57,7 @@ def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logi
 
 
 def _merged(logits: Logits, temperature: float) -> LogProbabilities:
-    return in_pieces(lambda piece: merge_views(piece[0], temperature), [logits])
+    return map_blocks(lambda block: merge_views(block[0], temperature), [logits])
 
 
 def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabilities: LogProbabilities) -> pd.DataFrame:

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from supcon.arrays import Labels
 from supcon.competition.tables import Dialect, read_table, write_table
+from supcon.decision.logits import LoadedLogits, Logits, plain_mean
 from supcon.decision.merge import HEAD, mean_entropy, merge_members, sharpen
-from supcon.decision.pieces import Logits, Piece, plain_mean
 from supcon.errors import UserError
-from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import LogProbabilities
-from supcon.metrics.top_k import Candidates, keeps_all, on_values
+from supcon.metrics.top_k import TopK, keeps_all, map_values
 from supcon.run.experiment import FULL_MODEL, Experiment
 from supcon.run.finished import LARGE_TABLES, TABLES, FinishedRun
 from supcon.run.predictions import read_blended, write_predictions
@@ -107,9 +107,9 @@ def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_
     return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.call.settings.data.folds)
 
 
-def _one_view(log_probabilities: LogProbabilities) -> Piece:
+def _one_view(log_probabilities: LogProbabilities) -> LoadedLogits:
     """Return log-probabilities [rows, classes] as logits of one view."""
-    return on_values(log_probabilities, lambda values, _: values[:, None].astype(np.float32))
+    return map_values(log_probabilities, lambda values, _: values[:, None].astype(np.float32))
 
 
 def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> Logits:
@@ -212,7 +212,7 @@ def _write_probabilities(
     experiment: Experiment, part: int, ids: pd.Series, log_probabilities: LogProbabilities
 ) -> None:
     folder, classes = experiment.call.run_folder, experiment.split.classes
-    if isinstance(log_probabilities, Candidates):
+    if isinstance(log_probabilities, TopK):
         predicted = {HEAD: _one_view(log_probabilities)}
         write_predictions(folder / LARGE_TABLES[part], ids, predicted, classes, ["merged"])
         return

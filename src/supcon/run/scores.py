@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from supcon.arrays import Labels
 from supcon.decision.rule import Rule
-from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import Metric, Prediction, make_metric
 from supcon.metrics.top_k import scattered
 from supcon.run.experiment import Experiment

@@ -7,10 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from supcon.arrays import Rows
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY
 from supcon.storage.files import digest_rows
-
-Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,14 @@ from functools import partial
 
 from tqdm import tqdm
 
-from supcon.report.comparison.places import differences, rights
-from supcon.report.comparison.qualities import calibrations, qualities, robustnesses, settings_apart
+from supcon.report.comparison.differences import differences, rights
+from supcon.report.comparison.properties import calibrations, qualities, robustnesses, settings_apart
+from supcon.report.comparison.run_comparison import RunComparison
 from supcon.report.comparison.scatter import scatter
 from supcon.report.comparison.scores import paired_tests, scores
-from supcon.report.comparison.standings import Standings
 from supcon.report.page import Block, Section, make_section
 
-Maker = Callable[[Standings], Sequence[Block]]
+Maker = Callable[[RunComparison], Sequence[Block]]
 
 CONTENTS: dict[str, Maker] = {
     "Scores": scores,
@@ -27,7 +27,7 @@ CONTENTS: dict[str, Maker] = {
 }
 
 
-def sections(standings: Standings) -> list[Section]:
+def sections(comparison: RunComparison) -> list[Section]:
     """Return the comparison's sections; one whose data is missing says so."""
     shown = tqdm(CONTENTS.items(), "compare", unit="section", leave=False, disable=None)
-    return [make_section(title, partial(maker, standings)) for title, maker in shown]
+    return [make_section(title, partial(maker, comparison)) for title, maker in shown]

@@ -3,17 +3,17 @@
 import numpy as np
 
 from supcon.plots import stability
+from supcon.report.comparison.run_comparison import RunComparison
 from supcon.report.comparison.stability import scores_by_rate, scores_by_seed, studied
-from supcon.report.comparison.standings import Standings
 from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
 
 
-def scatter(standings: Standings) -> list[Block]:
+def scatter(comparison: RunComparison) -> list[Block]:
     """Show the runs' recipes over the seeds and learning rates that a study tried."""
     seeds: dict[str, list[float]] = {}
     rates: dict[str, list[float]] = {}
-    for run in standings.runs:
+    for run in comparison.runs:
         of = studied(run)
         name = f"{of.study}-{of.variant}" if of else run.name
         if len(by_seed := scores_by_seed(run)) > 1:
@@ -22,7 +22,7 @@ def scatter(standings: Standings) -> list[Block]:
             rates |= {f"{name}, {rate}": found for rate, found in by_rate.items()}
     if not seeds and not rates:
         raise Missing("No study has tried these runs with other seeds or learning rates: ./run.sh study FILE does.")
-    metric, blocks = standings.first.metric.title, list[Block]()
+    metric, blocks = comparison.first.metric.title, list[Block]()
     for found, over, score in ((seeds, "seed", f"cross-fitted {metric}"), (rates, "cell", "macro-F1 by argmax")):
         if found:
             figure = stability(found, score, over=over)

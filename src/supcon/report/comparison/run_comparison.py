@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from supcon.arrays import Scores
 from supcon.errors import UserError
-from supcon.metrics.f1 import Scores, count, f1_of_counts, paired_bootstrap
+from supcon.metrics.f1 import count, f1_of_counts, paired_bootstrap
 from supcon.report.run import Run
 from supcon.run.scores import Score
 
 
 @dataclass(frozen=True, eq=False)
-class Standings:
+class RunComparison:
     """Runs of one split, by the labels of their cross-fitted decisions. The first is what others are held against."""
 
     runs: Sequence[Run]
@@ -80,7 +80,7 @@ class Standings:
         )
 
 
-def class_f1(run: Run) -> npt.NDArray[np.float64]:
+def class_f1(run: Run) -> Scores:
     """Return the F1 of each class by the cross-fitted decision, [classes]."""
     return f1_of_counts(*count(run.true, run.labels, len(run.classes)))
 

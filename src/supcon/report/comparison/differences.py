@@ -3,7 +3,7 @@
 import numpy as np
 
 from supcon.plots import per_class_difference
-from supcon.report.comparison.standings import Standings, class_f1
+from supcon.report.comparison.run_comparison import RunComparison, class_f1
 from supcon.report.galleries import error_card
 from supcon.report.page import Block, Figure, Gallery, Table, Text
 from supcon.report.pictures import of_figure
@@ -14,13 +14,13 @@ _CARDS = 12
 _GALLERIES = 3  # runs beside the first
 
 
-def differences(standings: Standings) -> list[Block]:
+def differences(comparison: RunComparison) -> list[Block]:
     """Show each run's F1 of each class over the first's."""
-    first, size = standings.first, len(standings.first.classes)
-    support, f1 = np.bincount(first.true, minlength=size), [class_f1(run) for run in standings.runs]
+    first, size = comparison.first, len(comparison.first.classes)
+    support, f1 = np.bincount(first.true, minlength=size), [class_f1(run) for run in comparison.runs]
     blocks: list[Block] = [Text("F1 by class, cross-fitted. Intervals: 95 %, paired bootstrap.")]
-    for number, run in enumerate(standings.runs[1:], 1):
-        value, low, high = standings.class_differences(number)
+    for number, run in enumerate(comparison.runs[1:], 1):
+        value, low, high = comparison.class_differences(number)
         figure = per_class_difference(first.classes, value, low, high, _DRAWN, f"{run.name} over {first.name}")
         blocks.append(Figure(of_figure(figure, f"F1 of {run.name} over {first.name} by class"), "Right is better."))
     spread = np.where(support > 0, np.ptp(f1, axis=0), -1.0)
@@ -30,14 +30,14 @@ def differences(standings: Standings) -> list[Block]:
         for number in order[:_LISTED]
     ]
     caption = f"The {_LISTED} classes of {len(order):,} that differ most" if len(order) > _LISTED else ""
-    return [*blocks, Table(["class", "rows", *standings.names, "spread"], rows, caption)]
+    return [*blocks, Table(["class", "rows", *comparison.names, "spread"], rows, caption)]
 
 
-def rights(standings: Standings) -> list[Block]:
+def rights(comparison: RunComparison) -> list[Block]:
     """Show rows that one run gets right and the first does not, and the other way round."""
-    first = standings.first
+    first = comparison.first
     rows, blocks = [], list[Block]()
-    for run in standings.runs[1:]:
+    for run in comparison.runs[1:]:
         ours, theirs = run.labels == run.true, first.labels == first.true
         only = np.flatnonzero(ours & ~theirs), np.flatnonzero(theirs & ~ours)
         rows.append([run.name, *(f"{len(one):,}" for one in only), f"{(~ours & ~theirs).sum():,}"])

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from supcon.decision.calibration import negative_log_likelihood
 from supcon.metrics.calibration import calibration_error, reliability_bins
 from supcon.plots import corruption_curves, reliability
-from supcon.report.comparison.standings import Standings
+from supcon.report.comparison.run_comparison import RunComparison
 from supcon.report.embeddings import QUALITIES, as_text, quality_table
 from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
@@ -16,10 +16,10 @@ from supcon.report.training import flat_settings
 _DRAWN = 6  # reliability diagrams
 
 
-def calibrations(standings: Standings) -> list[Block]:
+def calibrations(comparison: RunComparison) -> list[Block]:
     """Show NLL and ECE before and after each run's cross-fitted temperature."""
     rows, figures = [], list[Block]()
-    for run in standings.runs:
+    for run in comparison.runs:
         states = (run.log_probabilities, run.calibrated)
         numbers = [
             f"{measure(one, run.true):.4f}"
@@ -35,11 +35,11 @@ def calibrations(standings: Standings) -> list[Block]:
     return [*figures, Table(head, rows, "Out of fold, at the cross-fitted calibration temperature; lower is better")]
 
 
-def qualities(standings: Standings) -> list[Block]:
+def qualities(comparison: RunComparison) -> list[Block]:
     """Show each run's embedding quality before and after the projection head."""
     tables: dict[tuple[str, str], npt.NDArray[np.float64]] = {}
     missing = []
-    for run in standings.runs:
+    for run in comparison.runs:
         try:
             tables |= {(run.name, kind): values for kind, values in quality_table(run).items()}
         except Missing as reason:
@@ -54,10 +54,10 @@ def qualities(standings: Standings) -> list[Block]:
     return [*map(Text, missing), Table(head, rows, "Of held-out rows, mean over folds", left=2)]
 
 
-def robustnesses(standings: Standings) -> list[Block]:
+def robustnesses(comparison: RunComparison) -> list[Block]:
     """Show the corruption F1 of the runs that have one."""
     found, missing = {}, []
-    for run in standings.runs:
+    for run in comparison.runs:
         try:
             found[run.name] = corruption_scores(run)
         except Missing as reason:
@@ -81,12 +81,12 @@ def robustnesses(standings: Standings) -> list[Block]:
     ]
 
 
-def settings_apart(standings: Standings) -> list[Block]:
+def settings_apart(comparison: RunComparison) -> list[Block]:
     """List the settings in which the runs differ."""
-    given = [flat_settings(run.experiment.call.settings) for run in standings.runs]
+    given = [flat_settings(run.experiment.call.settings) for run in comparison.runs]
     rows = [
         [key, *(str(one[key]) for one in given)] for key in given[0] if any(one[key] != given[0][key] for one in given)
     ]
     if not rows:
         return [Text("The runs have the same settings.")]
-    return [Table(["setting", *standings.names], rows, left=1 + len(given))]
+    return [Table(["setting", *comparison.names], rows, left=1 + len(given))]

@@ -7,14 +7,14 @@ import pytest
 
 from supcon.commands import compare
 from supcon.errors import UserError
-from supcon.report.comparison.standings import Standings, require_comparable
+from supcon.report.comparison.run_comparison import RunComparison, require_comparable
 from supcon.storage.files import read_json, write_json
 from tests.report.comparison.conftest import GOOD, POOR
 from tests.report.conftest import run_of
 
 
-def standings_of(root: Path, *names: str) -> Standings:
-    return Standings([run_of(root, name) for name in names])
+def standings_of(root: Path, *names: str) -> RunComparison:
+    return RunComparison([run_of(root, name) for name in names])
 
 
 def test_a_run_that_is_always_right_is_better_with_probability_one(two: Path) -> None:
