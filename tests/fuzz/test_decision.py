@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from supcon.decision.crossfit import Decider
 from supcon.decision.merge import merge_members
-from supcon.decision.tune import TuningTask
+from supcon.decision.ladder import TuningTask
 from supcon.metrics.metric import MetricName, make_metric
 from supcon.settings.settings import TuneSettings
 from tests.fuzz.budget import budget

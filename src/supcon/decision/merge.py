@@ -38,8 +38,7 @@ def merge_runs(weighted: Sequence[tuple[M, float]]) -> M:
     """Return the weighted mean of the runs' log-probabilities [rows, classes], normalised; a single run's unchanged."""
     if len(weighted) == 1:
         return weighted[0][0]
-    members, weights = zip(*weighted, strict=True)
-    return log_softmax(mean_of(members, weights))
+    return log_softmax(mean_of([member for member, _ in weighted], [weight for _, weight in weighted]))
 
 
 def merge_members(members: Sequence[M], beside: Sequence[M] = ()) -> tuple[M, float]:

@@ -52,8 +52,9 @@ def searched_weights(
 
     def weights_of(parameters: Parameters) -> Weights:
         factors = np.array([np.exp(parameters.get(f"w{number}", 0.0)) for number in range(len(runs))])
-        weights = factors * np.asarray(base.weights)
-        return weights / weights.sum()
+        weights: Weights = factors * np.asarray(base.weights)
+        weights /= weights.sum()
+        return weights
 
     factors = search(
         lambda parameters: value(weights_of(parameters)),

@@ -80,7 +80,8 @@ def paired_bootstrap(
     def count_in_units(rows: RowMask | slice, labels: Labels) -> Counts:
         """Return how many of the rows each label has in one copy of each unit, [units, classes]."""
         counts = np.bincount(unit[rows] * classes + labels[rows], minlength=len(copies) * classes)
-        return counts.reshape(-1, classes).astype(precision) / copies[:, None].astype(precision)
+        shares: Counts = counts.reshape(-1, classes).astype(precision) / copies[:, None].astype(precision)
+        return shares
 
     in_true = count_in_units(all_rows, true)
     counts_of_predictions = [

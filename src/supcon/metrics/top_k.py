@@ -34,7 +34,7 @@ class TopK:
     @property
     def others(self) -> int:
         """How many classes the last value stands for."""
-        return self.classes - self.numbers.shape[1]
+        return self.classes - int(self.numbers.shape[1])
 
     @property
     def shape(self) -> tuple[int, ...]:
