@@ -16,8 +16,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("sr
 from tests.decision.simulate import PRIOR, simulate  # noqa: E402
 
 from supcon.decision.crossfit import Decider  # noqa: E402
-from supcon.decision.merge import log_softmax, merge_members  # noqa: E402
 from supcon.decision.ladder import TuningTask  # noqa: E402
+from supcon.decision.merge import log_softmax, merge_members  # noqa: E402
 from supcon.metrics.f1 import macro_f1  # noqa: E402
 from supcon.metrics.metric import make_metric  # noqa: E402
 from supcon.settings.settings import TuneSettings  # noqa: E402

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supcon.decision.crossfit import Decider
-from supcon.decision.merge import merge_members
 from supcon.decision.ladder import TuningTask
+from supcon.decision.merge import merge_members
 from supcon.metrics.metric import MetricName, make_metric
 from supcon.settings.settings import TuneSettings
 from tests.fuzz.budget import budget

@@ -5,8 +5,8 @@ from functools import partial
 
 from tqdm import tqdm
 
-from supcon.report.comparison.differences import differences, rights
-from supcon.report.comparison.properties import calibrations, qualities, robustnesses, settings_apart
+from supcon.report.comparison.differences import class_differences, disagreements
+from supcon.report.comparison.properties import calibration, differing_settings, embedding_quality, robustness
 from supcon.report.comparison.run_comparison import RunComparison
 from supcon.report.comparison.scatter import scatter
 from supcon.report.comparison.scores import paired_tests, scores
@@ -17,13 +17,13 @@ Maker = Callable[[RunComparison], Sequence[Block]]
 CONTENTS: dict[str, Maker] = {
     "Scores": scores,
     "Paired tests": paired_tests,
-    "Classes": differences,
-    "Where one is right": rights,
-    "Calibration": calibrations,
-    "Embedding quality": qualities,
-    "Damaged images": robustnesses,
+    "Classes": class_differences,
+    "Where one is right": disagreements,
+    "Calibration": calibration,
+    "Embedding quality": embedding_quality,
+    "Damaged images": robustness,
     "Seeds and learning rates": scatter,
-    "Settings apart": settings_apart,
+    "Settings apart": differing_settings,
 }
 
 

@@ -1,7 +1,8 @@
-"""Sections on where runs differ: classes, and rows that one gets right and the other wrong."""
+"""Sections on where runs differ: by class, and rows that one run gets right and the other wrong."""
 
 import numpy as np
 
+from supcon.arrays import Rows
 from supcon.plots import per_class_difference
 from supcon.report.comparison.run_comparison import RunComparison, class_f1
 from supcon.report.galleries import error_card
@@ -14,8 +15,8 @@ _CARDS = 12
 _GALLERIES = 3  # runs beside the first
 
 
-def differences(comparison: RunComparison) -> list[Block]:
-    """Show each run's F1 of each class over the first's."""
+def class_differences(comparison: RunComparison) -> list[Block]:
+    """Show by how much each run's F1 of each class is above the first run's."""
     first, size = comparison.first, len(comparison.first.classes)
     support, f1 = np.bincount(first.true, minlength=size), [class_f1(run) for run in comparison.runs]
     blocks: list[Block] = [Text("F1 by class, cross-fitted. Intervals: 95 %, paired bootstrap.")]
@@ -33,23 +34,23 @@ def differences(comparison: RunComparison) -> list[Block]:
     return [*blocks, Table(["class", "rows", *comparison.names, "spread"], rows, caption)]
 
 
-def rights(comparison: RunComparison) -> list[Block]:
-    """Show rows that one run gets right and the first does not, and the other way round."""
+def disagreements(comparison: RunComparison) -> list[Block]:
+    """Show the rows that a run gets right and the first run wrong, and the other way round."""
     first = comparison.first
     rows, blocks = [], list[Block]()
     for run in comparison.runs[1:]:
         ours, theirs = run.labels == run.true, first.labels == first.true
         only = np.flatnonzero(ours & ~theirs), np.flatnonzero(theirs & ~ours)
-        rows.append([run.name, *(f"{len(one):,}" for one in only), f"{(~ours & ~theirs).sum():,}"])
+        rows.append([run.name, *(f"{len(own_rows):,}" for own_rows in only), f"{(~ours & ~theirs).sum():,}"])
         if len(rows) <= _GALLERIES:
-            for right, wrong, places in ((run, first, only[0]), (first, run, only[1])):
-                if len(places):
-                    blocks.append(_gallery(right, wrong, places))
+            for right, wrong, own_rows in ((run, first, only[0]), (first, run, only[1])):
+                if len(own_rows):
+                    blocks.append(_gallery(right, wrong, own_rows))
     head = ["run", "only it is right", f"only {first.name} is right", "both are wrong"]
     return [Table(head, rows, f"Rows of {len(first.rows):,}"), *blocks]
 
 
-def _gallery(right: Run, wrong: Run, places: np.ndarray) -> Gallery:
-    sure = places[np.argsort(-wrong.confidence[places], kind="stable")][:_CARDS]
-    cards = [error_card(wrong, place) for place in sure.tolist()]
-    return Gallery(f"{right.name} is right, {wrong.name} wrong: {len(cards)} of {len(places):,} rows", cards)
+def _gallery(right: Run, wrong: Run, rows: Rows) -> Gallery:
+    surest = rows[np.argsort(-wrong.confidence[rows], kind="stable")][:_CARDS]
+    cards = [error_card(wrong, row) for row in surest.tolist()]
+    return Gallery(f"{right.name} is right, {wrong.name} wrong: {len(cards)} of {len(rows):,} rows", cards)

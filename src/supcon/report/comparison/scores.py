@@ -1,4 +1,4 @@
-"""Sections on who is better: scores with intervals, and paired tests."""
+"""Sections on which run is better: scores with intervals, and paired tests."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def paired_tests(comparison: RunComparison) -> list[Block]:
 
 
 def _shown(probability: float) -> str:
-    """Return a probability as a finite number of samples tells it."""
+    """Return a probability no more precisely than a finite number of samples can tell."""
     return "above 0.99" if probability > 0.99 else "below 0.01" if probability < 0.01 else f"{probability:.2f}"
 
 
