@@ -42,10 +42,10 @@ def main() -> None:
     task = TuningTask(make_metric("macro_f1", classes, np.arange(classes)), settings, np.zeros(classes, np.int64))
     started = time.perf_counter()
     rule = fit_rule((UNTUNED,), [logits], true, task, None)
-    for path in ((UNTUNED, PRIOR), (UNTUNED, PRIOR, THRESHOLDS)):
+    for rungs in ((UNTUNED, PRIOR), (UNTUNED, PRIOR, THRESHOLDS)):
         begun = time.perf_counter()
-        rule = fit_rule(path, [logits], true, task, rule)
-        print(f"search {path[-1]}: {time.perf_counter() - begun:.1f} s for {options.trials} trials", flush=True)
+        rule = fit_rule(rungs, [logits], true, task, rule)
+        print(f"search {rungs[-1]}: {time.perf_counter() - begun:.1f} s for {options.trials} trials", flush=True)
     print(f"both searches: {time.perf_counter() - started:.1f} s", flush=True)
 
     fold = np.arange(options.rows) % 5

@@ -120,9 +120,9 @@ def print_table(results: dict[int, dict[str, Cost]], classes: int) -> None:
     print("| step | " + " | ".join(f"{rows:,} rows" for rows in sizes) + " | per row |")
     print("|---" * (len(sizes) + 2) + "|")
     for step in results[sizes[0]]:
-        found = [results[rows][step] for rows in sizes]
-        ratio = found[-1][1] / sizes[-1] / (found[0][1] / sizes[0])
-        cells = " | ".join(f"{seconds:,.0f} ({processor:,.0f}), {peak:,.0f} MB" for seconds, processor, peak in found)
+        costs = [results[rows][step] for rows in sizes]
+        ratio = costs[-1][1] / sizes[-1] / (costs[0][1] / sizes[0])
+        cells = " | ".join(f"{seconds:,.0f} ({processor:,.0f}), {peak:,.0f} MB" for seconds, processor, peak in costs)
         print(f"| {step} | {cells} | {ratio:.2f} |")
 
 
@@ -253,22 +253,22 @@ def simulated(true: Labels, prior: npt.NDArray[np.float64], model: int, *, test:
     classes = len(prior)
     parts = []
     for start in range(0, len(true), CHUNK):
-        some = true[start : start + CHUNK]
-        numbers = (some[:, None] + np.arange(SPREAD) * 7) % classes
+        labels = true[start : start + CHUNK]
+        numbers = (labels[:, None] + np.arange(SPREAD) * 7) % classes
         shared = np.random.default_rng([start, test]).standard_normal(numbers.shape, np.float32)
         noise = 0.9 * shared + 0.6 * draw.standard_normal(numbers.shape, np.float32)
         values = noise + np.log(prior).astype(np.float32)[numbers]
         values[:, 0] += 4
         if classes <= LARGEST_DENSE:
-            dense = np.full((len(some), classes), -12, np.float32)
+            dense = np.full((len(labels), classes), -12, np.float32)
             np.put_along_axis(dense, numbers, values, axis=1)
             parts.append((dense[:, None], numbers))
             continue
-        places = np.argpartition(values, SPREAD - KEPT, axis=1)[:, -KEPT:]
-        places = np.take_along_axis(places, np.argsort(np.take_along_axis(numbers, places, axis=1), axis=1), axis=1)
-        kept = np.take_along_axis(values, places, axis=1)
-        other = np.full((len(some), 1), -22, np.float32)
-        parts.append((np.column_stack([kept, other])[:, None], np.take_along_axis(numbers, places, axis=1)))
+        columns = np.argpartition(values, SPREAD - KEPT, axis=1)[:, -KEPT:]
+        columns = np.take_along_axis(columns, np.argsort(np.take_along_axis(numbers, columns, axis=1), axis=1), axis=1)
+        kept = np.take_along_axis(values, columns, axis=1)
+        other = np.full((len(labels), 1), -22, np.float32)
+        parts.append((np.column_stack([kept, other])[:, None], np.take_along_axis(numbers, columns, axis=1)))
     values, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
     return TopK(values, numbers.astype(np.int32), classes) if classes > LARGEST_DENSE else values
 

@@ -1,9 +1,9 @@
 """Several runs: weights are found where they pay, and judged on rows that had no part in them."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from supcon.arrays import Labels, ModelLogits
 from supcon.decision.crossfit import Decider
 from supcon.decision.ladder import GREEDY, WEIGHTS, TuningTask, rungs_up_to
 from supcon.decision.merge import merge_runs, merge_views
@@ -14,7 +14,6 @@ from supcon.metrics.metric import MetricName, make_metric
 from supcon.settings.settings import TuneSettings
 
 CLASSES = 5
-Dense = npt.NDArray[np.float32]
 
 
 def task(name: MetricName = "macro_f1", second_round: bool = False) -> TuningTask:
@@ -23,9 +22,7 @@ def task(name: MetricName = "macro_f1", second_round: bool = False) -> TuningTas
     return TuningTask(metric, settings, np.zeros(CLASSES, np.int64), second_round)
 
 
-def runs_of(
-    strengths: list[float], rows: int = 900, seed: int = 0, views: int = 1
-) -> tuple[list[Dense], npt.NDArray[np.int64]]:
+def runs_of(strengths: list[float], rows: int = 900, seed: int = 0, views: int = 1) -> tuple[list[ModelLogits], Labels]:
     """Return runs of these strengths, whose errors are independent, and the true classes."""
     draw = np.random.default_rng(seed)
     true = draw.integers(0, CLASSES, rows)
@@ -34,13 +31,13 @@ def runs_of(
 
 
 def test_runs_of_equal_weight_are_their_mean_and_a_run_of_all_weight_is_itself() -> None:
-    (one, two), _ = runs_of([1, 2], rows=20)
+    (first, second), _ = runs_of([1, 2], rows=20)
     prior = (1 / CLASSES,) * CLASSES
-    both = Rule(prior, (1.0, 2.0), (0.5, 0.5)).merge([one, two])
-    parts = [merge_views(one, 1.0), merge_views(two, 2.0)]
+    both = Rule(prior, (1.0, 2.0), (0.5, 0.5)).merge([first, second])
+    parts = [merge_views(first, 1.0), merge_views(second, 2.0)]
     np.testing.assert_allclose(both, merge_runs([(part, 0.5) for part in parts]))
     np.testing.assert_allclose(np.exp(both).sum(axis=1), 1)
-    np.testing.assert_array_equal(Rule(prior, (1.0, 2.0), (0.0, 1.0)).merge([one, two]), parts[1])
+    np.testing.assert_array_equal(Rule(prior, (1.0, 2.0), (0.0, 1.0)).merge([first, second]), parts[1])
 
 
 @pytest.mark.parametrize("rung", [GREEDY, WEIGHTS])
@@ -53,7 +50,7 @@ def test_a_useless_run_loses_its_weight(rung: str) -> None:
     assert rule.weights[1] < 0.15
     assert min(rule.weights[0], rule.weights[2]) > 0.25
     fresh, fresh_true = runs_of([2.0, 0.0, 2.0], rows=5000, seed=1)
-    scores = [macro_f1(fresh_true, each.merge(fresh).argmax(axis=1), CLASSES) for each in (base, rule)]
+    scores = [macro_f1(fresh_true, rule.merge(fresh).argmax(axis=1), CLASSES) for rule in (base, rule)]
     assert scores[1] > scores[0] + 0.005
 
 
@@ -87,8 +84,8 @@ def test_a_folds_weights_do_not_depend_on_its_own_labels() -> None:
 
 
 def test_runs_of_unlike_confidence_are_brought_to_one_scale() -> None:
-    (one, two), true = runs_of([2.0, 2.0], rows=2000)
-    decision = Decider([one, 10 * two], true, np.arange(2000) % 4, task("log_loss")).decide()
+    (first, second), true = runs_of([2.0, 2.0], rows=2000)
+    decision = Decider([first, 10 * second], true, np.arange(2000) % 4, task("log_loss")).decide()
     assert decision.rule.rung != "raw"
     assert decision.rule.temperatures[1] / decision.rule.temperatures[0] == pytest.approx(10, rel=0.2)
     np.testing.assert_allclose(np.exp(decision.predicted).sum(axis=1), 1)
@@ -96,10 +93,10 @@ def test_runs_of_unlike_confidence_are_brought_to_one_scale() -> None:
 
 def test_processes_change_no_result() -> None:
     runs, true = runs_of([1.0, 0.5], rows=300, views=2)
-    one, two = (Decider(runs, true, np.arange(300) % 3, task(), processes=count).decide() for count in (1, 2))
-    assert one.rule == two.rule
-    assert one.fold_rules == two.fold_rules
-    assert one.ladder == two.ladder
+    alone, shared = (Decider(runs, true, np.arange(300) % 3, task(), processes=count).decide() for count in (1, 2))
+    assert alone.rule == shared.rule
+    assert alone.fold_rules == shared.fold_rules
+    assert alone.ladder == shared.ladder
 
 
 @pytest.mark.parametrize(("second", "kept"), [(3.0, True), (0.7, False)])

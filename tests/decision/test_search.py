@@ -25,10 +25,10 @@ def hill(parameters: Parameters) -> float:
 
 
 def test_a_search_finds_the_top_and_the_same_each_time() -> None:
-    found = [search(hill, SPACE, FIRST, TuneSettings(trials=150)) for _ in range(2)]
-    assert found[0] == found[1]
-    assert hill(found[0]) > -0.01
-    assert search(hill, SPACE, FIRST, TuneSettings(trials=150, seed=1)) != found[0]
+    best = [search(hill, SPACE, FIRST, TuneSettings(trials=150)) for _ in range(2)]
+    assert best[0] == best[1]
+    assert hill(best[0]) > -0.01
+    assert search(hill, SPACE, FIRST, TuneSettings(trials=150, seed=1)) != best[0]
 
 
 @pytest.mark.parametrize("space", [SPACE, {"a": (-1.0, 1.0)}, {"a": (-1.0, 1.0), "n": (-3, 3)}])
@@ -40,9 +40,9 @@ def test_a_search_never_ends_below_where_it_began_and_ties_go_to_the_first(space
 
 
 def test_whole_numbers_stay_whole() -> None:
-    found = search(lambda p: p["n"], {"n": (-3, 3), "a": (0.0, 1.0)}, {"n": 0, "a": 0.5}, TuneSettings(trials=30))
-    assert found["n"] == 3
-    assert isinstance(found["n"], int)
+    best = search(lambda p: p["n"], {"n": (-3, 3), "a": (0.0, 1.0)}, {"n": 0, "a": 0.5}, TuneSettings(trials=30))
+    assert best["n"] == 3
+    assert isinstance(best["n"], int)
 
 
 def test_seconds_end_a_search(tmp_path: Path) -> None:

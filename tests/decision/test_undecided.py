@@ -21,10 +21,10 @@ def test_labels_in_a_box_are_those_of_all_classes(classes: int, spread: float) -
 @pytest.mark.parametrize("spread", [0.5, 3.0, 30.0])
 def test_labels_on_a_line_are_those_of_all_classes(classes: int, spread: float) -> None:
     scores = (spread * DRAW.normal(size=(300, classes))).astype(np.float32)
-    one, other = DRAW.normal(size=(2, classes)).astype(np.float32)
-    rows = UndecidedRows.between(scores, one, other)
+    start, end = DRAW.normal(size=(2, classes)).astype(np.float32)
+    rows = UndecidedRows.between(scores, start, end)
     for part in np.linspace(0.01, 0.99, 20, dtype=np.float32):
-        bias = (1 - part) * one + part * other
+        bias = (1 - part) * start + part * end
         np.testing.assert_array_equal(rows.labels(bias), (scores + bias).argmax(axis=1))
 
 

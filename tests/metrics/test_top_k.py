@@ -137,10 +137,10 @@ def test_a_bias_moves_probability_among_the_kept_classes_alone() -> None:
 
 def test_undecided_rows_find_the_labels_of_the_kept_classes() -> None:
     merged = merge_views(kept(logits_of(1.0)[0]), 1.0)
-    one, other = DRAW.normal(size=(2, CLASSES))
-    box, line = UndecidedRows.in_box(merged, 1.5), UndecidedRows.between(merged, one, other)
+    start, end = DRAW.normal(size=(2, CLASSES))
+    box, line = UndecidedRows.in_box(merged, 1.5), UndecidedRows.between(merged, start, end)
     for part in np.linspace(0.05, 0.95, 7):
-        bias = (1 - part) * one + part * other
+        bias = (1 - part) * start + part * end
         np.testing.assert_array_equal(line.labels(bias), (merged + bias).argmax())
         np.testing.assert_array_equal(
             box.labels(np.clip(bias, -1.5, 1.5)), (merged + np.clip(bias, -1.5, 1.5)).argmax()
@@ -203,8 +203,8 @@ def test_files_of_another_form_rows_or_classes_are_refused(tmp_path: Path) -> No
         ("every row once, first 'row 0'", [files[0], files[0]], ids, classes),
         ("other classes", files, ids, classes[::-1]),
     ]
-    for said, given, rows, names in cases:
-        with pytest.raises(UserError, match=said):
+    for message, given, rows, names in cases:
+        with pytest.raises(UserError, match=message):
             read_blended(given, rows, names, 0.0)
     write_predictions(tmp_path / "dense.npz", ids, {HEAD: logits}, classes, ["plain", "hflip"])
     with pytest.raises(UserError, match="no likeliest classes of logits"):
@@ -288,6 +288,6 @@ def test_the_temperature_is_that_of_the_arrays_they_stand_for() -> None:
     ours = calibration_temperature(kept(4 * logits), true)
     assert ours == pytest.approx(calibration_temperature(dense(kept(4 * logits)), true), rel=1e-3)
     loss, expected = (
-        negative_log_likelihood(merge_views(one, 1.0), true) for one in (kept(logits), dense(kept(logits)))
+        negative_log_likelihood(merge_views(logits, 1.0), true) for logits in (kept(logits), dense(kept(logits)))
     )
     assert loss == pytest.approx(expected, rel=1e-5)

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from supcon.arrays import Rows
+from supcon.arrays import RowMask, Rows
 from supcon.competition.deal import LARGEST_SLOW, deal_groups, deal_rows
 from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
@@ -107,7 +107,7 @@ def write_folds(path: Path, table: pd.DataFrame) -> None:
     write_table(path, table[COLUMNS].assign(fold=table["fold"].astype(str).replace(str(LEFT_OUT), "")), Dialect())
 
 
-def _rare(labels: npt.NDArray[np.object_], groups: Rows, fold: Rows, settings: DataSettings) -> npt.NDArray[np.bool_]:
+def _rare(labels: npt.NDArray[np.object_], groups: Rows, fold: Rows, settings: DataSettings) -> RowMask:
     """Return which rows are of a class too small to be in every fold, or share a group with one."""
     numbers, names = pd.factorize(labels, sort=True)
     rare = np.zeros(len(labels), bool)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
+from supcon.arrays import Rows
 from supcon.errors import UserError
 from supcon.images.decode import read_image
 from supcon.images.geometry import Fit, Image, shrink, shrunk_size
@@ -71,7 +71,7 @@ class Output:
             os.close(file)
         return offset
 
-    def sync(self) -> npt.NDArray[np.int64]:
+    def sync(self) -> Rows:
         """Wait until all is on the disk; return the bytes of each file, [files]."""
         lengths = []
         for number in range(-(-self._end.value // SHARD)):

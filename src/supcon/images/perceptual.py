@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from supcon.arrays import Rows
 from supcon.images.geometry import Image
 
 Grey = npt.NDArray[np.uint8]  # [SIDE, SIDE]
@@ -68,7 +69,7 @@ class HashIndex:
             starts = np.append(np.searchsorted(turned[order], buckets), len(of))
             self._bands.append((turned[order], order, starts))
 
-    def near(self, queries: Hashes, radius: int) -> npt.NDArray[np.int64]:
+    def near(self, queries: Hashes, radius: int) -> Rows:
         """Return [found, 2], in order: rows of `queries` [rows, views] and hashes within `radius` bits of a view."""
         views = queries.shape[1]
         found = []
