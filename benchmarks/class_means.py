@@ -12,19 +12,18 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from supcon.arrays import Floats, Labels, RowMask  # noqa: E402
 from supcon.decision.merge import log_softmax, merge_views  # noqa: E402
-from supcon.metrics.f1 import Labels, macro_f1  # noqa: E402
+from supcon.metrics.f1 import macro_f1  # noqa: E402
 from supcon.metrics.metric import row_losses  # noqa: E402
 from supcon.run.predictions import HEAD, PROTOTYPES, join_rows  # noqa: E402
 from supcon.storage.files import read_csv, read_npz  # noqa: E402
 
 WEIGHTS = np.arange(0, 1.01, 0.1)
 TEMPERATURES = (1.0, *np.arange(0.4, 1.6, 0.05))  # the first leaves log-odds as they are
-Floats = npt.NDArray[np.float64]
 
 
 def main() -> None:
@@ -48,7 +47,7 @@ def score(root: Path, run: str) -> tuple[Floats, Floats, Labels]:
     head, means = (merge_views(join_rows(parts, folds["id"], list(classes), by), 1.0) for by in (HEAD, PROTOTYPES))
     blends = [log_softmax((1 - weight) * head + weight * means) for weight in WEIGHTS]
 
-    def each(rows: npt.NDArray[np.bool_]) -> list[float]:
+    def each(rows: RowMask) -> list[float]:
         return [macro_f1(true[rows], blend[rows].argmax(axis=1), len(classes)) for blend in blends]
 
     held_out = [fold == number for number in predicted]

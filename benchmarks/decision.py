@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.decision.crossfit import Decider  # noqa: E402
-from supcon.decision.ladder import PRIOR, THRESHOLDS, UNTUNED, Goal  # noqa: E402
+from supcon.decision.ladder import PRIOR, THRESHOLDS, UNTUNED, TuningTask  # noqa: E402
 from supcon.decision.tune import fit_rule  # noqa: E402
 from supcon.metrics.f1 import macro_f1  # noqa: E402
 from supcon.metrics.metric import make_metric  # noqa: E402
@@ -39,18 +39,18 @@ def main() -> None:
     print(f"macro-F1 of one trial: {ours * 1e3:.2f} ms, scikit-learn {theirs * 1e3:.1f} ms: {theirs / ours:.0f}x")
 
     settings = TuneSettings(trials=options.trials)
-    goal = Goal(make_metric("macro_f1", classes, np.arange(classes)), settings, np.zeros(classes, np.int64))
+    task = TuningTask(make_metric("macro_f1", classes, np.arange(classes)), settings, np.zeros(classes, np.int64))
     started = time.perf_counter()
-    rule = fit_rule((UNTUNED,), [logits], true, goal, None)
-    for path in ((UNTUNED, PRIOR), (UNTUNED, PRIOR, THRESHOLDS)):
+    rule = fit_rule((UNTUNED,), [logits], true, task, None)
+    for rungs in ((UNTUNED, PRIOR), (UNTUNED, PRIOR, THRESHOLDS)):
         begun = time.perf_counter()
-        rule = fit_rule(path, [logits], true, goal, rule)
-        print(f"search {path[-1]}: {time.perf_counter() - begun:.1f} s for {options.trials} trials", flush=True)
+        rule = fit_rule(rungs, [logits], true, task, rule)
+        print(f"search {rungs[-1]}: {time.perf_counter() - begun:.1f} s for {options.trials} trials", flush=True)
     print(f"both searches: {time.perf_counter() - started:.1f} s", flush=True)
 
     fold = np.arange(options.rows) % 5
     started = time.perf_counter()
-    decision = Decider([logits], true, fold, goal, processes=available_cores()).decide()
+    decision = Decider([logits], true, fold, task, processes=available_cores()).decide()
     print(f"tune, cross-fitted (32 searches): {time.perf_counter() - started:.1f} s")
     for rung in decision.ladder:
         gain = f"gain {rung.gain:+.4f} +- {rung.standard_error:.4f}"

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
+from supcon.arrays import Labels  # noqa: E402
 from supcon.training.sampler import PKSampler  # noqa: E402
 
 SIZES = {"small": (800, 40_000), "large": (80_000, 4_000_000)}  # classes, rows
@@ -34,7 +34,7 @@ def main() -> None:
         print(f"| {balance:g} | ratio | {ratios} |", flush=True)
 
 
-def long_tail(classes: int, rows: int) -> npt.NDArray[np.int64]:
+def long_tail(classes: int, rows: int) -> Labels:
     """Return shuffled labels [rows] of a long-tailed data set."""
     shares = (np.arange(classes) + 1) ** -0.8
     sizes = np.floor(shares / shares.sum() * (rows - classes)).astype(np.int64) + 1
@@ -42,7 +42,7 @@ def long_tail(classes: int, rows: int) -> npt.NDArray[np.int64]:
     return np.random.default_rng(0).permutation(np.repeat(np.arange(classes), sizes))
 
 
-def measure(labels: npt.NDArray[np.int64], balance: float) -> list[float]:
+def measure(labels: Labels, balance: float) -> list[float]:
     """Return seconds to build, and median and worst microseconds a batch, in order and at random places."""
     started = time.perf_counter()
     sampler = PKSampler(labels, 64, 4, seed=0, balance=balance)

@@ -34,10 +34,11 @@ from benchmarks.process_usage import family, held, processor_seconds  # noqa: E4
 
 import supcon.competition.index  # noqa: E402
 import supcon.run.experiment  # noqa: E402
+from supcon.arrays import Labels  # noqa: E402
 from supcon.competition.folds import make_folds, write_folds  # noqa: E402
 from supcon.competition.read import read_competition  # noqa: E402
 from supcon.decision.merge import HEAD  # noqa: E402
-from supcon.metrics.top_k import KEPT, LARGEST_DENSE, Candidates, Matrix  # noqa: E402
+from supcon.metrics.top_k import KEPT, LARGEST_DENSE, Matrix, TopK  # noqa: E402
 from supcon.run.experiment import Experiment, load_experiment  # noqa: E402
 from supcon.run.predictions import write_predictions  # noqa: E402
 from supcon.settings import Call, parse  # noqa: E402
@@ -50,7 +51,6 @@ SPREAD = 60  # classes that a model confuses with the true one
 CHUNK = 200_000  # rows simulated at a time
 _PAUSE = 0.5  # seconds between two looks at a step's memory, each of which costs some milliseconds a GB
 
-Labels = npt.NDArray[np.int64]
 Cost = tuple[float, float, float]  # seconds, seconds of the processor, peak memory in MB
 
 
@@ -253,24 +253,24 @@ def simulated(true: Labels, prior: npt.NDArray[np.float64], model: int, *, test:
     classes = len(prior)
     parts = []
     for start in range(0, len(true), CHUNK):
-        true_chunk = true[start : start + CHUNK]
-        numbers = (true_chunk[:, None] + np.arange(SPREAD) * 7) % classes
+        labels = true[start : start + CHUNK]
+        numbers = (labels[:, None] + np.arange(SPREAD) * 7) % classes
         shared = np.random.default_rng([start, test]).standard_normal(numbers.shape, np.float32)
         noise = 0.9 * shared + 0.6 * draw.standard_normal(numbers.shape, np.float32)
         values = noise + np.log(prior).astype(np.float32)[numbers]
         values[:, 0] += 4
         if classes <= LARGEST_DENSE:
-            dense = np.full((len(true_chunk), classes), -12, np.float32)
+            dense = np.full((len(labels), classes), -12, np.float32)
             np.put_along_axis(dense, numbers, values, axis=1)
             parts.append((dense[:, None], numbers))
             continue
-        places = np.argpartition(values, SPREAD - KEPT, axis=1)[:, -KEPT:]
-        places = np.take_along_axis(places, np.argsort(np.take_along_axis(numbers, places, axis=1), axis=1), axis=1)
-        kept = np.take_along_axis(values, places, axis=1)
-        other = np.full((len(true_chunk), 1), -22, np.float32)
-        parts.append((np.column_stack([kept, other])[:, None], np.take_along_axis(numbers, places, axis=1)))
+        columns = np.argpartition(values, SPREAD - KEPT, axis=1)[:, -KEPT:]
+        columns = np.take_along_axis(columns, np.argsort(np.take_along_axis(numbers, columns, axis=1), axis=1), axis=1)
+        kept = np.take_along_axis(values, columns, axis=1)
+        other = np.full((len(labels), 1), -22, np.float32)
+        parts.append((np.column_stack([kept, other])[:, None], np.take_along_axis(numbers, columns, axis=1)))
     values, numbers = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Candidates(values, numbers.astype(np.int32), classes) if classes > LARGEST_DENSE else values
+    return TopK(values, numbers.astype(np.int32), classes) if classes > LARGEST_DENSE else values
 
 
 def write(path: Path, ids: pd.Series, logits: Matrix, experiment: Experiment) -> None:

@@ -16,8 +16,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1] / part) for part in ("sr
 from tests.decision.simulate import PRIOR, simulate  # noqa: E402
 
 from supcon.decision.crossfit import Decider  # noqa: E402
+from supcon.decision.ladder import TuningTask  # noqa: E402
 from supcon.decision.merge import log_softmax, merge_members  # noqa: E402
-from supcon.decision.tune import Goal  # noqa: E402
 from supcon.metrics.f1 import macro_f1  # noqa: E402
 from supcon.metrics.metric import make_metric  # noqa: E402
 from supcon.settings.settings import TuneSettings  # noqa: E402
@@ -27,11 +27,11 @@ SEEDS = 5
 
 def main() -> None:
     metric = make_metric("macro_f1", len(PRIOR), np.arange(len(PRIOR)))
-    goal = Goal(metric, TuneSettings(trials=100, bootstrap=500), np.zeros(len(PRIOR), np.int64))
+    task = TuningTask(metric, TuneSettings(trials=100, bootstrap=500), np.zeros(len(PRIOR), np.int64))
     print(f"{'strength':>8} {'rows':>6} {'argmax':>8} {'plain mean':>11} {'sharpened':>10} {'exponent':>9}  rungs")
     for strength in (1.0, 1.5, 2.5, 4.0, 5.0):
         for rows in (500, 2000):
-            results = np.array([simulated(strength, rows, seed, goal) for seed in range(SEEDS)], dtype=object)
+            results = np.array([simulated(strength, rows, seed, task) for seed in range(SEEDS)], dtype=object)
             argmax, plain, sharpened, exponent = results[:, :4].astype(float).mean(axis=0)
             rungs = {rung: list(results[:, 4]).count(rung) for rung in sorted(set(results[:, 4]))}
             print(
@@ -41,10 +41,10 @@ def main() -> None:
             )
 
 
-def simulated(strength: float, rows: int, seed: int, goal: Goal) -> tuple[float, float, float, float, str]:
+def simulated(strength: float, rows: int, seed: int, task: TuningTask) -> tuple[float, float, float, float, str]:
     """Return the scores of one simulated competition."""
     (logits,), true = simulate(rows, strength, seed)
-    rule = Decider([logits], true, np.arange(rows) % 5, goal).decide().rule
+    rule = Decider([logits], true, np.arange(rows) % 5, task).decide().rule
     members, fresh = simulate(10_000, strength, 1000 + seed, members=5)
     merged = [rule.merge([member]) for member in members]
     sharpened, exponent = merge_members(merged)

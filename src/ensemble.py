@@ -11,7 +11,7 @@ from pathlib import Path
 from supcon.competition.ledger import add_to_ledger
 from supcon.competition.sample import submission_rows
 from supcon.competition.submission import read_solution, write_submission
-from supcon.decision.pieces import Logits
+from supcon.decision.logits import Logits
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment

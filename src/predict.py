@@ -1,5 +1,6 @@
 """Predict each fold's held-out rows and the test rows: logits of every test-time view, and the run's CSV files."""
 
+from supcon.arrays import Rows
 from supcon.environment import hand_over
 
 hand_over(__name__)
@@ -12,7 +13,6 @@ from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
 from supcon.run.runs import remove_tables, write_tables
-from supcon.run.split import Rows
 from supcon.run.stage import StageRun
 from supcon.settings import FULL, Call, parse
 

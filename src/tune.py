@@ -22,7 +22,7 @@ from supcon.storage.processes import available_cores
 
 if TYPE_CHECKING:
     from supcon.decision.crossfit import Decision
-    from supcon.decision.search import Kept
+    from supcon.decision.search import SearchStorage
 
 _ROWS_AT_ONCE = 2**22  # in all processes together: each holds what is open of its rows
 
@@ -47,25 +47,25 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     said = f"{len(rows):,} rows of {len(experiment.split.classes):,} classes, {settings.trials} trials a search"
     print(f"tune: {said}, for {experiment.metric.title}", flush=True)
     from supcon.decision.crossfit import Decider
-    from supcon.decision.ladder import Goal
+    from supcon.decision.ladder import TuningTask
     from supcon.decision.search import write_trials
 
     started = time.time()
     metric, runs = experiment.metric, read_runs(experiment)
     print_runs(experiment, runs)
     logits, true, fold = [run.out_of_fold for run in runs], experiment.split.labels[rows], experiment.split.fold[rows]
-    blends, kept = bool(settings.runs), kept_study(stage)
-    goal = Goal(metric, settings, experiment.split.unscored, second_round=len(runs) > 1 and not blends)
+    blends, storage = bool(settings.runs), search_storage(stage)
+    task = TuningTask(metric, settings, experiment.split.unscored, second_round=len(runs) > 1 and not blends)
     groups, processes = experiment.split.scored_groups, min(available_cores(), max(1, _ROWS_AT_ONCE // len(rows)))
-    if not goal.has_thresholds and not metric.of_probabilities:
+    if not task.has_thresholds and not metric.of_probabilities:
         print(f"tune: no thresholds are tried: of {len(experiment.split.classes):,} classes too many would share each")
-    decision = Decider(logits, true, fold, goal, groups=groups, kept=kept, processes=processes).decide()
+    decision = Decider(logits, true, fold, task, groups=groups, storage=storage, processes=processes).decide()
 
     if blends:
         write_out_of_fold(experiment, decision.merge(logits, fold))
     labels = decision.predicted.argmax(axis=1) if metric.of_probabilities else decision.predicted
     write_labels(experiment, labels)
-    write_trials(stage.folder / "trials.csv", kept, [rung.rung for rung in decision.ladder])
+    write_trials(stage.folder / "trials.csv", storage, [rung.rung for rung in decision.ladder])
     scores = {
         "metric": metric.name,
         "cross_fitted": metric.score(true, decision.predicted),
@@ -82,26 +82,26 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     )
 
 
-def kept_study(stage: StageRun) -> "Kept":
+def search_storage(stage: StageRun) -> "SearchStorage":
     """Return where the searches over all rows are kept: a journal of this run's own, or the storage asked for."""
-    from supcon.decision.search import Kept
+    from supcon.decision.search import SearchStorage
 
     settings = stage.call.settings.tune
     if settings.storage:  # shared: searches of other inputs must not mix with these
-        return Kept(settings.storage, f"{stage.call.run}-{digest(stage.fingerprint)[:8]}", settings.workers)
+        return SearchStorage(settings.storage, f"{stage.call.run}-{digest(stage.fingerprint)[:8]}", settings.workers)
     journal = stage.folder / "optuna.journal"
     journal.unlink(missing_ok=True)
-    return Kept(str(journal), stage.call.run, settings.workers)
+    return SearchStorage(str(journal), stage.call.run, settings.workers)
 
 
 def described(experiment: Experiment, runs: Sequence[RunLogits], decision: "Decision") -> dict[str, object]:
     """Return what decision.json says beside the scores."""
-    from supcon.decision.calibration import ENOUGH_ROWS, calibration_factor, every
-    from supcon.decision.pieces import loaded
+    from supcon.decision.calibration import ENOUGH_ROWS, calibration_factor, subsample
+    from supcon.decision.logits import load_logits
 
     rows, classes, names = experiment.split.scored_rows, experiment.split.classes, [run.name for run in runs]
-    some = every(len(rows), ENOUGH_ROWS)
-    logits, true = [loaded(run.out_of_fold[some]) for run in runs], experiment.split.labels[rows][some]
+    some = subsample(len(rows), ENOUGH_ROWS)
+    logits, true = [load_logits(run.out_of_fold[some]) for run in runs], experiment.split.labels[rows][some]
     return {
         "calibration_temperature": calibration_factor(lambda t: decision.untuned.at(t).merge(logits), true),
         "rule": decision.rule.as_json(classes, names),

@@ -10,8 +10,8 @@ from tests.conftest import REPOSITORY
 LIBRARY = REPOSITORY / "src" / "supcon"
 # from the ground up, as docs/ARCHITECTURE.md draws them; a room in another's folder belongs to that one's floor
 ROOMS = [
-    "errors", "randomness", "environment", "storage", "metrics", "settings", "losses", "plots", "images", "decision",
-    "competition", "run", "training", "cluster", "bundle", "report", "study", "commands",
+    "errors", "arrays", "randomness", "environment", "storage", "metrics", "settings", "losses", "plots", "images",
+    "decision", "competition", "run", "training", "cluster", "bundle", "report", "study", "commands",
 ]  # fmt: skip
 
 

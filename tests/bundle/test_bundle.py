@@ -86,9 +86,9 @@ def test_the_rows_asked_for_are_the_hosts_of_that_day(labelled: Path, tmp_path: 
     result = run_notebook(tmp_path)
     assert result.returncode == 0, result.stderr
     with (tmp_path / "submission.csv").open() as file:
-        found = {row["id"]: row["label"] for row in csv.DictReader(file)}
+        submitted = {row["id"]: row["label"] for row in csv.DictReader(file)}
     labels = known.set_index("id")["label"]
-    assert found == {name: labels[{"new": "b004"}.get(name, name)] for name in asked}
+    assert submitted == {name: labels[{"new": "b004"}.get(name, name)] for name in asked}
 
 
 def test_an_unreadable_image_is_named_and_gets_the_class_shares(shares: Path, tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_an_unreadable_image_is_named_and_gets_the_class_shares(shares: Path, tm
     assert result.stdout.count("warning: ") == 1
     assert "b003.png" in result.stdout
     table = pd.read_csv(tmp_path / "submission.csv", sep=";", encoding="utf-8-sig", index_col="id")
-    assert [table.columns[place] for place in np.argsort(table.loc["b003"].to_numpy())] == [
+    assert [table.columns[column] for column in np.argsort(table.loc["b003"].to_numpy())] == [
         "001",
         "NA",
         "red",

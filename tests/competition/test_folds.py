@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from supcon.arrays import Rows
 from supcon.competition.folds import (
     LEFT_OUT,
     TRAIN_ONLY,
@@ -21,7 +22,7 @@ from supcon.settings.settings import DataSettings
 
 SETTINGS = DataSettings(folds=5)
 NONE: npt.NDArray[np.int64] = np.zeros((0, 2), np.int64)
-NO_ROW: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+NO_ROW: Rows = np.zeros(0, np.int64)
 
 
 def rows(labels: list[str], groups: list[str] | None = None) -> pd.DataFrame:
@@ -30,7 +31,7 @@ def rows(labels: list[str], groups: list[str] | None = None) -> pd.DataFrame:
 
 
 def split(
-    train: pd.DataFrame, copies: npt.NDArray[np.int64] = NONE, left_out: npt.NDArray[np.int64] = NO_ROW, **settings: str
+    train: pd.DataFrame, copies: npt.NDArray[np.int64] = NONE, left_out: Rows = NO_ROW, **settings: str
 ) -> pd.DataFrame:
     return make_folds(train, copies, left_out, DataSettings(folds=5, **settings))  # type: ignore[arg-type]
 

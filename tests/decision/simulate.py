@@ -1,14 +1,15 @@
 """Logits of models of known strength: for tests and benchmarks of the decision."""
 
 import numpy as np
-import numpy.typing as npt
+
+from supcon.arrays import Labels, ModelLogits
 
 PRIOR = np.array([0.35, 0.22, 0.15, 0.12, 0.09, 0.05, 0.02])
 
 
 def simulate(
     rows: int, strength: float, seed: int, members: int = 1, shared: float = 0.75
-) -> tuple[list[npt.NDArray[np.float32]], npt.NDArray[np.int64]]:
+) -> tuple[list[ModelLogits], Labels]:
     """Return `members` models' natural-prior logits [rows, 1, classes] and the true classes.
 
     The models' errors are correlated: `shared` is the part of their noise's variance that they have in common.

@@ -1,11 +1,11 @@
 """Several runs: weights are found where they pay, and judged on rows that had no part in them."""
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from supcon.arrays import Labels, ModelLogits
 from supcon.decision.crossfit import Decider
-from supcon.decision.ladder import GREEDY, WEIGHTS, Goal, path_to
+from supcon.decision.ladder import GREEDY, WEIGHTS, TuningTask, rungs_up_to
 from supcon.decision.merge import merge_runs, merge_views
 from supcon.decision.rule import Rule
 from supcon.decision.tune import LARGEST_GROUPS, fit_rule, offset_groups
@@ -14,18 +14,15 @@ from supcon.metrics.metric import MetricName, make_metric
 from supcon.settings.settings import TuneSettings
 
 CLASSES = 5
-Dense = npt.NDArray[np.float32]
 
 
-def goal(name: MetricName = "macro_f1", second_round: bool = False) -> Goal:
+def task(name: MetricName = "macro_f1", second_round: bool = False) -> TuningTask:
     metric = make_metric(name, CLASSES, np.arange(CLASSES))
     settings = TuneSettings(trials=40, bootstrap=200)
-    return Goal(metric, settings, np.zeros(CLASSES, np.int64), second_round)
+    return TuningTask(metric, settings, np.zeros(CLASSES, np.int64), second_round)
 
 
-def runs_of(
-    strengths: list[float], rows: int = 900, seed: int = 0, views: int = 1
-) -> tuple[list[Dense], npt.NDArray[np.int64]]:
+def runs_of(strengths: list[float], rows: int = 900, seed: int = 0, views: int = 1) -> tuple[list[ModelLogits], Labels]:
     """Return runs of these strengths, whose errors are independent, and the true classes."""
     draw = np.random.default_rng(seed)
     true = draw.integers(0, CLASSES, rows)
@@ -34,39 +31,39 @@ def runs_of(
 
 
 def test_runs_of_equal_weight_are_their_mean_and_a_run_of_all_weight_is_itself() -> None:
-    (one, two), _ = runs_of([1, 2], rows=20)
+    (first, second), _ = runs_of([1, 2], rows=20)
     prior = (1 / CLASSES,) * CLASSES
-    both = Rule(prior, (1.0, 2.0), (0.5, 0.5)).merge([one, two])
-    parts = [merge_views(one, 1.0), merge_views(two, 2.0)]
+    both = Rule(prior, (1.0, 2.0), (0.5, 0.5)).merge([first, second])
+    parts = [merge_views(first, 1.0), merge_views(second, 2.0)]
     np.testing.assert_allclose(both, merge_runs([(part, 0.5) for part in parts]))
     np.testing.assert_allclose(np.exp(both).sum(axis=1), 1)
-    np.testing.assert_array_equal(Rule(prior, (1.0, 2.0), (0.0, 1.0)).merge([one, two]), parts[1])
+    np.testing.assert_array_equal(Rule(prior, (1.0, 2.0), (0.0, 1.0)).merge([first, second]), parts[1])
 
 
 @pytest.mark.parametrize("rung", [GREEDY, WEIGHTS])
 def test_a_useless_run_loses_its_weight(rung: str) -> None:
     runs, true = runs_of([2.0, 0.0, 2.0])
-    base = fit_rule(("argmax",), runs, true, goal(), None)
+    base = fit_rule(("argmax",), runs, true, task(), None)
     assert base.weights == (1 / 3,) * 3
-    rule = fit_rule(("argmax", rung), runs, true, goal(), base)
+    rule = fit_rule(("argmax", rung), runs, true, task(), base)
     assert sum(rule.weights) == pytest.approx(1)
     assert rule.weights[1] < 0.15
     assert min(rule.weights[0], rule.weights[2]) > 0.25
     fresh, fresh_true = runs_of([2.0, 0.0, 2.0], rows=5000, seed=1)
-    scores = [macro_f1(fresh_true, each.merge(fresh).argmax(axis=1), CLASSES) for each in (base, rule)]
+    scores = [macro_f1(fresh_true, rule.merge(fresh).argmax(axis=1), CLASSES) for rule in (base, rule)]
     assert scores[1] > scores[0] + 0.005
 
 
 def test_forward_selection_may_pick_a_run_twice() -> None:
     runs, true = runs_of([3.0, 1.5], rows=4000)
-    base = fit_rule(("argmax",), runs, true, goal(), None)
-    rule = fit_rule(("argmax", GREEDY), runs, true, goal(), base)
+    base = fit_rule(("argmax",), runs, true, task(), None)
+    rule = fit_rule(("argmax", GREEDY), runs, true, task(), base)
     assert 0.55 < rule.weights[0] < 1
 
 
 def test_weights_that_do_not_help_are_not_used() -> None:
     runs, true = runs_of([1.5, 1.5])
-    decision = Decider(runs, true, np.arange(len(true)) % 4, goal()).decide()
+    decision = Decider(runs, true, np.arange(len(true)) % 4, task()).decide()
     assert [step.rung for step in decision.ladder] == ["argmax", "prior", "thresholds", "greedy", "weights"]
     for step in decision.ladder[1:]:
         assert step.chosen == (step.gain > step.standard_error)
@@ -80,15 +77,15 @@ def test_a_folds_weights_do_not_depend_on_its_own_labels() -> None:
     shuffled = true.copy()
     held_out = np.flatnonzero(fold == 1)
     shuffled[held_out] = np.random.default_rng(0).permutation(shuffled[held_out])
-    before, after = (Decider(runs, labels, fold, goal()).decide() for labels in (true, shuffled))
+    before, after = (Decider(runs, labels, fold, task()).decide() for labels in (true, shuffled))
     assert before.fold_rules[1] == after.fold_rules[1]
     np.testing.assert_array_equal(before.predicted[held_out], after.predicted[held_out])
     assert before.fold_rules[0] != after.fold_rules[0]
 
 
 def test_runs_of_unlike_confidence_are_brought_to_one_scale() -> None:
-    (one, two), true = runs_of([2.0, 2.0], rows=2000)
-    decision = Decider([one, 10 * two], true, np.arange(2000) % 4, goal("log_loss")).decide()
+    (first, second), true = runs_of([2.0, 2.0], rows=2000)
+    decision = Decider([first, 10 * second], true, np.arange(2000) % 4, task("log_loss")).decide()
     assert decision.rule.rung != "raw"
     assert decision.rule.temperatures[1] / decision.rule.temperatures[0] == pytest.approx(10, rel=0.2)
     np.testing.assert_allclose(np.exp(decision.predicted).sum(axis=1), 1)
@@ -96,16 +93,16 @@ def test_runs_of_unlike_confidence_are_brought_to_one_scale() -> None:
 
 def test_processes_change_no_result() -> None:
     runs, true = runs_of([1.0, 0.5], rows=300, views=2)
-    one, two = (Decider(runs, true, np.arange(300) % 3, goal(), processes=count).decide() for count in (1, 2))
-    assert one.rule == two.rule
-    assert one.fold_rules == two.fold_rules
-    assert one.ladder == two.ladder
+    alone, shared = (Decider(runs, true, np.arange(300) % 3, task(), processes=count).decide() for count in (1, 2))
+    assert alone.rule == shared.rule
+    assert alone.fold_rules == shared.fold_rules
+    assert alone.ladder == shared.ladder
 
 
 @pytest.mark.parametrize(("second", "kept"), [(3.0, True), (0.7, False)])
 def test_a_second_round_is_taken_only_where_it_raises_the_score(second: float, kept: bool) -> None:
     runs, true = runs_of([1.5, second])
-    decision = Decider(runs, true, np.arange(len(true)) % 4, goal(second_round=True)).decide()
+    decision = Decider(runs, true, np.arange(len(true)) % 4, task(second_round=True)).decide()
     assert [step.rung for step in decision.ladder] == ["argmax", "round two", "prior", "thresholds"]
     assert decision.ladder[1].chosen is kept
     assert decision.rule.weights == ((0.0, 1.0) if kept else (1.0, 0.0))
@@ -118,8 +115,8 @@ def test_standard_errors_are_over_groups_where_there_are_any() -> None:
     doubled = [np.repeat(run, 4, axis=0) for run in runs]  # each row four times: no more is known
     labels, group = np.repeat(true, 4), np.repeat(np.arange(600), 4)
     fold = np.repeat(np.arange(600) % 4, 4)
-    alone = Decider(doubled, labels, fold, goal()).decide().ladder[-1]
-    grouped = Decider(doubled, labels, fold, goal(), groups=group).decide().ladder[-1]
+    alone = Decider(doubled, labels, fold, task()).decide().ladder[-1]
+    grouped = Decider(doubled, labels, fold, task(), groups=group).decide().ladder[-1]
     assert grouped.cross_fitted == alone.cross_fitted
     assert grouped.standard_error > 1.5 * alone.standard_error
 
@@ -134,13 +131,13 @@ def test_many_classes_share_offsets_by_frequency() -> None:
 
 
 def test_a_rung_stands_on_those_chosen_below_it() -> None:
-    assert path_to("argmax", ()) == ("argmax",)
-    assert path_to("thresholds", ("argmax",)) == ("argmax", "prior", "thresholds")
-    assert path_to("thresholds", ("argmax", "prior")) == ("argmax", "prior", "thresholds")
-    assert path_to("weights", ("argmax", "greedy")) == ("argmax", "greedy", "weights")
+    assert rungs_up_to("argmax", ()) == ("argmax",)
+    assert rungs_up_to("thresholds", ("argmax",)) == ("argmax", "prior", "thresholds")
+    assert rungs_up_to("thresholds", ("argmax", "prior")) == ("argmax", "prior", "thresholds")
+    assert rungs_up_to("weights", ("argmax", "greedy")) == ("argmax", "greedy", "weights")
 
 
 def test_a_rung_without_what_it_stands_on_is_refused() -> None:
     runs, true = runs_of([1.0], rows=20)
     with pytest.raises(ValueError, match="'prior' needs the fitted rule"):
-        fit_rule(("argmax", "prior"), runs, true, goal(), None)
+        fit_rule(("argmax", "prior"), runs, true, task(), None)

@@ -12,8 +12,8 @@ def test_overconfident_logits_are_cooled_by_the_factor_they_were_heated_with() -
     honest = draw.normal(size=(20_000, 1, 4)) * 1.5
     shares = np.exp(log_softmax(honest[:, 0]))
     true = (draw.random((20_000, 1)) > shares.cumsum(axis=1)).sum(axis=1)
-    found = calibration_temperature((3 * honest).astype(np.float32), true)
-    assert found == pytest.approx(3, rel=0.05)
+    temperature = calibration_temperature((3 * honest).astype(np.float32), true)
+    assert temperature == pytest.approx(3, rel=0.05)
     for other in (2.0, 4.5):
         cooler = negative_log_likelihood(merge_views((3 * honest).astype(np.float32), other), true)
-        assert negative_log_likelihood(merge_views((3 * honest).astype(np.float32), found), true) < cooler
+        assert negative_log_likelihood(merge_views((3 * honest).astype(np.float32), temperature), true) < cooler

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from supcon.decision.crossfit import Decider
+from supcon.decision.ladder import TuningTask
 from supcon.decision.merge import merge_members, merge_views
 from supcon.decision.rule import Rule, class_prior
-from supcon.decision.tune import Goal
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.metric import LogLoss, MetricName, make_metric
 from supcon.settings.settings import TuneSettings
@@ -17,15 +17,15 @@ from tests.decision.simulate import PRIOR, simulate
 CLASSES = len(PRIOR)
 
 
-def goal(classes: int = CLASSES, name: MetricName = "macro_f1") -> Goal:
+def task(classes: int = CLASSES, name: MetricName = "macro_f1") -> TuningTask:
     metric = make_metric(name, classes, np.arange(classes))
-    return Goal(metric, TuneSettings(trials=40, bootstrap=200), np.zeros(classes, np.int64))
+    return TuningTask(metric, TuneSettings(trials=40, bootstrap=200), np.zeros(classes, np.int64))
 
 
 def decide(rows: int, strength: float, seed: int, folds: int = 4) -> tuple[Decider, np.ndarray, np.ndarray, np.ndarray]:
     (logits,), true = simulate(rows, strength, seed)
     fold = np.arange(rows) % folds
-    return Decider([logits], true, fold, goal()), logits, true, fold
+    return Decider([logits], true, fold, task()), logits, true, fold
 
 
 def test_a_folds_rule_does_not_depend_on_its_own_labels() -> None:
@@ -33,8 +33,8 @@ def test_a_folds_rule_does_not_depend_on_its_own_labels() -> None:
     shuffled = true.copy()
     held_out = np.flatnonzero(fold == 2)
     shuffled[held_out] = np.random.default_rng(0).permutation(shuffled[held_out])
-    before = Decider([logits], true, fold, goal()).decide()
-    after = Decider([logits], shuffled, fold, goal()).decide()
+    before = Decider([logits], true, fold, task()).decide()
+    after = Decider([logits], shuffled, fold, task()).decide()
     assert before.fold_rules[2] == after.fold_rules[2]
     np.testing.assert_array_equal(before.predicted[held_out], after.predicted[held_out])
     assert before.fold_rules[1] != after.fold_rules[1]
@@ -44,7 +44,7 @@ def test_with_random_labels_the_cross_fitted_score_is_chance_while_in_sample_is_
     draw = np.random.default_rng(1)
     true = draw.integers(0, 4, 800)
     logits = draw.normal(size=(800, 1, 4)).astype(np.float32)
-    decision = Decider([logits], true, np.arange(800) % 4, goal(4)).decide()
+    decision = Decider([logits], true, np.arange(800) % 4, task(4)).decide()
     assert abs(macro_f1(true, decision.predicted, 4) - 0.25) < 0.045
     assert decision.ladder[-1].in_sample >= decision.ladder[0].in_sample
 
@@ -95,8 +95,8 @@ def test_a_rule_survives_its_json() -> None:
 def test_the_ladder_climbs_for_the_hosts_metric() -> None:
     (logits,), true = simulate(1200, 1.0, seed=4)
     fold = np.arange(1200) % 4
-    accuracy = Decider([logits], true, fold, goal(name="accuracy")).decide()
-    balanced = Decider([logits], true, fold, goal(name="balanced_accuracy")).decide()
+    accuracy = Decider([logits], true, fold, task(name="accuracy")).decide()
+    balanced = Decider([logits], true, fold, task(name="balanced_accuracy")).decide()
     hits = accuracy.predicted == true
     assert (
         hits.mean() > (balanced.predicted == true).mean()
@@ -108,7 +108,7 @@ def test_the_ladder_climbs_for_the_hosts_metric() -> None:
 def test_log_loss_gets_a_temperature_and_a_clip_fitted_on_other_rows() -> None:
     (logits,), true = simulate(1200, 2.0, seed=7)
     sharp = (4 * logits).astype(np.float32)
-    decision = Decider([sharp], true, np.arange(1200) % 4, goal(name="log_loss")).decide()
+    decision = Decider([sharp], true, np.arange(1200) % 4, task(name="log_loss")).decide()
     assert [step.rung for step in decision.ladder] == ["raw", "temperature", "clipping"]
     assert decision.ladder[1].chosen
     assert decision.ladder[1].gain > 0.1
@@ -121,7 +121,7 @@ def test_a_clip_saves_a_model_that_is_surely_wrong() -> None:
     (logits,), true = simulate(1200, 6.0, seed=8)
     logits[:12] = -30
     logits[np.arange(12), :, (true[:12] + 1) % CLASSES] = 30
-    decision = Decider([logits], true, np.arange(1200) % 4, goal(name="log_loss")).decide()
+    decision = Decider([logits], true, np.arange(1200) % 4, task(name="log_loss")).decide()
     assert decision.rule.rung == "clipping"
     assert np.exp(decision.predicted).min() > 1e-5
 
@@ -133,5 +133,5 @@ def test_rows_that_are_never_scored_count_in_the_prior() -> None:
 def test_two_folds_with_one_row_a_class_are_judged_without_an_empty_half() -> None:
     logits, true = np.zeros((6, 1, 3), np.float32), np.arange(6) % 3
     with warnings.catch_warnings(action="error"):
-        decision = Decider([logits], true, np.arange(6) // 3, goal(3)).decide()
+        decision = Decider([logits], true, np.arange(6) // 3, task(3)).decide()
     assert all(np.isfinite(step.gain) for step in decision.ladder)

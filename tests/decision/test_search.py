@@ -1,4 +1,4 @@
-"""Searches: reproducible in memory, kept where others can open and share them, in one line where that fails."""
+"""Searches: reproducible in memory, stored where others can open and share them, in one line where that fails."""
 
 import socket
 import subprocess
@@ -11,7 +11,7 @@ import optuna
 import pandas as pd
 import pytest
 
-from supcon.decision.search import Kept, Parameters, Space, search, write_trials
+from supcon.decision.search import Parameters, SearchStorage, Space, search, write_trials
 from supcon.errors import UserError
 from supcon.settings.settings import TuneSettings
 from tests.conftest import REPOSITORY
@@ -25,10 +25,10 @@ def hill(parameters: Parameters) -> float:
 
 
 def test_a_search_finds_the_top_and_the_same_each_time() -> None:
-    found = [search(hill, SPACE, FIRST, TuneSettings(trials=150)) for _ in range(2)]
-    assert found[0] == found[1]
-    assert hill(found[0]) > -0.01
-    assert search(hill, SPACE, FIRST, TuneSettings(trials=150, seed=1)) != found[0]
+    best = [search(hill, SPACE, FIRST, TuneSettings(trials=150)) for _ in range(2)]
+    assert best[0] == best[1]
+    assert hill(best[0]) > -0.01
+    assert search(hill, SPACE, FIRST, TuneSettings(trials=150, seed=1)) != best[0]
 
 
 @pytest.mark.parametrize("space", [SPACE, {"a": (-1.0, 1.0)}, {"a": (-1.0, 1.0), "n": (-3, 3)}])
@@ -40,9 +40,9 @@ def test_a_search_never_ends_below_where_it_began_and_ties_go_to_the_first(space
 
 
 def test_whole_numbers_stay_whole() -> None:
-    found = search(lambda p: p["n"], {"n": (-3, 3), "a": (0.0, 1.0)}, {"n": 0, "a": 0.5}, TuneSettings(trials=30))
-    assert found["n"] == 3
-    assert isinstance(found["n"], int)
+    best = search(lambda p: p["n"], {"n": (-3, 3), "a": (0.0, 1.0)}, {"n": 0, "a": 0.5}, TuneSettings(trials=30))
+    assert best["n"] == 3
+    assert isinstance(best["n"], int)
 
 
 def test_seconds_end_a_search(tmp_path: Path) -> None:
@@ -56,12 +56,12 @@ def test_seconds_end_a_search(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["journal", "sqlite"])
-def test_a_kept_search_finds_what_one_in_memory_does_and_can_be_opened(tmp_path: Path, kind: str) -> None:
+def test_a_stored_search_finds_what_one_in_memory_does_and_can_be_opened(tmp_path: Path, kind: str) -> None:
     path = str(tmp_path / "trials") if kind == "journal" else f"sqlite:///{tmp_path / 'trials.db'}"
-    kept = Kept(path, "run").named("thresholds")
+    storage = SearchStorage(path, "run").for_rung("thresholds")
     settings = TuneSettings(trials=25)
-    assert search(hill, SPACE, FIRST, settings, kept) == search(hill, SPACE, FIRST, settings)
-    write_trials(tmp_path / "trials.csv", Kept(path, "run"), ["argmax", "thresholds"])
+    assert search(hill, SPACE, FIRST, settings, storage) == search(hill, SPACE, FIRST, settings)
+    write_trials(tmp_path / "trials.csv", SearchStorage(path, "run"), ["argmax", "thresholds"])
     table = pd.read_csv(tmp_path / "trials.csv")
     assert len(table) == 25
     assert list(table.columns) == ["study", "number", "value", "state", "seconds", "a", "b", "c"]
@@ -70,21 +70,21 @@ def test_a_kept_search_finds_what_one_in_memory_does_and_can_be_opened(tmp_path:
 
 
 def test_several_workers_share_one_study(tmp_path: Path) -> None:
-    kept = Kept(str(tmp_path / "trials"), "shared", workers=3)
-    found = search(hill, SPACE, FIRST, TuneSettings(trials=60), kept)
-    assert hill(found) > -0.1
-    write_trials(tmp_path / "trials.csv", Kept(kept.storage, "shared"), [])
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(kept.storage))
-    trials = optuna.load_study(study_name="shared", storage=storage).get_trials(deepcopy=False)
+    storage = SearchStorage(str(tmp_path / "trials"), "shared", workers=3)
+    best = search(hill, SPACE, FIRST, TuneSettings(trials=60), storage)
+    assert hill(best) > -0.1
+    write_trials(tmp_path / "trials.csv", SearchStorage(storage.url, "shared"), [])
+    journal = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(storage.url))
+    trials = optuna.load_study(study_name="shared", storage=journal).get_trials(deepcopy=False)
     done = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
     assert 60 <= len(done) <= 62  # each of the others may have been at its last one
 
 
 def test_a_search_that_others_began_goes_on_to_its_number_of_trials(tmp_path: Path) -> None:
-    kept = Kept(f"sqlite:///{tmp_path / 'trials.db'}", "run")
-    search(hill, SPACE, FIRST, TuneSettings(trials=10), kept)
-    search(hill, SPACE, FIRST, TuneSettings(trials=15), kept)
-    assert len(optuna.load_study(study_name="run", storage=kept.storage).trials) == 15
+    storage = SearchStorage(f"sqlite:///{tmp_path / 'trials.db'}", "run")
+    search(hill, SPACE, FIRST, TuneSettings(trials=10), storage)
+    search(hill, SPACE, FIRST, TuneSettings(trials=15), storage)
+    assert len(optuna.load_study(study_name="run", storage=storage.url).trials) == 15
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_search_that_others_began_goes_on_to_its_number_of_trials(tmp_path: Pa
 )
 def test_a_storage_that_does_not_answer_is_named_in_one_line_without_its_password(storage: str, shown: str) -> None:
     with pytest.raises(UserError, match="--tune.storage .* does not answer: .*leave it out") as error:
-        search(hill, SPACE, FIRST, TuneSettings(trials=2), Kept(storage, "run"))
+        search(hill, SPACE, FIRST, TuneSettings(trials=2), SearchStorage(storage, "run"))
     assert shown in str(error.value)
     assert "secret" not in str(error.value)
     assert "\n" not in str(error.value)
@@ -109,12 +109,12 @@ def test_an_error_of_the_objective_is_not_taken_for_the_storages(tmp_path: Path)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        search(broken, SPACE, FIRST, TuneSettings(trials=2), Kept(str(tmp_path / "trials"), "run"))
+        search(broken, SPACE, FIRST, TuneSettings(trials=2), SearchStorage(str(tmp_path / "trials"), "run"))
 
 
 def test_the_dashboard_opens_the_journal(tmp_path: Path) -> None:
     pytest.importorskip("optuna_dashboard")
-    search(hill, SPACE, FIRST, TuneSettings(trials=5), Kept(str(tmp_path / "optuna.journal"), "run"))
+    search(hill, SPACE, FIRST, TuneSettings(trials=5), SearchStorage(str(tmp_path / "optuna.journal"), "run"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-c", "from optuna_dashboard._cli import main; main()", str(tmp_path / "optuna.journal")]

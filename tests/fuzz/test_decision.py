@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supcon.decision.crossfit import Decider
+from supcon.decision.ladder import TuningTask
 from supcon.decision.merge import merge_members
-from supcon.decision.tune import Goal
 from supcon.metrics.metric import MetricName, make_metric
 from supcon.settings.settings import TuneSettings
 from tests.fuzz.budget import budget
@@ -29,9 +29,9 @@ def test_any_logits(data: st.DataObject) -> None:
     true, fold = np.arange(rows) % classes, np.arange(rows) // classes % folds
     metric = make_metric(data.draw(st.sampled_from(METRICS)), classes, np.arange(classes))
     unscored = np.array(data.draw(st.lists(st.integers(0, 3), min_size=classes, max_size=classes)), np.int64)
-    goal = Goal(metric, TuneSettings(trials=4, bootstrap=10), unscored)
+    task = TuningTask(metric, TuneSettings(trials=4, bootstrap=10), unscored)
 
-    decision = Decider([logits], true, fold, goal).decide()
+    decision = Decider([logits], true, fold, task).decide()
 
     for step in decision.ladder:
         assert np.isfinite([step.in_sample, step.cross_fitted, step.gain, step.standard_error]).all()

@@ -13,13 +13,13 @@ def rows_of(confidences: list[float]) -> np.ndarray:
 
 def test_bins_by_hand() -> None:
     log_probabilities = rows_of([0.45, 0.55, 0.85, 0.85, 0.95, 0.9999])
-    found = reliability_bins(log_probabilities, np.array([0, 1, 0, 2, 0, 0]), bins=10)
-    assert found.count.tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 2, 2]
-    np.testing.assert_allclose(found.accuracy[[4, 5, 8, 9]], [1, 0, 0.5, 1])
-    np.testing.assert_allclose(found.confidence[[4, 5, 8, 9]], [0.45, 0.55, 0.85, 0.97495])
-    assert np.isnan(found.accuracy[0])
-    assert found.error == pytest.approx((0.55 + 0.55 + 2 * 0.35 + 2 * 0.02505) / 6)
-    np.testing.assert_allclose(found.edges, np.linspace(0, 1, 11))
+    bins_of_rows = reliability_bins(log_probabilities, np.array([0, 1, 0, 2, 0, 0]), bins=10)
+    assert bins_of_rows.count.tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 2, 2]
+    np.testing.assert_allclose(bins_of_rows.accuracy[[4, 5, 8, 9]], [1, 0, 0.5, 1])
+    np.testing.assert_allclose(bins_of_rows.confidence[[4, 5, 8, 9]], [0.45, 0.55, 0.85, 0.97495])
+    assert np.isnan(bins_of_rows.accuracy[0])
+    assert bins_of_rows.error == pytest.approx((0.55 + 0.55 + 2 * 0.35 + 2 * 0.02505) / 6)
+    np.testing.assert_allclose(bins_of_rows.edges, np.linspace(0, 1, 11))
 
 
 def test_the_error_over_bins_of_equal_mass_is_that_of_the_definition() -> None:

@@ -1,4 +1,4 @@
-"""Drift: no difference is 0.5, its standard error is its spread, and foreign rows are found."""
+"""Drift: no difference is 0.5, its standard error is its spread, and foreign rows are drifts."""
 
 import warnings
 
@@ -15,9 +15,9 @@ def features(seed: int, rows: int, shift: float = 0.0) -> np.ndarray:
 
 
 def test_rows_of_one_kind_are_not_told_apart_within_the_standard_error() -> None:
-    found = [drift_auc(features(seed, 150), features(1000 + seed, 200)) for seed in range(40)]
-    aucs = np.array([drift.auc for drift in found])
-    errors = np.array([drift.standard_error for drift in found])
+    drifts = [drift_auc(features(seed, 150), features(1000 + seed, 200)) for seed in range(40)]
+    aucs = np.array([drift.auc for drift in drifts])
+    errors = np.array([drift.standard_error for drift in drifts])
     assert aucs.mean() == pytest.approx(0.5, abs=0.02)
     assert aucs.std() == pytest.approx(errors.mean(), rel=0.35)
 
@@ -55,9 +55,9 @@ def test_groups_stay_together_and_widen_the_error() -> None:
 def test_the_seed_alone_decides_and_no_warning_is_given() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        one, two, other = (drift_auc(features(0, 60), features(1, 50), seed) for seed in (0, 0, 1))
-    assert one.auc == two.auc != other.auc
-    assert (one.test_probability == two.test_probability).all()
+        first, again, other = (drift_auc(features(0, 60), features(1, 50), seed) for seed in (0, 0, 1))
+    assert first.auc == again.auc != other.auc
+    assert (first.test_probability == again.test_probability).all()
 
 
 def test_too_few_rows_or_groups_have_no_value() -> None:

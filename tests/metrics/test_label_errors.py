@@ -1,4 +1,4 @@
-"""Planted label errors are found, the surest first."""
+"""Planted label errors are errors, the surest first."""
 
 import warnings
 
@@ -20,18 +20,18 @@ def planted(rows: int, classes: int, wrong: int) -> tuple[np.ndarray, np.ndarray
 
 def test_planted_errors_are_found_with_the_class_that_they_are_of() -> None:
     log_probabilities, given, true, bad = planted(1000, 8, 40)
-    found = label_errors(log_probabilities, given)
-    assert set(found.rows) <= set(bad)
-    assert len(found.rows) > 30
-    assert (found.likely == true[found.rows]).mean() > 0.95
-    np.testing.assert_allclose(found.self_confidence, np.exp(log_probabilities)[found.rows, given[found.rows]])
-    assert (np.diff(found.self_confidence) >= 0).all()
+    errors = label_errors(log_probabilities, given)
+    assert set(errors.rows) <= set(bad)
+    assert len(errors.rows) > 30
+    assert (errors.likely == true[errors.rows]).mean() > 0.95
+    np.testing.assert_allclose(errors.self_confidence, np.exp(log_probabilities)[errors.rows, given[errors.rows]])
+    assert (np.diff(errors.self_confidence) >= 0).all()
 
 
 def test_right_labels_are_left_alone() -> None:
     log_probabilities, given, _, _ = planted(500, 5, 0)
-    found = label_errors(log_probabilities, given)
-    assert len(found.rows) == len(found.likely) == len(found.self_confidence) == 0
+    errors = label_errors(log_probabilities, given)
+    assert len(errors.rows) == len(errors.likely) == len(errors.self_confidence) == 0
 
 
 def test_classes_with_few_or_no_rows_are_no_trouble() -> None:
@@ -40,5 +40,5 @@ def test_classes_with_few_or_no_rows_are_no_trouble() -> None:
     kept[np.flatnonzero(given == 4)[0]] = True  # one row of class 4, none of class 2
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = label_errors(log_probabilities[kept], given[kept])
-    assert set(np.flatnonzero(kept)[found.rows]) <= {*bad, *np.flatnonzero(given == 4)}
+        errors = label_errors(log_probabilities[kept], given[kept])
+    assert set(np.flatnonzero(kept)[errors.rows]) <= {*bad, *np.flatnonzero(given == 4)}

@@ -8,9 +8,11 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
+from supcon.arrays import Labels
 from supcon.decision.calibration import calibration_temperature, negative_log_likelihood
 from supcon.decision.crossfit import Decider
-from supcon.decision.ladder import Goal
+from supcon.decision.ladder import TuningTask
+from supcon.decision.logits import load_logits
 from supcon.decision.merge import (
     HEAD,
     PROTOTYPES,
@@ -23,22 +25,20 @@ from supcon.decision.merge import (
     merge_views,
     row_entropies,
     sharpen,
-    tilted,
+    with_bias,
 )
-from supcon.decision.open_rows import OpenRows
-from supcon.decision.pieces import loaded
 from supcon.decision.rule import Rule
+from supcon.decision.undecided import UndecidedRows
 from supcon.decision.weights import greedy_weights
 from supcon.errors import UserError
 from supcon.metrics.metric import make_metric
-from supcon.metrics.top_k import Candidates, Matrix, joined, keep_likeliest, mean_of, scattered, value_of
+from supcon.metrics.top_k import Matrix, TopK, joined, keep_likeliest, mean_of, scattered, value_of
 from supcon.run.predictions import read_blended, write_predictions
 from supcon.settings.settings import TuneSettings
 from supcon.storage.files import NpzArray, open_npz, read_npz
 
 CLASSES, KEPT, ROWS, VIEWS = 30, 6, 200, 2
 DRAW = np.random.default_rng(0)
-Labels = npt.NDArray[np.int64]
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def few_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above 20 classes six are kept, so that small arrays do."""
     monkeypatch.setattr("supcon.metrics.top_k.LARGEST_DENSE", 20)
     monkeypatch.setattr("supcon.metrics.top_k.KEPT", KEPT)
-    monkeypatch.setattr("supcon.decision.pieces._PIECE", 3000)  # values: some rows at a time
+    monkeypatch.setattr("supcon.decision.logits._BLOCK", 3000)  # values: some rows at a time
 
 
 def logits_of(strength: float = 3.0, rows: int = ROWS, seed: int = 0, views: int = VIEWS) -> tuple[npt.NDArray, Labels]:
@@ -56,15 +56,15 @@ def logits_of(strength: float = 3.0, rows: int = ROWS, seed: int = 0, views: int
     return (signal + draw.normal(size=(rows, views, CLASSES))).astype(np.float32), true
 
 
-def kept(logits: npt.NDArray) -> Candidates:
+def kept(logits: npt.NDArray) -> TopK:
     candidates = keep_likeliest(logits)
-    assert isinstance(candidates, Candidates)
+    assert isinstance(candidates, TopK)
     return candidates
 
 
 def dense(candidates: Matrix) -> npt.NDArray:
     """The array [rows, (views,) classes] that candidates stand for."""
-    assert isinstance(candidates, Candidates)
+    assert isinstance(candidates, TopK)
     if candidates.values.ndim == 2:
         return candidates.dense()
     views = [replace(candidates, values=candidates.values[:, view]) for view in range(candidates.values.shape[1])]
@@ -117,17 +117,17 @@ def test_members_that_keep_other_classes_have_the_mean_of_all_classes() -> None:
     np.testing.assert_allclose(mean.values[:, :-1], ours, atol=1e-6)
     np.testing.assert_allclose(np.exp(dense(mean)).sum(axis=1), np.exp(whole).sum(axis=1), rtol=1e-6)
     assert (np.sort(mean.values[:, :-1], axis=1) >= np.sort(whole, axis=1)[:, -KEPT:] - 1e-6).all()
-    on = members[0].on(mean.numbers)
-    np.testing.assert_allclose(np.exp(on.dense()).sum(axis=1), 1, rtol=1e-6)
+    kept_anew = members[0].keep(mean.numbers)
+    np.testing.assert_allclose(np.exp(kept_anew.dense()).sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_allclose(
-        on.values[:, :-1], np.take_along_axis(members[0].dense(), mean.numbers.astype(int), axis=1)
+        kept_anew.values[:, :-1], np.take_along_axis(members[0].dense(), mean.numbers.astype(int), axis=1)
     )
 
 
 def test_a_bias_moves_probability_among_the_kept_classes_alone() -> None:
     merged = merge_views(kept(logits_of()[0]), 1.0)
     bias = DRAW.normal(size=CLASSES)
-    moved = tilted(merged, bias)
+    moved = with_bias(merged, bias)
     np.testing.assert_array_equal(moved.values[:, -1], merged.values[:, -1])
     np.testing.assert_allclose(np.exp(moved.dense()).sum(axis=1), 1, rtol=1e-6)
     np.testing.assert_array_equal(moved.argmax(), (merged + bias).argmax())
@@ -135,12 +135,12 @@ def test_a_bias_moves_probability_among_the_kept_classes_alone() -> None:
     np.testing.assert_array_equal(moved.argmax(), merged.numbers[np.arange(ROWS), inside.argmax(axis=1)])
 
 
-def test_open_rows_find_the_labels_of_the_kept_classes() -> None:
+def test_undecided_rows_find_the_labels_of_the_kept_classes() -> None:
     merged = merge_views(kept(logits_of(1.0)[0]), 1.0)
-    one, other = DRAW.normal(size=(2, CLASSES))
-    box, line = OpenRows.in_box(merged, 1.5), OpenRows.between(merged, one, other)
+    start, end = DRAW.normal(size=(2, CLASSES))
+    box, line = UndecidedRows.in_box(merged, 1.5), UndecidedRows.between(merged, start, end)
     for part in np.linspace(0.05, 0.95, 7):
-        bias = (1 - part) * one + part * other
+        bias = (1 - part) * start + part * end
         np.testing.assert_array_equal(line.labels(bias), (merged + bias).argmax())
         np.testing.assert_array_equal(
             box.labels(np.clip(bias, -1.5, 1.5)), (merged + np.clip(bias, -1.5, 1.5)).argmax()
@@ -159,7 +159,7 @@ def test_class_means_are_kept_of_the_same_classes_and_blended() -> None:
     head, means = logits_of(seed=1)[0], logits_of(seed=2)[0]
     both = keep_likeliest_of({HEAD: head, PROTOTYPES: means})
     blended = blend(both, 0.3)
-    assert isinstance(blended, Candidates)
+    assert isinstance(blended, TopK)
     whole = blend({HEAD: dense(both[HEAD]), PROTOTYPES: dense(both[PROTOTYPES])}, 0.3)
     np.testing.assert_allclose(dense(blended), whole, atol=1e-5)
 
@@ -193,7 +193,7 @@ def test_a_file_holds_top_logits_and_rest_and_rows_are_read_by_id_when_they_are_
         both = keep_likeliest_of({HEAD: logits[::-1], PROTOTYPES: -logits[::-1]})
         assert stored.shape == (ROWS, VIEWS, CLASSES)
         for rows in (slice(None), slice(3, 17), np.arange(ROWS) % 3 == 0, np.array([9, 2, 2])):
-            np.testing.assert_allclose(dense(loaded(stored[rows])), dense(blend(both, weight))[rows], atol=1e-4)
+            np.testing.assert_allclose(dense(load_logits(stored[rows])), dense(blend(both, weight))[rows], atol=1e-4)
 
 
 def test_files_of_another_form_rows_or_classes_are_refused(tmp_path: Path) -> None:
@@ -203,8 +203,8 @@ def test_files_of_another_form_rows_or_classes_are_refused(tmp_path: Path) -> No
         ("every row once, first 'row 0'", [files[0], files[0]], ids, classes),
         ("other classes", files, ids, classes[::-1]),
     ]
-    for said, given, rows, names in cases:
-        with pytest.raises(UserError, match=said):
+    for message, given, rows, names in cases:
+        with pytest.raises(UserError, match=message):
             read_blended(given, rows, names, 0.0)
     write_predictions(tmp_path / "dense.npz", ids, {HEAD: logits}, classes, ["plain", "hflip"])
     with pytest.raises(UserError, match="no likeliest classes of logits"):
@@ -235,9 +235,9 @@ def test_rows_of_an_array_in_a_file_are_those_of_the_whole_array(tmp_path: Path)
 def test_a_decision_on_stored_rows_is_that_on_the_arrays_they_stand_for(tmp_path: Path, name: str) -> None:
     files, ids, logits, true, classes = written(tmp_path)
     metric, fold = make_metric(name, CLASSES, np.arange(CLASSES)), np.arange(ROWS) % 4  # type: ignore[arg-type]
-    goal = Goal(metric, TuneSettings(trials=6, bootstrap=20), np.zeros(CLASSES, np.int64))
-    stored = Decider([read_blended(files, ids, classes, 0.0)], true, fold, goal).decide()
-    whole = Decider([dense(kept(logits))], true, fold, goal).decide()
+    task = TuningTask(metric, TuneSettings(trials=6, bootstrap=20), np.zeros(CLASSES, np.int64))
+    stored = Decider([read_blended(files, ids, classes, 0.0)], true, fold, task).decide()
+    whole = Decider([dense(kept(logits))], true, fold, task).decide()
     assert [rung.rung for rung in stored.ladder] == [rung.rung for rung in whole.ladder]
     assert "thresholds" not in [rung.rung for rung in stored.ladder]
     for ours, theirs in zip(stored.ladder, whole.ladder, strict=True):
@@ -250,11 +250,11 @@ def test_runs_that_keep_other_classes_are_blended(tmp_path: Path) -> None:
     weak, true = logits_of(1.0, seed=3)
     strong = logits_of(4.0, seed=3)[0]
     metric, fold = make_metric("macro_f1", CLASSES, np.arange(CLASSES)), np.arange(ROWS) % 4
-    goal = Goal(metric, TuneSettings(trials=6, bootstrap=20), np.zeros(CLASSES, np.int64))
-    decision = Decider([kept(weak), kept(strong)], true, fold, goal).decide()
+    task = TuningTask(metric, TuneSettings(trials=6, bootstrap=20), np.zeros(CLASSES, np.int64))
+    decision = Decider([kept(weak), kept(strong)], true, fold, task).decide()
     assert [rung.rung for rung in decision.ladder] == ["argmax", "prior", "greedy", "weights"]
     merged = decision.merge([kept(weak), kept(strong)], fold)
-    assert isinstance(merged, Candidates)
+    assert isinstance(merged, TopK)
     assert (merged.argmax() == true).mean() > 0.9
     np.testing.assert_allclose(np.exp(merged.dense()).sum(axis=1), 1, rtol=1e-5)
 
@@ -262,15 +262,15 @@ def test_runs_that_keep_other_classes_are_blended(tmp_path: Path) -> None:
 def test_weights_are_judged_on_as_many_rows_as_fit_of_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     runs, true = [kept(logits_of(strength, seed=3)[0]) for strength in (1.0, 4.0)], logits_of(seed=3)[1]
     monkeypatch.setattr("supcon.decision.weights._MOST_VALUES", len(runs) * ROWS * (KEPT + 1))
-    goal = Goal(make_metric("macro_f1", CLASSES, np.arange(CLASSES)), TuneSettings(), np.zeros(CLASSES, np.int64))
+    task = TuningTask(make_metric("macro_f1", CLASSES, np.arange(CLASSES)), TuneSettings(), np.zeros(CLASSES, np.int64))
     counted: list[int] = []
 
     def score(self: object, true: Labels, predicted: Labels) -> float:
         counted.append(len(predicted))
         return 0.0
 
-    monkeypatch.setattr(type(goal.metric), "score", score)
-    greedy_weights(Rule((1 / CLASSES,) * CLASSES, temperatures=(1.0, 1.0), weights=(0.5, 0.5)), runs, true, goal)
+    monkeypatch.setattr(type(task.metric), "score", score)
+    greedy_weights(Rule((1 / CLASSES,) * CLASSES, temperatures=(1.0, 1.0), weights=(0.5, 0.5)), runs, true, task)
     assert set(counted) == {ROWS}
 
 
@@ -288,6 +288,6 @@ def test_the_temperature_is_that_of_the_arrays_they_stand_for() -> None:
     ours = calibration_temperature(kept(4 * logits), true)
     assert ours == pytest.approx(calibration_temperature(dense(kept(4 * logits)), true), rel=1e-3)
     loss, expected = (
-        negative_log_likelihood(merge_views(one, 1.0), true) for one in (kept(logits), dense(kept(logits)))
+        negative_log_likelihood(merge_views(logits, 1.0), true) for logits in (kept(logits), dense(kept(logits)))
     )
     assert loss == pytest.approx(expected, rel=1e-5)

@@ -26,7 +26,7 @@ def test_each_bin_with_rows_is_a_point_at_its_confidence_and_accuracy() -> None:
     figure = reliability(before, after, "Reliability")
     check(figure)
     upper, lower = figure.axes
-    marks = [found for found in upper.collections if isinstance(found, PathCollection)]
+    marks = [mark for mark in upper.collections if isinstance(mark, PathCollection)]
     for mark, expected in zip(marks, (before, after), strict=True):
         rows = expected.count > 0
         points = np.column_stack([expected.confidence, expected.accuracy])[rows]

@@ -21,7 +21,7 @@ def widths(axes: Axes) -> list[float]:
     return [bar.get_width() for bar in axes.patches if isinstance(bar, Rectangle)]
 
 
-def test_the_dearest_classes_stand_on_top_with_their_cost() -> None:
+def test_the_costliest_classes_stand_on_top_with_their_cost() -> None:
     figure = class_costs(table([0.9, 0.5, 1.0, np.nan, 0.8]), worst=3, title="Costs")
     check(figure)
     axes = figure.axes[0]

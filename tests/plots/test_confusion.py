@@ -35,8 +35,8 @@ def in_pairs(classes: int) -> np.ndarray:
 def test_confused_classes_are_neighbours_in_the_order() -> None:
     order = cluster_order(in_pairs(24))
     assert sorted(order) == list(range(24))
-    place = np.argsort(order)
-    assert all(abs(place[number] - place[number + 12]) == 1 for number in range(12))
+    position = np.argsort(order)
+    assert all(abs(position[number] - position[number + 12]) == 1 for number in range(12))
 
 
 @pytest.mark.parametrize("classes", [0, 1, 2])

@@ -23,7 +23,7 @@ def clusters(rows: int, classes: int, dimensions: int = 16) -> tuple[np.ndarray,
 
 
 def marks(figure: Figure) -> list[PathCollection]:
-    return [found for found in figure.axes[0].collections if isinstance(found, PathCollection)]
+    return [mark for mark in figure.axes[0].collections if isinstance(mark, PathCollection)]
 
 
 def drawn(figure: Figure) -> np.ndarray:
@@ -77,14 +77,14 @@ def test_maps_of_no_rows_one_part_and_any_name() -> None:
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 def test_a_projection_keeps_classes_together_and_repeats(method: Method) -> None:
     embeddings, labels = clusters(120, 4)
-    found = project(embeddings.astype(np.float16), method, seed=1)
-    assert found.rows.tolist() == list(range(120))
-    assert found.points.shape == (120, 2)
-    centres = np.stack([found.points[labels == number].mean(axis=0) for number in range(4)])
-    nearest = np.linalg.norm(found.points[:, None] - centres, axis=2).argmin(axis=1)
+    projection = project(embeddings.astype(np.float16), method, seed=1)
+    assert projection.rows.tolist() == list(range(120))
+    assert projection.points.shape == (120, 2)
+    centres = np.stack([projection.points[labels == number].mean(axis=0) for number in range(4)])
+    nearest = np.linalg.norm(projection.points[:, None] - centres, axis=2).argmin(axis=1)
     assert (nearest == labels).mean() > 0.95
     again = project(embeddings.astype(np.float16), method, seed=1)
-    assert (again.points == found.points).all()
+    assert (again.points == projection.points).all()
 
 
 def test_of_many_rows_some_are_drawn_by_the_seed() -> None:
@@ -99,9 +99,9 @@ def test_of_many_rows_some_are_drawn_by_the_seed() -> None:
 @pytest.mark.parametrize("method", ["pca", "tsne"])
 @pytest.mark.parametrize("shape", [(0, 5), (2, 5), (3, 5), (5, 1), (40, 1), (6, 200)])
 def test_few_rows_and_dimensions_are_no_trouble(shape: tuple[int, int], method: Method) -> None:
-    found = project(np.random.default_rng(0).normal(size=shape), method)
-    assert found.points.shape == (shape[0], 2)
-    assert np.isfinite(found.points).all()
+    projection = project(np.random.default_rng(0).normal(size=shape), method)
+    assert projection.points.shape == (shape[0], 2)
+    assert np.isfinite(projection.points).all()
 
 
 def test_equal_embeddings_have_points_too() -> None:

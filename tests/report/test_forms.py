@@ -28,14 +28,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_report_speaks_of_the_metric_of_groups_and_of_scored_classes_alone(root: Path) -> None:
-    found = Parts(page_of(root)).sections
+    sections = Parts(page_of(root)).sections
     run = run_of(root)
     assert (
         f"cross-fitted log loss: what a single fold's model is worth on new rows {run.score(run.predicted):.4f}"
-        in (found["Summary"])
+        in (sections["Summary"])
     )
-    assert "clipping" in found["What each step added"]
-    assert "all 2 50" in found["Classes"]  # the rare class has no rows to score
+    assert "clipping" in sections["What each step added"]
+    assert "all 2 50" in sections["Classes"]  # the rare class has no rows to score
     assert run.unit == "groups of rows"
 
 
@@ -50,6 +50,6 @@ def test_the_better_run_has_the_lower_log_loss(root: Path, capsys: pytest.Captur
     assert float(table["cross_entropy"].split()[-1]) > 0.9
     assert "+" in table["cross_entropy"].split("]")[1]  # better is above 0
     assert table["cross_entropy"].split()[1:] == table["short"].split()[1:]
-    found = Parts((root / "runs" / "compare-worse-cross_entropy-short.html").read_text()).sections
-    assert "cross_entropy is better than worse with probability" in found["Paired tests"]
-    assert "groups of rows" in found["Paired tests"]
+    sections = Parts((root / "runs" / "compare-worse-cross_entropy-short.html").read_text()).sections
+    assert "cross_entropy is better than worse with probability" in sections["Paired tests"]
+    assert "groups of rows" in sections["Paired tests"]

@@ -57,8 +57,8 @@ def large(tmp_path: Path) -> Run:
 
 @pytest.mark.slow
 def test_a_thousand_classes_stay_below_five_megabytes(large: Run) -> None:
-    found = {section.title: section for section in sections(large)}
-    tables = [block for block in found["Classes"].blocks if isinstance(block, Table)]
+    page = {section.title: section for section in sections(large)}
+    tables = [block for block in page["Classes"].blocks if isinstance(block, Table)]
     assert len(tables[0].rows) == 51  # the fifty dearest, and all
     assert tables[0].rows[-1][0] == "all 1,000"
-    assert len(render("large", "", list(found.values())).encode()) < 5_000_000
+    assert len(render("large", "", list(page.values())).encode()) < 5_000_000

@@ -102,18 +102,18 @@ def test_only_what_the_command_makes_is_missing(parts: Parts) -> None:
 
 def test_the_summary_says_the_scores_of_the_run(parts: Parts, reported: Path) -> None:
     scores = read_json(reported / "runs" / "cross_entropy" / "scores.json")
-    said = parts.sections["Summary"]
+    shown = parts.sections["Summary"]
     for score in (scores["cross_fitted"]["pooled"], scores["raw"]["pooled"], scores["private"]["ensemble"]):
-        assert f"{score['score']:.4f} [{score['low']:.4f}, {score['high']:.4f}]" in said
+        assert f"{score['score']:.4f} [{score['low']:.4f}, {score['high']:.4f}]" in shown
 
 
 def test_names_of_markup_stay_text(hostile_page: str) -> None:
-    found = Parts(hostile_page)
-    assert found.tags <= TAGS
-    assert not {name for name in found.attributes if name.startswith("on")}
-    text = " ".join(found.texts)
+    parts = Parts(hostile_page)
+    assert parts.tags <= TAGS
+    assert not {name for name in parts.attributes if name.startswith("on")}
+    text = " ".join(parts.texts)
     assert all(name in text for name in (SCRIPT, MATH, AMPERSAND))
-    assert all(picture.startswith("data:image/") for picture in found.pictures)
+    assert all(picture.startswith("data:image/") for picture in parts.pictures)
 
 
 def test_a_file_of_markup_stays_text(hostile: Path) -> None:
@@ -123,11 +123,11 @@ def test_a_file_of_markup_stays_text(hostile: Path) -> None:
     table.loc[table["id"] == FILE, "label"] = AMPERSAND  # so that it is among the mistakes
     write_table(path, table, Dialect())
     try:
-        found = Parts(page_of(hostile))
+        parts = Parts(page_of(hostile))
     finally:
         path.write_text(before)
-    assert FILE in " ".join(found.texts)
-    assert not {name for name in found.attributes if name.startswith("on")}
+    assert FILE in " ".join(parts.texts)
+    assert not {name for name in parts.attributes if name.startswith("on")}
 
 
 def test_no_picture_holds_a_script(hostile_page: str) -> None:
@@ -140,10 +140,10 @@ def test_no_picture_holds_a_script(hostile_page: str) -> None:
 def test_mistakes_show_what_was_taken_for_what(hostile: Path, hostile_page: str) -> None:
     run = run_of(hostile)
     assert len(run.errors) > 3
-    said = Parts(hostile_page).sections["Confident mistakes"]
-    place = run.errors[0]
-    true, taken = run.classes[run.true[place]], run.classes[run.labels[place]]
-    assert f"{true}, taken for {taken} {run.confidence[place]:.1%} sure {run.ids[place]}" in said
+    shown = Parts(hostile_page).sections["Confident mistakes"]
+    row = run.errors[0]
+    true, taken = run.classes[run.true[row]], run.classes[run.labels[row]]
+    assert f"{true}, taken for {taken} {run.confidence[row]:.1%} sure {run.ids[row]}" in shown
     assert (run.confidence[run.errors][:-1] >= run.confidence[run.errors][1:]).all()
 
 
@@ -152,7 +152,7 @@ def test_the_next_steps_name_the_pair_behind_most_errors(hostile: Path, hostile_
     pair = run.pairs[0]
     line = f"The classes {run.classes[pair.first]} and {run.classes[pair.second]} are confused: {len(pair.rows)} of"
     assert line in Parts(hostile_page).sections["Summary"]
-    assert sum(len(one.rows) for one in run.pairs) == len(run.errors)
+    assert sum(len(pair.rows) for pair in run.pairs) == len(run.errors)
 
 
 def test_a_run_without_pretraining_says_so(hostile_page: str) -> None:
@@ -162,9 +162,9 @@ def test_a_run_without_pretraining_says_so(hostile_page: str) -> None:
 def test_a_run_without_embeddings_names_the_command_that_makes_them(copied: Path) -> None:
     for path in copied.glob("runs/*/fold*/embeddings.npz"):
         path.unlink()
-    found = Parts(page_of(copied))
+    parts = Parts(page_of(copied))
     for title in ("Embedding map", "Embedding quality", "Train and test"):
-        assert found.sections[title].startswith(
+        assert parts.sections[title].startswith(
             "fold0 of run cross_entropy has no embeddings.npz: `python src/predict.py --run cross_entropy --force`"
         )
 
@@ -187,12 +187,12 @@ def test_a_blend_of_runs_says_what_only_its_members_have(copied: Path) -> None:
     flags = [f"--root={copied}", "--run=mix", "--tune.trials=5", "--tune.bootstrap=20"]
     for stage in (tune, ensemble):
         stage.main([*flags, "--runs", "cross_entropy", "other"])
-    found = Parts(page_of(copied, name="mix"))
+    parts = Parts(page_of(copied, name="mix"))
     for title in ("Learning curves", "Embedding map", "Embedding quality", "Train and test", "Damaged images"):
-        assert found.sections[title].startswith("Run mix has no folds of its own: it blends other runs"), title
-    assert "weight in the blend cross_entropy" in found.sections["What each step added"]
-    assert "fold 2" in found.sections["Scores"]
-    assert "tune" in found.sections["Time and memory"]
+        assert parts.sections[title].startswith("Run mix has no folds of its own: it blends other runs"), title
+    assert "weight in the blend cross_entropy" in parts.sections["What each step added"]
+    assert "fold 2" in parts.sections["Scores"]
+    assert "tune" in parts.sections["Time and memory"]
     with pytest.raises(UserError, match="--corruptions: run mix has no models of its own"):
         page_of(copied, "--corruptions", name="mix")
 
@@ -201,11 +201,11 @@ def test_a_blend_of_runs_says_what_only_its_members_have(copied: Path) -> None:
 def test_a_second_round_has_its_rung_and_its_stage(copied: Path) -> None:
     for stage in ("pseudo", *STAGES[1:]):
         run_stage(stage, copied, "--run=two", "--pseudo.run=cross_entropy")
-    found = Parts(page_of(copied, name="two"))
-    assert "cannot be told apart" in found.sections["Train and test"]
-    assert "round two" in found.sections["What each step added"]
-    assert "pseudo" in found.sections["Time and memory"]
-    assert "kNN macro-F1" in found.sections["Embedding quality"]
+    parts = Parts(page_of(copied, name="two"))
+    assert "cannot be told apart" in parts.sections["Train and test"]
+    assert "round two" in parts.sections["What each step added"]
+    assert "pseudo" in parts.sections["Time and memory"]
+    assert "kNN macro-F1" in parts.sections["Embedding quality"]
 
 
 @pytest.mark.slow
@@ -220,15 +220,15 @@ def test_damaged_images_are_shown_and_held_against_a_baseline(copied: Path) -> N
         page_of(copied, "--corruptions", "--rows=4", "--baseline=base")
     assert not (runs / "cross_entropy" / "report.html").exists()
     page_of(copied, "--corruptions", "--rows=4", "--force", name="base")
-    said = Parts(page_of(copied, "--baseline=base")).sections["Damaged images"]
-    assert "Corruption F1 0." in said
-    assert "not ImageNet-C" in said
-    assert "times as much" in said or "nan" in said
-    assert "lost by base" in said
+    shown = Parts(page_of(copied, "--baseline=base")).sections["Damaged images"]
+    assert "Corruption F1 0." in shown
+    assert "not ImageNet-C" in shown
+    assert "times as much" in shown or "nan" in shown
+    assert "lost by base" in shown
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--run=nobody"], "no run is called nobody in .*/runs, which has cross_entropy"),
         (["--run=cross_entropy", "--baseline=nobody"], "no run is called nobody"),
@@ -238,8 +238,8 @@ def test_damaged_images_are_shown_and_held_against_a_baseline(copied: Path) -> N
         (["--run=cross_entropy", "--predict.vews=3"], "predict.vews"),
     ],
 )
-def test_calls_that_make_no_sense_are_one_line(copied: Path, words: list[str], said: str) -> None:
-    with pytest.raises(UserError, match=said) as raised:
+def test_calls_that_make_no_sense_are_one_line(copied: Path, words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message) as raised:
         report.main([f"--root={copied}", *words])
     assert "\n" not in str(raised.value)
     assert not list(copied.glob("runs/*/report.html"))

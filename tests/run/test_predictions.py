@@ -33,8 +33,8 @@ def test_missing_double_and_foreign_rows_classes_and_views_are_refused() -> None
         "other classes": [part(["r1", "r2"], 0, classes=["b", "a"])],
         "different views": [part(["r1"], 0), part(["r2"], 0, views=("plain", "hflip"))],
     }
-    for said, parts in cases.items():
-        with pytest.raises(UserError, match=said):
+    for message, parts in cases.items():
+        with pytest.raises(UserError, match=message):
             join_rows(parts, ids, CLASSES)
 
 

@@ -26,7 +26,7 @@ def test_labels_are_read_by_id_whatever_their_order_and_odd_tables_are_refused(t
     table[::-1].to_csv(path, index=False)
     np.testing.assert_array_equal(read_labels(experiment(tmp_path)), labels)
     odd = [table[1:], pd.concat([table, table[:1]]), table.assign(label="wasp"), table.drop(columns="label")]
-    for one in odd:
-        one.to_csv(path, index=False)
+    for table in odd:
+        table.to_csv(path, index=False)
         with pytest.raises(UserError, match=r"cross_fitted\.csv .*: run tune with --force"):
             read_labels(experiment(tmp_path))

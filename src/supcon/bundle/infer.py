@@ -1,7 +1,7 @@
 """Offline inference from a bundle: the test rows' submission, on any host with torch, timm and a few packages more.
 
-What is imported here, however indirectly, is torch, timm, safetensors, cv2, numpy, pandas and the standard library;
-Pillow for images that cv2 cannot read faithfully. A test holds it to that.
+Directly or not, this imports nothing but torch, timm, safetensors, cv2, numpy, pandas and the standard library, and
+Pillow for images that cv2 cannot read faithfully; a test holds it to that.
 """
 
 import os
@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from supcon.arrays import RowMask
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, Bundle
 from supcon.competition.index import ImageIndex
 from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
@@ -38,26 +39,26 @@ from supcon.training.model.fused_batch_norm import fuse_batch_norm
 MOUNTED = Path("/kaggle/input")
 
 Views = npt.NDArray[np.uint8]  # of one image, [V, side, side, 3]
-Batch = tuple[Tensor, npt.NDArray[np.bool_]]  # uint8 views [B, V, side, side, 3]; which of the B images are readable
+Batch = tuple[Tensor, RowMask]  # uint8 views [B, V, side, side, 3]; which of the B images are readable
 
 
 def find_competition(bundle: Bundle) -> Path:
     """Return the folder that holds the host's files: here, beside the bundle, or below /kaggle/input.
 
-    It is the one whose sample_submission.csv has the columns that the bundle was made for. Raises `UserError` where
-    none or several have.
+    Its sample_submission.csv has the columns that the bundle was made for. Raises `UserError` where no folder or
+    more than one has such a file.
     """
-    here, beside = Path.cwd(), bundle.folder.absolute().parent
-    places = [here, *here.glob("*/"), beside, *beside.glob("*/")]
-    places += [folder for depth in ("*/", "*/*/", "*/*/*/") for folder in MOUNTED.glob(depth)]
-    found = {(place / SAMPLE).resolve(): place for place in places if (place / SAMPLE).is_file()}
-    fitting = [place for path, place in found.items() if _fits(read_sample(path), bundle)]
+    working, parent = Path.cwd(), bundle.folder.absolute().parent
+    folders = [working, *working.glob("*/"), parent, *parent.glob("*/")]
+    folders += [folder for depth in ("*/", "*/*/", "*/*/*/") for folder in MOUNTED.glob(depth)]
+    samples = {(folder / SAMPLE).resolve(): folder for folder in folders if (folder / SAMPLE).is_file()}
+    fitting = [folder for path, folder in samples.items() if _fits(read_sample(path), bundle)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
         raise UserError(f"{fitting[0]} and {fitting[1]} both hold a {SAMPLE} that fits: name one in COMPETITION")
     raise UserError(
-        f"no {SAMPLE} with the columns {shown_columns(bundle.columns)} lies in {here}, in {beside}, a folder below,"
+        f"no {SAMPLE} with the columns {shown_columns(bundle.columns)} lies in {working}, in {parent}, a folder below,"
         f" or below {MOUNTED}: name its folder in COMPETITION"
     )
 
@@ -74,7 +75,7 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
     files that are missing or do not fit.
     """
     sample, files = _read_test(bundle, competition)
-    threads = bundle.settings.machine.threads  # their number decides the last bits of a float
+    threads = bundle.settings.machine.threads  # results depend on their number in the last bits
     device = set_up_device(MachineSettings(threads=threads))
     models = [_load_model(bundle, name).to(device) for name in bundle.models]
     print(f"{competition}: {len(files):,} rows", flush=True)
@@ -90,15 +91,15 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
         entropies.append([row_entropies(member) for member in members[: bundle.settings.data.folds]])
     entropy = float(np.concatenate(entropies, axis=1).mean(axis=1).mean())
     sharpened, _ = sharpen(joined(merged), entropy)
-    asked = bundle.rule.adjusted(sharpened) if sample.one_hot else bundle.rule.decide(sharpened)
-    rows = submission_rows(sample, sample.ids.to_list(), bundle.classes, asked)
+    decided = bundle.rule.adjusted(sharpened) if sample.one_hot else bundle.rule.decide(sharpened)
+    rows = submission_rows(sample, sample.ids.to_list(), bundle.classes, decided)
     write_table(output, rows, sample.dialect)
     print(f"{output} is written", flush=True)
     return rows
 
 
 def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
-    """Return the form of the submission and the image of each of its rows."""
+    """Return the form of the submission, and the image file of each of its rows."""
     path = find_table([competition], SAMPLE)
     if path is None:
         raise UserError(f"{competition / SAMPLE} is missing: name the folder that holds it in COMPETITION")
@@ -129,7 +130,7 @@ def _load_model(bundle: Bundle, name: str) -> nn.Module:
     return Classifiers(fuse_batch_norm(encoder, settings.data.image_size), classifiers)
 
 
-def _logits(bundle: Bundle, number: int, outputs: Tensor, readable: npt.NDArray[np.bool_]) -> Matrix:
+def _logits(bundle: Bundle, number: int, outputs: Tensor, readable: RowMask) -> Matrix:
     """Return a batch's natural-prior log-odds [B, V, classes] from the outputs [B, V, classifiers, classes]."""
     predicted = dict(zip((HEAD, PROTOTYPES), outputs.unbind(dim=2), strict=False))
     predicted[HEAD] = predicted[HEAD] + torch.tensor(bundle.log_odds_shifts[number])
@@ -159,7 +160,7 @@ def _stacked(futures: Sequence["Future[tuple[Views, bool]]"]) -> Batch:
 
 
 def _views_of_file(bundle: Bundle, file: Path) -> tuple[Views, bool]:
-    """Return an image's views, by way of the size in which images are cached for training; and whether it is one."""
+    """Return an image's views, via the size in which training caches images; and whether it could be read."""
     readable, fit = True, bundle.settings.data.fit
     try:
         image = shrink(decode(file), cached_side(bundle.side), fit)

@@ -1,4 +1,4 @@
-"""What a bundle says of itself: the settings that prediction needs, classes, folds, and the decision."""
+"""The JSON files of a bundle: the settings that prediction needs, classes, folds, and the decision."""
 
 import importlib
 import re
@@ -14,7 +14,7 @@ from supcon.storage.files import read_json
 
 MANIFEST, DECISION = "bundle.json", "decision.json"
 CLASSIFIER, CLASS_MEANS = "classifier.safetensors", "class_means.safetensors"  # of each model
-RANGES = {  # package: from this version on, below that one
+RANGES = {  # package: lowest version, first version that is too new
     "torch": ("2.6", "3"),
     "timm": ("1.0.9", "1.1"),
     "numpy": ("1.26", "3"),
@@ -26,15 +26,15 @@ RANGES = {  # package: from this version on, below that one
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a bundle's JSON files say."""
+    """The content of a bundle's JSON files."""
 
     folder: Path
     settings: Settings
     classes: list[str]
     columns: list[str]  # of sample_submission.csv
-    models: list[str]  # their folders: of each fold, then perhaps of the model on all rows
-    log_odds_shifts: list[list[float]]  # [models][classes]: what turns a model's logits into natural-prior log-odds
-    unreadable_logits: list[list[float]]  # [models][classes]: what each says of an image that cannot be read
+    models: list[str]  # folders of the models: each fold's, then that of the model on all rows if there is one
+    log_odds_shifts: list[list[float]]  # [models][classes]: added to a model's logits, gives natural-prior log-odds
+    unreadable_logits: list[list[float]]  # [models][classes]: used for an image that cannot be read
     rule: Rule
 
     @property
@@ -67,7 +67,7 @@ def read_bundle(folder: Path) -> Bundle:
 
 
 def version_warnings() -> list[str]:
-    """Return a line for each package whose version lies outside the range that bundles are meant for."""
+    """Return a warning for each package whose version is outside RANGES."""
     lines = []
     for name, (first, beyond) in RANGES.items():
         version = str(importlib.import_module(name).__version__)

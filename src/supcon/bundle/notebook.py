@@ -15,21 +15,21 @@ _OPEN = """import sys
 from itertools import chain
 from pathlib import Path
 
-here, mounted, name = Path.cwd(), Path("/kaggle/input"), "bundle.json"
-places = [here.glob(name), here.glob(f"*/{name}"), *(mounted.glob("*/" * depth + name) for depth in (1, 2, 3, 4))]
-found = next(chain(*([Path(BUNDLE).glob(name)] if BUNDLE else places)), None)
-if found is None:
+cwd, mounted, name = Path.cwd(), Path("/kaggle/input"), "bundle.json"
+matches = [cwd.glob(name), cwd.glob(f"*/{name}"), *(mounted.glob("*/" * depth + name) for depth in (1, 2, 3, 4))]
+manifest = next(chain(*([Path(BUNDLE).glob(name)] if BUNDLE else matches)), None)
+if manifest is None:
     raise SystemExit(f"error: {BUNDLE or 'no folder near here'} has no {name}: name the bundle's folder in BUNDLE")
-sys.path.insert(0, str(found.parent))
+sys.path.insert(0, str(manifest.parent))
 
 from supcon.bundle.infer import find_competition, predict_submission
 from supcon.bundle.manifest import read_bundle, version_warnings
 from supcon.errors import UserError
 
-print(f"bundle: {found.parent}", *version_warnings(), sep="\\n")"""
+print(f"bundle: {manifest.parent}", *version_warnings(), sep="\\n")"""
 
 _PREDICT = """try:
-    bundle = read_bundle(found.parent)
+    bundle = read_bundle(manifest.parent)
     competition = Path(COMPETITION) if COMPETITION else find_competition(bundle)
     submission = predict_submission(bundle, competition, Path(OUTPUT))
 except UserError as error:

@@ -20,7 +20,7 @@ from supcon.training.fold import FoldData
 from supcon.training.model.encoder import Encoder, load_weights, save_weights
 from supcon.training.model.fused_batch_norm import fuse_batch_norm
 
-ENTRY = "bundle/infer.py"  # what the notebook imports; with all that it imports, that is the bundle's code
+ENTRY = "bundle/infer.py"  # what the notebook imports; the bundle's code is this and all that it imports
 
 _README = """# Offline inference of the run {run}
 
@@ -73,7 +73,7 @@ def _fill(folder: Path, experiment: Experiment) -> None:
 
 
 def _own_decision(experiment: Experiment) -> dict[str, Any]:
-    """Return decision.json with this run's part of the rule. Raises `UserError` where other runs decide too."""
+    """Return decision.json with this run's part of the rule. Raises `UserError` where other runs have weight too."""
     run, decision = experiment.call.run, read_json(experiment.call.run_folder / DECISION)
     rule = decision["rule"]
     if rule["weights"].get(run) != 1:
@@ -86,24 +86,24 @@ def _own_decision(experiment: Experiment) -> dict[str, Any]:
 
 def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
     """Add the weights of a fold's model, or of the model on all rows, and return its data."""
-    here = experiment.call.fold_folder(fold)
-    there = folder / here.name
-    there.mkdir()
-    shutil.copyfile(here / CLASSIFIER, there / CLASSIFIER)
+    source = experiment.call.fold_folder(fold)
+    target = folder / source.name
+    target.mkdir()
+    shutil.copyfile(source / CLASSIFIER, target / CLASSIFIER)
     settings = experiment.call.settings
     device = set_up_device(settings.machine)
     data = FoldData(experiment, fold, device)
     if settings.predict.class_mean_weight > 0:
         channels_last = settings.train.channels_last
         encoder = Encoder(settings.model, settings.data.image_size, load_weights=False, channels_last=channels_last)
-        load_weights(here / CLASSIFIER, encoder=encoder)
+        load_weights(source / CLASSIFIER, encoder=encoder)
         encoder = fuse_batch_norm(encoder.to(device), settings.data.image_size)
-        save_weights(there / CLASS_MEANS, class_means=data.class_means(data.training_features(encoder)))
+        save_weights(target / CLASS_MEANS, class_means=data.class_means(data.training_features(encoder)))
     return data
 
 
 def _add_code(folder: Path) -> None:
-    """Copy the modules that inference needs; of the folders' `__init__.py` only the docstring, their imports aside."""
+    """Copy the modules that inference needs; of each `__init__.py` only the docstring, without its imports."""
     for path in needed_modules(ENTRY):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +143,7 @@ def _readme(experiment: Experiment, models: Mapping[str, FoldData]) -> str:
 
 
 def _zip(folder: Path, name: str, file: IO[bytes]) -> None:
-    """Write a zip of `folder`, called `name` in it. Stored as they are: weights do not shrink."""
+    """Write a zip of `folder`, called `name` in it, without compression: weights do not shrink."""
     with zipfile.ZipFile(file, "w") as archive:
         for path in sorted(folder.rglob("*")):
             if path.is_file():

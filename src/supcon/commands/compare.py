@@ -23,18 +23,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = time.time()
     runs = [open_run(open_call(options.root, name)) for name in options.runs]
     from supcon.report.comparison.contents import sections  # imports matplotlib
-    from supcon.report.comparison.standings import Standings, require_comparable
+    from supcon.report.comparison.run_comparison import RunComparison, require_comparable
     from supcon.report.page import render
 
     require_comparable(runs)
-    standings = Standings(runs)
-    print(standings.text(), flush=True)
+    comparison = RunComparison(runs)
+    print(comparison.text(), flush=True)
     first = runs[0]
     about = (
         f"{len(first.rows):,} scored rows, {len(first.classes):,} classes, {len(first.folds)} folds."
         f" Made {time.strftime('%Y-%m-%d %H:%M')}."
     )
-    page = render(f"{', '.join(standings.names[1:])} against {first.name}", about, sections(standings))
+    page = render(f"{', '.join(comparison.names[1:])} against {first.name}", about, sections(comparison))
     path = page_path(first.folder.parent, options.runs)
     write_text(path, page)
     print(f"compare: {path} ({len(page.encode()) / 1e6:.1f} MB, {time.time() - started:.0f} s)", flush=True)

@@ -4,8 +4,8 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from supcon.arrays import ClassCounts
 from supcon.errors import UserError
 from supcon.settings.builtin_mark import is_empty, mark_builtin
 from supcon.storage import lock
@@ -42,7 +42,7 @@ def fill_empty(folder: Path) -> None:
             print(f"{folder} was empty: it now holds the built-in competition (handwritten digits)", flush=True)
 
 
-def class_sizes() -> npt.NDArray[np.int64]:
+def class_sizes() -> ClassCounts:
     """Return the number of images of each digit, from LARGEST down to SMALLEST."""
     return np.rint(np.geomspace(LARGEST, SMALLEST, 10)).astype(np.int64)
 

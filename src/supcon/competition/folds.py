@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from supcon.arrays import RowMask, Rows
 from supcon.competition.stratify import LARGEST_SLOW, stratify_groups, stratify_rows
 from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
@@ -20,8 +21,6 @@ COLUMNS = ["id", "label", "group", "fold"]
 # settings' FULL is another number below 0
 TRAIN_ONLY, LEFT_OUT = -1, -2
 _SEEDS_TRIED = 20  # a grouped split may leave a fold without a class, which another seed often mends
-
-Rows = npt.NDArray[np.int64]
 
 
 def make_folds(train: pd.DataFrame, copies: Rows, left_out: Rows, settings: DataSettings) -> pd.DataFrame:
@@ -109,7 +108,7 @@ def write_folds(path: Path, table: pd.DataFrame) -> None:
     write_table(path, table[COLUMNS].assign(fold=table["fold"].astype(str).replace(str(LEFT_OUT), "")), Dialect())
 
 
-def _rare(labels: npt.NDArray[np.object_], groups: Rows, fold: Rows, settings: DataSettings) -> npt.NDArray[np.bool_]:
+def _rare(labels: npt.NDArray[np.object_], groups: Rows, fold: Rows, settings: DataSettings) -> RowMask:
     """Return which rows are of a class too small to be in every fold, or share a group with such a row."""
     numbers, names = pd.factorize(labels, sort=True)
     rare = np.zeros(len(labels), bool)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from supcon.arrays import Labels, Probabilities
 from supcon.competition.tables import Dialect, read_with_dialect
 from supcon.errors import UserError
-from supcon.metrics.top_k import Candidates, Matrix
+from supcon.metrics.top_k import Matrix, TopK
 
 _DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
 
@@ -57,14 +57,14 @@ def submission_rows(
     sample: Sample,
     ids: Sequence[str],
     classes: Sequence[str],
-    predicted: Matrix,
+    predicted: Labels | Matrix,
 ) -> pd.DataFrame:
     """Return the submission's rows.
 
     `predicted` are class numbers [rows] or, where the sample has a column for each class, log-probabilities
     [rows, classes], of the rows with `ids`. Raises `UserError` where an id of the sample has no prediction.
     """
-    values = predicted.dense() if isinstance(predicted, Candidates) else predicted
+    values = predicted.dense() if isinstance(predicted, TopK) else predicted
     if sample.one_hot:
         return probability_rows(sample, ids, np.exp(values), classes)
     return label_rows(sample, {name: classes[label] for name, label in zip(ids, values.tolist(), strict=True)})
@@ -79,7 +79,7 @@ def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
 
 
 def probability_rows(
-    sample: Sample, ids: Sequence[str], probabilities: npt.NDArray[np.float64], classes: Sequence[str]
+    sample: Sample, ids: Sequence[str], probabilities: Probabilities, classes: Sequence[str]
 ) -> pd.DataFrame:
     """Return the submission's rows for the probabilities [rows, classes] of the rows with `ids`."""
     table = pd.DataFrame(probabilities, index=list(ids), columns=list(classes)).loc[sample.ids, sample.targets]

@@ -5,9 +5,8 @@ with the counts of all classes: this takes minutes at 1,500 classes and days at 
 """
 
 import numpy as np
-import numpy.typing as npt
 
-Rows = npt.NDArray[np.int64]
+from supcon.arrays import Rows
 
 LARGEST_SLOW = 2**23  # largest groups x classes for which scikit-learn splits groups; it takes seconds
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from supcon.arrays import Rows
 from supcon.competition.copies import Copies, Pairs, find_copies
 from supcon.competition.read import Competition, read_competition
 from supcon.images.cache import ImageCache, open_cache, require_readable
@@ -32,12 +33,12 @@ class Survey:
     copies: Copies
 
     @property
-    def unreadable(self) -> npt.NDArray[np.int64]:
+    def unreadable(self) -> Rows:
         """Positions of the images that cannot be read, training rows first."""
         return np.array(sorted(self.images.problems), dtype=np.int64)
 
     @property
-    def unreadable_training_rows(self) -> npt.NDArray[np.int64]:
+    def unreadable_training_rows(self) -> Rows:
         """Positions of the training rows whose images cannot be read."""
         return self.unreadable[self.unreadable < len(self.competition.train)]
 

@@ -1,53 +1,53 @@
 """One merge rule for views, folds and runs: the mean of log-probabilities at the decision's temperature (law 3)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 
+from supcon.arrays import FloatArray, Floats, ModelLogits
 from supcon.metrics.metric import LogProbabilities
-from supcon.metrics.top_k import Array, Candidates, M, Matrix, blocks, keep_likeliest, kept_of, mean_of, on_values
+from supcon.metrics.top_k import M, Matrix, TopK, blocks, keep_likeliest, kept_values, map_values, mean_of
 
 Precision = type[np.float32] | type[np.float64]
-HEAD, PROTOTYPES = "logits", "prototype_logits"  # who predicted: the classifier, or the class means of the features
+HEAD, PROTOTYPES = "logits", "prototype_logits"  # predicted by the classifier, or by the class means of the features
 
-_LOWEST = -1e30  # below the highest logit: in single precision there is room left for a temperature and a sum
+_LOWEST = -1e30  # below the highest logit: dividing by a temperature and summing up stay finite in single precision
 _HALVINGS = 30  # of the interval that holds the logarithm of an exponent
 
 
 def log_softmax(logits: M) -> M:
     """Return log-probabilities over the last axis, in the precision of `logits`."""
-    return on_values(logits, _log_softmax)
+    return map_values(logits, _log_softmax)
 
 
 def merge_views(logits: M, temperature: float, precision: Precision = np.float64) -> M:
     """Return normalised log-probabilities of one model, [rows, classes]: the views' mean at `temperature`."""
 
-    def merged(values: Array, many: int) -> Array:
+    def merged(values: FloatArray, others: int) -> FloatArray:
         below = values.astype(precision)
         with np.errstate(over="ignore"):
             below = below - below.max(axis=-1, keepdims=True)
-        tempered = _log_softmax(np.maximum(below, _LOWEST, out=below) / precision(temperature), many)
-        return tempered[:, 0] if values.shape[1] == 1 else _log_softmax(tempered.mean(axis=1), many)
+        tempered = _log_softmax(np.maximum(below, _LOWEST, out=below) / precision(temperature), others)
+        return tempered[:, 0] if values.shape[1] == 1 else _log_softmax(tempered.mean(axis=1), others)
 
-    return on_values(logits, merged)
+    return map_values(logits, merged)
 
 
 def merge_runs(weighted: Sequence[tuple[M, float]]) -> M:
-    """Return the weighted mean of several runs' log-probabilities [rows, classes], normalised; one run as it is."""
+    """Return the weighted mean of the runs' log-probabilities [rows, classes], normalised; a single run's unchanged."""
     if len(weighted) == 1:
         return weighted[0][0]
-    members, weights = zip(*weighted, strict=True)
-    return log_softmax(mean_of(members, weights))
+    return log_softmax(mean_of([member for member, _ in weighted], [weight for _, weight in weighted]))
 
 
 def merge_members(members: Sequence[M], beside: Sequence[M] = ()) -> tuple[M, float]:
     """Return the mean of several models' log-probabilities, sharpened, and the exponent that sharpened it.
 
     A mean of models is flatter than each of them, so offsets tuned on single models would act too strongly on it. The
-    exponent gives the merged probabilities the mean entropy of their members; it needs no labels. One member: 1.
-    Models `beside` them join the mean, each like a member, but not that entropy: no decision was tuned on their like.
+    exponent gives the merged probabilities the mean entropy of the members; it needs no labels, and is 1 for a single
+    model. Models `beside` the members count in the mean, but not in that entropy: the decision is tuned on rows that
+    models like the members predicted.
     """
     merged = mean_of([*members, *beside])
     if len(members) + len(beside) == 1:
@@ -58,17 +58,17 @@ def merge_members(members: Sequence[M], beside: Sequence[M] = ()) -> tuple[M, fl
 def sharpen(merged: M, entropy: float) -> tuple[M, float]:
     """Return probabilities proportional to exp(exponent x `merged`), whose mean entropy is `entropy`, and the exponent.
 
-    The exponent lies in 1/4 .. 16, found to 1e-8 by bisection; 1 where none there fits, e.g. certain everywhere.
+    The exponent lies in 1/4 .. 16, found to 1e-8 by bisection; 1 where no exponent there fits, as when all rows are
+    certain.
     """
 
-    def raised(some: M, exponent: float) -> M:
-        return on_values(some, lambda values, many: _log_softmax(exponent * values, many))
+    def raised(block: M, exponent: float) -> M:
+        return map_values(block, lambda values, others: _log_softmax(exponent * values, others))
 
     def excess(log_exponent: float) -> float:
         exponent = np.exp(log_exponent)
-        return (
-            float(np.concatenate([row_entropies(raised(some, exponent)) for some in blocks(merged)]).mean()) - entropy
-        )
+        entropies = np.concatenate([row_entropies(raised(block, exponent)) for block in blocks(merged)])
+        return float(entropies.mean()) - entropy
 
     low, high = np.log(0.25), np.log(16.0)
     if not excess(low) > 0 > excess(high):
@@ -85,80 +85,80 @@ def mean_entropy(log_probabilities: LogProbabilities) -> float:
     return float(row_entropies(log_probabilities).mean())
 
 
-def row_entropies(log_probabilities: LogProbabilities) -> npt.NDArray[np.float64]:
+def row_entropies(log_probabilities: LogProbabilities) -> FloatArray:
     """Return the entropy of each row, [rows], in nats."""
 
-    def entropies(values: Array, many: int) -> Array:
-        terms = np.exp(values) * values
-        terms[:, -1] *= many
-        total: Array = -terms.sum(axis=1)
-        return total
-
-    if isinstance(log_probabilities, Candidates):
-        return entropies(log_probabilities.values, log_probabilities.many)
-    return entropies(log_probabilities, 1)
+    values, others = _values_and_others(log_probabilities)
+    terms = np.exp(values) * values
+    terms[:, -1] *= others
+    entropies: FloatArray = -terms.sum(axis=1)
+    return entropies
 
 
-def log_doubts(log_probabilities: LogProbabilities) -> npt.NDArray[np.float64]:
-    """Return log(1 - p) of each row's likeliest class, [rows]: tells rows apart whose p rounds to 1."""
-    one = log_probabilities
-    values, many = (one.values, one.many) if isinstance(one, Candidates) else (one, 1)
-    likeliest = kept_of(one)[0].argmax(axis=1)
+def _values_and_others(matrix: Matrix) -> tuple[FloatArray, int]:
+    """Return the values of `matrix`, and how many classes the last of a row stands for."""
+    return (matrix.values, matrix.others) if isinstance(matrix, TopK) else (matrix, 1)
+
+
+def log_doubts(log_probabilities: LogProbabilities) -> Floats:
+    """Return log(1 - p) of each row's likeliest class, [rows]: it still tells rows apart whose p rounds to 1."""
+    values, others = _values_and_others(log_probabilities)
+    likeliest = kept_values(log_probabilities)[0].argmax(axis=1)
     values = np.where(np.arange(values.shape[1]) == likeliest[:, None], -np.inf, values)
-    values[:, -1] += np.log(many)
-    doubts: npt.NDArray[np.float64] = np.logaddexp.reduce(values, axis=1)
+    values[:, -1] += np.log(others)
+    doubts: Floats = np.logaddexp.reduce(values, axis=1)
     return doubts
 
 
-def tilted(log_probabilities: M, bias: npt.NDArray[np.float64]) -> M:
-    """Return log-probabilities [rows, classes] proportional to exp(bias) times what they were; `bias` [classes].
+def with_bias(log_probabilities: M, bias: Floats) -> M:
+    """Return log-probabilities [rows, classes] with `bias` [classes] added, normalised again.
 
-    Where not all classes are kept, it moves probability among those that are.
+    Where not all classes are kept, it moves probability among the kept ones alone.
     """
-    if not isinstance(log_probabilities, Candidates):
+    if not isinstance(log_probabilities, TopK):
         return cast(M, log_softmax(log_probabilities + bias))
     moved = log_probabilities + bias
-    values = [np.logaddexp.reduce(one.values[:, :-1], axis=1) for one in (log_probabilities, moved)]
-    moved.values[:, :-1] += (values[0] - values[1])[:, None]
+    before, after = (np.logaddexp.reduce(matrix.values[:, :-1], axis=1) for matrix in (log_probabilities, moved))
+    moved.values[:, :-1] += (before - after)[:, None]
     return cast(M, moved)
 
 
 def clipped(log_probabilities: M, least: float) -> M:
-    """Return log-probabilities [rows, classes] of which none was below the logarithm `least`, normalised."""
-    return on_values(log_probabilities, lambda values, many: _log_softmax(np.maximum(values, least), many))
+    """Return log-probabilities [rows, classes], raised to at least `least` and normalised again."""
+    return map_values(log_probabilities, lambda values, others: _log_softmax(np.maximum(values, least), others))
 
 
-def keep_likeliest_of(predicted: Mapping[str, npt.NDArray[np.float32]]) -> dict[str, Matrix]:
-    """Return the logits [rows, views, classes] of head and class means as they are kept: of the same classes."""
+def keep_likeliest_of(predicted: Mapping[str, ModelLogits]) -> dict[str, Matrix]:
+    """Return the logits [rows, views, classes] of head and class means as they are stored, both of the same classes."""
     head = keep_likeliest(predicted[HEAD])
-    numbers = head.numbers if isinstance(head, Candidates) else None
-    return {name: head if name == HEAD else keep_likeliest(one, numbers) for name, one in predicted.items()}
+    numbers = head.numbers if isinstance(head, TopK) else None
+    return {name: head if name == HEAD else keep_likeliest(logits, numbers) for name, logits in predicted.items()}
 
 
 def blend(predicted: Mapping[str, M], weight: float) -> M:
-    """Return (1 - weight) x the head's and weight x the class means' log-probabilities; the head's logits for 0."""
+    """Return (1 - weight) x the head's log-probabilities + weight x the class means'; for 0 the head's logits."""
     if weight == 0:
         return predicted[HEAD]
-    head, means = (on_values(predicted[name], _log_softmax_64) for name in (HEAD, PROTOTYPES))
-    if isinstance(head, Candidates) and isinstance(means, Candidates):  # of the same classes
-        return cast(M, Candidates(_blended(head.values, means.values, weight), head.numbers, head.classes))
-    return cast(M, _blended(head, means, weight))
+    head, means = (map_values(predicted[name], _log_softmax_64) for name in (HEAD, PROTOTYPES))
+    if isinstance(head, TopK) and isinstance(means, TopK):  # of the same classes
+        return cast(M, TopK(_blended(head.values, means.values, weight), head.numbers, head.classes))
+    return cast(M, _blended(cast(FloatArray, head), cast(FloatArray, means), weight))
 
 
-def _blended(head: Any, means: Any, weight: float) -> npt.NDArray[np.float32]:
-    blended: npt.NDArray[np.float32] = ((1 - weight) * head + weight * means).astype(np.float32)
+def _blended(head: FloatArray, means: FloatArray, weight: float) -> ModelLogits:
+    blended: ModelLogits = ((1 - weight) * head + weight * means).astype(np.float32)
     return blended
 
 
-def _log_softmax(values: Array, many: int = 1) -> Array:
-    """Return log-probabilities over the last axis, whose last value stands for `many` classes."""
+def _log_softmax(values: FloatArray, others: int = 1) -> FloatArray:
+    """Return log-probabilities over the last axis, whose last value stands for `others` classes."""
     shifted = values - values.max(axis=-1, keepdims=True)
     shares = np.exp(shifted)
-    if many > 1:
-        shares[..., -1] *= many
-    result: Array = shifted - np.log(shares.sum(axis=-1, keepdims=True))
+    if others > 1:
+        shares[..., -1] *= others
+    result: FloatArray = shifted - np.log(shares.sum(axis=-1, keepdims=True))
     return result
 
 
-def _log_softmax_64(values: Array, many: int) -> Array:
-    return _log_softmax(values.astype(np.float64), many)
+def _log_softmax_64(values: FloatArray, others: int) -> FloatArray:
+    return _log_softmax(values.astype(np.float64), others)

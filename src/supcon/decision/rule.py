@@ -1,6 +1,6 @@
-"""The decision: label = argmax_c(log p_c - alpha log prior_c + b_c); or probabilities, no smaller than a clip.
+"""The decision: label = argmax_c(log p_c - alpha log prior_c + b_c), or probabilities of at least a clip.
 
-log p is the weighted mean of the runs' log-probabilities, each at its temperature.
+log p is the weighted mean of the runs' log-probabilities, each run at its temperature.
 """
 
 from collections.abc import Sequence
@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, overload
 
 import numpy as np
-import numpy.typing as npt
 
+from supcon.arrays import ClassCounts, Floats, Labels, ModelLogits
+from supcon.decision.logits import LoadedLogits, Logits, logit_blocks, map_blocks
 from supcon.decision.merge import (
     Precision,
     clipped,
@@ -18,11 +19,10 @@ from supcon.decision.merge import (
     merge_views,
     row_entropies,
     sharpen,
-    tilted,
+    with_bias,
 )
-from supcon.decision.pieces import Logits, Piece, in_pieces, pieces
 from supcon.metrics.metric import LogProbabilities, Metric, Prediction
-from supcon.metrics.top_k import Candidates, M, blocks, joined, mean_of, on_values
+from supcon.metrics.top_k import M, TopK, blocks, joined, map_values, mean_of
 
 
 @dataclass(frozen=True)
@@ -38,20 +38,20 @@ class Rule:
     rung: str = "argmax"  # how far it was tuned
 
     @property
-    def bias(self) -> npt.NDArray[np.float64]:
+    def bias(self) -> Floats:
         """What is added to the log-probabilities, [classes]."""
         offsets = np.asarray(self.offsets) if self.offsets else np.zeros(len(self.prior))
-        bias: npt.NDArray[np.float64] = offsets - self.alpha * np.log(np.asarray(self.prior))
+        bias: Floats = offsets - self.alpha * np.log(np.asarray(self.prior))
         return bias
 
-    def decide(self, log_probabilities: LogProbabilities) -> npt.NDArray[np.int64]:
+    def decide(self, log_probabilities: LogProbabilities) -> Labels:
         """Return class numbers for merged log-probabilities [rows, classes]."""
         bias = self.bias
-        return np.concatenate([(some + bias).argmax(axis=1) for some in blocks(log_probabilities)])
+        return np.concatenate([(block + bias).argmax(axis=1) for block in blocks(log_probabilities)])
 
     def adjusted(self, log_probabilities: M) -> M:
-        """Return the log-probabilities to submit where the host asks for them; the largest is the decided class."""
-        decided = tilted(log_probabilities, self.bias)
+        """Return the log-probabilities to submit where the host asks for them; the decided class has the largest."""
+        decided = with_bias(log_probabilities, self.bias)
         return decided if self.clip == 0 else clipped(decided, np.log(self.clip))
 
     def predict(self, log_probabilities: LogProbabilities, metric: Metric) -> Prediction:
@@ -59,32 +59,30 @@ class Rule:
         return (self.adjusted if metric.of_probabilities else self.decide)(log_probabilities)
 
     @overload
-    def merge(
-        self, runs: Sequence[npt.NDArray[np.float32]], precision: Precision = np.float64
-    ) -> npt.NDArray[np.float64]: ...
+    def merge(self, runs: Sequence[ModelLogits], precision: Precision = np.float64) -> Floats: ...
 
     @overload
     def merge(self, runs: Sequence[Logits], precision: Precision = np.float64) -> LogProbabilities: ...
 
     def merge(self, runs: Sequence[Logits], precision: Precision = np.float64) -> LogProbabilities:
-        """Return the log-probabilities [rows, classes] of the runs' logits, each [rows, views, classes]."""
-        return in_pieces(lambda piece: self._merge(piece, precision), runs)
+        """Return the merged log-probabilities [rows, classes] of the runs' logits, [rows, views, classes] each."""
+        return map_blocks(lambda block: self._merge(block, precision), runs)
 
     def at(self, temperature: float) -> "Rule":
-        """Return the rule with every run's temperature times that."""
-        return replace(self, temperatures=tuple(temperature * each for each in self.temperatures))
+        """Return the rule with every run's temperature multiplied by `temperature`."""
+        return replace(self, temperatures=tuple(temperature * own for own in self.temperatures))
 
     def predict_runs(self, runs: Sequence[Logits], metric: Metric) -> Prediction:
-        """Return what `metric` scores for the runs' logits, each of one model, [rows, views, classes]."""
-        return in_pieces(lambda piece: self.predict(self._merge(piece), metric), runs)
+        """Return what `metric` scores, from the logits [rows, views, classes] of one model of each run."""
+        return map_blocks(lambda block: self.predict(self._merge(block), metric), runs)
 
     def merge_models(
         self, members: Sequence[Sequence[Logits]], beside: Sequence[Sequence[Logits]] = ()
     ) -> tuple[LogProbabilities, float]:
-        """Return what `merge_members` makes of several models, each the runs' logits of the same rows."""
+        """Return what `merge_members` returns for several models; a model is the runs' logits of the same rows."""
         runs, means, entropies = len(self.weights), [], []
-        for piece in pieces([logits for model in (*members, *beside) for logits in model]):
-            models = [self._merge(piece[start : start + runs]) for start in range(0, len(piece), runs)]
+        for block in logit_blocks([logits for model in (*members, *beside) for logits in model]):
+            models = [self._merge(block[start : start + runs]) for start in range(0, len(block), runs)]
             means.append(self.mean(models))
             entropies.append([row_entropies(model) for model in models[: len(members)]])
         merged = joined(means)
@@ -95,10 +93,10 @@ class Rule:
     @staticmethod
     def mean(models: Sequence[M]) -> M:
         """Return the mean of several models' log-probabilities [rows, classes], not normalised."""
-        mean = mean_of(models)  # of kept classes half as precise as of all: as their logits are
-        return on_values(mean, lambda values, _: values.astype(np.float32)) if isinstance(mean, Candidates) else mean
+        mean = mean_of(models)  # in single precision where not all classes are kept, as their logits are
+        return map_values(mean, lambda values, _: values.astype(np.float32)) if isinstance(mean, TopK) else mean
 
-    def _merge(self, runs: Sequence[Piece], precision: Precision = np.float64) -> LogProbabilities:
+    def _merge(self, runs: Sequence[LoadedLogits], precision: Precision = np.float64) -> LogProbabilities:
         parts = zip(runs, self.weights, self.temperatures, strict=True)
         return merge_runs([(merge_views(logits, t, precision), weight) for logits, weight, t in parts if weight > 0])
 
@@ -116,17 +114,17 @@ class Rule:
 
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> "Rule":
-        """Read what `as_json` made."""
-        named: dict[str, Any] = {
+        """Return the rule that `as_json` wrote."""
+        by_name: dict[str, Any] = {
             name: tuple(content[name].values()) for name in ("prior", "temperatures", "weights", "offsets")
         }
-        return cls(**named, **{name: content[name] for name in ("alpha", "clip", "rung")})
+        return cls(**by_name, **{name: content[name] for name in ("alpha", "clip", "rung")})
 
 
-def class_prior(true: npt.NDArray[np.int64], unscored: npt.NDArray[np.int64]) -> tuple[float, ...]:
-    """Return the class shares of the rows `true` and of the `unscored` ones, a count of each class [classes].
+def class_prior(true: Labels, unscored: ClassCounts) -> tuple[float, ...]:
+    """Return each class's share of all rows: those of the labels `true` [rows], and `unscored` more [classes].
 
-    Each class is counted once more than it occurs, so that none is 0.
+    Each class is counted once more than it occurs, so that no share is 0.
     """
     counts = np.bincount(true, minlength=len(unscored)) + unscored + 1.0
     return tuple((counts / counts.sum()).tolist())

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from supcon.arrays import Rows
 from supcon.images.geometry import Image
 
 Grey = npt.NDArray[np.uint8]  # [SIDE, SIDE]
@@ -70,7 +71,7 @@ class HashIndex:
             starts = np.append(np.searchsorted(rotated[order], buckets), len(image_hashes))
             self._bands.append((rotated[order], order, starts))
 
-    def near(self, queries: Hashes, radius: int) -> npt.NDArray[np.int64]:
+    def near(self, queries: Hashes, radius: int) -> Rows:
         """Return which hashes are near which queries, as sorted pairs [pairs, 2] of numbers.
 
         The first number is a row of `queries` [rows, views], the second that of a hash within `radius` bits of one of

@@ -115,7 +115,8 @@ def count_positives(labels: Tensor, memory_labels: Tensor | None = None) -> Tens
     """Return |P(i)|, the number of other items (and memory keys) with i's label, [N]."""
     columns = labels if memory_labels is None else torch.cat([labels, memory_labels])
     _, numbers, sizes = torch.unique(columns, return_inverse=True, return_counts=True)
-    return sizes[numbers[: len(labels)]] - 1
+    positives: Tensor = sizes[numbers[: len(labels)]] - 1
+    return positives
 
 
 def slices(start: int, stop: int, step: int) -> Iterator[slice]:

@@ -63,7 +63,7 @@ class _RowLogSumExp(torch.autograd.Function):
         ctx.sums = (_DirectSums if scale <= DIRECT_BOUND else _RunningSums)(z, weights)
         for tile in walk.tiles():
             ctx.sums.add(tile)
-        result = ctx.sums.logarithm()
+        result: Tensor = ctx.sums.logarithm()
         ctx.save_for_backward(result)
         return result
 

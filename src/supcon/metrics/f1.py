@@ -1,17 +1,15 @@
-"""Macro-F1 by counting, and the bootstrap of whatever is counted: cells of the confusion matrix, or whole groups."""
+"""Macro-F1 from counts, and its bootstrap: over rows by the cells of the confusion matrix, or over groups of rows."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Labels = npt.NDArray[np.int64]  # class numbers, [rows]
-Scores = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.float64]  # [..., classes]
-_LARGEST_COUNTS = _BLOCK = 2**22  # numbers of one array of the bootstrap: of units, and of some samples
-_FEWEST_UNITS = 200  # a standard error to 5 %
-OfCounts = Callable[[Counts, Counts, Counts], Scores]  # of a class: rows right, rows in truth, rows predicted
+from supcon.arrays import FloatArray, Groups, Labels, RowMask, Scores
+
+Counts = FloatArray  # [..., classes]; weighted rows in a bootstrap
+_LARGEST_COUNTS = _BLOCK = 2**22  # numbers in one array of the bootstrap: [units, classes], and [samples, units]
+_FEWEST_UNITS = 200  # they give a standard error to 5 %
+ScoreOfCounts = Callable[[Counts, Counts, Counts], Scores]  # of rows right, in truth and predicted, by class
 
 
 def macro_f1(true: Labels, predicted: Labels, classes: int) -> float:
@@ -38,8 +36,8 @@ def f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) -> Counts:
 def present_f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) -> Scores:
     """Return the mean F1 of the classes that have rows, [...].
 
-    The macro-F1 of bootstrap samples: a small class is missing from some, and counted as 0 there it would draw every
-    interval below the score that it belongs to.
+    For bootstrap samples, from some of which a small class is missing: counted as 0 there, it would draw the interval
+    below the score.
     """
     present = in_true > 0
     f1 = f1_of_counts(hits, in_true, in_predicted) * present
@@ -58,55 +56,61 @@ def paired_bootstrap(
     classes: int,
     resamples: int,
     seed: int,
-    groups: Labels | None = None,
-    of_counts: OfCounts = present_f1_of_counts,
+    groups: Groups | None = None,
+    of_counts: ScoreOfCounts = present_f1_of_counts,
 ) -> list[Scores]:
-    """Return the score of several predictions of the same rows on the same bootstrap samples, [resamples] each.
+    """Return the scores of several predictions of the same rows on the same bootstrap samples, [resamples] each.
 
-    With the rows' `groups` [rows], samples are of whole groups (Field and Welsh 2007): rows of a patient or a track are
-    right or wrong together, and tell less than as many strangers. Without, a sample of rows is a multinomial draw of
-    the cells (true, first, second, ...): equal in distribution to resampling rows, at the cost of the distinct cells.
-    Where that would take too much memory, rows or groups are first dealt at random into as many groups as there is room
-    for: n of them give the standard error to one part in sqrt(2n).
+    With the rows' `groups` [rows], whole groups are drawn (Field and Welsh 2007): rows of a patient or a track are
+    right or wrong together, and say less than as many independent rows. Without, a sample of rows is a multinomial draw
+    of the cells (true, first, second, ...): the same distribution as drawing rows, at the cost of the distinct cells.
+    Where that would take too much memory, rows or groups are first merged at random into as many units as there is room
+    for: n units give the standard error to one part in sqrt(2n).
     """
     unit = _cells([true, *predictions], classes) if groups is None else np.unique(groups, return_inverse=True)[1]
-    copies = np.bincount(unit)  # a cell stands for that many equal rows, a group for itself
+    copies = np.bincount(unit)  # equal rows in a cell; a group is drawn as a whole
     room = max(_FEWEST_UNITS, _LARGEST_COUNTS // classes)
     if groups is not None or len(copies) > room:
-        unit = dealt(np.arange(len(true)) if groups is None else unit, room, seed)
+        unit = limit_units(np.arange(len(true)) if groups is None else unit, room, seed)
         copies = np.ones(unit.max() + 1, np.int64)
-    precision = np.float32 if len(copies) * classes > _LARGEST_COUNTS else np.float64  # of whole numbers below 2^24
-    everywhere = slice(None)
+    # float32 is exact for whole numbers below 2^24
+    precision = np.float32 if len(copies) * classes > _LARGEST_COUNTS else np.float64
+    all_rows = slice(None)
 
-    def of_units(rows: Labels | slice, labels: Labels) -> npt.NDArray[Any]:
-        """Return how many rows of each label each copy of a unit has, [units, classes]."""
+    def count_in_units(rows: RowMask | slice, labels: Labels) -> Counts:
+        """Return how many of the rows each label has in one copy of each unit, [units, classes]."""
         counts = np.bincount(unit[rows] * classes + labels[rows], minlength=len(copies) * classes)
-        return counts.reshape(-1, classes).astype(precision) / copies[:, None].astype(precision)
+        shares: Counts = counts.reshape(-1, classes).astype(precision) / copies[:, None].astype(precision)
+        return shares
 
-    in_true = of_units(everywhere, true)
-    of_predictions = [(of_units(each == true, true), of_units(everywhere, each)) for each in predictions]
+    in_true = count_in_units(all_rows, true)
+    counts_of_predictions = [
+        (count_in_units(predicted == true, true), count_in_units(all_rows, predicted)) for predicted in predictions
+    ]
     draw, step = np.random.default_rng(seed), max(1, _BLOCK // max(classes, len(copies)))
     scores = []
     for start in range(0, resamples, step):
         size = min(step, resamples - start)
-        times = draw.multinomial(copies.sum(), copies / copies.sum(), size=size).astype(precision)
-        some = times @ in_true
-        scores.append([of_counts(times @ hits, some, times @ predicted) for hits, predicted in of_predictions])
-    return [np.concatenate(of_one) for of_one in zip(*scores, strict=True)]
+        times: Counts = draw.multinomial(copies.sum(), copies / copies.sum(), size=size).astype(precision)
+        sampled = times @ in_true
+        scores.append(
+            [of_counts(times @ hits, sampled, times @ predicted) for hits, predicted in counts_of_predictions]
+        )
+    return [np.concatenate(parts) for parts in zip(*scores, strict=True)]
 
 
-def _cells(labels: Sequence[Labels], classes: int) -> Labels:
-    """Return the number of each row's cell, the tuple of its labels, [rows]."""
+def _cells(labels: Sequence[Labels], classes: int) -> Groups:
+    """Return the number of each row's cell, [rows]: rows are in one cell where all their labels agree."""
     cell = labels[0]
-    for each in labels[1:]:
-        cell = np.unique(cell * classes + each, return_inverse=True)[1]
+    for further in labels[1:]:
+        cell = np.unique(cell * classes + further, return_inverse=True)[1]
     return np.unique(cell, return_inverse=True)[1]
 
 
-def dealt(unit: Labels, most: int, seed: int) -> Labels:
-    """Return the number of each row's group [rows]: its `unit`, or one of `most` at random for units above that."""
+def limit_units(unit: Groups, most: int, seed: int) -> Groups:
+    """Return the units of the rows [rows], merged at random into `most` units where there are more."""
     units = int(unit.max(initial=-1)) + 1
     if units <= most:
         return unit
-    order: Labels = np.random.default_rng([seed, units]).permutation(units) % most
-    return order[unit]
+    merged: Groups = np.random.default_rng([seed, units]).permutation(units) % most
+    return merged[unit]

@@ -1,36 +1,35 @@
-"""The host's metric: of labels, counted class by class, or the log loss of probabilities."""
+"""The host's metric: a score of labels, from counts of each class, or the log loss of probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from supcon.arrays import FloatArray, Groups, Labels, Scores
 from supcon.metrics.f1 import (
     Counts,
-    Labels,
-    Scores,
     count,
-    dealt,
     f1_of_counts,
+    limit_units,
     paired_bootstrap,
     present_f1_of_counts,
 )
-from supcon.metrics.top_k import Candidates, value_of
+from supcon.metrics.top_k import TopK, value_of
 
 MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
-LogProbabilities = npt.NDArray[Any] | Candidates  # [rows, classes]
-Prediction = Any  # what a metric scores: class numbers [rows], or log-probabilities [rows, classes]
-_LARGEST_UNITS = 100_000  # that the bootstrap of a log loss draws; more are dealt into so many
+LogProbabilities = FloatArray | TopK  # [rows, classes]
+Prediction = Any  # what a metric scores: LabelMetric class numbers [rows], LogLoss log-probabilities [rows, classes]
+_LARGEST_UNITS = 100_000  # that the bootstrap of the log loss draws; more are merged into so many
 
 
 @dataclass(frozen=True)
 class LabelMetric:
     """A score of labels, higher is better, over the classes that have rows to score.
 
-    `scored` are their numbers: a class without such rows would weigh as much as the others and always count 0. Rows
-    predicted as such a class are wrong for the class that they are of. With one label a row micro-F1 is the accuracy.
+    `scored` are the numbers of these classes. A class without rows to score is left out of the mean, where it would
+    always count 0; a row that is predicted as such a class is an error of its true class. As each row has one label,
+    micro-F1 is the accuracy.
     """
 
     name: MetricName
@@ -41,7 +40,7 @@ class LabelMetric:
 
     @property
     def title(self) -> str:
-        """How tables call it."""
+        """Its name in tables."""
         return self.name.replace("_f1", "-F1").replace("_", " ")
 
     def untuned(self, log_probabilities: LogProbabilities) -> Labels:
@@ -53,7 +52,7 @@ class LabelMetric:
         return float(self.of_counts(*count(true, predicted, self.classes)))
 
     def of_counts(self, hits: Counts, in_true: Counts, in_predicted: Counts) -> Scores:
-        """Return the score, [...], by how many rows of each class are right, in truth and predicted, [..., classes]."""
+        """Return the score [...] from each class's numbers of rows right, in truth and predicted, [..., classes]."""
         hits, in_true, in_predicted = (counts[..., self.scored] for counts in (hits, in_true, in_predicted))
         rows = np.maximum(in_true.sum(axis=-1), 1)
         if self.name in ("accuracy", "micro_f1"):
@@ -66,11 +65,11 @@ class LabelMetric:
         return np.asarray((f1 * in_true).sum(axis=-1) / rows if self.name == "weighted_f1" else f1.mean(axis=-1))
 
     def bootstrap(
-        self, true: Labels, predictions: Sequence[Labels], resamples: int, seed: int, groups: Labels | None = None
+        self, true: Labels, predictions: Sequence[Prediction], resamples: int, seed: int, groups: Groups | None = None
     ) -> list[Scores]:
         """Return each prediction's scores on the same bootstrap samples of rows or groups, [resamples] each.
 
-        Macro-F1 is the mean over those scored classes that a sample has rows of.
+        Macro-F1 is here the mean over the scored classes that the sample has rows of.
         """
         of_counts = self._present_f1 if self.name == "macro_f1" else self.of_counts
         return paired_bootstrap(true, predictions, self.classes, resamples, seed, groups, of_counts)
@@ -99,14 +98,14 @@ class LogLoss:
     def bootstrap(
         self,
         true: Labels,
-        predictions: Sequence[LogProbabilities],
+        predictions: Sequence[Prediction],
         resamples: int,
         seed: int,
-        groups: Labels | None = None,
+        groups: Groups | None = None,
     ) -> list[Scores]:
         """Return each prediction's losses on the same bootstrap samples of rows or groups, [resamples] each."""
         unit = np.arange(len(true)) if groups is None else np.unique(groups, return_inverse=True)[1]
-        unit = dealt(unit, _LARGEST_UNITS, seed)
+        unit = limit_units(unit, _LARGEST_UNITS, seed)
         rows = np.bincount(unit).astype(float)
         sums = np.stack([np.bincount(unit, row_losses(true, predicted)) for predicted in predictions] + [rows])
         generator = np.random.default_rng(seed)
@@ -119,10 +118,10 @@ Metric = LabelMetric | LogLoss
 
 
 def make_metric(name: MetricName, classes: int, scored: Labels) -> Metric:
-    """Return the metric of that name over `classes` classes of which `scored` have rows to score."""
+    """Return the metric called `name` over `classes` classes, of which those numbered `scored` have rows to score."""
     return LogLoss() if name == "log_loss" else LabelMetric(name, classes, scored)
 
 
-def row_losses(true: Labels, log_probabilities: LogProbabilities) -> Scores:
+def row_losses(true: Labels, log_probabilities: LogProbabilities) -> FloatArray:
     """Return -log p(true class) of each row."""
     return -value_of(log_probabilities, true)

@@ -1,22 +1,19 @@
-"""All that is said of an embedding space, at once."""
+"""All measures of an embedding space at once."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from supcon.arrays import Features, Labels
 from supcon.metrics.geometry import alignment, distance_ratio, effective_rank, isotropy, uniformity
 from supcon.metrics.knn import knn_macro_f1
-
-Embeddings = npt.NDArray[np.floating]  # [rows, D]
-Labels = npt.NDArray[np.int64]  # [rows]
 
 
 @dataclass(frozen=True)
 class EmbeddingQuality:
-    """Of held-out rows; nan where they do not tell."""
+    """Measures of held-out rows; nan where they are not defined."""
 
     alignment: float  # mean squared distance of positives, lower is better (`geometry.alignment`)
     uniformity: float  # lower is more even (`geometry.uniformity`)
@@ -27,15 +24,15 @@ class EmbeddingQuality:
 
 
 def embedding_quality(
-    train_embeddings: Embeddings,
+    train_embeddings: Features,
     train_labels: Labels,
-    held_out_embeddings: Embeddings,
+    held_out_embeddings: Features,
     held_out_labels: Labels,
     classes: int,
 ) -> EmbeddingQuality:
     """Return the quality of embeddings [rows, D] with class numbers [rows].
 
-    The geometry is that of the held-out rows, which the encoder never saw; training rows are the neighbours alone.
+    The geometry is that of the held-out rows, which the encoder never saw; training rows serve only as neighbours.
     """
     bank, rows = (torch.from_numpy(np.asarray(z, np.float32)) for z in (train_embeddings, held_out_embeddings))
     bank_labels, labels = (torch.from_numpy(np.asarray(y, np.int64)) for y in (train_labels, held_out_labels))

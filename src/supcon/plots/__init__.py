@@ -1,8 +1,8 @@
 """Figures of a run, for reports and notebooks: each function takes arrays or tables and returns a matplotlib Figure.
 
-Nothing here reads a file or touches pyplot's global state. Every figure has one look (`look`), is one panel wide, reads
-at the width of a phone, and shows any name as it is: `$` and `_` are no markup, and characters that the font lacks
-become a box. `as_png` makes the bytes of a picture.
+Nothing here reads a file or touches pyplot's global state. All figures share one look (`look`), can be read at the
+width of a phone, and show any name as it is: `$` and `_` are no markup, and characters that the font lacks become a
+box. `as_png` returns a figure as a picture.
 """
 
 from supcon.plots.calibration import reliability

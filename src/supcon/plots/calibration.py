@@ -9,10 +9,10 @@ from supcon.plots.look import COLOURS, GREY, label, legend, new_figure, panels
 
 
 def reliability(before: ReliabilityBins, after: ReliabilityBins | None = None, title: str = "") -> Figure:
-    """Draw accuracy over confidence, bin by bin, against the diagonal of a calibrated model; rows a bin below.
+    """Draw accuracy over confidence in bins, beside the diagonal of a calibrated model; below, the rows of each bin.
 
-    `before` and `after` the temperature, by `supcon.metrics.calibration.reliability_bins`. Bins without rows have no
-    point; those with many a large one.
+    `before` and `after` the temperature, from `supcon.metrics.calibration.reliability_bins`. A bin without rows has no
+    point, and one with many rows a large point.
     """
     series = {"as predicted": before} if after is None else {"before temperature": before, "after": after}
     figure = new_figure(4.4, title)

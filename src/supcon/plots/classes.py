@@ -13,22 +13,22 @@ _ROW, _MARGIN = 0.26, 0.6  # inches
 
 
 def class_costs(table: pd.DataFrame, worst: int = 20, title: str = "") -> Figure:
-    """Draw what each class takes from macro-F1, the `worst` classes, dearest on top.
+    """Draw what each class takes from macro-F1, the `worst` classes, the costliest on top.
 
     `table` has a row a class with the columns `class` (name), `f1` and `support` (rows). A class costs (1 - F1) /
     classes; those whose F1 is nan (none of their rows is scored) are left out and not counted.
     """
     scored = table[table["f1"].notna()]
-    dearest = scored.sort_values("f1", kind="stable").head(worst)
-    costs = (1 - dearest["f1"].to_numpy(float)) / max(len(scored), 1)
-    figure = new_figure(_MARGIN + _ROW * max(len(dearest), 1), title)
+    costliest = scored.sort_values("f1", kind="stable").head(worst)
+    costs = (1 - costliest["f1"].to_numpy(float)) / max(len(scored), 1)
+    figure = new_figure(_MARGIN + _ROW * max(len(costliest), 1), title)
     axes = panels(figure)[0, 0]
-    name_rows(axes, list(dearest["class"]))
+    name_rows(axes, list(costliest["class"]))
     axes.barh(np.arange(len(costs)), costs, height=0.65, color=ORANGE)
-    for row, (f1, support) in enumerate(zip(dearest["f1"], dearest["support"], strict=True)):
+    for row, (f1, support) in enumerate(zip(costliest["f1"], costliest["support"], strict=True)):
         beside(axes, row, f"F1 {f1:.3f}, {int(support)} rows")
     axes.set_xlim(0, max(costs.max(initial=0.0) * 1.05, 1e-4))
-    shown = f"the {len(dearest)} dearest of {len(scored)} classes" if len(dearest) < len(scored) else "every class"
+    shown = f"the {len(costliest)} dearest of {len(scored)} classes" if len(costliest) < len(scored) else "every class"
     label(axes, x=f"macro-F1 lost; {shown}")
     return figure
 
@@ -43,9 +43,9 @@ def per_class_difference(
 ) -> Figure:
     """Draw the difference of two runs' F1 in each class with its interval `low` to `high`, [classes] each.
 
-    Sorted by difference; of more classes than `most` the largest differences either way. nan: left out.
+    Sorted by difference; of more classes than `most`, those with the largest differences. nan is left out.
     """
-    value, lowest, highest = (np.asarray(part, float) for part in (differences, low, high))
+    value, lowest, highest = (np.asarray(values, float) for values in (differences, low, high))
     known = np.flatnonzero(np.isfinite(value))
     largest = known[np.argsort(-np.abs(value[known]), kind="stable")[:most]]
     order = largest[np.argsort(-value[largest], kind="stable")]

@@ -1,4 +1,4 @@
-"""The confusion matrix, its classes in an order that shows who is confused with whom."""
+"""The confusion matrix, with classes that are confused with each other side by side."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,26 +12,26 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from supcon.plots.look import BLUE, GREY, INK, ORANGE, SMALL, label, new_figure, panels, written
 
-Matrix = npt.NDArray[np.int64]  # [C, C], rows of true class i predicted as class j
-Numbers = npt.NDArray[np.int64]
+ConfusionCounts = npt.NDArray[np.int64]  # [C, C], rows of true class i predicted as class j
+ClassOrder = npt.NDArray[np.int64]  # class numbers
 Shares = npt.NDArray[np.float64]  # [C, C], of a true class's rows
 
 _ALL_NAMED = 30  # classes
-_COUNTED = 12  # classes whose cells can hold a number; and so many most confused ones are shown apart
-_CELLS = 150  # a side, that can be seen
+_COUNTED = 12  # up to so many classes, cells show their count; also how many most confused ones are shown apart
+_CELLS = 150  # on a side, that can still be seen
 _TICKS = 22
-_LETTERS_ACROSS = 36  # of names side by side
-_OPTIMAL = 200  # classes: putting the leaves in the best order takes the cube of their number
+_LETTERS_ACROSS = 36  # of all names side by side; longer ones are written upwards
+_OPTIMAL = 200  # classes; the best order of leaves takes time cubic in their number
 
 _RIGHT = LinearSegmentedColormap.from_list("right", ["#ffffff", BLUE])
 _WRONG = LinearSegmentedColormap.from_list("wrong", ["#fde3cc", ORANGE, "#5c2600"])
 
 
-def cluster_order(matrix: Matrix) -> Numbers:
-    """Return an order of the classes [C] in which those confused with each other are neighbours.
+def cluster_order(matrix: ConfusionCounts) -> ClassOrder:
+    """Return an order of the classes [C] in which classes that are confused with each other are neighbours.
 
-    Hierarchical clustering (average linkage) by the symmetrised shares of confused rows; up to 200 classes with the
-    leaves in optimal order.
+    By hierarchical clustering (average linkage) on the symmetrised shares of confused rows; up to 200 classes the
+    leaves are in optimal order.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage
     from scipy.spatial.distance import squareform
@@ -42,24 +42,24 @@ def cluster_order(matrix: Matrix) -> Numbers:
     distance = 1 - (shares + shares.T) / 2
     np.fill_diagonal(distance, 0)
     tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=len(matrix) <= _OPTIMAL)
-    order: Numbers = leaves_list(tree).astype(np.int64)
+    order: ClassOrder = leaves_list(tree).astype(np.int64)
     return order
 
 
-def most_confused(matrix: Matrix, most: int) -> Numbers:
+def most_confused(matrix: ConfusionCounts, most: int) -> ClassOrder:
     """Return the `most` classes with the largest confusions between two of them, in the order of `cluster_order`."""
     both = np.triu(matrix + matrix.T, 1)
     pairs = np.argsort(-both, axis=None, kind="stable")[: 2 * most]
-    places = np.stack(np.unravel_index(pairs[both.flat[pairs] > 0], both.shape), axis=1)
-    classes = np.array(list(dict.fromkeys(places.ravel().tolist()))[:most], dtype=np.int64)
+    confused = np.stack(np.unravel_index(pairs[both.flat[pairs] > 0], both.shape), axis=1)
+    classes = np.array(list(dict.fromkeys(confused.ravel().tolist()))[:most], dtype=np.int64)
     return classes[cluster_order(matrix[np.ix_(classes, classes)])]
 
 
-def confusion(matrix: Matrix, classes: Sequence[str], title: str = "") -> Figure:
-    """Draw the confusion matrix, each row divided by its sum: the diagonal in one colour, errors in another beside it.
+def confusion(matrix: ConfusionCounts, classes: Sequence[str], title: str = "") -> Figure:
+    """Draw the confusion matrix, each row divided by its sum: the diagonal in one colour, errors in another.
 
-    Up to 30 classes in their own order with their names. More in the order of `cluster_order`, with as many names as
-    can be read, and the classes that are confused most apart, in a second panel.
+    Up to 30 classes keep their order and all have their names. More are in the order of `cluster_order`, with as many
+    names as can be read; a second panel shows the classes that are confused most.
     """
     if len(matrix) <= _ALL_NAMED:
         figure = new_figure(4.9, title, "compressed")
@@ -76,17 +76,19 @@ def confusion(matrix: Matrix, classes: Sequence[str], title: str = "") -> Figure
     return figure
 
 
-def _draw(figure: Figure, axes: Axes, matrix: Matrix, places: Numbers, classes: Sequence[str], shares: Shares) -> None:
-    """Draw the cells of some classes with their names, and their rows where there is room for numbers."""
-    cells = np.ix_(places, places)
-    _image(figure, axes, shares[cells], np.eye(len(places), dtype=bool))
-    names = [classes[place] for place in places]
-    largest = float(np.where(np.eye(len(places), dtype=bool), 0, shares[cells]).max())
-    size = SMALL if len(places) <= 20 else SMALL - 1.5
+def _draw(
+    figure: Figure, axes: Axes, matrix: ConfusionCounts, numbers: ClassOrder, classes: Sequence[str], shares: Shares
+) -> None:
+    """Draw the cells of the classes `numbers` with their names, and their counts where there is room."""
+    cells = np.ix_(numbers, numbers)
+    _image(figure, axes, shares[cells], np.eye(len(numbers), dtype=bool))
+    names = [classes[number] for number in numbers]
+    largest = float(np.where(np.eye(len(numbers), dtype=bool), 0, shares[cells]).max())
+    size = SMALL if len(numbers) <= 20 else SMALL - 1.5
     upright = len(names) * max(map(len, names)) > _LETTERS_ACROSS
-    axes.set_yticks(range(len(places)), [written(name, 16) for name in names], fontsize=size)
-    axes.set_xticks(range(len(places)), [written(name, 12) for name in names], fontsize=size, rotation=90 * upright)
-    if len(places) <= _COUNTED:
+    axes.set_yticks(range(len(numbers)), [written(name, 16) for name in names], fontsize=size)
+    axes.set_xticks(range(len(numbers)), [written(name, 12) for name in names], fontsize=size, rotation=90 * upright)
+    if len(numbers) <= _COUNTED:
         for (row, column), count in np.ndenumerate(matrix[cells]):
             if count:
                 dark = shares[cells][row, column] > (0.5 if row == column else 0.4 * largest)
@@ -94,8 +96,8 @@ def _draw(figure: Figure, axes: Axes, matrix: Matrix, places: Numbers, classes: 
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=SMALL - 1, color=colour)
 
 
-def _draw_overview(figure: Figure, axes: Axes, matrix: Matrix, classes: Sequence[str]) -> None:
-    """Draw all classes, clustered; of more than can be seen, blocks of them, each as its largest error."""
+def _draw_overview(figure: Figure, axes: Axes, matrix: ConfusionCounts, classes: Sequence[str]) -> None:
+    """Draw all classes, clustered; where they are too many to be seen, in blocks that show their largest error."""
     order = cluster_order(matrix)
     shares = _shares(matrix)[np.ix_(order, order)]
     block = -(-len(shares) // _CELLS)
@@ -135,7 +137,7 @@ def _blocks(values: Shares, block: int) -> Shares:
     return largest
 
 
-def _shares(matrix: Matrix) -> Shares:
-    """Return each row divided by its sum; rows of nothing stay 0."""
+def _shares(matrix: ConfusionCounts) -> Shares:
+    """Return each row divided by its sum; a row of zeros stays."""
     shares: Shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     return shares

@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from supcon.plots.look import BASE, COLOURS, INK, ORANGE, SMALL, label, legend, name_rows, new_figure, panels, written
 
 _LOW = LinearSegmentedColormap.from_list("low", ["#5c2600", ORANGE, "#fdebd8", "#ffffff"])
-Severities = Mapping[int, float]  # severity, 0 for the clean images, to score
+ScoreBySeverity = Mapping[int, float]  # severity 0: the clean images
 
 
 def corruption_curves(
-    scores: Mapping[str, Mapping[str, Severities]], metric: str = "macro-F1", title: str = ""
+    scores: Mapping[str, Mapping[str, ScoreBySeverity]], metric: str = "macro-F1", title: str = ""
 ) -> Figure:
-    """Draw a small panel a corruption: score over severity 0 .. 5, a line a run.
+    """Draw a small panel for each corruption: score over severity 0 .. 5, with a line for each run.
 
     `scores`: run to corruption to severity to score; what is missing is left out.
     """
@@ -45,8 +45,8 @@ def corruption_curves(
     return figure
 
 
-def corruption_heat(scores: Mapping[str, Severities], metric: str = "macro-F1", title: str = "") -> Figure:
-    """Draw one run's scores as a table in colour: a row a corruption, worst on top, a column a severity."""
+def corruption_heat(scores: Mapping[str, ScoreBySeverity], metric: str = "macro-F1", title: str = "") -> Figure:
+    """Draw one run's scores as a coloured table: a row for each corruption, worst on top, columns of severities."""
     severities = sorted({severity for curve in scores.values() for severity in curve})
     values = np.array([[curve.get(severity, np.nan) for severity in severities] for curve in scores.values()])
     values = values.reshape(len(scores), len(severities))

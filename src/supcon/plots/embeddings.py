@@ -3,30 +3,30 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from supcon.arrays import Features, Labels, RowMask
 from supcon.plots.look import COLOURS, GREY, INK, label, legend, new_figure, panels
 
 MOST = 20  # classes that can be told apart: 7 colours in 3 shapes
 _SHAPES, _REST = "o^s", "#bdbdbd"
-_AREA = 24_000  # points^2 that all marks share
+_AREA = 24_000  # points^2, divided among all marks
 
 
 def embedding_map(
-    points: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.int64],
-    held_out: npt.NDArray[np.bool_],
+    points: Features,
+    labels: Labels,
+    held_out: RowMask,
     classes: Sequence[str],
     title: str = "",
     shown: Sequence[int] | None = None,
 ) -> Figure:
     """Draw points [n, 2] by class: training rows as small faint dots, held-out rows (`held_out` [n]) as marks.
 
-    `labels` [n] are places in `classes`; -1 for rows without a label (test rows), drawn grey. Up to 20 classes have a
-    colour and a shape each; of more, the 19 that `shown` names (such as the most confused ones), or without it the
-    largest, and the rest is "other".
+    `labels` [n] are indices into `classes`; -1 for rows without a label (test rows), drawn grey. Up to 20 classes have
+    a colour and a shape each. Of more, 19 have: the first of `shown` (such as the most confused ones), or without it
+    the largest; the others are drawn as "other".
     """
     chosen = _chosen(labels, len(classes), shown)
     figure = new_figure(4.3, title, layout="compressed")
@@ -38,7 +38,7 @@ def embedding_map(
     axes.set_aspect("equal")
     axes.margins(0.03)
     size = float(np.clip(_AREA / max(len(points), 1), 8, 30))
-    groups = [(classes[number], labels == number, *_look(place)) for place, number in enumerate(chosen)]
+    groups = [(classes[number], labels == number, *_mark(index)) for index, number in enumerate(chosen)]
     others = (labels >= 0) & ~np.isin(labels, chosen)
     if others.any():
         groups.insert(0, ("other", others, _REST, "o"))
@@ -60,8 +60,8 @@ def embedding_map(
     return figure
 
 
-def _chosen(labels: npt.NDArray[np.int64], classes: int, shown: Sequence[int] | None) -> list[int]:
-    """Return the classes that have a colour of their own, in their order."""
+def _chosen(labels: Labels, classes: int, shown: Sequence[int] | None) -> list[int]:
+    """Return the numbers of the classes that have a colour of their own, ascending."""
     if classes <= MOST:
         return list(range(classes))
     counts = np.bincount(labels[labels >= 0], minlength=classes)
@@ -69,5 +69,5 @@ def _chosen(labels: npt.NDArray[np.int64], classes: int, shown: Sequence[int] | 
     return sorted(list(dict.fromkeys(preferred))[: MOST - 1])
 
 
-def _look(place: int) -> tuple[str, str]:
-    return COLOURS[place % len(COLOURS)], _SHAPES[place // len(COLOURS)]
+def _mark(index: int) -> tuple[str, str]:
+    return COLOURS[index % len(COLOURS)], _SHAPES[index // len(COLOURS)]

@@ -16,26 +16,27 @@ from matplotlib.ticker import MaxNLocator
 WIDTH = 4.5  # inches: on a phone of 360 CSS pixels a letter of 9 points is 10 pixels high
 BASE, SMALL, TITLE = 9.0, 8.0, 11.0  # points
 INK, GREY, GRID = "#333333", "#8c8c8c", "#e6e6e6"
-# after Okabe & Ito 2008: told apart by colour-blind readers too, and dark enough for lines on white
+# after Okabe & Ito 2008: colour-blind readers can tell them apart, and they are dark enough for lines on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")
 BLUE, ORANGE = COLOURS[:2]
-STYLES = ("-", "--", ":", "-.")  # of lines, where the colours come round again
-_TITLE_LETTERS = 46  # in a line
-_LEGEND_LETTERS, _HANDLE_LETTERS = 70, 7  # in a line; that a sample with its space takes as much room as
+STYLES = ("-", "--", ":", "-.")  # of lines: the next one once all colours are used
+_TITLE_LETTERS = 46  # that fit into a line of the title
+_LEGEND_LETTERS = 70  # that fit into a line of the legend
+_HANDLE_LETTERS = 7  # the width of a legend's line or mark, with the space around it
 _BOX = "\u25a1"
 
 
 def as_png(figure: Figure, pixels: int = 1080) -> bytes:
-    """Return the figure as a PNG of that width: three times a phone's 360 CSS pixels, sharp on its screen."""
+    """Return the figure as a PNG `pixels` wide; 1080 is three times a phone's 360 CSS pixels, and sharp there."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=pixels / figure.get_figwidth(), metadata={"Software": None})
     return file.getvalue()
 
 
 def new_figure(height: float, title: str = "", layout: Literal["constrained", "compressed"] = "constrained") -> Figure:
-    """Return an empty figure of the common width and `height` inches beside its title.
+    """Return an empty figure of the common width, `height` inches high without its title.
 
-    The layout is "compressed" where panels keep their own shape.
+    Use the "compressed" layout where panels have a fixed aspect ratio.
     """
     lines = textwrap.wrap(title, _TITLE_LETTERS, max_lines=3, placeholder=" …")
     figure = Figure(figsize=(WIDTH, height + 0.22 * len(lines)), layout=layout, facecolor="white")
@@ -59,7 +60,7 @@ def panels(
 
 
 def label(axes: Axes, x: str = "", y: str = "", title: str = "", most: int = 46) -> None:
-    """Name the axes, and the panel at its left; what is empty stays as it is, and a long x goes on in a second line."""
+    """Label the axes and give the panel a title, where not empty; a long `x` is wrapped into two lines."""
     if x:
         lines = textwrap.wrap(x, most, max_lines=2, placeholder=" …")
         axes.set_xlabel("\n".join(written(line, most) for line in lines), fontsize=BASE, color=INK)
@@ -70,7 +71,7 @@ def label(axes: Axes, x: str = "", y: str = "", title: str = "", most: int = 46)
 
 
 def name_rows(axes: Axes, names: Sequence[str], most: int = 20) -> None:
-    """Give each place on the y axis its name, the first on top, and no ticks or lines across."""
+    """Name the rows of a panel along its y axis, the first on top, without ticks and grid lines."""
     axes.set_yticks(range(len(names)), [written(name, most) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
@@ -80,13 +81,13 @@ def name_rows(axes: Axes, names: Sequence[str], most: int = 20) -> None:
 
 
 def beside(axes: Axes, row: float, text: str, colour: str = INK) -> None:
-    """Write a short text right of a row."""
-    where = axes.get_yaxis_transform()
-    axes.text(1.02, row, text, transform=where, va="center", ha="left", fontsize=SMALL, color=colour)
+    """Write a short text to the right of a row."""
+    right_of_panel = axes.get_yaxis_transform()
+    axes.text(1.02, row, text, transform=right_of_panel, va="center", ha="left", fontsize=SMALL, color=colour)
 
 
 def legend(figure: Figure, entries: Mapping[str, Any], most: int = 16) -> None:
-    """Add a legend below all panels, a name each and the artist that shows it, line by line."""
+    """Add a legend below all panels, of names and the artists that show them, filled line by line."""
     names = [written(name, most) for name in entries]
     columns = max(1, min(len(names), int(_LEGEND_LETTERS / (_HANDLE_LETTERS + max(map(len, names), default=0)))))
     # matplotlib fills column after column, the first ones one longer where it does not come out even
@@ -94,21 +95,21 @@ def legend(figure: Figure, entries: Mapping[str, Any], most: int = 16) -> None:
     order = [line * columns + column for column in range(columns) for line in range(lengths[column])]
     handles = list(entries.values())
     figure.legend(
-        [handles[place] for place in order], [names[place] for place in order], loc="outside lower center",
+        [handles[entry] for entry in order], [names[entry] for entry in order], loc="outside lower center",
         ncols=columns, fontsize=SMALL, frameon=False, labelcolor=INK, handletextpad=0.4, columnspacing=1.0,
     )  # fmt: skip
     figure.set_figheight(figure.get_figheight() + 0.18 * -(-len(names) // columns))
 
 
 def line_style(number: int) -> dict[str, str]:
-    """Return colour and style of the line of that number, no two alike among the first 28."""
+    """Return colour and style of line `number`; the first 28 lines all differ."""
     return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
 
 
 def written(name: object, most: int = 20) -> str:
-    """Return a name as a figure can show it: at most `most` letters, no markup, a box for what the font lacks.
+    """Return a name as a figure can show it: at most `most` letters, no markup, a box for letters the font lacks.
 
-    Long names lose their middle: classes often differ at their ends.
+    Long names are cut in the middle: class names often differ at their ends.
     """
     text = "".join(_drawable(letter) for letter in " ".join(str(name).split()))
     if len(text) > most:
@@ -119,7 +120,9 @@ def written(name: object, most: int = 20) -> str:
 
 def _drawable(letter: str) -> str:
     kind = unicodedata.category(letter)
-    if kind in ("Cc", "Cf") or "\ufe00" <= letter <= "\ufe0f":  # control, direction, joiners, variants of emoji
+    if (
+        kind in ("Cc", "Cf") or "\ufe00" <= letter <= "\ufe0f"
+    ):  # control characters, text direction, joiners, emoji variants
         return ""
     return letter if ord(letter) in _glyphs(findfont(FontProperties())) else _BOX
 

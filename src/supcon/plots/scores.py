@@ -1,4 +1,4 @@
-"""Scores with their intervals, what each step added, and how they scatter."""
+"""Scores with their intervals, what each step added, and how scores vary over seeds or settings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,13 +33,13 @@ class Gain:
     name: str
     value: float
     standard_error: float = float("nan")  # nan: not known
-    used: bool = True  # False: tried, drawn hollow, and the next step starts from before it
+    used: bool = True  # False: tried but not used; drawn hollow, and the next step starts where this one did
 
 
 def score_intervals(
     series: Mapping[str, Mapping[str, Interval]], metric: str = "macro-F1", title: str = "", note: str = ""
 ) -> Figure:
-    """Draw a line a name (folds and pooled, or runs), with a point and its interval for each series.
+    """Draw a row for each name (folds and pooled, or runs), with a point and its interval for each series.
 
     `series`: such as {"cross-fitted": {"fold 0": (score, low, high), ..., "pooled": ...}, "raw": {...}}; the first one
     stands out. Names keep the order of the first series; a name that a series lacks has no point in it. `note`: what
@@ -53,9 +53,9 @@ def score_intervals(
     for number, (kind, scores) in enumerate(series.items()):
         rows = [row for row, name in enumerate(names) if name in scores]
         values, low, high = np.array([scores[names[row]] for row in rows], float).reshape(-1, 3).T
-        places = np.array(rows) + (number - (len(series) - 1) / 2) * 0.6 / len(series)
+        heights = np.array(rows) + (number - (len(series) - 1) / 2) * 0.6 / len(series)
         handles[kind] = axes.errorbar(
-            values, places, xerr=np.stack([values - low, high - values]).clip(0), fmt="o" if number == 0 else "s",
+            values, heights, xerr=np.stack([values - low, high - values]).clip(0), fmt="o" if number == 0 else "s",
             markersize=5 if number == 0 else 4, capsize=2, elinewidth=1.4, color=COLOURS[number % len(COLOURS)],
             markerfacecolor=None if number == 0 else "white",
         )  # fmt: skip
@@ -109,7 +109,7 @@ def _step(axes: Axes, row: int, total: float, gain: Gain) -> None:
 def stability(
     scores: Mapping[str, Sequence[float]], metric: str = "macro-F1", title: str = "", over: str = "seed"
 ) -> Figure:
-    """Draw a line a run or setting ("lr 0.001"): a dot for each score (of a seed, say), their mean and its sd.
+    """Draw a row for each run or setting ("lr 0.001"): a dot for each score (of a seed, say), their mean and sd.
 
     `over` says what the dots are. Scores that are nan (failed) are left out.
     """
@@ -131,9 +131,9 @@ def stability(
 
 
 def differences(rounds: Mapping[str, Mapping[str, tuple[float, float]]], unit: str, title: str = "") -> Figure:
-    """Draw a panel a round: each variant's difference to a baseline with two standard errors either way, in order.
+    """Draw a panel for each round: each variant's difference to a baseline with two standard errors either way.
 
-    `rounds`: a panel's title to variant to (difference, standard error). `unit` says what is differenced, below.
+    `rounds`: a panel's title to variant to (difference, standard error). `unit`, written below, names the difference.
     """
     heights = [max(len(lines), 1) for lines in rounds.values()] or [1]
     figure = new_figure(_MARGIN + 0.3 * len(heights) + 0.28 * sum(heights), title)

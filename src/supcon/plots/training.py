@@ -11,16 +11,16 @@ from supcon.plots.look import COLOURS, beside, label, legend, line_style, name_r
 
 
 def learning_curves(logs: Mapping[str, pd.DataFrame], columns: Sequence[str], title: str = "") -> Figure:
-    """Draw a panel a column over the epochs, a line a log.
+    """Draw a panel for each column over the epochs, with a line for each log.
 
-    `logs`: such as {"fold 0": the table of fold0/finetune.csv, ...}, numbers with a column `epoch`. A log without a
-    column, or with gaps in it, has no line, or a broken one; a column that no log has, has no panel.
+    `logs`: such as {"fold 0": the table of fold0/finetune.csv, ...}, numbers with a column `epoch`. A log that
+    lacks a column has no line in its panel, and one with gaps a broken line; a column that no log has gets no panel.
     """
-    there = [column for column in columns if any(column in log and log[column].notna().any() for log in logs.values())]
-    figure = new_figure(0.5 + 1.4 * max(len(there), 1), title)
-    grid = panels(figure, max(len(there), 1), sharex=True)[:, 0]
+    logged = [column for column in columns if any(column in log and log[column].notna().any() for log in logs.values())]
+    figure = new_figure(0.5 + 1.4 * max(len(logged), 1), title)
+    grid = panels(figure, max(len(logged), 1), sharex=True)[:, 0]
     handles = {}
-    for axes, column in zip(grid, there, strict=False):
+    for axes, column in zip(grid, logged, strict=False):
         for number, (name, log) in enumerate(logs.items()):
             if column in log:
                 marker = "o" if log[column].notna().sum() == 1 else None
@@ -30,14 +30,14 @@ def learning_curves(logs: Mapping[str, pd.DataFrame], columns: Sequence[str], ti
         label(axes, title=column.replace("_", " "))
         axes.set_ylim(*_range_after_start([log[column] for log in logs.values() if column in log]))
     grid[-1].xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
-    label(grid[-1], x="epoch", title="" if there else "nothing was logged")
+    label(grid[-1], x="epoch", title="" if logged else "nothing was logged")
     if len(handles) > 1:
         legend(figure, handles)
     return figure
 
 
 def _range_after_start(columns: Sequence[pd.Series]) -> tuple[float, float]:
-    """Return limits that the first tenth of the epochs, which falls steeply, may leave."""
+    """Return axis limits for all but the first tenth of the epochs, in which losses fall steeply."""
     values = pd.concat([column.iloc[len(column) // 10 :] for column in columns])
     finite = values[np.isfinite(values)]
     low, high = (0.0, 1.0) if finite.empty else (float(finite.min()), float(finite.max()))
@@ -50,7 +50,7 @@ def stage_times(
     memory_mb: Mapping[str, Mapping[str, float]] | None = None,
     title: str = "",
 ) -> Figure:
-    """Draw how long each stage took, its folds side by side in one bar, and a stage's peak memory where it is known.
+    """Draw the time of each stage as a bar, its folds side by side in it, and its peak memory where it is known.
 
     `seconds` and `memory_mb`: stage to fold ("fold 0", or "" for a stage without folds) to value.
     """
@@ -61,12 +61,12 @@ def stage_times(
     unit, length = _unit(max(totals, default=0.0))
     for row, (stage, folds) in enumerate(seconds.items()):
         left = 0.0
-        for number, took in enumerate(folds.values()):
+        for number, duration in enumerate(folds.values()):
             colour = COLOURS[0] if number % 2 == 0 else COLOURS[5]
             axes.barh(
-                row, took / length, left=left / length, height=0.6, color=colour, edgecolor="white", linewidth=0.5
+                row, duration / length, left=left / length, height=0.6, color=colour, edgecolor="white", linewidth=0.5
             )
-            left += took
+            left += duration
         peak = max((memory_mb or {}).get(stage, {}).values(), default=None)
         beside(axes, row, _shown_time(left) + (f", {peak / 1024:.1f} GB" if peak is not None else ""))
     axes.set_xlim(left=0)
@@ -75,9 +75,10 @@ def stage_times(
 
 
 def _unit(longest: float) -> tuple[str, float]:
-    return next(
-        one for one in (("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0)) if longest >= 2 * one[1] or one[1] == 1
-    )
+    for name, length in (("hours", 3600.0), ("minutes", 60.0)):
+        if longest >= 2 * length:
+            return name, length
+    return "seconds", 1.0
 
 
 def _shown_time(seconds: float) -> str:

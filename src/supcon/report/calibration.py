@@ -1,4 +1,4 @@
-"""The section on probabilities: is a confidence of 0.8 right in 8 of 10 rows?"""
+"""The section on calibration: whether rows of confidence 0.8 are right in 8 of 10 cases."""
 
 import numpy as np
 
@@ -13,10 +13,10 @@ from supcon.report.run import Run
 def calibration(run: Run) -> list[Block]:
     """Show the reliability diagram, ECE and NLL before and after the temperature."""
     states = {"as predicted": run.log_probabilities, "at the temperature": run.calibrated}
-    before, after = (reliability_bins(one, run.true) for one in states.values())
+    before, after = (reliability_bins(predicted, run.true) for predicted in states.values())
     rows = [
-        [name, f"{negative_log_likelihood(one, run.true):.4f}", f"{calibration_error(one, run.true):.4f}"]
-        for name, one in states.items()
+        [name, f"{negative_log_likelihood(predicted, run.true):.4f}", f"{calibration_error(predicted, run.true):.4f}"]
+        for name, predicted in states.items()
     ]
     fitted = list(run.temperatures.values())
     return [

@@ -1,11 +1,11 @@
-"""Sections on the classes: what each costs, and which are taken for each other."""
+"""Sections on the classes: what each costs, and which are confused with each other."""
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from supcon.metrics.f1 import count, f1_of_counts
 from supcon.plots import class_costs, confusion
+from supcon.plots.confusion import ConfusionCounts
 from supcon.report.page import Block, Figure, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.run import Pair, Run
@@ -17,7 +17,7 @@ _LARGEST_MATRIX = 2000  # classes
 
 
 def classes(run: Run) -> list[Block]:
-    """Show precision, recall, F1, rows and threshold of each class, the dearest first."""
+    """Show precision, recall, F1, rows and threshold of each class, the costliest first."""
     table = class_table(run)
     rows = [
         [str(row["class"]), f"{row['support']:,}", f"{row['precision']:.3f}", f"{row['recall']:.3f}",
@@ -44,7 +44,7 @@ _MEANS = ("precision", "recall", "f1")
 
 
 def class_table(run: Run) -> pd.DataFrame:
-    """Return a row a scored class: class, support, precision, recall, f1, cost, threshold; the dearest first."""
+    """Return a row a scored class: class, support, precision, recall, f1, cost, threshold; the costliest first."""
     hits, in_true, in_predicted = count(run.true, run.labels, len(run.classes))
     thresholds = run.decision["rule"]["thresholds"]
     table = pd.DataFrame(
@@ -64,10 +64,10 @@ def class_table(run: Run) -> pd.DataFrame:
 
 def confusions(run: Run) -> list[Block]:
     """Show the confusion matrix and the pairs behind most errors."""
-    count_all = len(run.errors)
-    if count_all == 0:
+    errors = len(run.errors)
+    if errors == 0:
         return [Text(f"All {len(run.rows):,} rows are right: nothing is confused.")]
-    blocks: list[Block] = [Text(f"{count_all:,} of {len(run.rows):,} rows are wrong.")]
+    blocks: list[Block] = [Text(f"{errors:,} of {len(run.rows):,} rows are wrong.")]
     if len(run.classes) <= _LARGEST_MATRIX:
         blocks.append(
             Figure(
@@ -79,7 +79,7 @@ def confusions(run: Run) -> list[Block]:
         blocks.append(Text(f"A matrix of {len(run.classes):,} classes cannot be read, and is not drawn."))
     rows = [
         [f"{run.classes[pair.first]} / {run.classes[pair.second]}", f"{len(pair.rows):,}",
-         f"{len(pair.rows) / count_all:.0%}", *(f"{part:,}" for part in directions(run, pair))]
+         f"{len(pair.rows) / errors:.0%}", *(f"{part:,}" for part in directions(run, pair))]
         for pair in run.pairs[:_PAIRS]
     ]  # fmt: skip
     more = f", the first {_PAIRS} of {len(run.pairs):,} pairs" if len(run.pairs) > _PAIRS else ""
@@ -99,7 +99,7 @@ def directions(run: Run, pair: Pair) -> tuple[int, int]:
     return first, len(pair.rows) - first
 
 
-def confusion_matrix(run: Run) -> npt.NDArray[np.int64]:
+def confusion_matrix(run: Run) -> ConfusionCounts:
     """Return counts [true class, class by the decision]."""
     size = len(run.classes)
     return np.bincount(run.true * size + run.labels, minlength=size * size).reshape(size, size)

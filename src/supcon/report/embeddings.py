@@ -1,10 +1,10 @@
-"""Sections on the embedding space: its map, its quality, and how it tells test rows from training rows."""
+"""Sections on the embedding space: its map, its quality, and whether test rows can be told from training rows."""
 
 from dataclasses import astuple
 
 import numpy as np
-import numpy.typing as npt
 
+from supcon.arrays import Scores
 from supcon.metrics.drift import Drift, drift_auc
 from supcon.plots import embedding_map, project
 from supcon.report.page import Block, Figure, Missing, Table, Text
@@ -12,9 +12,9 @@ from supcon.report.pictures import of_figure
 from supcon.report.run import Run
 from supcon.run.predictions import HELD_OUT, TEST, TRAINING, Embeddings
 
-_FOREIGN = 0.6  # AUC from which the test rows are called another population
+_FOREIGN = 0.6  # from this AUC on, the test rows are called another population
 
-QUALITIES = {  # in the order of `EmbeddingQuality`: what it is, and which way is better
+QUALITY_MEASURES = {  # in the order of `EmbeddingQuality`: what each measures, and which way is better
     "alignment": "mean squared distance of a class's rows, lower is better",
     "uniformity": "how evenly all rows spread, lower is better",
     "isotropy": "share of the dimensions used alike, 0 to 1",
@@ -47,11 +47,11 @@ def maps(run: Run) -> list[Block]:
 
 
 def quality(run: Run) -> list[Block]:
-    """Show what the space is like before and after the projection head, mean over the folds."""
+    """Show the quality of the embeddings before and after the projection head, mean over the folds."""
     tables = quality_table(run)
     rows = [
-        [name, says, *(as_text(values[place]) for values in tables.values())]
-        for place, (name, says) in enumerate(QUALITIES.items())
+        [name, says, *(as_text(values[index]) for values in tables.values())]
+        for index, (name, says) in enumerate(QUALITY_MEASURES.items())
     ]
     about = f"Mean over {len(run.folds)} folds, of held-out rows."
     if len(tables) == 1:
@@ -59,20 +59,20 @@ def quality(run: Run) -> list[Block]:
     return [Text(about), Table(["", "what it says", *tables], rows, left=2)]
 
 
-def quality_table(run: Run) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the mean quality over folds, [qualities], of "features" and, where there are any, "projections"."""
-    tables: dict[str, npt.NDArray[np.float64]] = {}
+def quality_table(run: Run) -> dict[str, Scores]:
+    """Return the mean quality over folds, [measures], of "features" and, where there are any, "projections"."""
+    tables: dict[str, Scores] = {}
     for kind in ("features", "projections"):
-        if all(getattr(one, kind) is not None for one in run.embeddings):
-            tables[kind] = np.mean([_quality(run, one, kind) for one in run.embeddings], axis=0)
+        if all(getattr(embeddings, kind) is not None for embeddings in run.embeddings):
+            tables[kind] = np.mean([_quality(run, embeddings, kind) for embeddings in run.embeddings], axis=0)
     return tables
 
 
 def drift(run: Run) -> list[Block]:
     """Show how well a classifier tells test rows from held-out rows."""
-    found = [fold_drift(run, fold) for fold in run.folds]
-    rows = [[f"fold {fold}", f"{one.auc:.3f}", f"{one.standard_error:.3f}"] for fold, one in enumerate(found)]
-    auc = float(np.nanmean([one.auc for one in found]))
+    drifts = [fold_drift(run, fold) for fold in run.folds]
+    rows = [[f"fold {fold}", f"{own.auc:.3f}", f"{own.standard_error:.3f}"] for fold, own in enumerate(drifts)]
+    auc = float(np.nanmean([own.auc for own in drifts]))
     rows.append(["mean", f"{auc:.3f}", ""])
     return [
         Text(
@@ -101,7 +101,7 @@ def fold_drift(run: Run, fold: int) -> Drift:
 
 
 def drift_verdict(auc: float) -> str:
-    """Return what an AUC says, as the end of a sentence."""
+    """Return what an AUC means, as the end of a sentence."""
     if not auc >= _FOREIGN:
         return "the test rows look like the training rows."
     return "the test rows are another population, and out-of-fold scores promise less about them."
@@ -123,10 +123,10 @@ def _quality(run: Run, parts: Embeddings, kind: str) -> tuple[float, ...]:
 
 
 def _confused_classes(run: Run) -> list[int]:
-    """Return the classes in the order in which they have a part in errors, for maps that cannot colour all."""
-    return list(dict.fromkeys(one for pair in run.pairs for one in (pair.first, pair.second)))
+    """Return the classes, those of the most frequent confusions first, for maps that cannot colour all."""
+    return list(dict.fromkeys(number for pair in run.pairs for number in (pair.first, pair.second)))
 
 
 def as_text(value: float) -> str:
-    """Return a quality for a table."""
+    """Return a measure as a table shows it."""
     return "-" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

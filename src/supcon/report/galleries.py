@@ -1,4 +1,4 @@
-"""Sections of images: confident mistakes, pairs that are confused, labels that are probably wrong, copies."""
+"""Sections of images: confident mistakes, pairs that are confused, labels that are probably wrong, near-duplicates."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def mistakes(run: Run) -> list[Block]:
     """Show the rows that the decision is most sure of and gets wrong."""
     if len(run.errors) == 0:
         return [Text("There are no mistakes.")]
-    cards = [error_card(run, place) for place in run.errors[:_MISTAKES].tolist()]
+    cards = [error_card(run, row) for row in run.errors[:_MISTAKES].tolist()]
     about = "How sure: the calibrated probability of the class that is wrongly taken."
     return [Text(about), Gallery(f"{len(cards)} of {len(run.errors):,} mistakes", cards)]
 
@@ -27,33 +27,33 @@ def pairs(run: Run) -> list[Block]:
     galleries = []
     for pair in run.pairs[:_PAIRS]:
         first, second = run.classes[pair.first], run.classes[pair.second]
-        there, back = directions(run, pair)
-        heading = f"{first} / {second}: {there} of the first taken for the second, {back} the other way"
-        galleries.append(Gallery(heading, [error_card(run, place) for place in pair.rows[:_OF_A_PAIR].tolist()]))
+        as_second, as_first = directions(run, pair)
+        heading = f"{first} / {second}: {as_second} of the first taken for the second, {as_first} the other way"
+        galleries.append(Gallery(heading, [error_card(run, row) for row in pair.rows[:_OF_A_PAIR].tolist()]))
     return [Text(f"The most confident errors of each pair, up to {_OF_A_PAIR}."), *galleries]
 
 
 def label_errors(run: Run) -> list[Block]:
     """Show the rows whose label is probably wrong."""
-    found = run.label_errors
-    if len(found.rows) == 0:
+    suspicious = run.label_errors
+    if len(suspicious.rows) == 0:
         return [Text("No label looks wrong: wherever the model is sure of another class, it is often wrong there too.")]
     cards = []
-    shown = list(zip(found.rows, found.likely, found.self_confidence, strict=True))[:_LABELS]
-    for place, likely, probability in shown:
-        label, other = run.classes[run.true[place]], run.classes[likely]
-        lines = [f"labelled {label}", f"probably {other}", f"label {probability:.1%} likely", str(run.ids[place])]
-        cards.append(Card([thumbnail(run, int(run.rows[place]))], lines))
+    shown = list(zip(suspicious.rows, suspicious.likely, suspicious.self_confidence, strict=True))[:_LABELS]
+    for row, likely, probability in shown:
+        label, other = run.classes[run.true[row]], run.classes[likely]
+        lines = [f"labelled {label}", f"probably {other}", f"label {probability:.1%} likely", str(run.ids[row])]
+        cards.append(Card([thumbnail(run, int(run.rows[row]))], lines))
     about = (
-        f"Confident learning on the out-of-fold probabilities takes {len(found.rows):,} of {len(run.rows):,} labels"
-        f" ({len(found.rows) / len(run.rows):.1%}) for wrong. Look before you change one: rare kinds of a class look"
-        " alike."
+        f"Confident learning on the out-of-fold probabilities takes {len(suspicious.rows):,} of {len(run.rows):,}"
+        f" labels ({len(suspicious.rows) / len(run.rows):.1%}) for wrong. Look before you change one: rare kinds of a"
+        " class look alike."
     )
     return [Text(about), Gallery(f"The {len(cards)} most suspicious", cards)]
 
 
 def duplicates(run: Run) -> list[Block]:
-    """Show images that show the same."""
+    """Show images that are copies of each other."""
     copies = run.copies
     lines = copies.text(run.experiment.competition)
     if not lines:
@@ -61,25 +61,25 @@ def duplicates(run: Run) -> list[Block]:
     contradicting = set(map(tuple, copies.contradictions.tolist()))
     within = sorted(copies.within_train.tolist(), key=lambda pair: tuple(pair) not in contradicting)
     blocks: list[Block] = [Text(". ".join(lines) + ".")]
-    for heading, found in (("Within train", np.array(within)), ("Across train and test", copies.test_in_train)):
-        if len(found):
-            blocks.append(Gallery(f"{heading}: {len(found):,} pairs", _copy_cards(run, found[:_COPIES])))
+    for heading, pairs in (("Within train", np.array(within)), ("Across train and test", copies.test_in_train)):
+        if len(pairs):
+            blocks.append(Gallery(f"{heading}: {len(pairs):,} pairs", _copy_cards(run, pairs[:_COPIES])))
     return blocks
 
 
-def error_card(run: Run, place: int) -> Card:
-    """Return the card of a scored row: its image, its class, what it is taken for, and its id."""
-    true, taken = run.classes[run.true[place]], run.classes[run.labels[place]]
-    lines = [f"{true}, taken for {taken}", f"{run.confidence[place]:.1%} sure", str(run.ids[place])]
-    return Card([thumbnail(run, int(run.rows[place]))], lines)
+def error_card(run: Run, row: int) -> Card:
+    """Return the card of the scored row numbered `row`: its image, its class, the class it is taken for, and its id."""
+    true, taken = run.classes[run.true[row]], run.classes[run.labels[row]]
+    lines = [f"{true}, taken for {taken}", f"{run.confidence[row]:.1%} sure", str(run.ids[row])]
+    return Card([thumbnail(run, int(run.rows[row]))], lines)
 
 
 def thumbnail(run: Run, position: int) -> Picture:
-    """Return the image at a position of the cache, its path as the text that stands for it."""
+    """Return the image at a position of the cache, with its path as alternative text."""
     return of_image(run.images[position], run.experiment.competition.paths[position])
 
 
-def _copy_cards(run: Run, found: Pairs) -> list[Card]:
+def _copy_cards(run: Run, pairs: Pairs) -> list[Card]:
     competition, rows = run.experiment.competition, len(run.experiment.split)
     ids = [*competition.train["id"], *competition.test["id"]]
     labels = competition.train["label"].to_list()
@@ -89,5 +89,5 @@ def _copy_cards(run: Run, found: Pairs) -> list[Card]:
             [", ".join(labels[position] if position < rows else "test" for position in pair)]
             + [str(ids[position]) for position in pair],
         )
-        for pair in found.tolist()
+        for pair in pairs.tolist()
     ]

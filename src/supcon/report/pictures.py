@@ -14,7 +14,7 @@ from supcon.plots import as_png
 
 THUMBNAIL = 96  # pixels of the longer side at most
 _LARGEST_SVG = 60_000  # bytes; about what a PNG of the same figure takes
-_LOSSLESS = 48  # pixels of the longer side up to which JPEG would show
+_LOSSLESS = 48  # pixels of the longer side: up to this size JPEG's artefacts would be seen
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,25 @@
-"""A finished run as its pages see it: everything is read when it is first asked for, torch never."""
+"""A finished run as its pages see it: everything is read on first use, and torch is never imported."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from supcon.arrays import Folds, Groups, Labels, Probabilities, Rows, Scores
 from supcon.competition.copies import Copies, find_copies
 from supcon.competition.survey import remembered_copies
 from supcon.decision.calibration import calibration_temperature
+from supcon.decision.logits import Logits, load_logits, plain_mean
 from supcon.decision.merge import merge_views
-from supcon.decision.pieces import Logits, loaded, plain_mean
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache
-from supcon.metrics.f1 import Scores
 from supcon.metrics.label_errors import LabelErrors, label_errors
 from supcon.metrics.metric import LogProbabilities, Metric, Prediction
-from supcon.metrics.top_k import Candidates, scattered, value_of
+from supcon.metrics.top_k import TopK, scattered, value_of
 from supcon.report.page import Missing
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import Embeddings, read_embeddings
@@ -28,31 +28,29 @@ from supcon.run.scores import ScoreTable, cross_fitted, score_table
 from supcon.settings import Call
 from supcon.storage.files import read_json
 
-Labels = npt.NDArray[np.int64]
-
-_FITTED_LOGITS = 4_000_000  # enough for one temperature
-_FITTED_ROWS = 2000  # at least, where there are so many
+_FITTED_LOGITS = 4_000_000  # that a temperature is fitted to
+_FITTED_ROWS = 2000  # that it is fitted to at least, where there are so many
 _NAMED_RUNS = 10  # that an error lists
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two classes that are taken for each other."""
+    """Two classes that are confused with each other."""
 
     first: int  # class numbers
     second: int
-    rows: Labels  # places among the scored rows, the most confident error first
+    rows: Rows  # among the scored rows, the most confident error first
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A tuned run. Arrays over rows are over the scored rows, those that some fold holds out, in their order."""
+    """A tuned run. Arrays [rows] are over the scored rows, those that some fold holds out, in the table's order."""
 
     experiment: Experiment
 
     @property
     def name(self) -> str:
-        """As below runs/."""
+        """Its name below runs/."""
         return self.experiment.call.run
 
     @property
@@ -67,11 +65,11 @@ class Run:
 
     @property
     def metric(self) -> Metric:
-        """What it is tuned for."""
+        """The metric that it is tuned for."""
         return self.experiment.metric
 
     @property
-    def rows(self) -> Labels:
+    def rows(self) -> Rows:
         """Row numbers of the scored rows in the training table, also their positions in the image cache."""
         return self.experiment.split.scored_rows
 
@@ -86,18 +84,18 @@ class Run:
         return self.experiment.split.labels[self.rows]
 
     @cached_property
-    def fold(self) -> Labels:
+    def fold(self) -> Folds:
         """The folds that hold them out, [rows]."""
         return self.experiment.split.fold[self.rows]
 
     @property
-    def groups(self) -> Labels | None:
+    def groups(self) -> Groups | None:
         """Their group numbers, [rows]; None where all rows are alone."""
         return self.experiment.split.scored_groups
 
     @property
     def unit(self) -> str:
-        """What intervals are over."""
+        """What the bootstrap of intervals draws."""
         return "rows" if self.groups is None else "groups of rows"
 
     @property
@@ -107,11 +105,11 @@ class Run:
 
     @property
     def blended(self) -> list[str]:
-        """The runs that this one blends; none where it is trained."""
+        """The runs that this one blends; empty where it is trained itself."""
         return self.experiment.call.settings.tune.runs
 
     def fold_folder(self, fold: int) -> Path:
-        """Return where a fold's files lie. Raises `Missing` where the run is a blend and has none."""
+        """Return the folder of a fold. Raises `Missing` where the run is a blend, which has none."""
         if self.blended:
             raise Missing(f"Run {self.name} has no folds of its own: it blends other runs, whose reports show theirs.")
         return self.experiment.call.fold_folder(fold)
@@ -134,12 +132,12 @@ class Run:
 
     @cached_property
     def runs(self) -> list[RunLogits]:
-        """What the decision is made from: this run, after its first round if it has one, or the runs that it blends."""
+        """The runs that the decision uses: this one, preceded by its first round if any, or those that it blends."""
         return read_runs(self.experiment)
 
     @cached_property
     def logits(self) -> Logits:
-        """Out-of-fold logits, [rows, views, classes]; of a blend one view, weighed by the rules of the other folds."""
+        """Out-of-fold logits, [rows, views, classes]; a blend has one view, merged by the rules of the other folds."""
         return read_out_of_fold(self.experiment) if self.blended else self.runs[-1].out_of_fold
 
     @cached_property
@@ -163,12 +161,12 @@ class Run:
     def calibrated(self) -> LogProbabilities:
         """`log_probabilities` at the cross-fitted calibration temperature, [rows, classes]."""
         folds = [(self.fold == fold, temperature) for fold, temperature in self.temperatures.items()]
-        merged = ((rows, merge_views(loaded(self.logits[rows]), temperature)) for rows, temperature in folds)
+        merged = ((rows, merge_views(load_logits(self.logits[rows]), temperature)) for rows, temperature in folds)
         return scattered(len(self.rows), merged)
 
     @cached_property
     def labels(self) -> Labels:
-        """What fold k's decision, made on the other folds, took fold k's rows for: class numbers [rows]."""
+        """Cross-fitted labels, [rows]: fold k's rows by the rule that was fitted on the other folds."""
         return read_labels(self.experiment)
 
     @cached_property
@@ -177,24 +175,25 @@ class Run:
         return cross_fitted(self.experiment, self.decision, self.runs) if self.metric.of_probabilities else self.labels
 
     @cached_property
-    def confidence(self) -> npt.NDArray[np.float64]:
-        """The calibrated probability of each row's label by the decision, [rows]."""
-        return np.exp(value_of(self.calibrated, self.labels))
+    def confidence(self) -> Probabilities:
+        """The calibrated probability of each row's cross-fitted label, [rows]."""
+        confidence: Probabilities = np.exp(value_of(self.calibrated, self.labels))
+        return confidence
 
     @cached_property
-    def errors(self) -> Labels:
-        """Places of the rows that the decision gets wrong, the most confident first."""
+    def errors(self) -> Rows:
+        """The scored rows that the decision gets wrong, the most confident first, [errors]."""
         wrong = np.flatnonzero(self.labels != self.true)
         return wrong[np.argsort(-self.confidence[wrong], kind="stable")]
 
     @cached_property
     def pairs(self) -> list[Pair]:
-        """Classes that are taken for each other, the most frequent pair first."""
+        """Classes that are confused with each other, the most frequent pair first."""
         both = np.sort(np.stack([self.true[self.errors], self.labels[self.errors]], axis=1), axis=1)
         kinds, kind, counts = np.unique(both, axis=0, return_inverse=True, return_counts=True)
         members = np.split(self.errors[np.argsort(kind, kind="stable")], np.cumsum(counts)[:-1])
         order = np.argsort(-counts, kind="stable").tolist()
-        return [Pair(int(kinds[at, 0]), int(kinds[at, 1]), members[at]) for at in order]
+        return [Pair(int(kinds[pair, 0]), int(kinds[pair, 1]), members[pair]) for pair in order]
 
     @cached_property
     def images(self) -> ImageCache:
@@ -203,7 +202,7 @@ class Run:
 
     @cached_property
     def copies(self) -> Copies:
-        """Images that show the same."""
+        """Images that are copies of each other."""
         return find_copies(
             self.experiment.competition, remembered_copies(self.experiment.call.root / "cache", self.images)
         )
@@ -211,7 +210,7 @@ class Run:
     @cached_property
     def label_errors(self) -> LabelErrors:
         """Scored rows whose label is probably wrong."""
-        if isinstance(self.calibrated, Candidates):
+        if isinstance(self.calibrated, TopK):
             raise Missing(f"Of {len(self.classes):,} classes not all probabilities are kept, which this would need.")
         return label_errors(self.calibrated, self.true)
 
@@ -219,25 +218,23 @@ class Run:
     def embeddings(self) -> list[Embeddings]:
         """Every fold's embeddings. Raises `Missing` where there are none."""
         again = f"`python src/predict.py --run {self.name} --force` makes them."
-        found = []
+        embeddings = []
         for folder in map(self.fold_folder, self.folds):
             if not (folder / "embeddings.npz").exists():
                 raise Missing(f"{folder.name} of run {self.name} has no embeddings.npz: {again}")
-            found.append(read_embeddings(folder))
-        if any(len(one.ids) == 0 for one in found):
+            embeddings.append(read_embeddings(folder))
+        if any(len(own.ids) == 0 for own in embeddings):
             raise Missing(f"Run {self.name} was predicted with predict.embeddings 0: with more of them, {again}")
-        return found
+        return embeddings
 
     def score(self, predicted: Prediction) -> float:
         """Return the run's metric of predictions of the scored rows."""
-        metric = cast(Any, self.metric)  # each scores its own kind of prediction
-        return float(metric.score(self.true, predicted))
+        return self.metric.score(self.true, predicted)
 
     def bootstrap(self, predictions: Sequence[Prediction]) -> list[Scores]:
         """Return the scores of several predictions on the same bootstrap samples of rows or groups, [resamples]."""
-        metric, tune = cast(Any, self.metric), self.experiment.call.settings.tune
-        draws: list[Scores] = metric.bootstrap(self.true, predictions, tune.bootstrap, tune.seed, self.groups)
-        return draws
+        tune = self.experiment.call.settings.tune
+        return self.metric.bootstrap(self.true, predictions, tune.bootstrap, tune.seed, self.groups)
 
     def labels_of(self, ids: Iterable[str]) -> Labels:
         """Return the class numbers of training ids, [ids]."""
@@ -246,7 +243,7 @@ class Run:
 
 
 def open_run(call: Call) -> Run:
-    """Return a tuned run. Raises `UserError` where it is unknown, unfinished, not tuned, or made otherwise."""
+    """Return a tuned run. Raises `UserError` where it is unknown, unfinished, not tuned, or has other settings."""
     runs = call.root / "runs"
     if not (call.run_folder / "resolved.yaml").exists():
         known = sorted(path.parent.name for path in runs.glob("*/resolved.yaml"))

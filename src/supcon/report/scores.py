@@ -1,13 +1,13 @@
-"""Sections on the scores: what the run is worth, and what views, folds and tuning each added to it."""
+"""Sections on the scores: what the run scores, and what views, folds and tuning each added."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from supcon.decision.logits import LoadedLogits, map_blocks
 from supcon.decision.merge import merge_views
-from supcon.decision.pieces import Piece, in_pieces
 from supcon.metrics.metric import LogProbabilities
-from supcon.metrics.top_k import Candidates
+from supcon.metrics.top_k import TopK
 from supcon.plots import Gain, ladder, score_intervals
 from supcon.report.page import Block, Figure, Table, Text
 from supcon.report.pictures import of_figure
@@ -20,7 +20,8 @@ def scores(run: Run) -> list[Block]:
     table, metric = run.table, run.metric.title
     series = {"cross-fitted": table.cross_fitted, "untuned": table.raw}
     intervals = {
-        name: {fold: (score.score, score.low, score.high) for fold, score in of.items()} for name, of in series.items()
+        name: {fold: (score.score, score.low, score.high) for fold, score in by_fold.items()}
+        for name, by_fold in series.items()
     }
     counts = {f"fold {fold}": int((run.fold == fold).sum()) for fold in run.folds} | {POOLED: len(run.rows)}
     figure = score_intervals(intervals, metric, f"Out-of-fold {metric}", f"95 % bootstrap over {run.unit}")
@@ -52,7 +53,7 @@ def scores(run: Run) -> list[Block]:
 def gains(run: Run) -> list[Block]:
     """Show what views, tuning and folds each added."""
     metric, untuned = run.metric, run.decision["ladder"][0]
-    views = views_gain(run) if len(run.runs) == 1 else None  # of several, each has views of its own
+    views = views_gain(run) if len(run.runs) == 1 else None  # several runs have views of their own
     start, begin = (plain_score(run), "plain view") if views else (untuned["cross_fitted"], untuned["rung"])
     steps = [views] if views else []
     steps += [
@@ -90,10 +91,10 @@ def plain_score(run: Run) -> float:
 def first_view(run: Run) -> LogProbabilities:
     """Return the log-probabilities [rows, classes] of the plain view alone."""
 
-    def of_piece(piece: list[Piece]) -> LogProbabilities:
-        return merge_views(piece[0].of_view(0) if isinstance(piece[0], Candidates) else piece[0][:, :1], 1.0)
+    def merge_block(block: list[LoadedLogits]) -> LogProbabilities:
+        return merge_views(block[0].of_view(0) if isinstance(block[0], TopK) else block[0][:, :1], 1.0)
 
-    return in_pieces(of_piece, [run.logits])
+    return map_blocks(merge_block, [run.logits])
 
 
 def views_gain(run: Run) -> Gain | None:
@@ -101,7 +102,7 @@ def views_gain(run: Run) -> Gain | None:
     views, metric = run.logits.shape[1], run.metric
     if views == 1:
         return None
-    plain, merged = (metric.untuned(one) for one in (first_view(run), run.log_probabilities))
+    plain, merged = (metric.untuned(predicted) for predicted in (first_view(run), run.log_probabilities))
     before, after = run.bootstrap([plain, merged])
     gain = metric.sign * (run.score(merged) - run.score(plain))
     return Gain(f"{views - 1} more view{'s' * (views > 2)}", gain, float(np.std(after - before)))

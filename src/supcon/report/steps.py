@@ -14,35 +14,34 @@ from supcon.report.scores import views_gain
 from supcon.report.training import training_logs
 from supcon.run.scores import POOLED
 
-_PAIR_SHARE = 0.1  # of all errors, and at least
-_PAIR_ERRORS = 3  # rows, for a pair to be named
-_DEAR = 2.0  # times the mean cost, for a class to be named
-_RARE = 0.5  # times the median rows of a class, for one to be called rare
-_RISE = 0.003  # of the held-out score over the last fifth of the epochs, for more epochs to be worth a try
-_NLL_PART = 0.03  # of the log loss that a temperature saves, for it to be named
+_PAIR_SHARE, _PAIR_ERRORS = 0.1, 3  # share of all errors, and rows, that a pair has at least to be named
+_COSTLY = 2.0  # times the mean cost: from there on a class is named
+_RARE = 0.5  # times the median rows of a class: below that it is called rare
+_RISE = 0.003  # of the held-out score in the last fifth of the epochs: above that more epochs are advised
+_NLL_PART = 0.03  # of the log loss: a temperature that saves more is named
 
 
 def next_steps(run: Run) -> list[Point]:
     """Return the advice that the run's data gives, each with the section that shows more."""
     lines: list[Point] = []
     for advice in _ADVICE:
-        with suppress(Missing):  # what a section lacks, it says itself
+        with suppress(Missing):  # the section itself says what it lacks
             lines += advice(run)
     return lines or [Point("Nothing stands out: more epochs, a larger encoder or another recipe to blend with.")]
 
 
 def _labels(run: Run) -> list[Point]:
-    found = len(run.label_errors.rows)
-    if not found:
+    count = len(run.label_errors.rows)
+    if not count:
         return []
-    line = f"Doubtful labels: {found:,}. Look at them first, wrong ones cap every score."
+    line = f"Doubtful labels: {count:,}. Look at them first, wrong ones cap every score."
     return [Point(line, "Probable label errors")]
 
 
 def _contradictions(run: Run) -> list[Point]:
-    found = len(run.copies.contradictions)
-    line = f"Images with a copy that has another label: {found:,}. One of the two is wrong."
-    return [Point(line, "Near-duplicates")] if found else []
+    count = len(run.copies.contradictions)
+    line = f"Images with a copy that has another label: {count:,}. One of the two is wrong."
+    return [Point(line, "Near-duplicates")] if count else []
 
 
 def _pairs(run: Run) -> list[Point]:
@@ -56,10 +55,10 @@ def _pairs(run: Run) -> list[Point]:
     return lines
 
 
-def _dear_class(run: Run) -> list[Point]:
+def _costly_class(run: Run) -> list[Point]:
     table = class_table(run)
     first = table.iloc[0]
-    if first["cost"] <= _DEAR * table["cost"].mean():
+    if first["cost"] <= _COSTLY * table["cost"].mean():
         return []
     part = first["cost"] / table["cost"].sum()
     line = f"{first['support']:,} rows of {first['class']} cost {first['cost']:.4f}, {part:.0%} of all that is lost"
@@ -107,7 +106,9 @@ def _views(run: Run) -> list[Point]:
 
 
 def _probabilities(run: Run) -> list[Point]:
-    before, after = (negative_log_likelihood(one, run.true) for one in (run.log_probabilities, run.calibrated))
+    before, after = (
+        negative_log_likelihood(predicted, run.true) for predicted in (run.log_probabilities, run.calibrated)
+    )
     if before - after <= _NLL_PART * before:
         return []
     way = "too sure" if np.mean(list(run.temperatures.values())) > 1 else "less sure than it could be"
@@ -116,20 +117,20 @@ def _probabilities(run: Run) -> list[Point]:
 
 
 def _test_rows(run: Run) -> list[Point]:
-    found = fold_drift(run, run.folds[0])
-    if drift_verdict(found.auc) == drift_verdict(0.5):
+    drift = fold_drift(run, run.folds[0])
+    if drift_verdict(drift.auc) == drift_verdict(0.5):
         return []
-    line = f"Test rows are told from training rows with AUC {found.auc:.2f}: {drift_verdict(found.auc)}"
+    line = f"Test rows are told from training rows with AUC {drift.auc:.2f}: {drift_verdict(drift.auc)}"
     return [Point(line, "Train and test")]
 
 
 def _known_test_rows(run: Run) -> list[Point]:
-    found = len(run.copies.test_in_train)
-    line = f"Test images that are copies of training images: {found:,}. Scores of such rows say little."
-    return [Point(line, "Near-duplicates")] if found else []
+    count = len(run.copies.test_in_train)
+    line = f"Test images that are copies of training images: {count:,}. Scores of such rows say little."
+    return [Point(line, "Near-duplicates")] if count else []
 
 
 _ADVICE: tuple[Callable[[Run], list[Point]], ...] = (
-    _labels, _contradictions, _pairs, _dear_class, _odd_fold, _epochs, _views, _probabilities, _test_rows,
+    _labels, _contradictions, _pairs, _costly_class, _odd_fold, _epochs, _views, _probabilities, _test_rows,
     _known_test_rows,
 )  # fmt: skip

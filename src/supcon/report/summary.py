@@ -6,7 +6,7 @@ from supcon.report.run import Run
 from supcon.report.steps import next_steps
 from supcon.run.scores import POOLED, Score
 
-_DEAREST = 5
+_COSTLIEST = 5
 
 
 def summary(run: Run) -> list[Block]:
@@ -18,12 +18,12 @@ def summary(run: Run) -> list[Block]:
     ]
     if private := run.scores.get("private"):
         rows.append(["private labels, all folds together", str(Score(**private["ensemble"]))])
-    dearest = [
+    costliest = [
         [str(row["class"]), f"{row['support']:,}", f"{row['f1']:.3f}", f"{row['cost']:.4f}"]
-        for row in class_table(run).head(_DEAREST).to_dict("records")
+        for row in class_table(run).head(_COSTLIEST).to_dict("records")
         if row["cost"] > 0
     ]
     blocks: list[Block] = [Table(["out of fold", "score [95 %]"], rows)]
-    if dearest:
-        blocks.append(Table(["class", "rows", "F1", "costs"], dearest, "What costs most of macro-F1"))
+    if costliest:
+        blocks.append(Table(["class", "rows", "F1", "costs"], costliest, "What costs most of macro-F1"))
     return [*blocks, Text("What to do next:"), Points(next_steps(run))]

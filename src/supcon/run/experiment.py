@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from supcon.arrays import Rows
 from supcon.competition.folds import LEFT_OUT, read_folds
 from supcon.competition.read import Competition, read_competition
 from supcon.errors import UserError
@@ -15,7 +16,7 @@ from supcon.images.hashes import content_hashes, images_digest
 from supcon.metrics.metric import Metric, make_metric
 from supcon.run import stages
 from supcon.run.finished import FinishedRun, find_run
-from supcon.run.split import Rows, Split
+from supcon.run.split import Split
 from supcon.run.stage import StageRun
 from supcon.run.stages import STAGE
 from supcon.settings import FULL, Call, command_of

@@ -1,4 +1,4 @@
-"""Finished runs to blend: where their predictions lie, and what tells that they have changed."""
+"""Finished runs to blend: where their predictions lie, and by which hashes a change of them is noticed."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,19 +9,19 @@ from supcon.settings import command_of
 from supcon.storage.files import read_json, sha256_file
 
 TABLES = ("oof.csv", "test.csv")  # probabilities of training and test rows
-LARGE_TABLES = ("oof.npz", "test.npz")  # in their place where a column a class is too many: see `predictions`
+LARGE_TABLES = ("oof.npz", "test.npz")  # instead, where there are too many classes for a column each: `predictions`
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run whose every fold is predicted, or a folder that holds no more than its tables."""
+    """A run of which every fold is predicted, or a folder that holds only its tables."""
 
     name: str
     folder: Path
-    inputs: dict[str, str]  # what its predictions are known by: name -> hash
-    fold_folders: tuple[Path, ...]  # empty: only tables
-    prototype_weight: float = 0.0  # of the class means in its predictions
-    full: str = ""  # hash of what the model on all rows predicts; empty without one
+    inputs: dict[str, str]  # of each of its prediction files: name -> hash
+    fold_folders: tuple[Path, ...]  # empty where there are only tables
+    class_mean_weight: float = 0.0  # of the class means in its predictions
+    full: str = ""  # hash of the predictions of the model on all rows; empty without one
 
 
 def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRun:
@@ -29,15 +29,15 @@ def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRu
 
     Raises `UserError` where it is unknown, unfinished, or made with another split than `split_digest`.
     """
-    folder = root / "runs" / name  # an absolute path stays what it is
+    folder = root / "runs" / name  # an absolute path stays itself
     if not folder.is_dir():
-        there = ", ".join(sorted(path.name for path in (root / "runs").glob("*") if path.is_dir())) or "none"
-        raise UserError(f"no run is called {name}: name some of those in {root / 'runs'} ({there}), or a folder")
+        known = ", ".join(sorted(path.name for path in (root / "runs").glob("*") if path.is_dir())) or "none"
+        raise UserError(f"no run is called {name}: name some of those in {root / 'runs'} ({known}), or a folder")
     if not any(folder.glob("fold*/predict.done.json")):
         return _tables(name, folder)
     inputs, weights, folders = {}, set(), tuple(folder / f"fold{fold}" for fold in range(folds))
-    for fold, place in enumerate(folders):
-        done = place / "predict.done.json"
+    for fold, fold_folder in enumerate(folders):
+        done = fold_folder / "predict.done.json"
         if not done.exists():
             command = command_of("predict", root, "--run", name)
             raise UserError(f"run {name} has no predictions of fold {fold}: `{command}` first")

@@ -1,10 +1,12 @@
 """Prediction files of a fold: logits of every view as npz, rows joined by id (law 7).
 
-`ids` [rows], `logits` float32 [rows, views, classes], natural-prior log-odds, `classes` and `views`, their names; and
-`prototype_logits`, those of the class means, where they were asked for. Of more classes than LARGEST_DENSE (1,000) each
-row has its KEPT (50) likeliest ones, the same for all views: `top` int32 [rows, 50], class numbers, ascending; `logits`
-float32 [rows, views, 50], theirs; `rest` float32 [rows, views], the log-sum-exp of all others' logits, so that the
-log-probabilities of the kept classes stay exact (`prototype_logits` and `prototype_rest` alike, of the same classes).
+A file holds `ids` [rows]; `logits` float32 [rows, views, classes], natural-prior log-odds; the names `classes` and
+`views`; and, where class means predict too, their `prototype_logits` in the same shape.
+
+With more than LARGEST_DENSE (1,000) classes each row keeps its KEPT (50) likeliest, the same for all views: `top` int32
+[rows, 50] holds their numbers, ascending; `logits` float32 [rows, views, 50] their logits; `rest` float32 [rows, views]
+the log-sum-exp of all other logits, so that the log-probabilities of the kept classes stay exact. `prototype_logits`
+and `prototype_rest` are the same for the class means, of the same classes.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,14 +18,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from supcon.arrays import ModelLogits, Rows
+from supcon.decision.lazy import REST, TOP, LazyLogits
+from supcon.decision.logits import Logits
 from supcon.decision.merge import HEAD, PROTOTYPES, blend
-from supcon.decision.pieces import Logits
-from supcon.decision.stored import REST, TOP, Places, StoredLogits
 from supcon.errors import UserError
-from supcon.metrics.top_k import Candidates, Matrix, keeps_all
+from supcon.metrics.top_k import Matrix, TopK, keeps_all
 from supcon.storage.files import NpzArray, open_npz, read_npz, write_npz
 
-Predicted = Mapping[str, Matrix]  # HEAD and, where asked for, PROTOTYPES
+Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by PROTOTYPES
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
 
@@ -33,12 +36,12 @@ TRAINING, HELD_OUT, TEST = 0, 1, 2  # parts of a fold's embeddings
 
 @dataclass(frozen=True)
 class Embeddings:
-    """What a fold's final encoder makes of the plain view of some rows: a sample of each part."""
+    """The plain view of some rows, embedded by a fold's final encoder: a sample of each part."""
 
     ids: npt.NDArray[np.str_]  # [n]; an id of a test row may be one of a training row too
     part: npt.NDArray[np.int8]  # [n], TRAINING rows of the fold, HELD_OUT or TEST
     features: npt.NDArray[np.float32]  # [n, D], what the classifier sees, not normalised
-    projections: npt.NDArray[np.float32] | None  # [n, P], after the projection head; None where none belongs to it
+    projections: npt.NDArray[np.float32] | None  # [n, P], after the projection head; None without one
 
     def of(self, part: int) -> "Embeddings":
         """Return the rows of one part."""
@@ -50,8 +53,8 @@ class Embeddings:
 def read_embeddings(folder: Path) -> Embeddings:
     """Return the embeddings of a fold's folder. `UserError` where the file is missing or damaged.
 
-    Without rows where `predict.embeddings` is 0. Without `projections` where no projection head was trained on the
-    final encoder: with `contrast.projection none`, without contrast, or where the encoder was trained on without it.
+    There are no rows where `predict.embeddings` is 0, and no `projections` where the final encoder was not trained with
+    a projection head: with `contrast.projection none`, without contrast, or where it was trained further without one.
     """
     content = read_npz(folder / EMBEDDINGS)
     projections = content.get("projections")
@@ -64,7 +67,7 @@ def read_embeddings(folder: Path) -> Embeddings:
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
-    """Write embeddings.npz, of half precision."""
+    """Write embeddings.npz, in half precision."""
     arrays = {"ids": embeddings.ids, "part": embeddings.part, "features": embeddings.features.astype(np.float16)}
     if embeddings.projections is not None:
         arrays["projections"] = embeddings.projections.astype(np.float16)
@@ -72,7 +75,7 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
 
 
 def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes: list[str], views: list[str]) -> None:
-    """Write one npz file: `predicted` [rows, views, classes] are natural-prior log-odds."""
+    """Write one npz file of natural-prior log-odds, `predicted` [rows, views, classes]."""
     shape = (len(ids), len(views), len(classes))
     names = {"ids": np.array(list(ids), dtype=str), "classes": np.array(classes), "views": np.array(views)}
     arrays: dict[str, npt.NDArray[Any]] = {}
@@ -80,9 +83,9 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
         if logits.shape != shape:
             raise ValueError(f"{name} must be [rows, views, classes] = {list(shape)}, not {list(logits.shape)}")
         kept = logits
-        if isinstance(logits, Candidates):
+        if isinstance(logits, TopK):
             kept = logits.values[..., :-1]
-            arrays[TOP], arrays[REST[name]] = logits.numbers, logits.values[..., -1] + np.float32(np.log(logits.many))
+            arrays[TOP], arrays[REST[name]] = logits.numbers, logits.values[..., -1] + np.float32(np.log(logits.others))
         arrays[name] = np.ascontiguousarray(kept, dtype=np.float32)
     write_npz(path, {"ids": names["ids"], **arrays, **names})
 
@@ -96,41 +99,41 @@ def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weig
     return blend({name: join_rows(parts, ids, classes, name) for name in names}, weight)
 
 
-def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> npt.NDArray[np.float32]:
+def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> ModelLogits:
     """Return the logits of `ids`, in their order, out of files that together hold each id once.
 
-    `by` says whose: HEAD or PROTOTYPES. Raises `UserError` when an id is missing or stands twice, or when a file has
-    other classes or views, or no logits of that kind.
+    `by` is HEAD or PROTOTYPES. Raises `UserError` where an id is missing or stands twice, or where a file has other
+    classes or views, or no logits of that kind.
     """
     for part in parts:
         _check_names(part, parts[0], classes, by)
         if part[by].shape != (len(part["ids"]), len(part["views"]), len(part["classes"])):
             raise UserError(f"a prediction file has {by} of another shape than its ids: run predict with --force")
-    place = places_of([part["ids"] for part in parts], ids)
-    logits: npt.NDArray[np.float32] = np.concatenate([part[by] for part in parts])[place]
+    positions = positions_of([part["ids"] for part in parts], ids)
+    logits: ModelLogits = np.concatenate([part[by] for part in parts])[positions]
     return logits
 
 
-def places_of(found: Iterable[npt.NDArray[np.str_]], ids: pd.Series) -> Places:
-    """Return where each of `ids` stands in what several files hold, laid one after the other.
+def positions_of(ids_of_files: Iterable[npt.NDArray[np.str_]], ids: pd.Series) -> Rows:
+    """Return the position of each of `ids` in the ids of several files, counted as if the files were one.
 
-    Raises `UserError` when an id is missing, stands twice, or is not among `ids`.
+    Raises `UserError` where an id is missing, stands twice, or is not among `ids`.
     """
     wanted, start = pd.Index(ids), 0
-    place = np.full(len(ids), -1, np.int64)
-    for names in found:  # one at a time: millions of names take gigabytes
+    positions = np.full(len(ids), -1, np.int64)
+    for names in ids_of_files:  # one file at a time: millions of names take gigabytes
         numbers = np.arange(start, start + len(names))
         rows = wanted.get_indexer(pd.Index(names.astype(object)))
         unknown = rows < 0
-        twice = ~unknown & (place[rows] >= 0)
-        place[rows[~unknown]] = numbers[~unknown]
-        twice |= ~unknown & (place[rows] != numbers)
+        twice = ~unknown & (positions[rows] >= 0)
+        positions[rows[~unknown]] = numbers[~unknown]
+        twice |= ~unknown & (positions[rows] != numbers)
         if (unknown | twice).any():
             _refuse_row(names[unknown | twice][0])
         start += len(names)
-    if (place < 0).any():
-        _refuse_row(ids.iloc[int(place.argmin())])
-    return place
+    if (positions < 0).any():
+        _refuse_row(ids.iloc[int(positions.argmin())])
+    return positions
 
 
 def _refuse_row(name: str) -> NoReturn:
@@ -139,7 +142,7 @@ def _refuse_row(name: str) -> NoReturn:
 
 def _stored(
     files: Sequence[Mapping[str, NpzArray]], ids: pd.Series, classes: list[str], names: Sequence[str], weight: float
-) -> StoredLogits:
+) -> LazyLogits:
     for file in files:
         for name in names:
             _check_names(file, files[0], classes, name)
@@ -148,7 +151,7 @@ def _stored(
             rows, views, kept = len(file["ids"]), len(file["views"]), file[TOP].shape[1]
             if (file[name].shape, len(file[TOP])) != ((rows, views, kept), rows):
                 raise UserError(f"a prediction file has {name} of another shape than its ids: run predict with --force")
-    return StoredLogits(files, places_of((file["ids"][:] for file in files), ids), weight, len(classes))
+    return LazyLogits(files, positions_of((file["ids"][:] for file in files), ids), weight, len(classes))
 
 
 def _check_names(part: Mapping[str, Any], first: Mapping[str, Any], classes: list[str], by: str) -> None:

@@ -1,28 +1,28 @@
-"""Labels by an earlier run, fold by fold: what a second round may learn without a leak (law 1).
+"""Pseudo-labels by an earlier run, fold by fold, from which a second round may learn without a leak (law 1).
 
-Fold k's labels are what the first round's model of fold k says, which never saw a label of fold k's held-out rows. The
-other folds' models did, so they have no say, but for one number: the temperature, which is fitted to the other folds'
-held-out rows, as fold k's cross-fitted decision is.
+Fold k's pseudo-labels are the predictions of the first round's model of fold k, which never saw a label of fold k's
+held-out rows. The other folds' models did, so they are not used. Only the temperature comes from elsewhere: it is
+fitted to the other folds' held-out rows, as fold k's cross-fitted decision is.
 
-Fold k's held-out rows get such labels just as test rows do. A model is surer of rows that it was trained on, rightly or
-not: learned alone, a wrong label would cost the test rows what the out-of-fold score never shows (law 3).
+Fold k's held-out rows get pseudo-labels just as test rows do (law 3). A model is more confident of rows that it was
+trained on, rightly or not. If only test rows were learned from, wrong pseudo-labels would lower the test score, and the
+out-of-fold score would not show it.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from supcon.arrays import Labels, Rows
 from supcon.decision.calibration import calibration_temperature
+from supcon.decision.logits import Logits, map_blocks
 from supcon.decision.merge import log_doubts, merge_views
-from supcon.decision.pieces import Logits, in_pieces
 from supcon.errors import UserError
 from supcon.metrics.metric import LogProbabilities
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import read_blended
-from supcon.run.split import Rows
 from supcon.settings import FULL
 from supcon.storage.files import read_csv
 
@@ -31,9 +31,10 @@ TEST_ROWS, HELD_OUT_ROWS = "test", "held out"  # parts
 
 
 def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, float]:
-    """Return a fold's labels (part, id, label, confidence) of test and held-out rows, and their temperature.
+    """Return a fold's pseudo-labels (part, id, label, confidence) of test and held-out rows, and their temperature.
 
-    Rows without a readable image get none. FULL has no held-out rows, so that all folds are the others.
+    Rows without a readable image get none. The model on all rows (FULL) has no held-out rows: its temperature is fitted
+    to those of all folds.
     """
     run, ids = experiment.first_round, experiment.split.ids
     others = (experiment.split.fold >= 0) & (experiment.split.fold != fold)
@@ -53,15 +54,15 @@ def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, floa
 
 
 def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logits:
-    return read_blended(files, ids, experiment.split.classes, experiment.first_round.prototype_weight)
+    return read_blended(files, ids, experiment.split.classes, experiment.first_round.class_mean_weight)
 
 
 def _merged(logits: Logits, temperature: float) -> LogProbabilities:
-    return in_pieces(lambda piece: merge_views(piece[0], temperature), [logits])
+    return map_blocks(lambda block: merge_views(block[0], temperature), [logits])
 
 
 def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabilities: LogProbabilities) -> pd.DataFrame:
-    """Return the surest rows of a part with their likeliest class."""
+    """Return the most confident rows of a part with their likeliest class."""
     settings = experiment.call.settings.pseudo
     rows = surest(log_probabilities, settings.share, settings.min_confidence)
     chosen = log_probabilities[rows]
@@ -71,11 +72,11 @@ def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabiliti
 
 
 def surest(log_probabilities: LogProbabilities, share: float, min_confidence: float) -> Rows:
-    """Return the rows whose likeliest class is surest, ascending: the same `share` of each class that is predicted.
+    """Return the most confident rows, ascending: of each predicted class the same `share` of its rows.
 
     `log_probabilities` [rows, classes]. Frequent and easy classes are predicted with more confidence than rare and hard
-    ones: one threshold for all would take nearly nothing but them, and training on it would drown the others. At least
-    one row of each predicted class is taken, none below `min_confidence`. Equally sure: the earlier row.
+    ones: one threshold for all would take almost only the former, and training would forget the latter. At least one
+    row of each predicted class is taken, but none below `min_confidence`. Of equally confident rows the earlier counts.
     """
     predicted, doubt = log_probabilities.argmax(axis=1), log_doubts(log_probabilities)
     taken = np.zeros(len(predicted), bool)
@@ -86,22 +87,23 @@ def surest(log_probabilities: LogProbabilities, share: float, min_confidence: fl
     return np.flatnonzero(taken & (log_probabilities.max(axis=1) >= np.log(max(min_confidence, 1e-300))))
 
 
-def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, npt.NDArray[np.int64]]:
-    """Return a fold's rows with such labels, as positions in the image cache, and their class numbers.
+def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, Labels]:
+    """Return a fold's rows with pseudo-labels, as positions in the image cache, and their class numbers.
 
-    None where `pseudo.run` is empty. Raises `UserError` where the file has other rows or classes than the competition.
+    No rows where `pseudo.run` is empty. Raises `UserError` where the file has other rows or classes than the
+    competition.
     """
     if not experiment.call.settings.pseudo.run:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     path = experiment.call.fold_folder(fold) / FILE
     table, held_out = read_csv(path), experiment.split.rows_of(fold).tolist()
     test = zip(experiment.competition.test["id"], experiment.test_positions.tolist(), strict=True)
-    position = {(TEST_ROWS, name): place for name, place in test}
+    position = {(TEST_ROWS, name): number for name, number in test}
     position |= {(HELD_OUT_ROWS, experiment.split.ids.iloc[row]): row for row in held_out}
-    number = {name: place for place, name in enumerate(experiment.split.classes)}
+    class_number = {name: number for number, name in enumerate(experiment.split.classes)}
     try:
         positions = [position[row] for row in zip(table["part"], table["id"], strict=True)]
-        labels = [number[name] for name in table["label"]]
+        labels = [class_number[name] for name in table["label"]]
     except KeyError as error:
         raise UserError(f"{path}: {error} is no such row, class or column: run src/pseudo.py with --force") from None
     return np.array(positions, dtype=np.int64), np.array(labels, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What runs predict, from their folds' files or from their tables: of one run, or of several that are blended."""
+"""The predictions of one run, or of several that are blended, from their folds' files or from their tables."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from supcon.arrays import Labels
 from supcon.competition.tables import Dialect, read_table, write_table
+from supcon.decision.logits import LoadedLogits, Logits, plain_mean
 from supcon.decision.merge import HEAD, mean_entropy, merge_members, sharpen
-from supcon.decision.pieces import Logits, Piece, plain_mean
 from supcon.errors import UserError
-from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import LogProbabilities
-from supcon.metrics.top_k import Candidates, keeps_all, on_values
+from supcon.metrics.top_k import TopK, keeps_all, map_values
 from supcon.run.experiment import Experiment
 from supcon.run.finished import LARGE_TABLES, TABLES, FinishedRun
 from supcon.run.predictions import read_blended, write_predictions
@@ -24,13 +24,13 @@ from supcon.settings import FULL
 from supcon.storage import lock
 from supcon.storage.files import read_csv, write_csv
 
-LABELS = "cross_fitted.csv"  # of a tuned run: id and label of the scored rows, fold k's by a rule made on other folds
-LEAST_PROBABILITY = 1e-12  # what a table's 0 is taken for
+LABELS = "cross_fitted.csv"  # of a tuned run: id and label of the scored rows, fold k's by the rule of the other folds
+LEAST_PROBABILITY = 1e-12  # in place of a 0 in a table
 
 
 @dataclass(frozen=True)
 class RunLogits:
-    """What one run predicts."""
+    """The logits of one run."""
 
     name: str
     out_of_fold: Logits  # of the scored training rows [rows, views, classes], each by the model that never saw it
@@ -41,7 +41,7 @@ class RunLogits:
 def read_runs(experiment: Experiment) -> list[RunLogits]:
     """Return the predictions of the runs that the decision is made from.
 
-    Raises `UserError` naming the run whose rows, classes or folds are others.
+    Raises `UserError`, naming the run, where its rows, classes or folds are not those of the split.
     """
     return [_read_run(run, experiment) for run in experiment.runs]
 
@@ -51,7 +51,7 @@ def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
     try:
         if not run.fold_folders:
             return _read_tables(run, experiment, ids, test_ids)
-        classes, weight = experiment.split.classes, run.prototype_weight
+        classes, weight = experiment.split.classes, run.class_mean_weight
         oof = read_blended([folder / "oof.npz" for folder in run.fold_folders], ids, classes, weight)
         test = [read_blended([folder / "test.npz"], test_ids, classes, weight) for folder in run.fold_folders]
         full = read_blended([run.folder / "full" / "test.npz"], test_ids, classes, weight) if run.full else None
@@ -67,9 +67,10 @@ def read_test_of(experiment: Experiment, fold: int) -> Logits:
 
 
 def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
-    """Let the ensemble be made anew, having said so, where all that changed is the model on all rows.
+    """Let the ensemble be made anew, and say so, where nothing but the model on all rows has changed.
 
-    It was asked for by hand and may come late: that is a new submission, the one before keeps its file and ledger row.
+    That model is asked for by hand and may come late: it gives a new submission. The one before keeps its file and its
+    row in the ledger.
     """
     if experiment.call.force or ensemble.changed() != [f"input {FULL_MODEL}"]:
         return
@@ -78,10 +79,11 @@ def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
 
 
 def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None) -> Logits:
-    """Return this run's logits of all scored training rows, or of some folds', each by the model that never saw it.
+    """Return this run's logits [rows, views, classes] of all scored rows, or of those of `folds`.
 
-    [rows, views, classes], head and class means blended as `predict.class_mean_weight` says. Of a blend: one view, the
-    log-probabilities that each fold's rule, made on the other folds, gives.
+    Each row is predicted by the model that never saw it; head and class means are blended by
+    `predict.class_mean_weight`. A blend of runs has one view: the log-probabilities by the rule fitted on the other
+    folds.
     """
     folders = [
         experiment.call.run_folder / f"fold{fold}" for fold in folds or range(experiment.call.settings.data.folds)
@@ -95,10 +97,10 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
 
 
 def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_ids: pd.Series) -> RunLogits:
-    """Return what a run's tables say, its test rows the same for every fold.
+    """Return the logits of a run's tables; those of the test rows are the same for every fold.
 
-    They are the mean of its folds, flatter than one model; they get the mean entropy of its out-of-fold rows, on which
-    the decision is tuned.
+    The test rows are the mean of the run's folds, which is flatter than one model. They are sharpened to the mean
+    entropy of its out-of-fold rows, on which the decision is tuned.
     """
     _require_split(run, experiment)
     oof, test = (
@@ -108,9 +110,9 @@ def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_
     return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.call.settings.data.folds)
 
 
-def _one_view(log_probabilities: LogProbabilities) -> Piece:
+def _one_view(log_probabilities: LogProbabilities) -> LoadedLogits:
     """Return log-probabilities [rows, classes] as logits of one view."""
-    return on_values(log_probabilities, lambda values, _: values[:, None].astype(np.float32))
+    return map_values(log_probabilities, lambda values, _: values[:, None].astype(np.float32))
 
 
 def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> Logits:
@@ -123,7 +125,7 @@ def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> 
 
 
 def _require_split(run: FinishedRun, experiment: Experiment) -> None:
-    """Check the split that lies beside a run's tables; without one, say that it is taken on trust."""
+    """Compare the split beside a run's tables with ours; without one, say that it is taken on trust."""
     path = run.folder / "folds.csv"
     if not path.exists():
         print(f"run {run.name}: no folds.csv beside its oof.csv, so its folds are taken on trust", flush=True)
@@ -144,21 +146,21 @@ def _read_probabilities(path: Path, ids: pd.Series, classes: list[str]) -> Logit
     if "id" not in table.columns or sorted(columns) != classes:
         odd = sorted(set(columns) ^ set(classes))
         raise UserError(f"{path} needs the column id and one a class, first that differs: {(odd or ['id'])[0]!r}")
-    place = pd.Series(np.arange(len(table)), index=table["id"])
-    if place.index.has_duplicates or set(place.index) != set(ids):
-        odd = sorted(set(place.index) ^ set(ids)) or list(place.index[place.index.duplicated()])
+    position = pd.Series(np.arange(len(table)), index=table["id"])
+    if position.index.has_duplicates or set(position.index) != set(ids):
+        odd = sorted(set(position.index) ^ set(ids)) or list(position.index[position.index.duplicated()])
         raise UserError(f"{path} does not hold every row once, first {odd[0]!r}: leave the run out")
     try:
-        found = table[classes].to_numpy(dtype=np.float64)[place.loc[list(ids)].to_numpy()]
+        values = table[classes].to_numpy(dtype=np.float64)[position.loc[list(ids)].to_numpy()]
     except ValueError as error:
         raise UserError(f"{path} holds what is no number ({error}): leave the run out") from None
-    if not (np.isfinite(found).all() and (found >= 0).all() and (found.sum(axis=1) > 0).all()):
+    if not (np.isfinite(values).all() and (values >= 0).all() and (values.sum(axis=1) > 0).all()):
         raise UserError(f"{path} holds what are no probabilities: they are finite, not negative, and not all 0")
-    return np.log(np.maximum(found, LEAST_PROBABILITY))[:, None].astype(np.float32)
+    return np.log(np.maximum(values, LEAST_PROBABILITY))[:, None].astype(np.float32)
 
 
 def remove_tables(experiment: Experiment) -> None:
-    """Remove the run's oof.csv and test.csv, as a fold of them is predicted anew."""
+    """Remove the run's oof.csv and test.csv, because one of its folds is predicted anew."""
     with _tables_alone(experiment):
         for table in TABLES:
             (experiment.call.run_folder / table).unlink(missing_ok=True)
@@ -167,9 +169,9 @@ def remove_tables(experiment: Experiment) -> None:
 def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
     """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted.
 
-    Those that are there stay, unless `anew`. Processes that end side by side, each with a fold, take turns: the last
-    one has seen the files of all. Of more classes than are all kept there are none: the folds' own files hold what can
-    be shared.
+    Existing tables stay, unless `anew`. Processes that predict folds side by side take turns here: the last of them
+    sees the files of all folds. With more classes than are all kept there are no tables: the folds' own files can be
+    shared.
     """
     if not keeps_all(len(experiment.split.classes)):
         return
@@ -188,7 +190,7 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
         except UserError:
             if all(path.exists() for path in done):
                 raise
-            return  # another process has begun to predict a fold anew: it will write them
+            return  # another process has begun to predict a fold anew, and will write the tables
         write_out_of_fold(experiment, out_of_fold)
         write_test(experiment, merge_members(members, full)[0])
 
@@ -213,7 +215,7 @@ def _write_probabilities(
     experiment: Experiment, part: int, ids: pd.Series, log_probabilities: LogProbabilities
 ) -> None:
     folder, classes = experiment.call.run_folder, experiment.split.classes
-    if isinstance(log_probabilities, Candidates):
+    if isinstance(log_probabilities, TopK):
         predicted = {HEAD: _one_view(log_probabilities)}
         write_predictions(folder / LARGE_TABLES[part], ids, predicted, classes, ["merged"])
         return
@@ -223,24 +225,24 @@ def _write_probabilities(
 
 
 def write_labels(experiment: Experiment, labels: Labels) -> None:
-    """Write what the cross-fitted decision took the scored rows for: their ids, and class names by number [rows]."""
+    """Write the ids of the scored rows and the names of their cross-fitted labels [rows]."""
     ids = experiment.split.scored_ids.to_numpy()
     names = np.array(experiment.split.classes, dtype=object)[labels]
     write_table(experiment.call.run_folder / LABELS, pd.DataFrame({"id": ids, "label": names}), Dialect())
 
 
 def read_labels(experiment: Experiment) -> Labels:
-    """Return the class numbers that fold k's decision, made on the other folds, gave to fold k's rows, [rows].
+    """Return the cross-fitted labels, [rows]: fold k's rows by the rule that was fitted on the other folds.
 
-    Raises `UserError` where cross_fitted.csv is missing or is not of the split's rows and classes, each row once.
+    Raises `UserError` where cross_fitted.csv is missing, or has other rows or classes than the split.
     """
     path, ids = experiment.call.run_folder / LABELS, experiment.split.scored_ids
     table = read_table(path)
     if not {"id", "label"} <= set(table.columns):
         raise UserError(f"{path} needs the columns id and label: run tune with --force")
-    found = pd.Index(table["id"])
-    place = found.get_indexer(pd.Index(ids)) if found.is_unique else np.full(len(ids), -1)
+    table_ids = pd.Index(table["id"])
+    position = table_ids.get_indexer(pd.Index(ids)) if table_ids.is_unique else np.full(len(ids), -1)
     number = pd.Index(experiment.split.classes).get_indexer(pd.Index(table["label"]))
-    if (place < 0).any() or (number < 0).any():
+    if (position < 0).any() or (number < 0).any():
         raise UserError(f"{path} is of other rows or classes than the split: run tune with --force")
-    return number[place]
+    return number[position]

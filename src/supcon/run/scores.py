@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from supcon.arrays import Labels
 from supcon.decision.rule import Rule
-from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import Metric, Prediction, make_metric
 from supcon.metrics.top_k import scattered
 from supcon.run.experiment import Experiment
@@ -35,9 +35,9 @@ class Score:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Out-of-fold scores by fold and pooled: raw (nothing tuned) and cross-fitted (the decision made elsewhere)."""
+    """Out-of-fold scores by fold and pooled: raw (nothing tuned), and cross-fitted (by rules of the other folds)."""
 
-    metric: str  # as tables call it
+    metric: str  # its name in tables
     raw: dict[str, Score]
     cross_fitted: dict[str, Score]
 
@@ -67,7 +67,7 @@ class PrivateScores:
         return asdict(self)
 
     def text(self, table: ScoreTable) -> str:
-        """Return the private lines of the table, and whether the cross-fitted score kept its word."""
+        """Return the private lines of the table, and how far the cross-fitted score was from the private one."""
         estimate = table.cross_fitted[POOLED]
         error = float(np.hypot(estimate.standard_error, self.standard_error))
         difference = self.single_mean - estimate.score
@@ -88,11 +88,11 @@ def score_table(experiment: Experiment, decision: Mapping[str, Any], runs: Seque
 
 
 def cross_fitted(experiment: Experiment, decision: Mapping[str, Any], runs: Sequence[RunLogits]) -> Prediction:
-    """Return what the metric scores, [rows, ...]: each fold's scored rows by the rule that the other folds made."""
+    """Return what the metric scores, [rows, ...]: each fold's rows decided by the rule fitted on the other folds."""
     fold = experiment.split.fold[experiment.split.scored_rows]
     logits, rules = [run.out_of_fold for run in runs], decision["fold_rules"].items()
     folds = [(fold == int(number), Rule.from_json(rule)) for number, rule in rules]
-    parts = ((rows, rule.predict_runs([each[rows] for each in logits], experiment.metric)) for rows, rule in folds)
+    parts = ((rows, rule.predict_runs([own[rows] for own in logits], experiment.metric)) for rows, rule in folds)
     return scattered(len(fold), parts)
 
 
@@ -100,9 +100,9 @@ def private_scores(
     solution: pd.Series, experiment: Experiment, single_folds: Sequence[Prediction], ensemble: Prediction
 ) -> PrivateScores:
     """Score each single fold's predictions of the test rows and the ensemble's against the solution."""
-    number = {name: position for position, name in enumerate(experiment.split.classes)}
-    true = np.array([number[name] for name in solution])
-    # the host scores every class that its rows have, those too small for our folds too
+    class_number = {name: number for number, name in enumerate(experiment.split.classes)}
+    true = np.array([class_number[name] for name in solution])
+    # the host scores every class of its rows, also those that are too small for our folds
     metric = make_metric(experiment.metric.name, len(experiment.split.classes), np.unique(true))
     singles = [_score(experiment, metric, true, predicted) for predicted in single_folds]
     # the folds' models err on the same images: one fold's error is also the error of their mean
@@ -114,7 +114,7 @@ def private_scores(
 def class_shares(classes: list[str], before: Labels, after: Labels) -> dict[str, tuple[float, float]]:
     """Return each class's share of the test rows by argmax and by the decision."""
     counts = [np.bincount(labels, minlength=len(classes)) / len(labels) for labels in (before, after)]
-    return {name: (round(float(a), 4), round(float(b), 4)) for name, a, b in zip(classes, *counts, strict=True)}
+    return {name: (round(float(old), 4), round(float(new), 4)) for name, old, new in zip(classes, *counts, strict=True)}
 
 
 def _by_fold(experiment: Experiment, predicted: Prediction) -> dict[str, Score]:

@@ -1,16 +1,14 @@
-"""Which training row has which label, group and fold, by numbers."""
+"""The label, group and fold of each training row, as numbers."""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from supcon.arrays import ClassCounts, Folds, Groups, Labels, Rows
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY
 from supcon.storage.files import digest_rows
-
-Rows = npt.NDArray[np.int64]  # row numbers, or positions in the image cache
 
 
 @dataclass(frozen=True)
@@ -29,27 +27,27 @@ class Split:
 
     @cached_property
     def classes(self) -> list[str]:
-        """Class names of the rows that are not left out, sorted by code point; a class number is a place in it."""
+        """Class names of the rows that are not left out, sorted by code point; a class number is an index into them."""
         return sorted(self.table["label"][self.fold > LEFT_OUT].unique())
 
     @cached_property
-    def labels(self) -> npt.NDArray[np.int64]:
+    def labels(self) -> Labels:
         """Class numbers of the training rows; -1 where a row is left out with its whole class."""
         return pd.Index(self.classes).get_indexer(pd.Index(self.table["label"])).astype(np.int64)
 
     @cached_property
-    def fold(self) -> npt.NDArray[np.int64]:
+    def fold(self) -> Folds:
         """Fold numbers of the training rows; TRAIN_ONLY and LEFT_OUT are below 0."""
         return np.array(self.table["fold"], dtype=np.int64)
 
     @cached_property
-    def scored_groups(self) -> npt.NDArray[np.int64] | None:
-        """Group numbers of the scored rows; None where all rows are alone."""
+    def scored_groups(self) -> Groups | None:
+        """Group numbers of the scored rows; None where no row has a group."""
         return None if self.groups is None else self.groups[self.scored_rows]
 
     @cached_property
-    def groups(self) -> npt.NDArray[np.int64] | None:
-        """Group numbers of the training rows, a lone row's its own; None where all rows are alone."""
+    def groups(self) -> Groups | None:
+        """Group numbers of the training rows, a row without a group has its own; None where no row has a group."""
         alone = (self.table["group"] == "").to_numpy()
         if alone.all():
             return None
@@ -65,7 +63,7 @@ class Split:
         return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
 
     @cached_property
-    def unscored(self) -> Rows:
+    def unscored(self) -> ClassCounts:
         """How many rows of each class are always trained on and never scored, [classes]."""
         return np.bincount(self.labels[self.fold == TRAIN_ONLY], minlength=len(self.classes))
 
@@ -81,6 +79,6 @@ class Split:
 
     @cached_property
     def digest(self) -> str:
-        """One hash of which row has which label and fold."""
+        """One hash of every row's id, label and fold."""
         columns = (self.table[name].to_numpy(dtype=object).tolist() for name in ("id", "label", "fold"))
         return digest_rows(zip(*columns, strict=True))

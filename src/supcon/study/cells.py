@@ -5,12 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from supcon.decision.pieces import plain_mean
+from supcon.arrays import FloatArray, Labels
+from supcon.decision.logits import plain_mean
 from supcon.errors import UserError
-from supcon.metrics.f1 import Labels
 from supcon.metrics.metric import Metric, row_losses
 from supcon.run.experiment import Experiment
 from supcon.run.runs import read_out_of_fold
@@ -28,7 +25,7 @@ class Scores:
 
     true: Labels  # class numbers, [rows]
     predicted: Labels  # by argmax, [rows]
-    log_loss: npt.NDArray[np.float64]  # in nats, [rows]
+    log_loss: FloatArray  # in nats, [rows]
     metric: Metric  # the host's
     passes: float  # images that training looked at
     seconds: float  # of training and prediction

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from supcon.metrics.f1 import Labels, Scores
+from supcon.arrays import Labels, Scores
 from supcon.metrics.metric import Metric, Prediction
 from supcon.run.experiment import Experiment
 from supcon.run.runs import read_labels, read_runs

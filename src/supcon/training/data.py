@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from supcon.arrays import Labels, Rows
 from supcon.images.augment.batch import canvas
 from supcon.images.augment.ranges import Ranges
 from supcon.images.augment.recipes import Recipe, draw
@@ -33,8 +33,8 @@ class TrainingViews(Dataset[Batch]):
     def __init__(
         self,
         cache: ImageCache,
-        positions: npt.NDArray[np.int64],
-        labels: npt.NDArray[np.int64],
+        positions: Rows,
+        labels: Labels,
         transform: RandomView,
         views: int,
         seed: int,
@@ -64,8 +64,8 @@ class Canvases(Dataset[CanvasBatch]):
     def __init__(
         self,
         cache: ImageCache,
-        positions: npt.NDArray[np.int64],
-        labels: npt.NDArray[np.int64],
+        positions: Rows,
+        labels: Labels,
         ranges: Ranges,
         side: int,
         fit: Fit,
@@ -136,7 +136,7 @@ class FixedViews(Dataset[Tensor]):
     def __init__(
         self,
         cache: ImageCache,
-        positions: npt.NDArray[np.int64],
+        positions: Rows,
         views: Mapping[str, View],
         side: int,
         fit: Fit,

@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from supcon.arrays import Rows
 from supcon.randomness import seed_at
 from supcon.run.predictions import Embeddings
-from supcon.run.split import Rows
 from supcon.settings.settings import Settings
 from supcon.training.model.encoder import load_weights
 from supcon.training.model.heads import projection_head

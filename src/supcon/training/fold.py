@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from supcon.arrays import Rows
 from supcon.errors import UserError
 from supcon.images.augment.batch import BatchViews, canvas_side
 from supcon.images.augment.ranges import ranges_of
@@ -26,7 +27,6 @@ from supcon.images.augment.views import prediction_views
 from supcon.randomness import seed_at
 from supcon.run.experiment import Experiment
 from supcon.run.pseudo import read_pseudo
-from supcon.run.split import Rows
 from supcon.settings import fold_name
 from supcon.training import ranks
 from supcon.training.data import (

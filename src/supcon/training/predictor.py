@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from supcon.arrays import Rows
 from supcon.decision.merge import HEAD, PROTOTYPES, keep_likeliest_of
 from supcon.images.augment.views import prediction_views
 from supcon.metrics.top_k import joined, keep_likeliest, scattered
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import TRAINING, Embeddings, Predicted
-from supcon.run.split import Rows
 from supcon.training.data import FixedViews, fixed_loader, worker_count
 from supcon.training.device import set_up_device
 from supcon.training.embed import EmbeddingSample, trained_projection

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from supcon.report.comparison.stability import scores_by_rate, scores_by_seed, studied
+from supcon.report.comparison.stability import find_study, scores_by_rate, scores_by_seed
 from supcon.storage.files import read_json, write_json
 from tests.report.comparison.conftest import GOOD, POOR
 from tests.report.conftest import run_of
@@ -34,10 +34,10 @@ def root(changeable: Path) -> Path:
 
 def test_a_run_knows_its_study_even_where_names_hold_dashes(root: Path) -> None:
     (root / "runs" / "study-ce-s0").rename(root / "runs" / "study-ce-fast-s12")
-    of = studied(run_of(root, "study-ce-fast-s12"))
-    assert of is not None
-    assert (of.study, of.variant) == ("study", "ce-fast")
-    assert studied(run_of(root, "cross_entropy")) is None
+    study_run = find_study(run_of(root, "study-ce-fast-s12"))
+    assert study_run is not None
+    assert (study_run.study, study_run.variant) == ("study", "ce-fast")
+    assert find_study(run_of(root, "cross_entropy")) is None
 
 
 def test_seeds_are_the_whole_runs_of_the_variant(root: Path) -> None:

@@ -64,7 +64,7 @@ def test_damage_depends_on_the_row_and_not_on_the_order() -> None:
 
 
 def fingerprint() -> str:
-    return hashlib.sha256(b"".join(one.tobytes() for one in damaged(28, 3).values())).hexdigest()
+    return hashlib.sha256(b"".join(image.tobytes() for image in damaged(28, 3).values())).hexdigest()
 
 
 def test_another_process_damages_alike() -> None:

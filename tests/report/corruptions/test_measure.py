@@ -47,8 +47,8 @@ def test_undamaged_rows_are_predicted_as_they_were_by_the_plain_view(tried: Path
         folder = experiment.call.run_folder / f"fold{fold}"
         damaged, oof = read_npz(folder / "corruptions.npz"), read_npz(folder / "oof.npz")
         assert damaged["predicted"].shape == (ROWS, len(STATES))
-        place = [oof["ids"].tolist().index(name) for name in damaged["ids"]]
-        assert np.array_equal(damaged["predicted"][:, 0], oof["logits"][place, 0].argmax(axis=1))
+        rows = [oof["ids"].tolist().index(name) for name in damaged["ids"]]
+        assert np.array_equal(damaged["predicted"][:, 0], oof["logits"][rows, 0].argmax(axis=1))
         assert list(damaged["ids"]) == experiment.split.ids.iloc[sample_rows(experiment, fold, ROWS)].to_list()
 
 

@@ -6,9 +6,9 @@ from itertools import combinations, permutations
 from math import ceil
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
+from supcon.arrays import Labels, Rows
 from supcon.training.sampler import BatchSampler, NaturalSampler, PKSampler, WithUnlabelled, share_of, visits
 from supcon.training.sampler.permutation import keys_of, permute
 from supcon.training.sampler.visits import VISIT, VisitPlan, class_chances, two_orders
@@ -18,7 +18,7 @@ MANY = np.repeat(np.arange(60), np.arange(60) // 4 + 1)  # 60 classes of 1 to 15
 BALANCES = (0.0, 0.5, 1.0)
 
 
-def rows_of(sampler: PKSampler, batches: int) -> npt.NDArray[np.int64]:
+def rows_of(sampler: PKSampler, batches: int) -> Rows:
     return np.stack([sampler.rows_of(0, number) for number in range(batches)])
 
 
@@ -75,9 +75,7 @@ def test_every_round_visits_every_class(balance: float) -> None:
 
 @pytest.mark.parametrize("balance", BALANCES)
 @pytest.mark.parametrize(("labels", "classes"), [(LABELS, 3), (LABELS, 1), (MANY, 8), (MANY, 60)])
-def test_classes_come_as_often_as_class_shares_says(
-    labels: npt.NDArray[np.int64], classes: int, balance: float
-) -> None:
+def test_classes_come_as_often_as_class_shares_says(labels: Labels, classes: int, balance: float) -> None:
     sampler = PKSampler(labels, classes, 2, seed=3, balance=balance)
     drawn = np.bincount(labels[rows_of(sampler, 1000).ravel()], minlength=len(sampler.class_shares)) / 2
     assert np.abs(drawn - 1000 * classes * sampler.class_shares).max() < 6  # visits

@@ -5,29 +5,29 @@ from functools import partial
 
 from tqdm import tqdm
 
-from supcon.report.comparison.places import differences, rights
-from supcon.report.comparison.qualities import calibrations, qualities, robustnesses, settings_apart
+from supcon.report.comparison.differences import class_differences, disagreements
+from supcon.report.comparison.properties import calibration, differing_settings, embedding_quality, robustness
+from supcon.report.comparison.run_comparison import RunComparison
 from supcon.report.comparison.scatter import scatter
 from supcon.report.comparison.scores import paired_tests, scores
-from supcon.report.comparison.standings import Standings
 from supcon.report.page import Block, Section, make_section
 
-Maker = Callable[[Standings], Sequence[Block]]
+Maker = Callable[[RunComparison], Sequence[Block]]
 
 CONTENTS: dict[str, Maker] = {
     "Scores": scores,
     "Paired tests": paired_tests,
-    "Classes": differences,
-    "Where one is right": rights,
-    "Calibration": calibrations,
-    "Embedding quality": qualities,
-    "Damaged images": robustnesses,
+    "Classes": class_differences,
+    "Where one is right": disagreements,
+    "Calibration": calibration,
+    "Embedding quality": embedding_quality,
+    "Damaged images": robustness,
     "Seeds and learning rates": scatter,
-    "Settings apart": settings_apart,
+    "Settings apart": differing_settings,
 }
 
 
-def sections(standings: Standings) -> list[Section]:
+def sections(comparison: RunComparison) -> list[Section]:
     """Return the comparison's sections; one whose data is missing says so."""
     shown = tqdm(CONTENTS.items(), "compare", unit="section", leave=False, disable=None)
-    return [make_section(title, partial(maker, standings)) for title, maker in shown]
+    return [make_section(title, partial(maker, comparison)) for title, maker in shown]

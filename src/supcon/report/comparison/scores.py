@@ -1,9 +1,9 @@
-"""Sections on who is better: scores with intervals, and paired tests."""
+"""Sections on which run is better: scores with intervals, and paired tests."""
 
 from typing import Any
 
 from supcon.plots import score_intervals
-from supcon.report.comparison.standings import Standings
+from supcon.report.comparison.run_comparison import RunComparison
 from supcon.report.page import Block, Figure, Point, Points, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.run.scores import POOLED
@@ -11,23 +11,26 @@ from supcon.run.scores import POOLED
 _LARGEST_MATRIX = 12  # runs
 
 
-def scores(standings: Standings) -> list[Block]:
+def scores(comparison: RunComparison) -> list[Block]:
     """Show each run's cross-fitted and untuned score with its interval."""
-    metric, unit = standings.first.metric.title, standings.first.unit
+    metric, unit = comparison.first.metric.title, comparison.first.unit
     tuned = {
         name: (score.score, score.low, score.high)
-        for name, score in zip(standings.names, standings.scores, strict=True)
+        for name, score in zip(comparison.names, comparison.scores, strict=True)
     }
-    raw = {run.name: run.table.raw[POOLED] for run in standings.runs}
-    series = {"cross-fitted": tuned, "untuned": {name: (one.score, one.low, one.high) for name, one in raw.items()}}
+    raw = {run.name: run.table.raw[POOLED] for run in comparison.runs}
+    series = {
+        "cross-fitted": tuned,
+        "untuned": {name: (score.score, score.low, score.high) for name, score in raw.items()},
+    }
     figure = score_intervals(series, metric, note=f"95 % bootstrap over {unit}")
     rows = [
         [run.name, str(score), str(raw[run.name]), _private(run.scores)]
-        for run, score in zip(standings.runs, standings.scores, strict=True)
+        for run, score in zip(comparison.runs, comparison.scores, strict=True)
     ]
     return [
         Text(
-            f"Out of fold, on the same {len(standings.first.rows):,} rows, each run by its own cross-fitted decision."
+            f"Out of fold, on the same {len(comparison.first.rows):,} rows, each run by its own cross-fitted decision."
             " Overlapping intervals say little: all runs are scored on the same rows, and the paired tests use that."
         ),
         Figure(of_figure(figure, f"{metric} of each run")),
@@ -35,28 +38,31 @@ def scores(standings: Standings) -> list[Block]:
     ]
 
 
-def paired_tests(standings: Standings) -> list[Block]:
+def paired_tests(comparison: RunComparison) -> list[Block]:
     """Show how probably each run is better than the first, and than any other."""
-    first, names = standings.first.name, standings.names
-    resamples = standings.first.experiment.call.settings.tune.bootstrap
+    first, names = comparison.first.name, comparison.names
+    resamples = comparison.first.experiment.call.settings.tune.bootstrap
     lines, rows = [], []
     for number, name in enumerate(names[1:], 1):
-        value, error = standings.gain(number)
-        probability = standings.probability(number)
+        value, error = comparison.gain(number)
+        probability = comparison.probability(number)
         lines.append(Point(f"{name} is better than {first} with probability {_shown(probability)}."))
         rows.append([name, f"{value:+.4f}", f"{error:.4f}", f"{value / max(error, 1e-9):+.1f}", f"{probability:.3f}"])
     blocks: list[Block] = [
         Points(lines),
         Table(["run", f"over {first}", "standard error", "errors away", "probability"], rows),
         Text(
-            f"The probability is the share of {resamples:,} bootstrap samples of {standings.first.unit} on which the"
+            f"The probability is the share of {resamples:,} bootstrap samples of {comparison.first.unit} on which the"
             " run is better than the other; ties count half. It knows of the rows' chance alone: another seed of the"
             " same recipe moves the score too."
         ),
     ]
     if 2 < len(names) <= _LARGEST_MATRIX:
         cells = [
-            [name, *("" if one == other else f"{standings.probability(one, other):.3f}" for other in range(len(names)))]
+            [
+                name,
+                *("" if one == other else f"{comparison.probability(one, other):.3f}" for other in range(len(names))),
+            ]
             for one, name in enumerate(names)
         ]
         blocks.append(Table(["better than", *names], cells, "Probability that the run of the line is better"))
@@ -64,7 +70,7 @@ def paired_tests(standings: Standings) -> list[Block]:
 
 
 def _shown(probability: float) -> str:
-    """Return a probability as a finite number of samples tells it."""
+    """Return a probability no more precisely than a finite number of samples can tell."""
     return "above 0.99" if probability > 0.99 else "below 0.01" if probability < 0.01 else f"{probability:.2f}"
 
 

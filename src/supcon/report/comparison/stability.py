@@ -1,4 +1,4 @@
-"""How a run's recipe scatters over seeds and learning rates, where a study has tried them."""
+"""How the scores of a run's recipe vary over seeds and learning rates, where a study has tried them."""
 
 import re
 from collections.abc import Iterator
@@ -16,58 +16,58 @@ RATES = ("pretrain.lr", "finetune.lr", "finetune.encoder_lr")
 
 
 @dataclass(frozen=True)
-class Studied:
-    """A run that a study made: runs/STUDY-VARIANT-sSEED."""
+class StudyRun:
+    """A run of a study: runs/STUDY-VARIANT-sSEED."""
 
     study: str
     variant: str
     folder: Path  # runs/STUDY
 
 
-def studied(run: Run) -> Studied | None:
-    """Return which study and variant a run is of; None where it is of none."""
+def find_study(run: Run) -> StudyRun | None:
+    """Return the study and variant of a run; None where it belongs to no study."""
     named = re.fullmatch(r"(.+)-s\d+", run.name)
     words = named[1].split("-") if named else []
-    for place in range(1, len(words)):  # both names may hold dashes
-        study, variant = "-".join(words[:place]), "-".join(words[place:])
+    for split in range(1, len(words)):  # both names may hold dashes
+        study, variant = "-".join(words[:split]), "-".join(words[split:])
         folder = run.folder.parent / study
         if (folder / "variants" / f"{variant}.yaml").exists():
-            return Studied(study, variant, folder)
+            return StudyRun(study, variant, folder)
     return None
 
 
 def scores_by_seed(run: Run) -> dict[int, float]:
-    """Return the cross-fitted scores of the whole runs that differ from this one in their seed alone, by seed."""
-    of = studied(run)
-    if of is None:
+    """Return the cross-fitted scores by seed, of the complete runs that differ from this one in nothing else."""
+    study_run = find_study(run)
+    if study_run is None:
         return {}
-    found = {}
+    scores = {}
     for path in run.folder.parent.glob("*/decision.json"):
-        named = re.fullmatch(rf"{re.escape(of.study)}-{re.escape(of.variant)}-s(\d+)", path.parent.name)
+        named = re.fullmatch(rf"{re.escape(study_run.study)}-{re.escape(study_run.variant)}-s(\d+)", path.parent.name)
         if named and (decision := read_json(path)).get("metric") == run.metric.name:
-            found[int(named[1])] = float(decision["cross_fitted"])
-    return dict(sorted(found.items()))
+            scores[int(named[1])] = float(decision["cross_fitted"])
+    return dict(sorted(scores.items()))
 
 
 def scores_by_rate(run: Run) -> dict[str, list[float]]:
-    """Return the macro-F1 of the study's cells by the learning rates of variants that differ in these alone.
+    """Return the macro-F1 of the study's cells, by learning rate: of the variants that differ in these rates alone.
 
-    Of the seeds and folds that all of them have; empty where fewer than two variants have any in common.
+    Only seeds and folds that all of them have count; empty where fewer than two variants have any in common.
     """
-    of = studied(run)
-    if of is None or not (of.folder / "table.csv").exists():
+    study_run = find_study(run)
+    if study_run is None or not (study_run.folder / "table.csv").exists():
         return {}
-    variants = {path.stem: _settings(path) for path in (of.folder / "variants").glob("*.yaml")}
-    rest, _ = _parted(variants[of.variant])
+    variants = {path.stem: _settings(path) for path in (study_run.folder / "variants").glob("*.yaml")}
+    rest, _ = _parted(variants[study_run.variant])
     alike = {
         name: rates for name, own in variants.items() if (parted := _parted(own))[0] == rest and (rates := parted[1])
     }
-    cells = dict(_cells(of.folder / "table.csv", set(alike)))
+    cells = dict(_cells(study_run.folder / "table.csv", set(alike)))
     shared = set.intersection(*(set(own) for own in cells.values())) if cells else set()
     if len(cells) < 2 or not shared:
         return {}
     named = sorted((alike[name], [own[cell] for cell in sorted(shared)]) for name, own in cells.items())
-    return {", ".join(f"{key.partition('.')[2]} {rate:g}" for key, rate in rates): found for rates, found in named}
+    return {", ".join(f"{key.partition('.')[2]} {rate:g}" for key, rate in rates): scores for rates, scores in named}
 
 
 def _cells(path: Path, variants: set[str]) -> Iterator[tuple[str, dict[tuple[str, str], float]]]:
@@ -86,6 +86,6 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _parted(settings: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, float], ...]]:
-    """Return the settings without the learning rates, and those."""
+    """Return the settings without the learning rates, and the learning rates."""
     rest = {key: value for key, value in settings.items() if key not in RATES}
     return rest, tuple((key, float(settings[key])) for key in RATES if key in settings)

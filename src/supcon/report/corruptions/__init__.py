@@ -1,1 +1,1 @@
-"""Corruption F1: images damaged in named ways (`kinds`), predicted (`measure`), and what that came to (`result`)."""
+"""Corruption F1: images damaged in named ways (`kinds`), predicted (`measure`), and scored (`result`)."""

@@ -1,8 +1,8 @@
-"""Images damaged on purpose, in twelve named ways and five severities: what is left of a score off the ideal camera.
+"""Images damaged on purpose, in twelve ways and five severities, to test a model on images worse than the host's.
 
 The kinds are among those of Hendrycks & Dietterich 2019 (arXiv 1903.12261), drawn by albumentations; the severities are
-our own. Blurs and low resolution grow with the square root of the side, to mean something at 28 pixels and at 224:
-hence no number here compares with ImageNet-C.
+our own. Blurs and low resolution grow with the square root of the side, so that they matter at 28 pixels and at 224.
+Scores are therefore not comparable with ImageNet-C.
 """
 
 import os
@@ -16,10 +16,10 @@ from supcon.images.geometry import Image
 from supcon.randomness import seed_at
 from supcon.storage.files import digest
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # its import would ask a registry for news
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # importing it would look for updates on the network
 import albumentations as A  # noqa: E402
 
-Step = Callable[[float, int], A.BasicTransform]  # of a strength and the image's side
+Step = Callable[[float, int], A.BasicTransform]  # takes a strength and the image's side
 
 
 def _motion_blur(strength: float, side: int) -> A.BasicTransform:
@@ -28,9 +28,8 @@ def _motion_blur(strength: float, side: int) -> A.BasicTransform:
 
 
 def _low_resolution(strength: float, side: int) -> A.BasicTransform:
-    scale = (
-        min(side - 1, max(1, round(side**0.5 / strength))) / side
-    )  # whole pixels, or the image is shifted by parts of one
+    pixels = min(side - 1, max(1, round(side**0.5 / strength)))  # whole, or the image would be shifted
+    scale = pixels / side
     return A.Downscale((scale, scale), {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}, p=1)
 
 
@@ -61,12 +60,12 @@ _KINDS: dict[str, tuple[tuple[float, ...], Step]] = {  # strengths of the severi
 NAMES = tuple(_KINDS)
 SEVERITIES = (1, 2, 3, 4, 5)  # 0: undamaged
 STATES = [("", 0), *((name, severity) for name in NAMES for severity in SEVERITIES)]
-DEFINITION = digest({name: strengths for name, (strengths, _) in _KINDS.items()})  # changes when a severity does
+DEFINITION = digest({name: strengths for name, (strengths, _) in _KINDS.items()})  # changes with any severity
 _SEED = 0  # the same damage in every run, so that runs can be compared row by row
 
 
 class Corruptions:
-    """Every corruption of square images of one side. What an image becomes depends on its row alone (law 6)."""
+    """All corruptions of square images of one side. The damage to an image depends on its row alone (law 6)."""
 
     def __init__(self, side: int) -> None:
         self._transforms = {

@@ -1,4 +1,4 @@
-"""Damaged held-out rows, predicted by the models that never saw them: corruptions.npz of each fold."""
+"""Predictions of damaged held-out rows by the models that never saw them: corruptions.npz of each fold."""
 
 import time
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from supcon.arrays import Rows
 from supcon.decision.merge import blend, merge_views
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, fit_square
@@ -23,31 +24,31 @@ from supcon.training.predictor import Predictor
 
 
 class DamagedRows(Dataset[Tensor]):
-    """Every state of every row, a row's states together, uint8 [1, side, side, 3] each."""
+    """Every row in every state of damage, the states of a row one after the other, uint8 [1, side, side, 3] each."""
 
-    def __init__(self, cache: ImageCache, rows: npt.NDArray[np.int64], side: int, fit: Fit) -> None:
+    def __init__(self, cache: ImageCache, rows: Rows, side: int, fit: Fit) -> None:
         self._cache, self._rows, self._side, self._fit = cache, rows, side, fit
         self._corruptions = Corruptions(side)
 
     def __len__(self) -> int:
         return len(self._rows) * len(STATES)
 
-    def __getitems__(self, places: Sequence[int]) -> Tensor:
-        """Return a batch, [places, 1, side, side, 3]."""
-        return torch.from_numpy(np.stack([self._damaged(*divmod(place, len(STATES))) for place in places]))
+    def __getitems__(self, indices: Sequence[int]) -> Tensor:
+        """Return a batch, [indices, 1, side, side, 3]."""
+        return torch.from_numpy(np.stack([self._damaged(*divmod(index, len(STATES))) for index in indices]))
 
-    def __getitem__(self, place: int) -> Tensor:
+    def __getitem__(self, index: int) -> Tensor:
         """Return a batch of one."""
-        return self.__getitems__([place])
+        return self.__getitems__([index])
 
-    def _damaged(self, place: int, state: int) -> npt.NDArray[np.uint8]:
-        row = int(self._rows[place])
+    def _damaged(self, number: int, state: int) -> npt.NDArray[np.uint8]:
+        row = int(self._rows[number])
         image = fit_square(self._cache[row], self._side, self._fit)
         return self._corruptions.damage(image, row, *STATES[state])[None]
 
 
 def measure(experiment: Experiment, limit: int) -> None:
-    """Predict at most `limit` rows of every fold, folds that are done left out. Raises `UserError` as stages do."""
+    """Predict at most `limit` rows of every fold that is not done. Raises `UserError` as stages do."""
     for fold in experiment.folds:
         stage = corruption_stage(experiment, fold, limit)
         if stage.ready():
@@ -55,7 +56,7 @@ def measure(experiment: Experiment, limit: int) -> None:
 
 
 def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int) -> None:
-    """Predict one fold's rows from the plain view, by the head and class means that its prediction uses."""
+    """Predict one fold's rows from the plain view, with the blend of head and class means that predict uses."""
     started = time.time()
     settings = experiment.call.settings
     predictor = Predictor(_with_no_more_than_needed(experiment), fold, stage.folder)
@@ -71,14 +72,14 @@ def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int)
 
 
 def _with_no_more_than_needed(experiment: Experiment) -> Experiment:
-    """Leave out what costs a pass of the training rows: embeddings, and class means where the prediction has none."""
+    """Leave out what takes a pass over the training rows: embeddings, and class means where the blend has none."""
     call = experiment.call
     predict = replace(call.settings.predict, embeddings=0, class_means=call.settings.predict.class_mean_weight > 0)
     return replace(experiment, call=replace(call, settings=replace(call.settings, predict=predict)))
 
 
-def sample_rows(experiment: Experiment, fold: int, limit: int) -> npt.NDArray[np.int64]:
-    """Return at most `limit` of a fold's held-out rows, ascending: the same ones for every run on the split."""
+def sample_rows(experiment: Experiment, fold: int, limit: int) -> Rows:
+    """Return at most `limit` of a fold's held-out rows, ascending; they are the same for every run on the split."""
     held_out = experiment.split.rows_of(fold)
     drawn = np.random.default_rng(seed_at("corruptions", fold)).permutation(held_out)[:limit]
     return np.sort(drawn)

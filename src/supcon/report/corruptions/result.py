@@ -1,4 +1,4 @@
-"""What the corruptions came to: runs/NAME/corruptions.json, made of each fold's corruptions.npz."""
+"""Scores on damaged images: runs/NAME/corruptions.json, from each fold's corruptions.npz."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,7 +24,7 @@ CORRUPTIONS = Stage(  # a stage of the report alone
 )
 
 
-_NOTHING = 1e-6  # of macro-F1: what rounding loses
+_NOTHING = 1e-6  # of macro-F1: a loss that is but rounding
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class CorruptionScores:
     """Macro-F1 of a sample of held-out rows by their own folds' models, one view, nothing tuned."""
 
     rows: int
-    rows_a_fold: int  # at most
+    rows_a_fold: int  # the limit
     clean: float
     scores: dict[str, list[float]]  # corruption to its severities, mildest first
-    fingerprint: str  # of what it was made of
+    fingerprint: str  # of the models and corruptions
 
     @property
     def corruption_f1(self) -> float:
@@ -44,12 +44,12 @@ class CorruptionScores:
 
     @property
     def lost(self) -> dict[str, float]:
-        """What each corruption takes from the clean score, mean over severities."""
+        """The loss of macro-F1 by each corruption, mean over severities."""
         return {name: self.clean - float(np.mean(scores)) for name, scores in self.scores.items()}
 
     @property
     def mean_lost(self) -> float:
-        """Mean over corruptions of what they take."""
+        """The loss of macro-F1, mean over corruptions."""
         return self.clean - self.corruption_f1
 
 
@@ -74,7 +74,7 @@ def write_scores(experiment: Experiment, limit: int) -> CorruptionScores:
     metric = make_metric("macro_f1", len(experiment.split.classes), np.unique(true))
     clean, *damaged = (metric.score(true, column) for column in predicted.T)
     count = len(SEVERITIES)
-    scores = {name: damaged[at * count : (at + 1) * count] for at, name in enumerate(NAMES)}
+    scores = {name: damaged[kind * count : (kind + 1) * count] for kind, name in enumerate(NAMES)}
     result = CorruptionScores(len(true), limit, clean, scores, _fingerprint(experiment, limit))
     write_json(experiment.call.run_folder / FILE, {"corruption_f1": result.corruption_f1, **asdict(result)})
     return result
@@ -90,10 +90,7 @@ def read_scores(experiment: Experiment) -> CorruptionScores | None:
 
 
 def relative(scores: CorruptionScores, baseline: CorruptionScores) -> float:
-    """Return what corruptions take from a run over what they take from the baseline, below 1 is more robust.
-
-    A ratio of means over all corruptions; nan where the baseline loses nothing.
-    """
+    """Return the run's mean loss over the baseline's: below 1 is more robust, nan where the baseline loses nothing."""
     return scores.mean_lost / baseline.mean_lost if baseline.mean_lost > _NOTHING else float("nan")
 
 

@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
+from supcon.arrays import Rows
 from supcon.randomness import seed_at
 
 Key = tuple[int, int, int]  # row, occurrence in the epoch, epoch
-Rows = npt.NDArray[np.int64]
 
 
 class BatchSampler:

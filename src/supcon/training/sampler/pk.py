@@ -6,7 +6,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from supcon.training.sampler.batches import BatchSampler, Rows
+from supcon.arrays import Labels, Rows
+from supcon.training.sampler.batches import BatchSampler
 from supcon.training.sampler.permutation import keys_of, permute
 from supcon.training.sampler.visits import VISIT, VisitPlan, class_chances
 
@@ -30,7 +31,7 @@ class PKSampler(BatchSampler):
 
     def __init__(
         self,
-        labels: npt.NDArray[np.int64],
+        labels: Labels,
         classes: int,
         images: int,
         seed: int,

@@ -7,52 +7,52 @@ import pytest
 
 from supcon.commands import compare
 from supcon.errors import UserError
-from supcon.report.comparison.standings import Standings, require_comparable
+from supcon.report.comparison.run_comparison import RunComparison, require_comparable
 from supcon.storage.files import read_json, write_json
 from tests.report.comparison.conftest import GOOD, POOR
 from tests.report.conftest import run_of
 
 
-def standings_of(root: Path, *names: str) -> Standings:
-    return Standings([run_of(root, name) for name in names])
+def comparison_of(root: Path, *names: str) -> RunComparison:
+    return RunComparison([run_of(root, name) for name in names])
 
 
 def test_a_run_that_is_always_right_is_better_with_probability_one(two: Path) -> None:
-    found = standings_of(two, POOR, GOOD)
-    assert found.scores[1].score == 1
-    assert found.scores[0].low < found.scores[0].score < found.scores[0].high < 1
-    value, error = found.gain(1)
-    assert value == pytest.approx(1 - found.scores[0].score)
+    comparison = comparison_of(two, POOR, GOOD)
+    assert comparison.scores[1].score == 1
+    assert comparison.scores[0].low < comparison.scores[0].score < comparison.scores[0].high < 1
+    value, error = comparison.gain(1)
+    assert value == pytest.approx(1 - comparison.scores[0].score)
     assert 0 < error < value
-    assert found.probability(1) == 1
-    assert found.probability(0, 1) == 0
+    assert comparison.probability(1) == 1
+    assert comparison.probability(0, 1) == 0
 
 
 def test_a_run_is_better_than_its_like_with_probability_one_half(two: Path) -> None:
-    found = standings_of(two, POOR, "cross_entropy", GOOD)
-    assert found.probability(1, 1) == 0.5
-    assert found.probability(0, 1) == pytest.approx(1 - found.probability(1, 0))
+    comparison = comparison_of(two, POOR, "cross_entropy", GOOD)
+    assert comparison.probability(1, 1) == 0.5
+    assert comparison.probability(0, 1) == pytest.approx(1 - comparison.probability(1, 0))
 
 
 def test_the_probability_is_that_of_resampled_rows(two: Path) -> None:
-    found = standings_of(two, POOR, "cross_entropy")
-    first, second = found.runs
+    comparison = comparison_of(two, POOR, "cross_entropy")
+    first, second = comparison.runs
     draw, wins = np.random.default_rng(0), []
     for _ in range(600):
         rows = draw.integers(0, len(first.true), len(first.true))
-        one, other = (first.metric.score(first.true[rows], run.labels[rows]) for run in (first, second))
-        wins.append((other > one) + (other == one) / 2)
-    assert found.probability(1) == pytest.approx(np.mean(wins), abs=0.08)
+        before, after = (first.metric.score(first.true[rows], run.labels[rows]) for run in (first, second))
+        wins.append((after > before) + (after == before) / 2)
+    assert comparison.probability(1) == pytest.approx(np.mean(wins), abs=0.08)
 
 
 def test_differences_by_class_have_their_interval(two: Path) -> None:
-    value, low, high = standings_of(two, POOR, GOOD).class_differences(1)
+    value, low, high = comparison_of(two, POOR, GOOD).class_differences(1)
     assert ((low <= value) & (value <= high)).all()
     assert (value > 0).any()
 
 
 def test_the_table_for_the_terminal_names_every_run(two: Path) -> None:
-    lines = standings_of(two, POOR, GOOD).text().splitlines()
+    lines = comparison_of(two, POOR, GOOD).text().splitlines()
     assert len(lines) == 3
     assert lines[0].split("  ")[0] == "run"
     assert lines[2].startswith(f"{GOOD}  1.0000 [1.0000, 1.0000]  +0.")
@@ -77,7 +77,7 @@ def test_runs_of_other_metrics_are_refused_by_name(changeable: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         ([POOR], f"only {POOR} is named: name two runs or more"),
         ([POOR, POOR], f"run {POOR} is named twice"),
@@ -86,8 +86,8 @@ def test_runs_of_other_metrics_are_refused_by_name(changeable: Path) -> None:
         ([], "the following arguments are required: RUN"),
     ],
 )
-def test_calls_that_make_no_sense_are_one_line(two: Path, words: list[str], said: str) -> None:
-    with pytest.raises(UserError, match=said):
+def test_calls_that_make_no_sense_are_one_line(two: Path, words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         compare.main([f"--root={two}", *words])
     assert not list((two / "runs").glob("*.html"))
 

@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from supcon.arrays import Scores
 from supcon.errors import UserError
-from supcon.metrics.f1 import Scores, count, f1_of_counts, paired_bootstrap
+from supcon.metrics.f1 import count, f1_of_counts, paired_bootstrap
 from supcon.report.run import Run
 from supcon.run.scores import Score
 
 
 @dataclass(frozen=True, eq=False)
-class Standings:
-    """Runs of one split, by the labels of their cross-fitted decisions. The first is what others are held against."""
+class RunComparison:
+    """Runs on one split, by their cross-fitted decisions; the first is the one that the others are compared with."""
 
     runs: Sequence[Run]
 
     @property
     def first(self) -> Run:
-        """The one to beat."""
+        """The run that the others are compared with."""
         return self.runs[0]
 
     @property
@@ -37,11 +37,11 @@ class Standings:
     @cached_property
     def scores(self) -> list[Score]:
         """Each run's score with its 95 % interval."""
-        found = []
+        scores = []
         for run, drawn in zip(self.runs, self.draws, strict=True):
             low, high = np.percentile(drawn, [2.5, 97.5])
-            found.append(Score(run.score(run.predicted), float(low), float(high), float(drawn.std())))
-        return found
+            scores.append(Score(run.score(run.predicted), float(low), float(high), float(drawn.std())))
+        return scores
 
     def gain(self, run: int, other: int = 0) -> tuple[float, float]:
         """Return by how much a run is better than another, and the standard error of that paired difference."""
@@ -55,7 +55,7 @@ class Standings:
         return float((difference > 0).mean() + (difference == 0).mean() / 2)
 
     def class_differences(self, run: int) -> tuple[Scores, Scores, Scores]:
-        """Return how much better than the first a run's F1 of each class is, and its 95 % interval, [classes] each."""
+        """Return by how much a run's F1 of each class is above the first's, and its 95 % interval, [classes] each."""
         first, tune = self.first, self.first.experiment.call.settings.tune
         labels = [first.labels, self.runs[run].labels]
         size = len(first.classes)
@@ -65,28 +65,28 @@ class Standings:
         low, high = np.percentile(after - before, [2.5, 97.5], axis=0)
         value = class_f1(self.runs[run]) - class_f1(first)
         unscored = np.bincount(first.true, minlength=size) == 0
-        nothing = np.where(unscored, np.nan, 0.0)
-        return value + nothing, low + nothing, high + nothing
+        blank = np.where(unscored, np.nan, 0.0)
+        return value + blank, low + blank, high + blank
 
     def text(self) -> str:
         """Return the table for a terminal."""
         lines = [["run", f"{self.first.metric.title} [95 %]", f"over {self.first.name}", "better with probability"]]
         for number, name in enumerate(self.names):
-            against = [] if number == 0 else [_signed(*self.gain(number)), f"{self.probability(number):.3f}"]
-            lines.append([name, str(self.scores[number]), *against])
+            difference = [] if number == 0 else [_signed(*self.gain(number)), f"{self.probability(number):.3f}"]
+            lines.append([name, str(self.scores[number]), *difference])
         widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(4)]
         return "\n".join(
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines
         )
 
 
-def class_f1(run: Run) -> npt.NDArray[np.float64]:
+def class_f1(run: Run) -> Scores:
     """Return the F1 of each class by the cross-fitted decision, [classes]."""
     return f1_of_counts(*count(run.true, run.labels, len(run.classes)))
 
 
 def require_comparable(runs: Sequence[Run]) -> None:
-    """Raise `UserError`, naming the run, where one cannot be held against the first."""
+    """Raise `UserError`, naming the run, where one cannot be compared with the first."""
     first = runs[0]
     for run in runs[1:]:
         if run.classes != first.classes:
