@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, built_once
 
 OWN_OPTIONS = {  # of the commands that are no stages
     "study": ("FILE", "--run", "--list", "--table-only", "--force"),
@@ -94,8 +94,9 @@ def test_the_slow_tests_run_when_all_are_asked_for_as_ci_does(tmp_path: Path) ->
     python.write_text('#!/bin/sh\necho "$*"\n')
     python.chmod(0o755)
     tools = ["-m ruff check src tests benchmarks", "-m ruff format --check src tests benchmarks", "-m mypy"]
+    tests = "-m pytest -n auto --dist worksteal"
     said = {name: run(name, "-x", SUPCON_PYTHON=str(python)).stdout.splitlines() for name in ("test", "test-all")}
-    assert said == {"test": [*tools, "-m pytest -m not slow -x"], "test-all": [*tools, "-m pytest -x"]}
+    assert said == {"test": [*tools, f"{tests} -m not slow -x"], "test-all": [*tools, f"{tests} -x"]}
     assert (REPOSITORY / ".ci" / "run").read_text().endswith("exec ./run.sh test-all\n")
 
 
@@ -140,10 +141,14 @@ def test_a_stage_started_without_the_packages_says_so_in_one_line(tmp_path: Path
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The smoke line, started from another folder."""
-    root = tmp_path_factory.mktemp("smoke")
-    result = run(*SMOKE, str(root), cwd=root)
-    assert result.returncode == 0, result.stderr
-    return root, result.stdout
+
+    def build(root: Path) -> None:
+        result = run(*SMOKE, str(root), cwd=root)
+        assert result.returncode == 0, result.stderr
+        (root / "said.txt").write_text(result.stdout)
+
+    root = built_once(tmp_path_factory, "smoke", build)
+    return root, (root / "said.txt").read_text()
 
 
 def test_the_smoke_line_goes_from_an_empty_folder_to_a_checked_submission(smoke: tuple[Path, str]) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import REPOSITORY, TINY, run_stage, write_competition
+from tests.conftest import REPOSITORY, TINY, built_once, run_stage, write_competition
 
 LOGGED = ("loss", "floor", "collapse", "valid", "passes", "contrastive", "cross_entropy")
 SMALL = (  # odd batches, so that shares differ; AdamW's first steps blow rounding up to the size of the rate
@@ -75,7 +75,11 @@ def by_torchrun(calls: Sequence[tuple[str, list[str]]]) -> "subprocess.Completed
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root where every case was trained by one process, and by two."""
-    root = tmp_path_factory.mktemp("nproc")
+    return built_once(tmp_path_factory, "nproc", train)
+
+
+def train(root: Path) -> None:
+    """Train every case of the small competition by one process, and by two."""
     write_competition(root / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
     run_stage("make_folds", root)
     calls = []
@@ -91,7 +95,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for case, flags in CASES.items():
         for run in (f"{case}-one", f"{case}-two"):
             run_stage("predict", root, "--run", run, *SMALL, *flags)
-    return root
 
 
 @pytest.mark.slow
