@@ -15,12 +15,9 @@ from tests.rounding import distance
 @each_variant
 @pytest.mark.parametrize("temperature", [0.01, 0.05, 0.1, 1.0])
 @pytest.mark.parametrize("remembers", [False, True], ids=["batch", "memory"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_value_and_gradient_are_those_of_the_definition(
-    variant: Options, temperature: float, remembers: bool, seed: int
-) -> None:
-    z, labels = batch(seed)
-    options = {**variant, "temperature": temperature, **(memory_of(seed) if remembers else {})}
+def test_value_and_gradient_are_those_of_the_definition(variant: Options, temperature: float, remembers: bool) -> None:
+    z, labels = batch(0)
+    options = {**variant, "temperature": temperature, **(memory_of(0) if remembers else {})}
     compare(z, labels, options)
 
 
