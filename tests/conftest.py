@@ -80,6 +80,7 @@ def run_command(script: str, root: Path, *flags: str, **kwargs: object) -> "subp
     return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a run may leave out
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers `-n auto` is: more than eight wait for one another's long tests."""
     return min(available_cores(), 8)

@@ -18,9 +18,10 @@ from safetensors.numpy import load_file
 from tests.conftest import REPOSITORY, TINY, built_once, run_stage, write_competition
 
 LOGGED = ("loss", "floor", "collapse", "valid", "passes", "contrastive", "cross_entropy")
-SMALL = (  # odd batches, so that shares differ; AdamW's first steps blow rounding up to the size of the rate
+RATE = 1e-4
+SMALL = (  # odd batches, so that shares differ
     "--fold=0", "--finetune.epochs=2", "--finetune.batch_size=25", "--batches.images_per_class=5",
-    "--pretrain.lr=1e-4", "--finetune.lr=1e-4", "--finetune.encoder_lr=1e-4",
+    f"--pretrain.lr={RATE}", f"--finetune.lr={RATE}", f"--finetune.encoder_lr={RATE}",
 )  # fmt: skip
 VIT = ("--model.encoder=test_vit", "--data.image_size=32")
 CASES: dict[str, tuple[str, ...]] = {
@@ -47,6 +48,16 @@ def arguments(root: Path, run: str, *flags: str) -> list[str]:
 def weights(root: Path, run: str, name: str) -> np.ndarray:
     tensors = load_file(root / "runs" / run / "fold0" / f"{name}.safetensors")
     return np.concatenate([tensors[key].ravel().astype(np.float64) for key in sorted(tensors)])
+
+
+def steps_astray(root: Path, one: str, other: str, name: str) -> float:
+    """Return by how many steps of the optimizer a weight of one run is off another's, root mean square.
+
+    AdamW moves a weight by about the rate a step, however small its gradient is: where that is nothing but rounding, on
+    any processor, the weight goes a way of its own. Other batches, or gradients, would send all of them astray.
+    """
+    difference = weights(root, other, name) - weights(root, one, name)
+    return float(np.sqrt(np.mean(difference**2)) / RATE)
 
 
 def oof(root: Path, run: str) -> np.ndarray:
@@ -102,9 +113,8 @@ def train(root: Path) -> None:
 def test_two_processes_train_what_one_does(trained: Path, case: str) -> None:
     one, two = f"{case}-one", f"{case}-two"
     for stage, file in (("pretrain", "encoder"), ("finetune", "classifier")):
-        pd.testing.assert_frame_equal(logs(trained, one, stage), logs(trained, two, stage), rtol=1e-4)
-        expected = weights(trained, one, file)
-        assert np.linalg.norm(weights(trained, two, file) - expected) < 5e-5 * np.linalg.norm(expected)
+        pd.testing.assert_frame_equal(logs(trained, one, stage), logs(trained, two, stage), rtol=2e-4)
+        assert steps_astray(trained, one, two, file) < 0.1
     np.testing.assert_allclose(oof(trained, two), oof(trained, one), atol=2e-4)
 
 
@@ -169,9 +179,7 @@ def test_a_killed_process_ends_the_job_with_a_line_and_any_number_of_processes_g
     assert "goes on after epoch" in last.stdout
     assert not checkpoint.exists()
     pd.testing.assert_frame_equal(logs(root, "killed", "pretrain"), logs(root, "whole", "pretrain"), rtol=1e-3)
-    expected = weights(root, "whole", "encoder")
-    print(np.linalg.norm(weights(root, "killed", "encoder") - expected) / np.linalg.norm(expected))
-    assert np.linalg.norm(weights(root, "killed", "encoder") - expected) < 1e-3 * np.linalg.norm(expected)
+    assert steps_astray(root, "whole", "killed", "encoder") < 1  # of 120
 
 
 @pytest.mark.slow
