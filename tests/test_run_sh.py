@@ -108,7 +108,9 @@ def copy_package(folder: Path) -> None:
     (folder / "backend.py").write_text(BACKEND)
 
 
-def test_a_failed_install_names_the_package_and_what_to_do(tmp_path: Path) -> None:
+def test_a_failed_install_says_what_to_do_and_a_whole_one_is_made_again_only_when_the_requirements_change(
+    tmp_path: Path,
+) -> None:
     copy_package(tmp_path)
     (tmp_path / "requirements.txt").write_text("no-such-package-of-anyone==1.2.3\n")
     result = run("setup", script=tmp_path, SUPCON_PYTHON="", PIP_NO_INDEX="1")
@@ -118,9 +120,6 @@ def test_a_failed_install_names_the_package_and_what_to_do(tmp_path: Path) -> No
     assert "./run.sh setup again" in last
     assert not (tmp_path / ".venv" / ".installed-requirements.txt").exists()
 
-
-def test_set_up_installs_only_when_the_requirements_change(tmp_path: Path) -> None:
-    copy_package(tmp_path)
     (tmp_path / "requirements.txt").write_text("# nothing\n")
     said = [run("setup", script=tmp_path, SUPCON_PYTHON="").stderr for _ in range(2)]
     assert "installing requirements.txt" in said[0]
