@@ -97,14 +97,14 @@ each_fold() {
   fi
 }
 
-# checks [pytest's options]: lint, types, tests
+# checks [pytest's options]: lint, types, tests; of the tests as many at once as there are cores, up to eight
 checks() {
   setup requirements-dev.txt
   cd "$here"
   "$python" -m ruff check src tests benchmarks
   "$python" -m ruff format --check src tests benchmarks
   "$python" -m mypy
-  "$python" -m pytest "$@"
+  "$python" -m pytest -n auto --dist worksteal "$@"
 }
 
 [ $# -gt 0 ] || { usage; exit 0; }

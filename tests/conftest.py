@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from filelock import FileLock
+
+from supcon.storage.processes import available_cores
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = [
@@ -74,6 +80,34 @@ def run_command(script: str, root: Path, *flags: str, **kwargs: object) -> "subp
     return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a run may leave out
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers `-n auto` is: more than eight wait for one another's long tests."""
+    return min(available_cores(), 8)
+
+
+@pytest.fixture(autouse=True)
+def _streams() -> None:
+    """Start every test from the same random streams, whatever ran before it and wherever."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
+
+
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """Return a folder that `build` has filled: once for all workers of pytest-xdist, of which each has its own copy."""
+    base = factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    done = shared.with_name(f"{name}.done")
+    with FileLock(shared.with_name(f"{name}.lock")):
+        if not done.exists():
+            shutil.rmtree(shared, ignore_errors=True)
+            shared.mkdir()
+            build(shared)
+            done.touch()
+    return Path(shutil.copytree(shared, factory.mktemp("own") / name))
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A root whose input/ holds the small competition: 3 classes of 30, 20 and 10 rows."""
@@ -84,10 +118,12 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a finished run; tests must not change it."""
-    folder = tmp_path_factory.mktemp("finished")
-    write_competition(folder / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
-    run_all(folder)
-    return folder
+
+    def build(folder: Path) -> None:
+        write_competition(folder / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
+        run_all(folder)
+
+    return built_once(tmp_path_factory, "finished", build)
 
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")

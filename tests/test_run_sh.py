@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, built_once
 
 OWN_OPTIONS = {  # of the commands that are no stages
     "study": ("FILE", "--run", "--list", "--table-only", "--force"),
@@ -94,8 +94,9 @@ def test_the_slow_tests_run_when_all_are_asked_for_as_ci_does(tmp_path: Path) ->
     python.write_text('#!/bin/sh\necho "$*"\n')
     python.chmod(0o755)
     tools = ["-m ruff check src tests benchmarks", "-m ruff format --check src tests benchmarks", "-m mypy"]
+    tests = "-m pytest -n auto --dist worksteal"
     said = {name: run(name, "-x", SUPCON_PYTHON=str(python)).stdout.splitlines() for name in ("test", "test-all")}
-    assert said == {"test": [*tools, "-m pytest -m not slow -x"], "test-all": [*tools, "-m pytest -x"]}
+    assert said == {"test": [*tools, f"{tests} -m not slow -x"], "test-all": [*tools, f"{tests} -x"]}
     assert (REPOSITORY / ".ci" / "run").read_text().endswith("exec ./run.sh test-all\n")
 
 
@@ -107,7 +108,9 @@ def copy_package(folder: Path) -> None:
     (folder / "backend.py").write_text(BACKEND)
 
 
-def test_a_failed_install_names_the_package_and_what_to_do(tmp_path: Path) -> None:
+def test_a_failed_install_says_what_to_do_and_a_whole_one_is_made_again_only_when_the_requirements_change(
+    tmp_path: Path,
+) -> None:
     copy_package(tmp_path)
     (tmp_path / "requirements.txt").write_text("no-such-package-of-anyone==1.2.3\n")
     result = run("setup", script=tmp_path, SUPCON_PYTHON="", PIP_NO_INDEX="1")
@@ -117,9 +120,6 @@ def test_a_failed_install_names_the_package_and_what_to_do(tmp_path: Path) -> No
     assert "./run.sh setup again" in last
     assert not (tmp_path / ".venv" / ".installed-requirements.txt").exists()
 
-
-def test_set_up_installs_only_when_the_requirements_change(tmp_path: Path) -> None:
-    copy_package(tmp_path)
     (tmp_path / "requirements.txt").write_text("# nothing\n")
     said = [run("setup", script=tmp_path, SUPCON_PYTHON="").stderr for _ in range(2)]
     assert "installing requirements.txt" in said[0]
@@ -140,10 +140,14 @@ def test_a_stage_started_without_the_packages_says_so_in_one_line(tmp_path: Path
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The smoke line, started from another folder."""
-    root = tmp_path_factory.mktemp("smoke")
-    result = run(*SMOKE, str(root), cwd=root)
-    assert result.returncode == 0, result.stderr
-    return root, result.stdout
+
+    def build(root: Path) -> None:
+        result = run(*SMOKE, str(root), cwd=root)
+        assert result.returncode == 0, result.stderr
+        (root / "said.txt").write_text(result.stdout)
+
+    root = built_once(tmp_path_factory, "smoke", build)
+    return root, (root / "said.txt").read_text()
 
 
 def test_the_smoke_line_goes_from_an_empty_folder_to_a_checked_submission(smoke: tuple[Path, str]) -> None:

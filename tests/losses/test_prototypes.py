@@ -45,10 +45,10 @@ def test_a_lone_item_has_its_prototype_for_a_positive() -> None:
 
 
 def test_equal_embeddings_give_the_logarithm_of_the_number_of_classes() -> None:
-    module = BalancedContrast(classes=6, dim=2)
+    module = BalancedContrast(classes=6, dim=2).double()
     with torch.no_grad():
-        module.prototypes.copy_(torch.ones(6, 2))
-    loss = module(torch.ones(10, 2), torch.arange(10) % 3)
+        module.prototypes.fill_(1)
+    loss = module(torch.ones(10, 2, dtype=torch.float64), torch.arange(10) % 3)
     assert loss.item() == pytest.approx(math.log(6))
 
 

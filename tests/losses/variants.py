@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from tests.losses.reference import FORMS
+from tests.rounding import FLOAT32, of_contrast
 
 Options = dict[str, Any]
 # every form alone, with hardness where it takes one, and the epsilon forms with a margin
@@ -35,3 +36,8 @@ def batch(seed: int, items: int = 14, classes: int = 4) -> tuple[Tensor, Tensor]
 def memory_of(seed: int) -> Options:
     keys, labels = batch(seed + 100, items=9, classes=6)  # classes 4 and 5 are in the memory alone
     return {"memory": keys.detach(), "memory_labels": labels}
+
+
+def rounding_of(options: Options, unit: float = FLOAT32) -> float:
+    """How far a loss of these options and its gradient may be off, relative to them."""
+    return of_contrast(options.get("temperature", 0.1), options.get("hardness", 0.0), unit)

@@ -18,7 +18,7 @@ def random_batch(items: int = 37, classes: int = 5) -> tuple[Tensor, Tensor]:
 
 def test_a_value_by_hand() -> None:
     # 0, 90 and 180 degrees in class 3; an item alone in its class
-    z = torch.tensor([[2.0, 0.0], [0.0, 1.0], [-5.0, 0.0], [0.0, -1.0]])
+    z = torch.tensor([[2.0, 0.0], [0.0, 1.0], [-5.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
     labels = torch.tensor([3, 3, 3, 7])
     assert alignment(z, labels) == pytest.approx(((2 + 4) / 2 + (2 + 2) / 2 + (4 + 2) / 2) / 3)
     root = math.sqrt(2)
@@ -52,16 +52,16 @@ def test_uniformity_is_that_of_the_definition() -> None:
 
 def test_the_optima_and_the_collapse_are_known() -> None:
     labels = torch.arange(8) % 2
-    collapsed, orthogonal = torch.ones(8, 4), torch.eye(8)
+    collapsed, orthogonal = torch.ones(8, 4, dtype=torch.float64), torch.eye(8, dtype=torch.float64)
     simplex = orthogonal - 1 / 8
     assert alignment(collapsed, labels) == pytest.approx(0, abs=1e-6)
     assert uniformity(collapsed) == pytest.approx(0, abs=1e-6)
     assert alignment(orthogonal, labels) == pytest.approx(2)
     assert uniformity(orthogonal) == pytest.approx(-4)
     assert uniformity(simplex) == pytest.approx(-4 * 8 / 7)
-    assert uniformity(torch.tensor([[1.0], [-1.0]])) == pytest.approx(-8)
+    assert uniformity(torch.tensor([[1.0], [-1.0]], dtype=torch.float64)) == pytest.approx(-8)
     for seed in range(5):
-        z = torch.randn(8, 8, generator=torch.Generator().manual_seed(seed))
+        z = torch.randn(8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         assert uniformity(simplex) < uniformity(z) < 0
 
 
@@ -73,7 +73,7 @@ def test_chunks_change_nothing(chunk: int) -> None:
 
 
 def test_a_large_t_does_not_underflow() -> None:
-    assert uniformity(torch.eye(8), t=200) == pytest.approx(-400)
+    assert uniformity(torch.eye(8, dtype=torch.float64), t=200) == pytest.approx(-400)
 
 
 def test_without_pairs_there_is_no_value() -> None:

@@ -8,7 +8,7 @@ import pytest
 from supcon.commands import report
 from supcon.report.run import Run, open_run
 from supcon.settings import parse
-from tests.conftest import run_all, write_competition
+from tests.conftest import built_once, run_all, write_competition
 
 SCRIPT, MATH, AMPERSAND = "<script>alert(1)</script>", "$\\frac{1_{", "O'Brien & <i>co"
 FILE = "<img src=x onerror=alert(2)>"
@@ -43,10 +43,12 @@ def copied(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root whose classes and files have names of markup; its run, hardly trained, makes many mistakes."""
-    root = tmp_path_factory.mktemp("hostile")
-    write_competition(root / "input", [SCRIPT] * 24 + [MATH] * 15 + [AMPERSAND] * 9)
-    images, table = root / "input" / "train", root / "input" / "train.csv"
-    (images / "a003.png").rename(images / f"{FILE}.png")
-    table.write_text(table.read_text().replace("a003,", f"{FILE},"))
-    run_all(root, "--pretrain.epochs=0", "--finetune.epochs=1")
-    return root
+
+    def build(root: Path) -> None:
+        write_competition(root / "input", [SCRIPT] * 24 + [MATH] * 15 + [AMPERSAND] * 9)
+        images, table = root / "input" / "train", root / "input" / "train.csv"
+        (images / "a003.png").rename(images / f"{FILE}.png")
+        table.write_text(table.read_text().replace("a003,", f"{FILE},"))
+        run_all(root, "--pretrain.epochs=0", "--finetune.epochs=1")
+
+    return built_once(tmp_path_factory, "hostile", build)

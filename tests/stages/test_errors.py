@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from supcon.errors import UserError
-from tests.conftest import TINY, run_all, run_command, run_stage
+from tests.conftest import TINY, run_all, run_command, run_stage, write_competition
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -27,6 +27,15 @@ def test_a_bad_input_is_one_line_on_stderr_and_exit_status_two(root: Path) -> No
     assert result.stderr.count("\n") == 1
     assert result.stderr.startswith("error: train.csv: the id 'a000' has no image below")
     assert not (root / "folds").exists()
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root whose rows have their folds; tests must not change it."""
+    folder = tmp_path_factory.mktemp("split")
+    write_competition(folder / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
+    run_stage("make_folds", folder)
+    return folder
 
 
 def no_images(folder: Path) -> None:
@@ -218,8 +227,8 @@ def test_test_rows_that_cannot_be_read_get_the_class_shares(root: Path) -> None:
         ("--machine.device=abacus", "--machine.device abacus"),
     ],
 )
-def test_settings_that_do_not_fit_are_named(root: Path, flag: str, said: str) -> None:
-    run_stage("make_folds", root)
+def test_settings_that_do_not_fit_are_named(split: Path, tmp_path: Path, flag: str, said: str) -> None:
+    root = shutil.copytree(split, tmp_path / "root")
     with pytest.raises(UserError, match=said):
         run_stage("pretrain", root, *flag.split())
 

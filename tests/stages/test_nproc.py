@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 from safetensors.numpy import load_file
 
-from tests.conftest import REPOSITORY, TINY, run_stage, write_competition
+from tests.conftest import REPOSITORY, TINY, built_once, run_stage, write_competition
 
 LOGGED = ("loss", "floor", "collapse", "valid", "passes", "contrastive", "cross_entropy")
-SMALL = (  # odd batches, so that shares differ; AdamW's first steps blow rounding up to the size of the rate
+RATE = 1e-4
+SMALL = (  # odd batches, so that shares differ
     "--fold=0", "--finetune.epochs=2", "--finetune.batch_size=25", "--batches.images_per_class=5",
-    "--pretrain.lr=1e-4", "--finetune.lr=1e-4", "--finetune.encoder_lr=1e-4",
+    f"--pretrain.lr={RATE}", f"--finetune.lr={RATE}", f"--finetune.encoder_lr={RATE}",
 )  # fmt: skip
 VIT = ("--model.encoder=test_vit", "--data.image_size=32")
 CASES: dict[str, tuple[str, ...]] = {
@@ -49,6 +50,16 @@ def weights(root: Path, run: str, name: str) -> np.ndarray:
     return np.concatenate([tensors[key].ravel().astype(np.float64) for key in sorted(tensors)])
 
 
+def steps_astray(root: Path, one: str, other: str, name: str) -> float:
+    """Return by how many steps of the optimizer a weight of one run is off another's, root mean square.
+
+    AdamW moves a weight by about the rate a step, however small its gradient is: where that is nothing but rounding, on
+    any processor, the weight goes a way of its own. Other batches, or gradients, would send all of them astray.
+    """
+    difference = weights(root, other, name) - weights(root, one, name)
+    return float(np.sqrt(np.mean(difference**2)) / RATE)
+
+
 def oof(root: Path, run: str) -> np.ndarray:
     with np.load(root / "runs" / run / "fold0" / "oof.npz") as content:
         return np.asarray(content["logits"], np.float64)
@@ -75,7 +86,11 @@ def by_torchrun(calls: Sequence[tuple[str, list[str]]]) -> "subprocess.Completed
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root where every case was trained by one process, and by two."""
-    root = tmp_path_factory.mktemp("nproc")
+    return built_once(tmp_path_factory, "nproc", train)
+
+
+def train(root: Path) -> None:
+    """Train every case of the small competition by one process, and by two."""
     write_competition(root / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
     run_stage("make_folds", root)
     calls = []
@@ -91,7 +106,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for case, flags in CASES.items():
         for run in (f"{case}-one", f"{case}-two"):
             run_stage("predict", root, "--run", run, *SMALL, *flags)
-    return root
 
 
 @pytest.mark.slow
@@ -99,9 +113,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_two_processes_train_what_one_does(trained: Path, case: str) -> None:
     one, two = f"{case}-one", f"{case}-two"
     for stage, file in (("pretrain", "encoder"), ("finetune", "classifier")):
-        pd.testing.assert_frame_equal(logs(trained, one, stage), logs(trained, two, stage), rtol=1e-4)
-        expected = weights(trained, one, file)
-        assert np.linalg.norm(weights(trained, two, file) - expected) < 5e-5 * np.linalg.norm(expected)
+        pd.testing.assert_frame_equal(logs(trained, one, stage), logs(trained, two, stage), rtol=2e-4)
+        assert steps_astray(trained, one, two, file) < 0.1
     np.testing.assert_allclose(oof(trained, two), oof(trained, one), atol=2e-4)
 
 
@@ -166,9 +179,7 @@ def test_a_killed_process_ends_the_job_with_a_line_and_any_number_of_processes_g
     assert "goes on after epoch" in last.stdout
     assert not checkpoint.exists()
     pd.testing.assert_frame_equal(logs(root, "killed", "pretrain"), logs(root, "whole", "pretrain"), rtol=1e-3)
-    expected = weights(root, "whole", "encoder")
-    print(np.linalg.norm(weights(root, "killed", "encoder") - expected) / np.linalg.norm(expected))
-    assert np.linalg.norm(weights(root, "killed", "encoder") - expected) < 1e-3 * np.linalg.norm(expected)
+    assert steps_astray(root, "whole", "killed", "encoder") < 1  # of 120
 
 
 @pytest.mark.slow

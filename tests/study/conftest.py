@@ -15,12 +15,12 @@ from supcon.run.stages import Page
 from supcon.settings import Call
 from supcon.storage.files import read_csv
 from supcon.study import progress
-from tests.conftest import TINY, write_competition
+from tests.conftest import TINY, built_once, write_competition
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "ce": {"pretrain.epochs": 0, "finetune.epochs": 12, "finetune.contrastive_weight": 0},
-    "two": {"pretrain.epochs": 2, "finetune.epochs": 10},
-    "short": {"pretrain.epochs": 0, "finetune.epochs": 8},
+    "ce": {"pretrain.epochs": 0, "finetune.epochs": 6, "finetune.contrastive_weight": 0},
+    "two": {"pretrain.epochs": 2, "finetune.epochs": 4},
+    "short": {"pretrain.epochs": 0, "finetune.epochs": 3},
     "hot": {"pretrain.epochs": 9, "pretrain.lr": 1000, "pretrain.clip": 0},
 }
 BRIEF: dict[str, dict[str, Any]] = {
@@ -45,12 +45,14 @@ def play(root: Path, *flags: str) -> None:
 @pytest.fixture(scope="session")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root with a finished study; tests must not change its runs."""
-    root = tmp_path_factory.mktemp("study")
-    write_competition(root / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
-    (root / "input" / "solution.csv").write_text("not,for\nthe,study\n")  # read, it would end the study
-    write_study(root, VARIANTS, ROUNDS)
-    play(root)
-    return root
+
+    def build(root: Path) -> None:
+        write_competition(root / "input", ["red"] * 30 + ["NA"] * 20 + ["001"] * 10)
+        (root / "input" / "solution.csv").write_text("not,for\nthe,study\n")  # read, it would end the study
+        write_study(root, VARIANTS, ROUNDS)
+        play(root)
+
+    return built_once(tmp_path_factory, "study", build)
 
 
 def cells(root: Path) -> pd.DataFrame:

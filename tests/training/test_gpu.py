@@ -28,6 +28,7 @@ from supcon.training.model.timm_import import timm
 from supcon.training.objectives import Classification, ContrastivePretraining
 from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr
 from tests.devices import needs_gpu
+from tests.rounding import distance, of_contrast
 
 pytestmark = [pytest.mark.gpu, needs_gpu]
 
@@ -144,8 +145,9 @@ def test_losses_are_those_of_float64_on_the_cpu_where_the_encoder_may_take_tf32(
         assert z.grad is not None
         results.append((loss.detach().double().cpu(), z.grad.double().cpu()))
     (wanted, slope), (loss, gradient) = results
-    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)
-    assert (gradient - slope).norm() < 1e-4 * slope.norm()
+    rounding = 2 * of_contrast(temperature)  # of 128 entries: 4 times the 32 that it is for, at random
+    assert loss.item() == pytest.approx(wanted.item(), rel=rounding)
+    assert distance(gradient, slope) <= rounding
 
 
 @pytest.mark.parametrize("chunks", [1, 3])

@@ -13,6 +13,7 @@ from supcon.training.gradcache import Context, backward, chunk_count
 from supcon.training.loop import Objective, Step
 from supcon.training.objectives import Classification, ContrastivePretraining
 from tests.devices import DEVICES
+from tests.rounding import FLOAT32, FLOAT64, distance, joined, of_contrast
 
 
 def encoder(dtype: torch.dtype) -> nn.Module:
@@ -57,12 +58,13 @@ def test_loss_gradients_running_statistics_and_streams_are_those_of_one_graph(
     drawn = torch.rand(3, device=device)
     torch.manual_seed(5)
     expected = retained(theirs[0], images, theirs[1], labels, chunks, reference)
-    rtol, atol = (1e-9, 1e-12) if precision == "float64" else (1e-5, 1e-6)
-    torch.testing.assert_close(loss, expected.detach())
+    # the passes are the same to the bit, in bfloat16 too: what differs is the order in which chunks add up
+    rounding = of_contrast(unit=FLOAT64 if precision == "float64" else FLOAT32)
+    torch.testing.assert_close(loss, expected.detach(), rtol=rounding, atol=0)
     assert torch.equal(drawn, torch.rand(3, device=device))
+    found, wanted = (joined(p.grad for module in both for p in module.parameters()) for both in (ours, theirs))
+    assert distance(found, wanted) <= rounding
     for mine, other in zip(ours, theirs, strict=True):
-        for parameter, wanted in zip(mine.parameters(), other.parameters(), strict=True):
-            torch.testing.assert_close(parameter.grad, wanted.grad, rtol=rtol, atol=atol)
         for buffer, same in zip(mine.buffers(), other.buffers(), strict=True):
             torch.testing.assert_close(buffer, same, rtol=1e-9, atol=0)
 
@@ -114,10 +116,10 @@ def test_both_stages_have_the_gradient_of_the_whole_batch(stage: int) -> None:
         network = model()
         objective = objectives(micro_batch)[stage]
         loss, _ = objective.backward(network, views, labels, Step(0.0, 3, nullcontext))
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        results.append([loss, *gradients])
-    for whole, chunked in zip(*results, strict=True):
-        torch.testing.assert_close(chunked, whole)
+        results.append((loss, joined(p.grad for p in network.parameters())))
+    (loss, whole), (same, chunked) = results
+    torch.testing.assert_close(same, loss, rtol=of_contrast(), atol=0)
+    assert distance(chunked, whole) <= of_contrast()
 
 
 @pytest.mark.parametrize("stage", [0, 1])

@@ -141,7 +141,7 @@ def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
         ("--pretrain.use_test=true", "--pretrain.views=2", "--pretrain.micro_batch=7", "--pretrain.memory=20"),
         ("--pretrain.epochs=0", "--finetune.layer_decay=0.7", "--model.drop_path=0.1"),
         ("--model.encoder=test_vit", "--pretrain.epochs=0", "--data.image_size=32", "--data.test_size=48"),
-        ("--contrast.projection=linear", "--pretrain.epochs=2"),
+        ("--contrast.projection=linear",),
         ("--contrast.projection_layers=3", "--contrast.projection_norm=true", "--contrast.projection_hidden=24"),
         ("--contrast.form=in", "--pretrain.views=2", "--pretrain.ema=0", "--data.test_size=24", "--data.fit=pad"),
         (
@@ -156,9 +156,9 @@ def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
 def test_every_way_of_training_runs_through(root: Path, flags: tuple[str, ...]) -> None:
     run_stage("make_folds", root)
     for stage in ("pretrain", "finetune", "predict"):
-        run_stage(stage, root, "--fold=0", *flags)
+        run_stage(stage, root, "--fold=0", "--finetune.epochs=2", *flags)
     folder = root / "runs" / "cross_entropy" / "fold0"
     assert (folder / "oof.npz").exists()
-    assert (folder / "finetune.csv").read_text().count("\n") == 1 + 16
+    assert (folder / "finetune.csv").read_text().count("\n") == 1 + 2
     assert not list(folder.glob("*.checkpoint.pt"))
     assert list(folder.glob("tensorboard/finetune/events*"))
