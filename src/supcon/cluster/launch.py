@@ -103,7 +103,7 @@ def _run_rank(main: Main) -> NoReturn:
     except Exception as error:
         status = 2 if isinstance(error, UserError) else 1
         _report(error)
-    lock.release_all()  # as at an exit in order, which this is not: other machines would wait for the mark to grow old
+    lock.release_all()  # as at an exit in order, which this is not
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # gloo's threads sometimes abort the interpreter's own way out, after all is done (torch 2.13)
