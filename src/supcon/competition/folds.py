@@ -11,9 +11,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from supcon.competition.deal import LARGEST_SLOW, deal_groups, deal_rows
-from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
+from supcon.storage.tables import Dialect, read_table, write_table
 
 COLUMNS = ["id", "label", "group", "fold"]
 # folds of rows that are in every training set, and in none (an empty cell); config.FULL is another number below 0

@@ -10,10 +10,10 @@ from supcon.competition.asked import SAMPLE, TEST, TRAIN, asked_rows, find_table
 from supcon.competition.columns import group_cells, id_column, image_column, train_labels
 from supcon.competition.index import Files, ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique, read_sample
-from supcon.competition.tables import read_table
 from supcon.competition.unpack import unpack_zips
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
+from supcon.storage.tables import read_table
 
 
 @dataclass(frozen=True)

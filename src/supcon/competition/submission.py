@@ -10,8 +10,8 @@ from supcon.competition.asked import SAMPLE
 from supcon.competition.columns import from_one_hot
 from supcon.competition.read import Competition
 from supcon.competition.sample import check_unique, shown_columns
-from supcon.competition.tables import read_table, read_with_dialect, write_table
 from supcon.errors import UserError
+from supcon.storage.tables import read_table, read_with_dialect, write_table
 
 _TOLERANCE = 1e-3  # how far a row's sum may be from 1: other people's files are rounded
 
