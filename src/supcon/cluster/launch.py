@@ -123,7 +123,8 @@ def _report(error: Exception) -> None:
         "message": {"message": str(error), "extraInfo": {"timestamp": str(int(time.time()))}},  # as torchrun reads it
         "text": text,
         "is_user_error": is_user_error,
-        "lost_another": "gloo" in str(error) or type(error).__name__.startswith("Dist"),  # DistBackendError
+        # gloo raises plain RuntimeErrors (torch 2.13), nccl and the store DistBackendError and its like
+        "lost_another": "gloo" in str(error) or type(error).__name__.startswith("Dist"),
         "time": time.time(),
     }
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):
