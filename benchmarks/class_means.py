@@ -20,7 +20,8 @@ from supcon.decision.merge import log_softmax, merge_views  # noqa: E402
 from supcon.metrics.f1 import macro_f1  # noqa: E402
 from supcon.metrics.metric import row_losses  # noqa: E402
 from supcon.run.predictions import HEAD, PROTOTYPES, join_rows  # noqa: E402
-from supcon.storage.files import read_csv, read_npz  # noqa: E402
+from supcon.storage.files import read_npz  # noqa: E402
+from supcon.storage.tables import read_table  # noqa: E402
 
 WEIGHTS = np.arange(0, 1.01, 0.1)
 TEMPERATURES = (1.0, *np.arange(0.4, 1.6, 0.05))  # the first leaves log-odds as they are
@@ -39,7 +40,7 @@ def score(root: Path, run: str) -> tuple[Floats, Floats, Labels]:
     """Return macro-F1 [folds, weights], log losses [folds, weights, 2], and each fold's cross-fitted weight [folds]."""
     files = sorted((root / "runs" / run).glob("fold*/oof.npz"))  # a study's cells need not be all folds
     predicted = [int(file.parent.name.removeprefix("fold")) for file in files]
-    folds = read_csv(root / "folds" / "folds.csv")
+    folds = read_table(root / "folds" / "folds.csv")
     classes = np.unique(folds["label"].to_numpy(dtype=str))
     folds = folds[folds["fold"].astype(int).isin(predicted)]
     true, fold = np.searchsorted(classes, folds["label"].to_numpy(dtype=str)), folds["fold"].to_numpy(dtype=int)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from supcon.commands import compare
-from supcon.competition.tables import Dialect, read_table, write_table
+from supcon.storage.tables import Dialect, read_table, write_table
 from tests.browser import Browser, find_chromium
 from tests.report.conftest import SCRIPT, hostile, page_of  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""Folds side by side: several jobs of one machine, several machines on one folder."""
+"""Folds side by side, by several jobs of one command or by several commands."""
 
 import json
 import os
@@ -21,6 +21,7 @@ from supcon.storage import lock
 from supcon.storage.processes import CORES, available_cores
 from tests.conftest import REPOSITORY, STAGES, TINY, run_stage
 from tests.stages.test_laws import prediction_bytes, run_folder, submission_bytes
+from tests.storage.test_lock import holder
 from tests.test_run_sh import run
 
 STUB = "tests.stages.stub"
@@ -82,9 +83,13 @@ def test_a_fold_that_another_process_is_at_is_begun_last(tmp_path: Path) -> None
     path.parent.mkdir(parents=True)
     path.touch()
     assert fan_out.next_fold(call, ["pretrain"], [0, 1]) == 0
-    path.with_name(f"{path.name}-holder").write_text("far 1 another-kernel\n")
-    assert fan_out.next_fold(call, ["pretrain"], [0, 1]) == 1
-    assert fan_out.next_fold(call, ["pretrain"], [0]) == 0
+    other = holder(path)
+    try:
+        assert fan_out.next_fold(call, ["pretrain"], [0, 1]) == 1
+        assert fan_out.next_fold(call, ["pretrain"], [0]) == 0
+    finally:
+        other.kill()
+        other.wait()
 
 
 def test_the_gpus_are_those_that_are_visible(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_a_damaged_ledger_and_a_bad_call_are_named(tmp_path: Path) -> None:
     path = tmp_path / "submissions" / "ledger.csv"
     path.parent.mkdir()
     path.write_text('a,b\n1,"2\n')
-    with pytest.raises(UserError, match=r"ledger\.csv is not a CSV"):
+    with pytest.raises(UserError, match=r"ledger\.csv line 2 is not CSV"):
         ledger.main(["--root", str(tmp_path)])
     with pytest.raises(UserError, match="--competition goes with --refresh"):
         ledger.main(["--root", str(tmp_path), "--competition", "x"])

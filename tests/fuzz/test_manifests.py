@@ -15,9 +15,9 @@ from supcon.competition.folds import make_folds, read_folds, write_folds
 from supcon.competition.read import Competition, read_competition
 from supcon.competition.sample import label_rows, probability_rows
 from supcon.competition.submission import verify_submission, write_submission
-from supcon.competition.tables import Dialect, read_table, read_with_dialect, write_table
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
+from supcon.storage.tables import Dialect, read_table, read_with_dialect, write_table
 from tests.fuzz.budget import assert_one_line, budget
 from tests.fuzz.manifests import CELLS, Host, Table, cells_by_csv, hosts, tables
 from tests.fuzz.mutate import mutated

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from supcon.metrics import f1
-from supcon.metrics.f1 import bootstrap_macro_f1, macro_f1, paired_bootstrap
+from supcon.metrics.f1 import macro_f1, paired_bootstrap
 
 
 @pytest.mark.parametrize("rows", [20, 200])  # fewer and more than cells of the confusion matrix
@@ -23,7 +23,7 @@ def test_the_bootstrap_has_the_spread_of_resampled_rows() -> None:
     predicted = np.where(draw.random(300) < 0.8, true, draw.integers(0, 4, 300))
     rows = draw.integers(0, 300, (2000, 300))
     by_rows = np.array([macro_f1(true[sample], predicted[sample], 4) for sample in rows])
-    by_cells = bootstrap_macro_f1(true, predicted, 4, 2000, seed=1)
+    by_cells = paired_bootstrap(true, [predicted], 4, 2000, seed=1)[0]
     assert by_cells.mean() == pytest.approx(by_rows.mean(), abs=0.003)
     assert by_cells.std() == pytest.approx(by_rows.std(), rel=0.1)
 
@@ -45,7 +45,7 @@ def test_samples_of_groups_spread_as_resampled_groups_do() -> None:
     picks = draw.integers(0, 40, (2000, 40))
     expected = [macro_f1(np.repeat(true[::5][p], 5), np.repeat(predicted[::5][p], 5), 3) for p in picks]
     assert by_group.std() == pytest.approx(np.std(expected), rel=0.1)
-    assert by_group.std() > 1.5 * bootstrap_macro_f1(true, predicted, 3, 2000, seed=0).std()
+    assert by_group.std() > 1.5 * paired_bootstrap(true, [predicted], 3, 2000, seed=0)[0].std()
 
 
 @pytest.mark.parametrize("grouped", [False, True])

@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 import ensemble
 import tune
 from supcon.commands import report
-from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
 from supcon.plots import learning_curves
 from supcon.report import training
 from supcon.report.contents import CONTENTS
 from supcon.storage.files import read_json
+from supcon.storage.tables import Dialect, read_table, write_table
 from tests.conftest import REPOSITORY, STAGES, run_command, run_stage
 from tests.report.conftest import AMPERSAND, FILE, MATH, SCRIPT, page_of, run_of
 

@@ -13,7 +13,8 @@ from supcon.decision.merge import merge_views
 from supcon.errors import UserError
 from supcon.run.predictions import TRAINING, read_embeddings
 from supcon.settings import FULL
-from supcon.storage.files import read_csv, read_npz, write_npz
+from supcon.storage.files import read_npz, write_npz
+from supcon.storage.tables import read_table
 from supcon.training.fold import FoldData
 from tests.conftest import run_stage
 from tests.stages.rounds import ONE, STAGES, TWO, experiment_of, folder, made, second_round
@@ -38,7 +39,7 @@ def test_the_labels_of_held_out_rows_change_no_byte_of_the_second_round(first: P
         shutil.move(first / "runs" / "two", first / attempt)
         permute_held_out_labels(first, fold=1)
         let_round_one_stand(first)
-    assert len(read_csv(first / "second" / "fold1" / "pseudo.csv")) >= 3
+    assert len(read_table(first / "second" / "fold1" / "pseudo.csv")) >= 3
     assert results[0] == results[1]
 
 
@@ -74,7 +75,7 @@ def test_a_folds_labels_follow_from_its_own_models_test_rows_and_no_other_folds(
 def test_the_file_holds_the_same_share_of_each_predicted_class(first: Path) -> None:
     run_stage("pseudo", first, *TWO, "--pseudo.share=0.6")
     for fold in range(3):
-        both = read_csv(folder(first, fold) / "pseudo.csv")
+        both = read_table(folder(first, fold) / "pseudo.csv")
         done = json.loads((folder(first, fold) / "pseudo.done.json").read_text())
         assert dict(both["label"].value_counts()) == done["classes"]
         for part, file in (("test", "test.npz"), ("held out", "oof.npz")):
@@ -90,7 +91,7 @@ def test_the_file_holds_the_same_share_of_each_predicted_class(first: Path) -> N
 
 def test_both_stages_learn_them_as_training_rows_and_the_natural_prior_does_not_count_them(first: Path) -> None:
     second_round(first, "--fold=1", "--pseudo.share=0.5", "--finetune.epochs=4")
-    table = read_csv(folder(first, 1) / "pseudo.csv")
+    table = read_table(folder(first, 1) / "pseudo.csv")
     for stage, batch in (("pretrain", 12), ("finetune", 24)):
         passes = pd.read_csv(folder(first, 1) / f"{stage}.csv")["passes"]
         assert (passes == -(-(40 + len(table)) // batch) * batch).all()
@@ -131,7 +132,7 @@ def test_unreadable_test_images_get_no_label(first: Path) -> None:
     for stage in ("finetune", "predict"):
         run_stage(stage, first, *flags)
     run_stage("pseudo", first, *TWO, *flags, "--fold=0", "--pseudo.share=1")
-    table = read_csv(folder(first, 0) / "pseudo.csv")
+    table = read_table(folder(first, 0) / "pseudo.csv")
     ids = set(table["id"][table["part"] == "test"])
     assert ids == {f"b{number:03d}" for number in range(12)} - {"b004"}
 
@@ -143,7 +144,7 @@ def test_the_full_model_learns_what_the_first_rounds_full_model_says(first: Path
     for stage in STAGES:
         run_stage(stage, first, "--fold=full")
     second_round(first, "--fold=full", "--finetune.epochs=2")
-    table = read_csv(first / "runs" / "two" / "full" / "pseudo.csv")
+    table = read_table(first / "runs" / "two" / "full" / "pseudo.csv")
     assert len(table) == 6
     data = FoldData(experiment_of(first, "--finetune.epochs=2"), FULL, torch.device("cpu"))
     assert len(data.train_rows) == 60 + 6
@@ -153,5 +154,5 @@ def test_a_row_with_a_label_is_no_unlabelled_one_too(first: Path) -> None:
     run_stage("pseudo", first, *TWO, "--fold=0")
     run_stage("pretrain", first, *TWO, "--fold=0", "--pretrain.epochs=1", "--pretrain.use_test=true")
     passes = pd.read_csv(folder(first, 0) / "pretrain.csv")["passes"]
-    labelled = 40 + len(read_csv(folder(first, 0) / "pseudo.csv"))
+    labelled = 40 + len(read_table(folder(first, 0) / "pseudo.csv"))
     assert passes.to_list() == [-(-labelled // 12) * 12 + 6]  # batches of 12; 6 of the 12 test rows beside them

@@ -13,7 +13,7 @@ from supcon.commands import study
 from supcon.run import stages
 from supcon.run.stages import Page
 from supcon.settings import Call
-from supcon.storage.files import read_csv
+from supcon.storage.tables import read_table
 from supcon.study import progress
 from tests.conftest import TINY, built_once, write_competition
 
@@ -56,7 +56,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def cells(root: Path) -> pd.DataFrame:
-    return read_csv(root / "runs" / "tiny" / "table.csv").astype({"round": int, "seed": int, "fold": int})
+    return read_table(root / "runs" / "tiny" / "table.csv").astype({"round": int, "seed": int, "fold": int})
 
 
 StageRunner = Callable[[Call], None]

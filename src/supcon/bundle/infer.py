@@ -21,7 +21,6 @@ from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, Bundle
 from supcon.competition.index import ImageIndex
 from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
 from supcon.competition.sample_rows import SAMPLE, TEST, find_table, sample_rows
-from supcon.competition.tables import write_table
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.errors import UserError
 from supcon.images.augment.views import views_of
@@ -29,6 +28,7 @@ from supcon.images.decode import decode
 from supcon.images.geometry import cached_side, shrink
 from supcon.metrics.top_k import Matrix, joined, keep_likeliest, scattered
 from supcon.settings.settings import MachineSettings
+from supcon.storage.tables import write_table
 from supcon.training.device import set_up_device
 from supcon.training.forward import forward_views
 from supcon.training.model.class_means import Classifiers, ClassMeans

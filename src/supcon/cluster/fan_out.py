@@ -102,7 +102,7 @@ def fan_out(call: Call, pages: Sequence[str], folds: list[int], places: Sequence
 
 
 def next_fold(call: Call, pages: Sequence[str], folds: Sequence[int]) -> int:
-    """Return the first fold that no process, of this machine or another, is at; the first one where there is none."""
+    """Return the first fold that no other process is at; the first one where there is none."""
 
     def is_busy(fold: int) -> bool:
         return any(lock.holder_of(lock_file(call.fold_folder(fold), page)) for page in pages)

@@ -103,7 +103,7 @@ def _run_rank(main: Main) -> NoReturn:
     except Exception as error:
         status = 2 if isinstance(error, UserError) else 1
         _report(error)
-    lock.release_all()  # as at an exit in order, which this is not: other machines would wait for the mark to grow old
+    lock.release_all()  # as at an exit in order, which this is not
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # gloo's threads sometimes abort the interpreter's own way out, after all is done (torch 2.13)
@@ -123,7 +123,8 @@ def _report(error: Exception) -> None:
         "message": {"message": str(error), "extraInfo": {"timestamp": str(int(time.time()))}},  # as torchrun reads it
         "text": text,
         "is_user_error": is_user_error,
-        "lost_another": "gloo" in str(error) or type(error).__name__.startswith("Dist"),  # DistBackendError
+        # gloo raises plain RuntimeErrors (torch 2.13), nccl and the store DistBackendError and its like
+        "lost_another": "gloo" in str(error) or type(error).__name__.startswith("Dist"),
         "time": time.time(),
     }
     if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):

@@ -12,9 +12,9 @@ from scipy.sparse.csgraph import connected_components
 
 from supcon.arrays import RowMask, Rows
 from supcon.competition.stratify import LARGEST_SLOW, stratify_groups, stratify_rows
-from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
+from supcon.storage.tables import Dialect, read_table, write_table
 
 COLUMNS = ["id", "label", "group", "fold"]
 # fold of rows that are in every training set, and fold of rows that are in none (an empty cell in the file); the

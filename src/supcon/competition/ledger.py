@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from supcon.storage.files import read_csv, write_csv
+from supcon.storage.files import write_csv
+from supcon.storage.tables import read_table
 
 LOCAL_SCORE, PUBLIC_SCORE = "cross_fitted", "public_score"  # columns: the score on the training rows, and the host's
 LEDGER_COLUMNS = ["time", "run", "fingerprint", "metric", "raw", LOCAL_SCORE]
@@ -22,7 +23,7 @@ def read_ledger(path: Path) -> pd.DataFrame:
     """
     if not path.exists():
         return pd.DataFrame(columns=LEDGER_COLUMNS, dtype=str)
-    table = read_csv(path).rename(columns=_OLDER)
+    table = read_table(path, may_be_empty=True).rename(columns=_OLDER)
     others = [name for name in table.columns if name not in LEDGER_COLUMNS]  # the user's own
     return table.reindex(columns=[*LEDGER_COLUMNS, *others], fill_value="")
 

@@ -10,10 +10,10 @@ from supcon.competition.columns import group_cells, id_column, image_column, tra
 from supcon.competition.index import Files, ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique, read_sample
 from supcon.competition.sample_rows import SAMPLE, TEST, TRAIN, find_table, sample_rows
-from supcon.competition.tables import read_table
 from supcon.competition.unpack import unpack_zips
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
+from supcon.storage.tables import read_table
 
 
 @dataclass(frozen=True)

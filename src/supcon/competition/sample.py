@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from supcon.arrays import Labels, Probabilities
-from supcon.competition.tables import Dialect, read_with_dialect
 from supcon.errors import UserError
 from supcon.metrics.top_k import Matrix, TopK
+from supcon.storage.tables import Dialect, read_with_dialect
 
 _DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
 

@@ -8,9 +8,9 @@ import pandas as pd
 from supcon.competition.columns import id_column, image_column
 from supcon.competition.index import ImageIndex, part_of
 from supcon.competition.sample import Sample, check_unique
-from supcon.competition.tables import read_table
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
+from supcon.storage.tables import read_table
 
 SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
 _OTHER_NAMES = {  # what hosts also call them, letters alone

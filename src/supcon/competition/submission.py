@@ -10,8 +10,8 @@ from supcon.competition.columns import from_one_hot
 from supcon.competition.read import Competition
 from supcon.competition.sample import check_unique, shown_columns
 from supcon.competition.sample_rows import SAMPLE
-from supcon.competition.tables import read_table, read_with_dialect, write_table
 from supcon.errors import UserError
+from supcon.storage.tables import read_table, read_with_dialect, write_table
 
 _TOLERANCE = 1e-3  # of a row's sum, which must be 1: files from elsewhere are rounded
 

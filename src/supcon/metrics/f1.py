@@ -45,11 +45,6 @@ def present_f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) ->
     return mean
 
 
-def bootstrap_macro_f1(true: Labels, predicted: Labels, classes: int, resamples: int, seed: int) -> Scores:
-    """Return the macro-F1 of `resamples` bootstrap samples of the rows, [resamples]."""
-    return paired_bootstrap(true, [predicted], classes, resamples, seed)[0]
-
-
 def paired_bootstrap(
     true: Labels,
     predictions: Sequence[Labels],

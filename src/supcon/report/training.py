@@ -12,7 +12,8 @@ from supcon.report.run import Run
 from supcon.run.stages import STAGE, STAGES
 from supcon.settings import Settings
 from supcon.settings.budget import duration
-from supcon.storage.files import read_csv, read_json
+from supcon.storage.files import read_json
+from supcon.storage.tables import read_table
 
 
 def curves(run: Run) -> list[Block]:
@@ -35,7 +36,9 @@ def curves(run: Run) -> list[Block]:
 def training_logs(run: Run, stage: str) -> dict[str, pd.DataFrame]:
     """Return the epochs of a training stage by fold, such as "fold 0", of the folds that have them."""
     paths = {f"fold {fold}": run.fold_folder(fold) / f"{stage}.csv" for fold in run.folds}
-    return {fold: read_csv(path).apply(pd.to_numeric, errors="coerce") for fold, path in paths.items() if path.exists()}
+    return {
+        fold: read_table(path).apply(pd.to_numeric, errors="coerce") for fold, path in paths.items() if path.exists()
+    }
 
 
 def costs(run: Run) -> list[Block]:
@@ -90,7 +93,7 @@ def _peak(values: dict[str, float]) -> str:
 def _seconds(run: Run, stage: str, fold: str, done: dict[str, Any]) -> float:
     """Return a stage's seconds: done.json counts from the last resumption, the CSV all epochs but nothing beside."""
     log = run.folder / fold.replace(" ", "") / f"{stage}.csv"
-    epochs = read_csv(log)["seconds"].astype(float).sum() if STAGE[stage].curves and log.exists() else 0.0
+    epochs = read_table(log)["seconds"].astype(float).sum() if STAGE[stage].curves and log.exists() else 0.0
     return max(float(done["seconds"]), float(epochs))
 
 

@@ -24,7 +24,7 @@ from supcon.metrics.metric import LogProbabilities
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import read_blended
 from supcon.settings import FULL
-from supcon.storage.files import read_csv
+from supcon.storage.tables import read_table
 
 FILE = "pseudo.csv"  # of each fold: part, id, label, confidence
 TEST_ROWS, HELD_OUT_ROWS = "test", "held out"  # parts
@@ -96,7 +96,7 @@ def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, Labels]:
     if not experiment.call.settings.pseudo.run:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     path = experiment.call.fold_folder(fold) / FILE
-    table, held_out = read_csv(path), experiment.split.rows_of(fold).tolist()
+    table, held_out = read_table(path, may_be_empty=True), experiment.split.rows_of(fold).tolist()
     test = zip(experiment.competition.test["id"], experiment.test_positions.tolist(), strict=True)
     position = {(TEST_ROWS, name): number for name, number in test}
     position |= {(HELD_OUT_ROWS, experiment.split.ids.iloc[row]): row for row in held_out}

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from supcon.arrays import Labels
-from supcon.competition.tables import Dialect, read_table, write_table
 from supcon.decision.logits import LoadedLogits, Logits, plain_mean
 from supcon.decision.merge import HEAD, mean_entropy, merge_members, sharpen
 from supcon.errors import UserError
@@ -22,7 +21,8 @@ from supcon.run.stage import StageRun
 from supcon.run.stages import FULL_MODEL
 from supcon.settings import FULL
 from supcon.storage import lock
-from supcon.storage.files import read_csv, write_csv
+from supcon.storage.files import write_csv
+from supcon.storage.tables import Dialect, read_table, write_table
 
 LABELS = "cross_fitted.csv"  # of a tuned run: id and label of the scored rows, fold k's by the rule of the other folds
 LEAST_PROBABILITY = 1e-12  # in place of a 0 in a table
@@ -130,7 +130,7 @@ def _require_split(run: FinishedRun, experiment: Experiment) -> None:
     if not path.exists():
         print(f"run {run.name}: no folds.csv beside its oof.csv, so its folds are taken on trust", flush=True)
         return
-    table = read_csv(path)
+    table = read_table(path)
     if not {"id", "fold"} <= set(table.columns):
         raise UserError(f"{path} needs the columns id and fold: copy the folds/folds.csv it was made with")
     theirs = dict(zip(table["id"], table["fold"], strict=True))
@@ -141,7 +141,7 @@ def _require_split(run: FinishedRun, experiment: Experiment) -> None:
 
 def _read_probabilities(path: Path, ids: pd.Series, classes: list[str]) -> Logits:
     """Return the logarithms of a table's probabilities, [rows, 1, classes], in the order of `ids`."""
-    table = read_csv(path)
+    table = read_table(path)
     columns = [name for name in table.columns if name != "id"]
     if "id" not in table.columns or sorted(columns) != classes:
         odd = sorted(set(columns) ^ set(classes))

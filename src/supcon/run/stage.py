@@ -90,7 +90,7 @@ class StageRun:
         return lock_file(self.folder, self.name)
 
     def left_to_another(self) -> bool:
-        """Say whether another process is at this work, here or on another machine, having told who."""
+        """Say whether another process is at this work, having told who."""
         holder = "" if self.call.force or self.done() else lock.holder_of(self._lock_file)
         if holder:
             print(f"{self.label}: being worked on by {holder}: left to it", flush=True)
@@ -105,7 +105,7 @@ class StageRun:
         """
         what = f"{self.label} of run {self.call.run}"
         if self.call.force:
-            if holder := lock.try_take(self._lock_file, what):
+            if holder := lock.try_take(self._lock_file):
                 raise UserError(
                     f"{what} is being worked on by {holder}: wait for it or end it, then --force can redo it"
                 )

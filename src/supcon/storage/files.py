@@ -72,19 +72,6 @@ def write_csv(path: Path, table: pd.DataFrame, line_end: str = "\n") -> None:
     write_text(path, table.to_csv(index=False, lineterminator=line_end))
 
 
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a CSV whose cells all stay strings (`001`, `NA` and empty cells too).
-
-    Raises `UserError` where the file is absent or no CSV file.
-    """
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing") from None
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a CSV file: {' '.join(str(error).split())}") from None
-
-
 def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Write arrays as npz without pickle; equal arrays give equal bytes."""
     write_atomic(path, lambda file: np.savez(file, allow_pickle=False, **arrays))

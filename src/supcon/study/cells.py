@@ -13,7 +13,8 @@ from supcon.run.experiment import Experiment
 from supcon.run.runs import read_out_of_fold
 from supcon.run.stage import StageRun
 from supcon.run.stages import fold_stages
-from supcon.storage.files import digest, read_csv, read_json, write_json
+from supcon.storage.files import digest, read_json, write_json
+from supcon.storage.tables import read_table
 from supcon.study.runs import Cell
 
 FAILURE = "study-failed.json"  # in the fold's folder: why the cell has no score, and with which settings
@@ -116,7 +117,7 @@ def _settings_digest(experiment: Experiment) -> str:
 def _epochs(stage: StageRun) -> tuple[float, float]:
     """Return the image passes and the seconds of a training stage's epochs."""
     path = stage.folder / f"{stage.name}.csv"
-    table = read_csv(path)
+    table = read_table(path)
     if not {"passes", "seconds"} <= set(table.columns):
         raise UserError(f"{path} has no columns passes and seconds: --force redoes the cell")
     return float(table["passes"].astype(float).sum()), float(table["seconds"].astype(float).sum())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from supcon.competition.tables import Dialect, write_table
+from supcon.storage.tables import Dialect, write_table
 
 POOR, GOOD = "study-ce-s0", "study-joint-s0"
 

@@ -6,9 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from supcon.training.model.convolutions import speed_up_convolutions
+from supcon.settings.settings import ModelSettings
+from supcon.training.model import convolutions
+from supcon.training.model.convolutions import choose_convolutions
+from supcon.training.model.encoder import Encoder
 from supcon.training.model.timm_import import timm
 from tests.rounding import BFLOAT16, distance, of_sums
+
+CPU = torch.device("cpu")
 
 
 def values_and_gradients(conv: nn.Module, x: Tensor) -> list[Tensor]:
@@ -34,7 +39,7 @@ def test_in_float32_nothing_changes_but_rounding(conv: tuple[nn.Conv2d, int]) ->
     layer, side = copy.deepcopy(conv)
     x = torch.randn(3, 8, side, side)
     expected = values_and_gradients(layer, x)
-    speed_up_convolutions(layer)
+    choose_convolutions(layer, CPU)
     for value, wanted in zip(values_and_gradients(layer, x), expected, strict=True):
         assert distance(value, wanted) <= of_sums(layer.weight.numel())  # no sum is longer
 
@@ -59,7 +64,7 @@ def test_bfloat16_values_and_gradients_are_near_those_of_float32(conv: tuple[nn.
     layer, side = copy.deepcopy(conv)
     x = torch.randn(4, layer.in_channels, side, side).bfloat16().float()
     expected = values_and_gradients(layer, x)
-    speed_up_convolutions(layer)
+    choose_convolutions(layer, CPU)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
         values = values_and_gradients(layer, x)
@@ -70,8 +75,27 @@ def test_bfloat16_values_and_gradients_are_near_those_of_float32(conv: tuple[nn.
 
 def test_the_first_layer_of_a_network_needs_no_gradient_of_its_images() -> None:
     conv = nn.Conv2d(64, 32, 3, 1, 1, bias=False)
-    speed_up_convolutions(conv)
+    choose_convolutions(conv, CPU)
     with torch.autocast("cpu", torch.bfloat16):
         conv(torch.randn(2, 64, 4, 4)).float().sum().backward()
     assert isinstance(conv.weight.grad, Tensor)
     assert conv.weight.grad.abs().sum() > 0
+
+
+def patched(encoder: nn.Module) -> int:
+    """Return how many modules have a forward pass of their own."""
+    return sum("forward" in module.__dict__ for module in encoder.modules())
+
+
+def test_off_the_cpu_pytorchs_own_convolutions_run_and_back_on_it_the_faster_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    encoder = Encoder(ModelSettings("test_resnet", pretrained=False), 16, load_weights=False)
+    on_cpu = patched(encoder)
+    assert on_cpu > 0
+    away = nn.ModuleDict({"encoder": copy.deepcopy(encoder)}).to("meta")
+    assert patched(away["encoder"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(convolutions, "_padded", None)  # what all the faster ways begin with
+        assert away["encoder"](torch.zeros(2, 16, 16, 3, dtype=torch.uint8, device="meta")).shape == (2, encoder.width)
+    assert patched(away["encoder"].to_empty(device="cpu")) == on_cpu

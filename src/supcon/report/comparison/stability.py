@@ -10,7 +10,8 @@ import pandas as pd
 import yaml
 
 from supcon.report.run import Run
-from supcon.storage.files import read_csv, read_json
+from supcon.storage.files import read_json
+from supcon.storage.tables import read_table
 
 RATES = ("pretrain.lr", "finetune.lr", "finetune.encoder_lr")
 
@@ -72,7 +73,7 @@ def scores_by_rate(run: Run) -> dict[str, list[float]]:
 
 def _cells(path: Path, variants: set[str]) -> Iterator[tuple[str, dict[tuple[str, str], float]]]:
     """Yield each variant's macro-F1 by seed and fold."""
-    table = read_csv(path)
+    table = read_table(path)
     table = table[table["variant"].isin(variants) & (table["macro_f1"] != "")]
     for variant, rows in table.groupby("variant"):
         values = pd.to_numeric(rows["macro_f1"])

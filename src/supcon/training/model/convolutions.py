@@ -21,19 +21,19 @@ from supcon.training.model.timm_import import timm
 Pair = tuple[int, int]
 
 
-def speed_up_convolutions(model: nn.Module) -> None:
-    """Give the convolutions of `model` the faster ways; parameters and results stay the same."""
+def choose_convolutions(model: nn.Module, device: torch.device) -> None:
+    """Give the convolutions of `model` the ways that are fastest on `device`; parameters and results stay the same."""
     for module in model.modules():
-        if isinstance(module, nn.Conv2d) and max(module.dilation) == 1:
-            if module.groups == 1:
-                module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
-            elif module.groups == module.in_channels:
-                module.forward = MethodType(_depthwise_forward, module)  # type: ignore[method-assign]
+        if isinstance(module, nn.Conv2d):
+            module.__dict__.pop("forward", None)  # torch's own again
+            if device.type == "cpu" and max(module.dilation) == 1 and not isinstance(module.padding, str):
+                if module.groups == 1:
+                    module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
+                elif module.groups == module.in_channels:
+                    module.forward = MethodType(_depthwise_forward, module)  # type: ignore[method-assign]
 
 
 def _forward(self: nn.Conv2d, x: Tensor) -> Tensor:
-    if x.device.type != "cpu" or isinstance(self.padding, str):
-        return type(self).forward(self, x)
     x, padding = _padded(self, x)
     kernel, stride = self.kernel_size, self.stride
     height, width = ((x.shape[2 + d] + 2 * padding[d] - kernel[d]) // stride[d] + 1 for d in (0, 1))
@@ -45,7 +45,7 @@ def _forward(self: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _depthwise_forward(self: nn.Conv2d, x: Tensor) -> Tensor:
-    if x.device.type != "cpu" or isinstance(self.padding, str) or not _trains_in_bfloat16(self):
+    if not _trains_in_bfloat16(self):
         return type(self).forward(self, x)
     x, padding = _padded(self, x)
     return _apply(_DepthwiseConv, x, self.weight, self.stride, padding)

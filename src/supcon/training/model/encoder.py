@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from safetensors.torch import load_file, save
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from supcon.errors import UserError
 from supcon.settings.settings import ModelSettings
 from supcon.storage.files import write_atomic
-from supcon.training.model.convolutions import speed_up_convolutions
+from supcon.training.model.convolutions import choose_convolutions
 from supcon.training.model.timm_import import timm
 
 
@@ -27,7 +27,7 @@ class Encoder(nn.Module):
         self.backbone = _create(settings, side, load_weights and settings.pretrained)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.backbone.to(memory_format=self._format)  # type: ignore[call-overload]  # torch's stubs lack it
-        speed_up_convolutions(self.backbone)
+        choose_convolutions(self.backbone, torch.get_default_device())
         data = timm.data.resolve_model_data_config(self.backbone)
         self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
@@ -37,6 +37,12 @@ class Encoder(nn.Module):
     def forward(self, views: Tensor) -> Tensor:
         """Return the pooled features."""
         return (self._training_pass if self.training else _features)(self, views)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Do what `to` and its like do; convolutions become those that are fastest where the weights now are."""
+        super()._apply(fn, recurse)
+        choose_convolutions(self.backbone, next(self.backbone.parameters()).device)
+        return self
 
     def compile_training(self) -> None:
         """Compile the forward pass of training mode with torch.compile; evaluation, with its many sizes, stays eager.

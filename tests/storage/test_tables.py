@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from supcon.competition.tables import Dialect, read_table, read_with_dialect, write_table
 from supcon.errors import UserError
+from supcon.storage.tables import Dialect, read_table, read_with_dialect, write_table
 
 TEXT = "id,label\n1,crème\n2,NA\n"
 

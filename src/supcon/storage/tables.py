@@ -1,4 +1,4 @@
-"""The host's CSV files as they come: other encodings and delimiters are read, cells stay the strings they are."""
+"""CSV files as they come: other encodings and delimiters are read, cells stay the strings they are."""
 
 import csv
 import io
@@ -31,16 +31,17 @@ class Dialect:
     line_end: str = "\n"
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, *, may_be_empty: bool = False) -> pd.DataFrame:
     """Read a CSV file whose cells all stay strings (`001`, `NA` and empty ones too).
 
     UTF-8 with or without a byte order mark and UTF-16 are read, as are comma, semicolon, tab or bar between cells and
-    any line end. Raises `UserError` naming the line that is ragged or holds no text.
+    any line end. Raises `UserError` naming the line that is ragged or holds no text, and for a file without rows unless
+    it `may_be_empty`.
     """
-    return read_with_dialect(path)[0]
+    return read_with_dialect(path, may_be_empty=may_be_empty)[0]
 
 
-def read_with_dialect(path: Path) -> tuple[pd.DataFrame, Dialect]:
+def read_with_dialect(path: Path, *, may_be_empty: bool = False) -> tuple[pd.DataFrame, Dialect]:
     """Return what `read_table` does, and how the file is written."""
     content, dialect = _read_content(path)
     lines = io.TextIOWrapper(io.BytesIO(content), dialect.encoding, newline="")
@@ -62,7 +63,7 @@ def read_with_dialect(path: Path) -> tuple[pd.DataFrame, Dialect]:
         _extend(columns, block)
     except csv.Error as error:
         raise UserError(f"{path} line {reader.line_num} is not CSV ({error}): mend that line") from None
-    if not columns[0].cells:
+    if not columns[0].cells and not may_be_empty:
         raise UserError(f"{path} has a header and no rows: copy the host's file again")
     cells_of = {name: pd.Series(column.cells, dtype=str) for name, column in zip(header, columns, strict=True)}
     return pd.DataFrame(cells_of), dialect
