@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from supcon.arrays import RowIndex
 from supcon.errors import UserError
 from supcon.storage.processes import HOST
 
@@ -100,7 +101,7 @@ class NpzArray:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice | npt.NDArray[np.int64] | npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    def __getitem__(self, rows: RowIndex) -> npt.NDArray[Any]:
         # a new map at each access: the pages read through a map count as this process's memory while the map exists
         return np.array(np.memmap(self.path, self.dtype, "r", self.offset, self.shape)[rows])
 

@@ -13,12 +13,11 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.arrays import Rows
+from supcon.arrays import Labels, Rows
 from supcon.errors import UserError
 from supcon.images.augment.batch import BatchViews, canvas_side
 from supcon.images.augment.ranges import ranges_of
@@ -235,7 +234,7 @@ def _rank_share(sampler: BatchSampler) -> BatchSampler:
     return sampler
 
 
-def _few_shot_rows(rows: Rows, labels: npt.NDArray[np.int64], shots: int, seed: int) -> Rows:
+def _few_shot_rows(rows: Rows, labels: Labels, shots: int, seed: int) -> Rows:
     """Return `shots` random rows of each class, ascending; all rows where `shots` is 0."""
     if shots == 0:
         return rows
