@@ -1,15 +1,15 @@
 """P classes x K images of each: the batches of contrastive training."""
 
-from bisect import bisect_left
 from functools import cached_property
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
 
 from supcon.arrays import Labels, Rows
+from supcon.randomness import seed_at
 from supcon.training.sampler.batches import BatchSampler
-from supcon.training.sampler.permutation import keys_of, permute
-from supcon.training.sampler.visits import VISIT, VisitPlan, class_chances
+from supcon.training.sampler.rounds import Rounds, class_chances
 
 
 class PKSampler(BatchSampler):
@@ -18,14 +18,14 @@ class PKSampler(BatchSampler):
     **Classes.** `balance` b sets how often a class of n images comes: in proportion to n^(1 - b), so 0 is its share of
     the images and 1 equally often. But a class comes at most once a batch, and what that cuts off goes to the others
     (`class_shares` is what comes out). P is lowered to the number of classes when above it; one class is a batch of K
-    of its images. A round of batches, the smallest power of two that can, visits every class; the next round puts them
-    together in another way. Over time a class is never more than a few visits from its due.
+    of its images. `Rounds` puts the classes together, every round in another way. Over time a class is never more than
+    a few visits from its due.
 
     **Images.** Visit v of a class shows the v-th window of K images of a permutation of its images; after ceil(n / K)
     visits comes the next permutation. So every image is seen in the first `coverage` batches, whatever the balance.
 
-    A batch costs O(P K + P log C + 1,024) (the pieces that `visits` shuffles), whatever the number of rows; the
-    construction sorts the rows once.
+    The plan of an epoch, a function of (seed, epoch), is made when its first batch is asked for, in time linear in rows
+    but for sorting.
     Raises `ValueError` for arguments out of range.
     """
 
@@ -51,43 +51,57 @@ class PKSampler(BatchSampler):
         self._members = np.argsort(labels, kind="stable")  # class by class
         self.classes, self.images = min(classes, len(self._present)), images
         super().__init__(len(labels), self.classes * images, seed)
-        self._plan = VisitPlan(class_chances(self._sizes, self.classes, balance), self.classes, seed)
+        self._chances = class_chances(self._sizes, self.classes, balance)
+        self._rounds = Rounds(self._chances, self.classes, seed)
+        self._planned: tuple[int, Rows] | None = None  # an epoch and its rows
 
     @property
     def class_shares(self) -> npt.NDArray[np.float64]:
         """Each label's expected share of the images shown, [largest label + 1]."""
         shares = np.zeros(self._present[-1] + 1)
-        shares[self._present] = self._plan.lengths / self._plan.lengths.sum()
+        shares[self._present] = self._chances / self.classes
         return shares
 
     @cached_property
     def coverage(self) -> int:
         """The number of batches, counted from the first, that show every image at least once."""
-        classes = np.arange(len(self._sizes))
-        needed = -(-self._sizes // self.images)  # visits; a round brings at least one
-        rounds = bisect_left(
-            range(needed.max() + 1),
-            True,
-            key=lambda turn: bool((self._plan.visits_before(classes, turn) >= needed).all()),
-        )
-        return rounds * self._plan.round
+        return next(batch for batch in count(0, self._rounds.length) if not self._unseen_before(batch))
 
     def unseen(self, epochs: int) -> float:
-        """Return about what share of the rows so many epochs never show; 0 where `coverage` is within them."""
-        batches = epochs * self.batches
-        if self.coverage <= batches:
-            return 0.0
-        visits = batches * self._plan.lengths / (self._plan.round * VISIT)  # those due: never more than a few off
-        return float((self._sizes - visits * self.images).clip(min=0).sum() / self._sizes.sum())
+        """Return what share of the rows so many epochs never show."""
+        return self._unseen_before(epochs * self.batches)
+
+    def _unseen_before(self, batch: int) -> float:
+        shown = self._rounds.visits_before(batch) * self.images
+        return float((self._sizes - shown).clip(min=0).sum() / self._sizes.sum())
 
     def rows_of(self, epoch: int, number: int) -> Rows:
         """Return the rows of one batch of all ranks together, [P * K], class by class."""
-        return self._images_of(*self._plan.batch(epoch * self.batches + number)).ravel()
+        if self._planned is None or self._planned[0] != epoch:
+            classes, visits = self._rounds.batches(epoch * self.batches, (epoch + 1) * self.batches)
+            rows = self._images_of(classes.ravel(), visits.ravel())
+            self._planned = epoch, rows.reshape(self.batches, self.batch_size)
+        return self._planned[1][number]
 
     def _images_of(self, classes: Rows, visits: Rows) -> Rows:
-        """Return the rows of numbered visits of classes, [P, K]."""
+        """Return the rows of numbered visits of classes, [visits, K]."""
         sizes = self._sizes[classes]
         cycles, windows = np.divmod(visits, -(-sizes // self.images))
+        # the permutations that these visits need, each once: one after the other
+        known, which = np.unique(classes + cycles * len(self._sizes), return_inverse=True)
+        cycle, of_class = np.divmod(known, len(self._sizes))
+        lengths = self._sizes[of_class]
+        ends = np.cumsum(lengths)
+        owner = np.repeat(np.arange(len(known)), lengths)
+        members = np.arange(ends[-1]) - np.repeat(ends - lengths - self._starts[of_class], lengths)
+        members = members[np.argsort(owner + self._draws(members, cycle[owner]), kind="stable")]
         places = (windows[:, None] * self.images + np.arange(self.images)) % sizes[:, None]
-        keys = keys_of(self.seed, classes, cycles)
-        return self._members[self._starts[classes][:, None] + permute(places, sizes[:, None], keys[:, None])]
+        return self._members[members[(ends - lengths)[which][:, None] + places]]
+
+    def _draws(self, members: Rows, cycles: Rows) -> npt.NDArray[np.float64]:
+        """Return a number in [0, 1) for each member in each cycle, by hashing both (splitmix64, Steele et al. 2014)."""
+        hashed = np.uint64(seed_at(self.seed, "images")) + members.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        for number in (cycles.astype(np.uint64), np.uint64(0)):
+            hashed = (hashed ^ number ^ (hashed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            hashed = (hashed ^ (hashed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return (hashed >> np.uint64(36)) / 2.0**28  # exact beside the number of a permutation
