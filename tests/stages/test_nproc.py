@@ -157,8 +157,8 @@ def test_a_killed_process_ends_the_job_with_a_line_and_any_number_of_processes_g
 
     job = subprocess.Popen(command(root, "pretrain", *LONG, "--nproc=2"), stderr=subprocess.PIPE, text=True)
     wait_for(checkpoint.exists)
-    for pid in processes(root, rank=1):
-        os.kill(pid, signal.SIGKILL)
+    (pid,) = processes(root, rank=1)
+    os.kill(pid, signal.SIGKILL)
     _, told = job.communicate(timeout=30)
     assert job.returncode == 2
     assert told == (
@@ -187,6 +187,7 @@ def test_processes_end_with_the_one_that_started_them(root: Path) -> None:
     run_stage("make_folds", root)
     job = subprocess.Popen(command(root, "pretrain", *LONG, "--nproc=2"), stdout=subprocess.DEVNULL)
     wait_for((root / "runs" / "killed" / "fold0" / "pretrain.checkpoint.pt").exists)
+    assert all(processes(root, rank) for rank in (0, 1))
     job.kill()
     job.wait()
     wait_for(lambda: not processes(root, 0) and not processes(root, 1), seconds=30)

@@ -158,7 +158,7 @@ def _start(name: str, call: Call, processes: int) -> None:
         os.environ[_QUIET] = "1"
         logging.disable(logging.CRITICAL)
         try:
-            elastic_launch(config, sys.executable)("-m", __name__, name, str(path))
+            elastic_launch(config, sys.executable)("-m", __name__, name, str(path), str(call.run_folder))
         except ChildFailedError as error:
             _tell(error.failures, processes, f"{name} of run {call.run}")
         except SignalException as error:
@@ -193,7 +193,7 @@ def _tell(failures: Mapping[int, Any], processes: int, what: str) -> NoReturn:
 
 def _run_launched(_: Sequence[str] | None) -> None:
     """Run the stage that `launch` names, as one of its processes."""
-    name, path = sys.argv[1:]
+    name, path, _ = sys.argv[1:]  # the last, the run's folder, is for who looks at the list of processes
     page_of(name).run(pickle.loads(Path(path).read_bytes()))
 
 
