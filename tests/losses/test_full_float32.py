@@ -8,7 +8,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from supcon.losses import contrastive_loss
-from supcon.losses.prototypes import BalancedContrast
+from supcon.losses.contrastive import BalancedContrast
 
 PRODUCTS = ("mm", "addmm", "bmm", "addmv", "mv")
 

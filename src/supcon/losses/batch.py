@@ -42,9 +42,8 @@ class SortedBatch:
     def same_class(self, rows: slice) -> tuple[slice, slice]:
         """Return the range of items, and the range of further columns, that hold all positives of `rows`."""
         first, last = self._class_list[rows.start], self._class_list[rows.stop - 1]
-        return slice(self._starts[first], self._starts[last + 1]), slice(
-            self._extra_starts[first], self._extra_starts[last + 1]
-        )
+        own, extra = (slice(starts[first], starts[last + 1]) for starts in self._starts)
+        return own, extra
 
     def mean_positive_similarity(self) -> Tensor:
         """Return mean_{p in P(i)} z_i . z_p, [N], computed as z_i . (S_c - z_i) / |P(i)|, S_c the sum of i's class."""
@@ -65,12 +64,8 @@ class SortedBatch:
         return self.numbers.tolist()
 
     @cached_property
-    def _starts(self) -> list[int]:
-        return [0, *self._sizes.cumsum(0).tolist()]
-
-    @cached_property
-    def _extra_starts(self) -> list[int]:
-        return [0, *self._extra_sizes.cumsum(0).tolist()]
+    def _starts(self) -> tuple[list[int], ...]:
+        return tuple([0, *sizes.cumsum(0).tolist()] for sizes in (self._sizes, self._extra_sizes))
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.z.device, non_blocking=True)

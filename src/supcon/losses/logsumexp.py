@@ -87,7 +87,9 @@ class _RowLogSumExp(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class _Tile:
+class Tile:
+    """A part of the matrix of similarities."""
+
     rows: slice
     columns: slice  # items, or further columns
     extra: bool
@@ -106,42 +108,29 @@ class _Walk:
         self.z, self.extra, self.scale = batch.z.detach(), batch.extra.detach(), scale
         self._batch, self._negatives_only = batch, negatives_only
 
-    def tiles(self) -> Iterator[_Tile]:
+    def tiles(self) -> Iterator[Tile]:
         height, width = TILES.get(self.z.device.type, TILES["cuda"])
         buffer = self.z.new_empty(height * max(height, width))
         for rows in slices(0, len(self.z), height):
-            yield self._own(rows, rows, buffer)
-            for columns in slices(rows.stop, len(self.z), width):
-                yield self._own(rows, columns, buffer)
+            for columns in (rows, *slices(rows.stop, len(self.z), width)):
+                yield self._tile(rows, columns, False, buffer)
             for columns in slices(0, len(self.extra), width):
-                yield self._further(rows, columns, buffer)
+                yield self._tile(rows, columns, True, buffer)
 
-    def _own(self, rows: slice, columns: slice, buffer: Tensor) -> _Tile:
-        s = self._multiply(self.z[rows], self.z[columns], buffer)
-        if self._negatives_only:
-            positives, _ = self._batch.same_class(rows)
-            self._hide(s, rows, columns, positives, self._batch.classes)
-        elif rows == columns:
-            s.diagonal().fill_(-torch.inf)
-        return _Tile(rows, columns, False, s)
-
-    def _further(self, rows: slice, columns: slice, buffer: Tensor) -> _Tile:
-        s = self._multiply(self.z[rows], self.extra[columns], buffer)
-        if self._negatives_only:
-            _, positives = self._batch.same_class(rows)
-            self._hide(s, rows, columns, positives, self._batch.extra_classes)
-        return _Tile(rows, columns, True, s)
-
-    def _multiply(self, left: Tensor, right: Tensor, buffer: Tensor) -> Tensor:
+    def _tile(self, rows: slice, columns: slice, extra: bool, buffer: Tensor) -> Tile:
+        left, right = self.z[rows], (self.extra if extra else self.z)[columns]
         s = buffer[: len(left) * len(right)].view(len(left), len(right))
-        return torch.addmm(s, left, right.T, beta=0, alpha=self.scale, out=s)
-
-    def _hide(self, s: Tensor, rows: slice, columns: slice, positives: slice, classes: Tensor) -> None:
-        """Hide the columns of the rows' own classes; all of them lie in the strip `positives` of columns."""
-        first, last = max(columns.start, positives.start), min(columns.stop, positives.stop)
-        if first < last:
-            same = self._batch.classes[rows, None] == classes[None, first:last]
-            s[:, first - columns.start : last - columns.start].masked_fill_(same, -torch.inf)
+        torch.addmm(s, left, right.T, beta=0, alpha=self.scale, out=s)
+        if self._negatives_only:  # all columns of the rows' own classes lie in one strip
+            strip = self._batch.same_class(rows)[extra]
+            classes = self._batch.extra_classes if extra else self._batch.classes
+            first, last = max(columns.start, strip.start), min(columns.stop, strip.stop)
+            if first < last:
+                same = self._batch.classes[rows, None] == classes[None, first:last]
+                s[:, first - columns.start : last - columns.start].masked_fill_(same, -torch.inf)
+        elif not extra and rows == columns:
+            s.diagonal().fill_(-torch.inf)
+        return Tile(rows, columns, extra, s)
 
 
 class _DirectSums:
@@ -150,7 +139,7 @@ class _DirectSums:
     def __init__(self, z: Tensor, weights: Weights | None) -> None:
         self._totals, self._weights = z.new_zeros(len(z)), weights
 
-    def add(self, tile: _Tile) -> None:
+    def add(self, tile: Tile) -> None:
         exponentials = tile.s.exp_()
         self._totals[tile.rows] += _sum(exponentials, self._weights, tile.extra, tile.columns)
         if tile.mirrored:
@@ -163,7 +152,7 @@ class _DirectSums:
         self._share = torch.where(self._totals == 0, 0.0, gradient / self._totals)  # d loss / d total
         self._buffer = gradient.new_empty(0)
 
-    def slope(self, tile: _Tile) -> Tensor:
+    def slope(self, tile: Tile) -> Tensor:
         exponentials, rows = tile.s.exp_(), self._share[tile.rows, None]
         if tile.extra:
             return exponentials.mul_(rows if self._weights is None else rows * self._weights.extra[tile.columns])
@@ -186,7 +175,7 @@ class _RunningSums:
         self._totals = z.new_full((len(z),), -torch.inf)
         self._logs = None if weights is None else Weights(weights.own.log(), weights.extra.log())
 
-    def add(self, tile: _Tile) -> None:
+    def add(self, tile: Tile) -> None:
         self._totals[tile.rows] = torch.logaddexp(self._totals[tile.rows], self._by_row(tile).logsumexp(dim=1))
         if tile.mirrored:
             by_column = self._by_column(tile).logsumexp(dim=0)
@@ -198,7 +187,7 @@ class _RunningSums:
     def prepare_backward(self, logsumexp: Tensor, gradient: Tensor) -> None:
         self._logsumexp, self._gradient = logsumexp, gradient
 
-    def slope(self, tile: _Tile) -> Tensor:
+    def slope(self, tile: Tile) -> Tensor:
         rows, columns = tile.rows, tile.columns
         slope = (self._by_row(tile) - self._logsumexp[rows, None]).exp_().mul_(self._gradient[rows, None])
         if tile.extra:
@@ -206,12 +195,12 @@ class _RunningSums:
         mirrored = (self._by_column(tile) - self._logsumexp[None, columns]).exp_()
         return slope.add_(mirrored.mul_(self._gradient[None, columns]))
 
-    def _by_row(self, tile: _Tile) -> Tensor:
+    def _by_row(self, tile: Tile) -> Tensor:
         if self._logs is None:
             return tile.s
         return tile.s + (self._logs.extra if tile.extra else self._logs.own)[None, tile.columns]
 
-    def _by_column(self, tile: _Tile) -> Tensor:
+    def _by_column(self, tile: Tile) -> Tensor:
         return tile.s if self._logs is None else tile.s + self._logs.own[tile.rows, None]
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from supcon.losses.batch import SortedBatch, slices
 from supcon.losses.full_float32 import full_float32
-from supcon.losses.logsumexp import refuse_second_derivatives
+from supcon.losses.logsumexp import Tile, refuse_second_derivatives
 
 # rows, columns; few rows, since rows of several classes make a tile that is as wide as all these classes
 TILES = {"cpu": (256, 2048), "cuda": (256, 32768)}
@@ -102,29 +102,15 @@ class _OverPositives(torch.autograd.Function):
         return pull, extra_pull, level_pull if ctx.needs_input_grad[2] else None, None, None, None
 
 
-@dataclass(frozen=True)
-class _Tile:
-    rows: slice
-    columns: slice  # items, or further columns
-    extra: bool
-    s: Tensor  # [rows, columns] similarities over the temperature
-
-
-def _tiles(batch: SortedBatch, z: Tensor, extra: Tensor, temperature: float, hidden: float) -> Iterator[_Tile]:
+def _tiles(batch: SortedBatch, z: Tensor, extra: Tensor, temperature: float, hidden: float) -> Iterator[Tile]:
     """Yield tiles that hold all positives; similarities of other pairs are replaced by `hidden`."""
     height, width = TILES.get(z.device.type, TILES["cuda"])
     for rows in slices(0, len(z), height):
-        items, further = batch.same_class(rows)
-        for columns in slices(items.start, items.stop, width):
-            s = _similarities(z[rows], z[columns], temperature)
-            s.masked_fill_(batch.classes[rows, None] != batch.classes[None, columns], hidden)
-            s.diagonal(rows.start - columns.start).fill_(hidden)  # an item is no positive of its own
-            yield _Tile(rows, columns, False, s)
-        for columns in slices(further.start, further.stop, width):
-            s = _similarities(z[rows], extra[columns], temperature)
-            s.masked_fill_(batch.classes[rows, None] != batch.extra_classes[None, columns], hidden)
-            yield _Tile(rows, columns, True, s)
-
-
-def _similarities(left: Tensor, right: Tensor, temperature: float) -> Tensor:
-    return (left @ right.T).div_(temperature)
+        for is_extra, strip in zip((False, True), batch.same_class(rows), strict=True):
+            others, classes = (extra, batch.extra_classes) if is_extra else (z, batch.classes)
+            for columns in slices(strip.start, strip.stop, width):
+                s = (z[rows] @ others[columns].T).div_(temperature)
+                s.masked_fill_(batch.classes[rows, None] != classes[None, columns], hidden)
+                if not is_extra:
+                    s.diagonal(rows.start - columns.start).fill_(hidden)  # an item is no positive of its own
+                yield Tile(rows, columns, is_extra, s)
