@@ -45,7 +45,7 @@ from supcon.training.data import (  # noqa: E402
     worker_count,
 )
 from supcon.training.device import set_up_device  # noqa: E402
-from supcon.training.evaluate import evaluate  # noqa: E402
+from supcon.training.fold import evaluate  # noqa: E402
 from supcon.training.sampler import PKSampler  # noqa: E402
 
 AUGMENT = {
@@ -113,10 +113,10 @@ def loader_of(
     labels = np.arange(len(positions)) % CLASSES
     sampler = PKSampler(labels, CLASSES, batch // CLASSES, seed=0)
     if place == "workers":
-        views = TrainingViews(cache, positions, labels, RandomView(augment, side, "crop", 1.0), 1, seed=0)
+        views = TrainingViews(cache, positions, labels, [RandomView(augment, side, "crop", 1.0)], 1, seed=0)
         return training_loader(views, sampler, worker_count(-1))
     ranges = ranges_of(augment, 1.0)
-    canvases = Canvases(cache, positions, labels, ranges, side, "crop", 1, seed=0)
+    canvases = Canvases(cache, positions, labels, ranges, [side], "crop", 1, seed=0)
     return ViewsOnDevice(training_loader(canvases, sampler, worker_count(-1)), BatchViews(ranges, side, device))
 
 
@@ -161,7 +161,7 @@ def prediction_speed(trained: Trainer, cache: ImageCache, side: int, device: tor
     dataset = FixedViews(cache, repeated, views, side, "crop")
     loader = fixed_loader(dataset, 256, worker_count(-1))
     started = time.perf_counter()
-    evaluate(trained.model["encoder"], loader, len(loader), device, trained.precision, "prediction")
+    evaluate(trained.training.encoder, loader, device, trained.precision, "prediction")
     return len(repeated) / (time.perf_counter() - started)
 
 

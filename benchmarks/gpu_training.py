@@ -28,12 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
 from supcon.settings.training import ContrastSettings, PretrainSettings  # noqa: E402
 from supcon.training.device import autocast, set_up_device  # noqa: E402
-from supcon.training.loop import Step, training_step  # noqa: E402
+from supcon.training.loop import Step, Training, training_step  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
 from supcon.training.model.heads import contrast_parts  # noqa: E402
 from supcon.training.model.timm_import import timm  # noqa: E402
 from supcon.training.objectives import ContrastivePretraining  # noqa: E402
 from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr  # noqa: E402
+from supcon.training.sampler import NaturalSampler  # noqa: E402
 
 CLASSES, RUNS = 64, 3
 MODELS = {"resnet18": (32, 1024), "tf_efficientnet_lite0": (128, 256), "resnet50": (224, 256)}  # side, batch
@@ -99,23 +100,21 @@ def show(rows: list[dict[str, Any]]) -> None:
 class Trainer:
     """All that a training step needs."""
 
-    model: nn.ModuleDict
-    objective: ContrastivePretraining
-    optimizer: torch.optim.Optimizer
+    training: Training
     device: torch.device
     precision: str
     ema: Any = field(init=False)
 
     def __post_init__(self) -> None:
         """Start the averaged weights."""
-        self.ema = timm.utils.ModelEmaV3(self.model, decay=0.999, use_warmup=True)
+        self.ema = timm.utils.ModelEmaV3(self.training.model, decay=0.999, use_warmup=True)
 
     def step(self, number: int, views: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Take a step of the training loop, without its log."""
-        set_lr(self.optimizer, number, 1000, 0.1)
+        set_lr(self.training.optimizer, number, 1000, 0.1)
         step = Step(0.0, number, partial(autocast, self.device, self.precision))
-        loss, *_ = training_step(self.model, self.objective, self.optimizer, (views, labels), step, clip=1.0)
-        self.ema.update(self.model, step=number)
+        loss, *_ = training_step(self.training, (views, labels), step, clip=1.0)
+        self.ema.update(self.training.model, step=number)
         return loss
 
 
@@ -132,7 +131,8 @@ def trainer(model: str, side: int, variant: Variant, device: torch.device) -> Tr
     groups = encoder_groups(encoder.backbone, 1e-3, 1.0, 0.05) + head_groups(contrast.values(), 1e-3, 0.05)
     optimizer = adamw(groups) if variant.fused else torch.optim.AdamW(groups, lr=0.0, fused=False)
     objective = ContrastivePretraining(PretrainSettings(), ContrastSettings(), CLASSES, None)
-    return Trainer(parts, objective, optimizer, device, variant.precision)
+    training = Training(encoder, parts, objective, [], NaturalSampler(1, 1, seed=0), optimizer)
+    return Trainer(training, device, variant.precision)
 
 
 def measure(

@@ -43,9 +43,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     pretrained = stage.folder / "encoder.safetensors" if settings.pretrain.epochs else None
     training = classifier_training(experiment, fold, device, pretrained)
     plan = Plan(stage, settings.finetune, settings.train, device)
-    trained, log = train(
-        training.model, training.objective, training.loader, training.sampler, training.optimizer, plan
-    )
+    trained, log = train(training, plan)
 
     if not is_first():
         return  # one writes

@@ -45,9 +45,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     device = set_up_device(settings.machine)
     training = contrastive_training(experiment, fold, device)
     plan = Plan(stage, settings.pretrain, settings.train, device)
-    trained, log = train(
-        training.model, training.objective, training.loader, training.sampler, training.optimizer, plan
-    )
+    trained, log = train(training, plan)
 
     if not is_first():
         return  # one writes

@@ -7,6 +7,7 @@ ROOT/input holds the competition. Prints images per second (pretrain) or seconds
 
 import argparse
 import contextlib
+import dataclasses
 import os
 import sys
 import time
@@ -53,7 +54,7 @@ def pretrain(flags: list[str], options: argparse.Namespace) -> float:
     clock = Clock(training.loader)
     plan = Plan(stage, settings.pretrain, settings.train, device)
     loader: Any = clock
-    train(training.model, training.objective, loader, training.sampler, training.optimizer, plan)
+    train(dataclasses.replace(training, loader=loader), plan)
     steps = len(clock.moments) - 1
     return steps * options.batch * 2 / (clock.moments[-1] - clock.moments[0])
 

@@ -111,7 +111,8 @@ def epoch(training: Training, experiment: Experiment, stage: str, device: torch.
     started = time.perf_counter()
     plan = Plan(experiment.stage(stage, 0), getattr(settings, stage), settings.train, device)
     path = plan.checkpoint.with_name("profile.pt")
-    _save(path, model, ema, training.optimizer, training.objective, [])
+    kept = {"model": model, "ema": ema.module, "optimizer": training.optimizer, "objective": training.objective}
+    _save(path, kept, [])
     path.unlink()
     parts["checkpoint"] = time.perf_counter() - started
     images = views.shape[0] * views.shape[1]
@@ -124,9 +125,8 @@ def prediction(experiment: Experiment, device: torch.device) -> tuple[Parts, flo
     """Return the seconds of one fold's test rows in all views, the images, and the floor."""
     from supcon.images.augment.views import prediction_views
     from supcon.training.data import FixedViews
-    from supcon.training.forward import forward_views
-    from supcon.training.model.encoder import Encoder
-    from supcon.training.model.fused_batch_norm import fuse_batch_norm
+    from supcon.training.device import forward_views
+    from supcon.training.model.encoder import Encoder, fuse_batch_norm
 
     settings = experiment.call.settings
     side, train = settings.data.image_size, settings.train

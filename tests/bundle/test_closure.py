@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supcon.bundle.closure import LIBRARY, docstring_of, imported, needed_modules
-from supcon.bundle.write import ENTRY
+from supcon.bundle.write import ENTRY, LIBRARY, docstring_of, imported, needed_modules
 from tests.bundle.offline import ALLOWED
 
 NEEDED = needed_modules(ENTRY)

@@ -1,5 +1,6 @@
 """A whole line whose random views are made in batches on the training device."""
 
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -34,18 +35,18 @@ def test_it_runs_through_and_depends_neither_on_workers_nor_on_a_stop(
     assert prediction_bytes(root, 1) == uninterrupted
 
 
-def stopped_in_its_second_epoch(model, objective, loader, sampler, optimizer, plan):  # type: ignore[no-untyped-def]
+def stopped_in_its_second_epoch(training, plan):  # type: ignore[no-untyped-def]
     class Stopping:
         epochs = 0
 
         def __iter__(self):  # type: ignore[no-untyped-def]
             Stopping.epochs += 1
-            for number, batch in enumerate(loader):
+            for number, batch in enumerate(training.loader):
                 if Stopping.epochs == 2 and number == 1:
                     raise KeyboardInterrupt
                 yield batch
 
-    return train(model, objective, Stopping(), sampler, optimizer, plan)
+    return train(dataclasses.replace(training, loader=Stopping()), plan)
 
 
 @pytest.mark.parametrize(

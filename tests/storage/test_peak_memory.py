@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supcon.storage.peak_memory import peak_memory
+from supcon.storage.processes import peak_memory
 from tests.conftest import REPOSITORY
 
 
 def peak_of(code: str) -> int:
-    code = f"import sys; sys.path.insert(0, 'src'); {code}; from supcon.storage.peak_memory import peak_memory\n"
+    code = f"import sys; sys.path.insert(0, 'src'); {code}; from supcon.storage.processes import peak_memory\n"
     code += "print(peak_memory()['peak_memory_mb'], 'torch' in sys.modules)"
     # by way of a small process: at first a process has the peak of the one that started it, and this one may be large
     small = [sys.executable, "-c", "import subprocess, sys; subprocess.run(sys.argv[1:], check=True)"]

@@ -50,11 +50,12 @@ def epoch_of(
     batches: Iterable[Batch]
     if on_device:
         ranges = ranges_of(AUGMENT, 1.0)
-        canvases = Canvases(cache, np.arange(12), labels, ranges, 20, "squash", views, seed=0)
+        canvases = Canvases(cache, np.arange(12), labels, ranges, [20, 20], "squash", views, seed=0)
         make = BatchViews(ranges, 20, torch.device("cpu"))
         batches = list(ViewsOnDevice(training_loader(canvases, sampler, workers), make))
     else:
-        dataset = TrainingViews(cache, np.arange(12), labels, RandomView(AUGMENT, 20, "squash", 1.0), views, seed=0)
+        transforms = [RandomView(AUGMENT, 20, "squash", 1.0)] * 2
+        dataset = TrainingViews(cache, np.arange(12), labels, transforms, views, seed=0)
         batches = list(training_loader(dataset, sampler, workers))
     return torch.cat([batch for batch, _ in batches]), torch.cat([labels for _, labels in batches])
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from supcon.errors import UserError
 from supcon.settings.settings import MachineSettings
+from supcon.storage.processes import on_this_machine
 from supcon.training import device, ranks
 from supcon.training.data import worker_count
-from supcon.training.job import on_this_machine
 
 
 @pytest.fixture

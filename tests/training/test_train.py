@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from supcon.run.stage import StageRun
 from supcon.settings.training import PretrainSettings, TrainSettings
-from supcon.training.loop import Objective, Plan, Step, train, training_step
+from supcon.training.loop import Objective, Plan, Step, Training, train, training_step
 from supcon.training.meter import Metrics, StepMetrics
+from supcon.training.model.encoder import Encoder
 from supcon.training.sampler import BatchSampler, NaturalSampler, PKSampler
 
 BATCHES = 3
+ENCODER = cast(Encoder, None)  # the loop does not look at it
 
 
 class Recorder:
@@ -68,7 +70,7 @@ def trained(
     plan = Plan(stage, settings, TrainSettings(precision="float32"), torch.device("cpu"))
     loader = [(torch.zeros(2, 1, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1]))] * BATCHES
     sampler = sampler or NaturalSampler(2 * BATCHES, 2, seed=0)
-    return model, train(model, cast(Objective, recorder), loader, sampler, optimizer, plan)[0]
+    return model, train(Training(ENCODER, model, cast(Objective, recorder), loader, sampler, optimizer), plan)[0]
 
 
 def rates(epochs: int) -> npt.NDArray[np.float64]:
@@ -88,8 +90,9 @@ def test_a_step_goes_no_further_than_the_clip_and_0_is_none(clip: float, moved: 
     model, optimizer = one_weight()
     optimizer.param_groups[0]["lr"] = 1.0
     batch = torch.zeros(2, 1, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1])
-    objective = cast(Objective, Recorder(slope=40.0))
-    _, norm, _ = training_step(model, objective, optimizer, batch, Step(0.0, 0, nullcontext), clip)
+    objective, sampler = cast(Objective, Recorder(slope=40.0)), NaturalSampler(2, 2, seed=0)
+    training = Training(ENCODER, model, objective, [batch], sampler, optimizer)
+    _, norm, _ = training_step(training, batch, Step(0.0, 0, nullcontext), clip)
     assert weight_of(model).item() == pytest.approx(-moved)
     assert norm.item() == pytest.approx(40)
 

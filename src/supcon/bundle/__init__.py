@@ -1,1 +1,1 @@
-"""Offline inference: what a notebook runs (`infer`), and the folder that holds all it needs (`write`, `closure`)."""
+"""Offline inference: what a notebook runs (`infer`), and the folder that holds all it needs (`write`)."""

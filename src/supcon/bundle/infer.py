@@ -29,12 +29,9 @@ from supcon.images.geometry import cached_side, shrink
 from supcon.metrics.top_k import Matrix, joined, keep_likeliest, scattered
 from supcon.settings.settings import MachineSettings
 from supcon.storage.tables import write_table
-from supcon.training.device import set_up_device
-from supcon.training.forward import forward_views
-from supcon.training.model.class_means import Classifiers, ClassMeans
-from supcon.training.model.classifier import classifier_head
-from supcon.training.model.encoder import Encoder, load_weights
-from supcon.training.model.fused_batch_norm import fuse_batch_norm
+from supcon.training.device import forward_views, set_up_device
+from supcon.training.model.classifier import Classifiers, ClassMeans, load_classifier
+from supcon.training.model.encoder import fuse_batch_norm, load_weights
 
 MOUNTED = Path("/kaggle/input")
 
@@ -117,11 +114,7 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
 def _load_model(bundle: Bundle, name: str) -> nn.Module:
     """Return a model's encoder with its classifiers."""
     folder, settings = bundle.folder / name, bundle.settings
-    encoder = Encoder(
-        settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last
-    )
-    classifier = classifier_head(encoder.width, len(bundle.classes), settings.finetune.mode, settings.model.dropout)
-    load_weights(folder / CLASSIFIER, encoder=encoder, classifier=classifier)
+    encoder, classifier = load_classifier(settings, len(bundle.classes), folder / CLASSIFIER)
     classifiers = nn.ModuleDict({HEAD: classifier})
     if settings.predict.class_mean_weight > 0:
         nothing = torch.zeros(0, encoder.width), torch.zeros(0, dtype=torch.long), torch.ones(len(bundle.classes))

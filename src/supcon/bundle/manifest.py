@@ -54,16 +54,9 @@ def read_bundle(folder: Path) -> Bundle:
         if not (folder / name).is_file():
             raise UserError(f"{folder / name} is missing: copy the whole bundle again")
     content = read_json(folder / MANIFEST)
-    return Bundle(
-        folder,
-        settings_from(content["settings"]),
-        content["classes"],
-        content["columns"],
-        content["models"],
-        content["log_odds_shifts"],
-        content["unreadable_logits"],
-        Rule.from_json(read_json(folder / DECISION)["rule"]),
-    )
+    settings, rule = settings_from(content["settings"]), Rule.from_json(read_json(folder / DECISION)["rule"])
+    names = ("classes", "columns", "models", "log_odds_shifts", "unreadable_logits")
+    return Bundle(folder=folder, settings=settings, rule=rule, **{name: content[name] for name in names})
 
 
 def version_warnings() -> list[str]:

@@ -1,5 +1,6 @@
 """Everything that offline inference needs of a finished run, in one folder and one zip."""
 
+import ast
 import dataclasses
 import shutil
 import zipfile
@@ -7,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from supcon.bundle.closure import LIBRARY, docstring_of, needed_modules
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, DECISION, MANIFEST, RANGES
 from supcon.bundle.notebook import notebook
 from supcon.errors import UserError
@@ -17,9 +17,10 @@ from supcon.settings import FULL
 from supcon.storage.files import read_json, write_atomic, write_json, write_text
 from supcon.training.device import set_up_device
 from supcon.training.fold import FoldData
-from supcon.training.model.encoder import Encoder, load_weights, save_weights
-from supcon.training.model.fused_batch_norm import fuse_batch_norm
+from supcon.training.model.classifier import load_classifier
+from supcon.training.model.encoder import fuse_batch_norm, save_weights
 
+LIBRARY = Path(__file__).resolve().parents[1]
 ENTRY = "bundle/infer.py"  # what the notebook imports; the bundle's code is this and all that it imports
 
 _README = """# Offline inference of the run {run}
@@ -94,9 +95,7 @@ def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
     device = set_up_device(settings.machine)
     data = FoldData(experiment, fold, device)
     if settings.predict.class_mean_weight > 0:
-        channels_last = settings.train.channels_last
-        encoder = Encoder(settings.model, settings.data.image_size, load_weights=False, channels_last=channels_last)
-        load_weights(source / CLASSIFIER, encoder=encoder)
+        encoder, _ = load_classifier(settings, len(experiment.split.classes), source / CLASSIFIER)
         encoder = fuse_batch_norm(encoder.to(device), settings.data.image_size)
         save_weights(target / CLASS_MEANS, class_means=data.class_means(data.training_features(encoder)))
     return data
@@ -111,6 +110,45 @@ def _add_code(folder: Path) -> None:
     for inner in {folder, *(path.parent for path in folder.rglob("*.py"))}:
         source = LIBRARY / inner.relative_to(folder) / "__init__.py"
         write_text(inner / "__init__.py", docstring_of(source))
+
+
+def needed_modules(entry: str, library: Path = LIBRARY) -> list[Path]:
+    """Return the files of `entry` (such as "bundle/infer.py") and of all that it imports, relative to `library`.
+
+    Imports count wherever they stand in a file. Each must name a module, not a folder: in a bundle the folders'
+    `__init__.py` hold nothing but their docstring. Raises `ValueError` for one that does not.
+    """
+    found: list[Path] = []
+    waiting = [Path(entry)]
+    while waiting:
+        path = waiting.pop()
+        if path in found:
+            continue
+        found.append(path)
+        for name in imported(library / path):
+            if name.split(".")[0] == library.name:
+                module = Path(*name.split(".")[1:]).with_suffix(".py")
+                if not (library / module).is_file():
+                    raise ValueError(f"{path} imports {name}, which is no file below {library}")
+                waiting.append(module)
+    return sorted(found)
+
+
+def imported(path: Path) -> list[str]:
+    """Return the names of the modules that a file imports, in their order."""
+    names = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names.append(node.module or "")
+    return names
+
+
+def docstring_of(path: Path) -> str:
+    """Return the source of a module that holds the docstring of the one at `path`, and nothing else."""
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return f'"""{docstring}"""\n'
 
 
 def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:

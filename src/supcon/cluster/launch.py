@@ -26,7 +26,7 @@ from supcon.run.stage import StageRun
 from supcon.run.stages import page_of
 from supcon.settings import Call
 from supcon.storage import lock
-from supcon.training.job import in_job
+from supcon.storage.processes import in_job
 
 Main = Callable[[Sequence[str] | None], None]
 

@@ -23,7 +23,7 @@ from supcon.run.stages import Stage
 from supcon.settings import FULL, Call, fold_name
 from supcon.storage import lock
 from supcon.storage.files import digest, read_json, sha256_file, write_json, write_text
-from supcon.storage.peak_memory import peak_memory
+from supcon.storage.processes import peak_memory
 
 Fingerprint = dict[str, Any]  # flat: setting or input -> value
 

@@ -1,1 +1,1 @@
-"""Files that are whole or absent (`files`), and stages that know whether they are done (`stage`)."""
+"""Files that are whole or absent (`files`, `tables`), locks (`lock`), and processes (`processes`)."""

@@ -68,9 +68,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def write_csv(path: Path, table: pd.DataFrame, line_end: str = "\n") -> None:
+def write_csv(path: Path, table: pd.DataFrame) -> None:
     """Write a table without its index, atomically."""
-    write_text(path, table.to_csv(index=False, lineterminator=line_end))
+    write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -1,8 +1,10 @@
-"""Worker processes that ignore Ctrl-C (their parent handles it), end when their parent ends, and print nothing."""
+"""This process: its cores, its memory, and those that train a model with it; and worker processes."""
 
 import multiprocessing
 import os
+import resource
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -10,6 +12,7 @@ from typing import TypeVarTuple
 
 CORES = "SUPCON_CORES"  # environment variable: the number of cores for one of several processes that run side by side
 HOST = os.uname().nodename
+_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in the unit of getrusage
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -21,10 +24,37 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def peak_memory() -> dict[str, int]:
+    """Return `peak_memory_mb`, the peak since the start of this process or of its largest child, whichever is more.
+
+    Where this process has used a GPU, `peak_gpu_memory_mb` is the peak of torch's tensors on it. This function does not
+    import torch.
+    """
+    largest = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    peak = {"peak_memory_mb": round(largest * _UNIT / 2**20)}
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        peak["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20)
+    return peak
+
+
+def in_job() -> bool:
+    """Say whether torchrun started this process as one of several that train a model together."""
+    return "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def on_this_machine() -> tuple[int, int]:
+    """Return this process's number on its machine, from 0, and the number of the job's processes there."""
+    return (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])) if in_job() else (0, 1)
+
+
 def worker_pool(
     processes: int, start: Callable[[*Arguments], object] | None = None, *arguments: *Arguments
 ) -> ProcessPoolExecutor:
-    """Return a pool of processes that each call `start(*arguments)` first."""
+    """Return a pool of processes that each call `start(*arguments)` first.
+
+    They ignore Ctrl-C (their parent handles it), end when their parent ends, and print nothing.
+    """
     return ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(start, *arguments))
 
 

@@ -1,7 +1,5 @@
 """What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,30 +9,15 @@ from supcon.errors import UserError
 from supcon.randomness import seed_everything
 from supcon.run.experiment import Experiment
 from supcon.settings.settings import Settings
-from supcon.training.data import Batch
 from supcon.training.fold import FoldData
 from supcon.training.key_queue import KeyQueue
-from supcon.training.loop import Objective
+from supcon.training.loop import Training
 from supcon.training.model.classifier import classifier_head
-from supcon.training.model.encoder import Encoder, load_weights
-from supcon.training.model.fused_batch_norm import fuse_batch_norm
+from supcon.training.model.encoder import Encoder, fuse_batch_norm, load_weights
 from supcon.training.model.heads import contrast_parts
 from supcon.training.objectives import Classification, ContrastivePretraining, HeldOut
 from supcon.training.optimizer import adamw, encoder_groups, head_groups
-from supcon.training.sampler import BatchSampler
-from supcon.training.sync_norm import sync_batch_norm
-
-
-@dataclass(frozen=True)
-class Training:
-    """All that `train` needs beside its plan."""
-
-    encoder: Encoder  # within the model, or beside it where only a head is trained on its features
-    model: nn.ModuleDict
-    objective: Objective
-    loader: Iterable[Batch]
-    sampler: BatchSampler
-    optimizer: torch.optim.Optimizer
+from supcon.training.ranks import sync_batch_norm
 
 
 def contrastive_training(experiment: Experiment, fold: int, device: torch.device) -> Training:

@@ -1,7 +1,7 @@
 """Datasets and loaders: uint8 views from the image cache, in batches, by worker processes or on the training device."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,6 @@ Batch = tuple[Tensor, Tensor]  # views uint8 [B, V, side, side, 3], labels [B]
 CanvasBatch = tuple[Tensor, Recipe, Tensor]  # images uint8 [B, S, S, 3], the recipe of their B x V views, labels [B]
 
 Item = TypeVar("Item")
-Item_co = TypeVar("Item_co", covariant=True)
 
 
 class TrainingViews(Dataset[Batch]):
@@ -35,12 +34,13 @@ class TrainingViews(Dataset[Batch]):
         cache: ImageCache,
         positions: Rows,
         labels: Labels,
-        transform: RandomView,
+        transforms: Sequence[RandomView],
         views: int,
         seed: int,
     ) -> None:
+        """Take the `transforms` of each epoch; the keys of a batch say which epoch it belongs to."""
         self._cache, self._positions, self._labels = cache, positions, labels
-        self._transform, self._views, self._seed = transform, views, seed
+        self._transforms, self._views, self._seed = transforms, views, seed
 
     def __getitems__(self, keys: list[Key]) -> Batch:
         """Return one batch by its sampler's keys."""
@@ -48,14 +48,10 @@ class TrainingViews(Dataset[Batch]):
         labels = self._labels[[row for row, _, _ in keys]]
         return torch.from_numpy(images.reshape(len(keys), self._views, *images.shape[1:])), torch.from_numpy(labels)
 
-    def __getitem__(self, key: Key) -> Batch:
-        """Return a batch of one."""
-        return self.__getitems__([key])
-
     def _view(self, key: Key, view: int) -> Image:
         row, occurrence, epoch = key
         image = self._cache[self._positions[row]]
-        return self._transform(image, seed_at(self._seed, epoch, row, occurrence, view))
+        return self._transforms[epoch](image, seed_at(self._seed, epoch, row, occurrence, view))
 
 
 class Canvases(Dataset[CanvasBatch]):
@@ -67,29 +63,23 @@ class Canvases(Dataset[CanvasBatch]):
         positions: Rows,
         labels: Labels,
         ranges: Ranges,
-        side: int,
+        sides: Sequence[int],
         fit: Fit,
         views: int,
         seed: int,
     ) -> None:
+        """Take the `sides` of each epoch's images; the keys of a batch say which epoch it belongs to."""
         self._cache, self._positions, self._labels = cache, positions, labels
-        self._ranges, self._side, self._fit, self._views, self._seed = ranges, side, fit, views, seed
+        self._ranges, self._sides, self._fit, self._views, self._seed = ranges, sides, fit, views, seed
 
     def __getitems__(self, keys: list[Key]) -> CanvasBatch:
         """Return one batch by its sampler's keys."""
-        rows = np.array([row for row, _, _ in keys])
-        images, ratios = zip(*map(self._canvas, rows), strict=True)
-        views = range(self._views)
+        rows, side, views = np.array([row for row, _, _ in keys]), self._sides[keys[0][2]], range(self._views)
+        stored = (self._cache[self._positions[row]] for row in rows)
+        images, ratios = zip(*(canvas(image, self._ranges, side, self._fit) for image in stored), strict=True)
         addresses = np.array([(epoch, row, occurrence, view) for row, occurrence, epoch in keys for view in views])
-        recipe = draw(self._seed, addresses, np.repeat(ratios, self._views), self._ranges, self._side)
+        recipe = draw(self._seed, addresses, np.repeat(ratios, self._views), self._ranges, side)
         return torch.from_numpy(np.stack(images)), recipe, torch.from_numpy(self._labels[rows])
-
-    def __getitem__(self, key: Key) -> CanvasBatch:
-        """Return a batch of one."""
-        return self.__getitems__([key])
-
-    def _canvas(self, row: int) -> tuple[Image, float]:
-        return canvas(self._cache[self._positions[row]], self._ranges, self._side, self._fit)
 
 
 class ViewsOnDevice:
@@ -101,22 +91,6 @@ class ViewsOnDevice:
     def __iter__(self) -> Iterator[Batch]:
         for canvases, recipe, labels in self._loader:
             yield self._make_views(canvases, recipe), labels
-
-
-class _Batches(Protocol[Item_co]):
-    def __getitems__(self, keys: list[Key]) -> Item_co: ...
-
-
-class ByEpoch(Dataset[Item]):
-    """A dataset for each epoch; the keys of a batch say which epoch it belongs to."""
-
-    def __init__(self, datasets: Sequence[_Batches[Item]]) -> None:
-        self._datasets = datasets
-
-    def __getitems__(self, keys: list[Key]) -> Item:
-        """Return one batch by its sampler's keys."""
-        epoch = keys[0][2]
-        return self._datasets[epoch].__getitems__(keys)
 
 
 def growing_sides(first: int, last: int, epochs: int) -> list[int]:
@@ -152,19 +126,15 @@ class FixedViews(Dataset[Tensor]):
         images = [self._cache[self._positions[row]] for row in rows]
         return torch.from_numpy(np.stack([views_of(image, self._views, self._side, self._fit) for image in images]))
 
-    def __getitem__(self, row: int) -> Tensor:
-        """Return the views of one row."""
-        return self.__getitems__([row])
-
 
 def training_loader(dataset: Dataset[Item], sampler: BatchSampler, workers: int) -> "DataLoader[Item]":
     """Return a loader of the sampler's batches; its worker processes live as long as it does."""
-    return DataLoader(dataset, batch_sampler=sampler, **loader_options(workers))
+    return DataLoader(dataset, batch_sampler=sampler, **_loader_options(workers))
 
 
 def fixed_loader(dataset: Dataset[Tensor], batch_size: int, workers: int) -> "DataLoader[Tensor]":
     """Return a loader of all rows in order, in batches of views [B, V, side, side, 3]."""
-    return DataLoader(dataset, batch_size=batch_size, **loader_options(workers))
+    return DataLoader(dataset, batch_size=batch_size, **_loader_options(workers))
 
 
 def worker_count(setting: int, processes: int = 1) -> int:
@@ -178,8 +148,7 @@ def worker_count(setting: int, processes: int = 1) -> int:
     return max(1, cores) if cores > 1 or torch.cuda.is_available() else 0
 
 
-def loader_options(workers: int) -> dict[str, Any]:
-    """Return the options that every loader shares."""
+def _loader_options(workers: int) -> dict[str, Any]:
     return {
         "generator": torch.Generator(),  # a loader draws from one at every start: never from the model's global stream
         "num_workers": workers,

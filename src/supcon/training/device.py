@@ -1,15 +1,14 @@
-"""The machine: device, threads, precision."""
+"""The machine: device, threads, precision; and a batch through a network on it."""
 
 import ctypes
-import sys
 from contextlib import AbstractContextManager
 
 import torch
+from torch import Tensor, nn
 
 from supcon.errors import UserError
 from supcon.settings.settings import MachineSettings
-from supcon.storage.processes import available_cores
-from supcon.training.job import on_this_machine
+from supcon.storage.processes import available_cores, on_this_machine
 
 
 def set_up_device(machine: MachineSettings) -> torch.device:
@@ -45,15 +44,27 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
+@torch.inference_mode()
+def forward_views(model: nn.Module, views: Tensor, device: torch.device, precision: str) -> tuple[Tensor, ...]:
+    """Return the model's float32 outputs for uint8 views [B, V, side, side, 3], each [B, V, ...], on the CPU.
+
+    A model that returns a tuple has several outputs, any other one. There are no gradients. Out-of-fold and test rows,
+    here and offline, all go through this code.
+    """
+    model.eval()
+    with autocast(device, precision):
+        flat = model(views.flatten(0, 1).to(device, non_blocking=True))
+    outputs = flat if isinstance(flat, tuple) else (flat,)
+    return tuple(output.float().cpu().unflatten(0, views.shape[:2]) for output in outputs)
+
+
 def _keep_freed_memory() -> None:
     """Let glibc keep freed blocks for reuse instead of returning them to the system.
 
     Activations of 100 MB would cost a page fault for every page, at every step: with this a training step of an
     EfficientNet on the CPU takes a third less time (docs/LOG.md).
     """
-    if not sys.platform.startswith("linux"):
-        return
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc alone
     if mallopt is not None:
         m_trim_threshold, m_mmap_max = -1, -4  # from malloc.h
         mallopt(m_mmap_max, 0)

@@ -27,24 +27,22 @@ from supcon.randomness import seed_at
 from supcon.run.experiment import Experiment
 from supcon.run.pseudo import read_pseudo
 from supcon.settings import fold_name
+from supcon.storage.processes import on_this_machine
 from supcon.training import ranks
 from supcon.training.data import (
     Batch,
-    ByEpoch,
-    CanvasBatch,
     Canvases,
     FixedViews,
     TrainingViews,
     ViewsOnDevice,
     fixed_loader,
     growing_sides,
-    loader_options,
     training_loader,
     worker_count,
 )
-from supcon.training.evaluate import evaluate
-from supcon.training.job import on_this_machine
-from supcon.training.model.class_means import ClassMeans
+from supcon.training.device import forward_views
+from supcon.training.log import bar
+from supcon.training.model.classifier import ClassMeans
 from supcon.training.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled
 
 MONITOR_ROWS = 400  # held-out rows that are monitored after each epoch, at most: too few for a score
@@ -66,17 +64,13 @@ class FoldData:
         rows = _few_shot_rows(rows, split.labels, self._settings.data.shots, self._seed("shots"))
         self._true_labels = split.labels[rows]
         self._pseudo_rows, pseudo_labels = read_pseudo(experiment, fold)
+        self.labelled = len(rows)  # of the training rows: they come first
         self.train_rows = np.concatenate([rows, self._pseudo_rows])  # positions in the image cache
         self.train_labels = np.concatenate([self._true_labels, pseudo_labels])
         held_out = split.rows_of(fold)
         shuffled = np.random.default_rng(0).permutation(held_out)
         self._monitor_rows = np.sort(shuffled[:MONITOR_ROWS])
         self._monitor_labels = split.labels[self._monitor_rows]
-
-    @property
-    def labelled(self) -> int:
-        """The number of `train_rows` that have a true label; they come first."""
-        return len(self._true_labels)
 
     @property
     def has_held_out_rows(self) -> bool:
@@ -121,7 +115,8 @@ class FoldData:
         options = self._settings.batches
         classes = min(options.classes_per_batch, len(np.unique(self.train_labels)))
         images = options.size // classes if options.size else options.images_per_class
-        needed = self._images_needed(stage)
+        contrasts = stage == "pretrain" or self._settings.finetune.contrasts
+        needed = 2 if contrasts and getattr(self._settings, stage).views == 1 else 1  # images that give a positive
         if options.size and images < needed:
             raise UserError(
                 f"--batches.size {options.size} is less than {needed} images of each of the {classes}"
@@ -129,20 +124,13 @@ class FoldData:
             )
         return PKSampler(self.train_labels, classes, images, self._seed(stage), balance=options.balance)
 
-    def _images_needed(self, stage: str) -> int:
-        """Return the smallest K that gives every anchor of a stage a positive."""
-        finetune = self._settings.finetune
-        contrasts = stage == "pretrain" or finetune.contrasts
-        views = self._settings.pretrain.views if stage == "pretrain" else finetune.views
-        return 2 if contrasts and views == 1 else 1
-
     def contrastive_sampler(self) -> BatchSampler:
         """Return the pre-training stage's batches, with the unlabelled rows where `pretrain.use_test` asks for them."""
-        sampler = self.pk_sampler("pretrain")
-        if not self._settings.pretrain.use_test:
-            return _rank_share(sampler)
-        unlabelled, seed = len(self._unlabelled_rows), self._seed("pretrain test images")
-        return _rank_share(WithUnlabelled(sampler, len(self.train_rows), unlabelled, seed))
+        sampler: BatchSampler = self.pk_sampler("pretrain")
+        if self._settings.pretrain.use_test:
+            unlabelled, seed = len(self._unlabelled_rows), self._seed("pretrain test images")
+            sampler = WithUnlabelled(sampler, len(self.train_rows), unlabelled, seed)
+        return sampler.take_share(ranks.rank(), ranks.world_size())
 
     @cached_property
     def _unlabelled_rows(self) -> Rows:
@@ -152,9 +140,10 @@ class FoldData:
     def classifier_sampler(self) -> BatchSampler:
         """Return the batches that `finetune.batches` asks for."""
         options = self._settings.finetune
+        sampler: BatchSampler = NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune"))
         if options.batches == "pk" and options.mode == "full":
-            return _rank_share(self.pk_sampler("finetune"))
-        return _rank_share(NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune")))
+            sampler = self.pk_sampler("finetune")
+        return sampler.take_share(ranks.rank(), ranks.world_size())
 
     def contrastive_loader(self, sampler: BatchSampler) -> Iterable[Batch]:
         """Return batches of random views of the training rows and of the unlabelled ones.
@@ -178,18 +167,17 @@ class FoldData:
         sides = growing_sides(self._settings.train.first_size, self._settings.data.image_size, options.epochs)
         if not augment.on_device:
             transforms = {side: RandomView(augment, side, fit, options.strength) for side in sides}
-            views = [TrainingViews(*rows, transforms[side], options.views, seed) for side in sides]
-            return training_loader(ByEpoch[Batch](views), sampler, self._workers)
+            views = TrainingViews(*rows, [transforms[side] for side in sides], options.views, seed)
+            return training_loader(views, sampler, self._workers)
         ranges = ranges_of(augment, options.strength)
-        canvases = [Canvases(*rows, ranges, side, fit, options.views, seed) for side in sides]
-        loader = training_loader(ByEpoch[CanvasBatch](canvases), sampler, self._workers)
+        loader = training_loader(Canvases(*rows, ranges, sides, fit, options.views, seed), sampler, self._workers)
         makers = {canvas_side(side, ranges): BatchViews(ranges, side, self._device) for side in sides}
         return ViewsOnDevice(loader, lambda images, recipe: makers[images.shape[1]](images, recipe))
 
     def feature_loader(self, sampler: BatchSampler, encoder: nn.Module) -> DataLoader[Batch]:
         """Return a frozen encoder's features of the training rows, computed once, as batches [B, 1, width]."""
         dataset = _FeatureRows(self.training_features(encoder), torch.from_numpy(self.train_labels))
-        return DataLoader(dataset, batch_sampler=sampler, **loader_options(0))
+        return training_loader(dataset, sampler, 0)
 
     def class_means(self, features: Tensor) -> ClassMeans:
         """Return the classifier by class means of `features` [rows, width], those of `training_features`."""
@@ -202,13 +190,13 @@ class FoldData:
         own_rows = rows[ranks.rank() :: ranks.world_size()]
         loader = fixed_loader(self._plain_views(own_rows), self._settings.predict.batch_size, self._workers)
         precision, label = self._settings.train.precision, f"features fold {fold_name(self.fold)}"
-        return ranks.interleave(evaluate(encoder, loader, len(loader), self._device, precision, label)[:, 0])
+        return ranks.interleave(evaluate(encoder, loader, self._device, precision, label)[:, 0])
 
     def held_out_features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
         """Return features [Q, width] and labels [Q] of the monitored held-out rows."""
         batches = self._monitor_views.split(self._settings.predict.batch_size)
         precision = self._settings.train.precision
-        features = evaluate(encoder, batches, len(batches), self._device, precision, "held-out rows")
+        features = evaluate(encoder, batches, self._device, precision, "held-out rows")
         return features[:, 0], torch.from_numpy(self._monitor_labels)
 
     @cached_property
@@ -225,13 +213,13 @@ class FoldData:
         return seed_at(self._settings.train.seed, purpose, self.fold)
 
 
-def _rank_share(sampler: BatchSampler) -> BatchSampler:
-    """Restrict a sampler to this rank's share of its batches. Raises `UserError` where a batch is too small for all."""
-    try:
-        sampler.take_share(ranks.rank(), ranks.world_size())
-    except ValueError as error:
-        raise UserError(f"{error}: make the batch larger, or lower --nproc") from None
-    return sampler
+@torch.inference_mode()
+def evaluate(model: nn.Module, batches: Iterable[Tensor], device: torch.device, precision: str, label: str) -> Tensor:
+    """Return the model's float32 outputs for every row and view, [rows, views, ...], on the CPU.
+
+    `batches` are uint8 tensors [B, views, side, side, 3]; `label` names the progress bar.
+    """
+    return torch.cat([forward_views(model, views, device, precision)[0] for views in bar(batches, label)]).clone()
 
 
 def _few_shot_rows(rows: Rows, labels: Labels, shots: int, seed: int) -> Rows:
@@ -252,6 +240,3 @@ class _FeatureRows(Dataset[Batch]):
     def __getitems__(self, keys: list[Key]) -> Batch:
         rows = torch.tensor([row for row, _, _ in keys])
         return self._features[rows].unsqueeze(1), self._labels[rows]
-
-    def __getitem__(self, key: Key) -> Batch:
-        return self.__getitems__([key])

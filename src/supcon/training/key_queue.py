@@ -27,18 +27,8 @@ class KeyQueue:
         self._size = size
         self._network = timm.utils.ModelEmaV3(_network(model), decay=momentum)
         self._network.module.train()
-        self._keys: Tensor | None = None
-        self._labels: Tensor | None = None
-
-    @property
-    def keys(self) -> Tensor | None:
-        """Unit-length keys, float32 [M, D]; None while the queue is empty."""
-        return self._keys
-
-    @property
-    def labels(self) -> Tensor | None:
-        """Labels of the keys, [M], on the CPU; None while the queue is empty."""
-        return self._labels
+        self.keys: Tensor | None = None  # unit-length, float32 [M, D]; None while the queue is empty
+        self.labels: Tensor | None = None  # of the keys, [M], on the CPU
 
     @torch.no_grad()
     def enqueue(
@@ -59,20 +49,20 @@ class KeyQueue:
         with autocast():
             embeddings = projection(torch.cat([encoder(part) for part in images.tensor_split(chunks)]))
         new_keys, labels = joined(F.normalize(embeddings.float(), dim=1)), joined(labels)
-        old_keys, old_labels = self._keys, self._labels
-        self._keys = (new_keys if old_keys is None else torch.cat([old_keys, new_keys]))[-self._size :]
-        self._labels = (labels if old_labels is None else torch.cat([old_labels, labels]))[-self._size :]
+        if self.keys is not None and self.labels is not None:
+            new_keys, labels = torch.cat([self.keys, new_keys]), torch.cat([self.labels, labels])
+        self.keys, self.labels = new_keys[-self._size :], labels[-self._size :]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the queue and the momentum network for a checkpoint."""
-        return {"network": self._network.module.state_dict(), "keys": self._keys, "labels": self._labels}
+        return {"network": self._network.module.state_dict(), "keys": self.keys, "labels": self.labels}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the queue and the momentum network from a checkpoint."""
         self._network.module.load_state_dict(state["network"])
         device = next(self._network.module.parameters()).device
-        self._keys = None if state["keys"] is None else state["keys"].to(device)
-        self._labels = state["labels"]
+        self.keys = None if state["keys"] is None else state["keys"].to(device)
+        self.labels = state["labels"]
 
 
 def _network(model: nn.ModuleDict) -> nn.Sequential:

@@ -1,8 +1,8 @@
 """The training loop: warm-up and cosine, EMA, clipping, checkpoints every epoch, and a stop on a non-finite loss."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
@@ -22,6 +22,7 @@ from supcon.training.gradcache import Context
 from supcon.training.health import Health
 from supcon.training.log import EpochLog, Row, bar
 from supcon.training.meter import Meter, Metrics, StepMetrics
+from supcon.training.model.encoder import Encoder
 from supcon.training.model.timm_import import timm
 from supcon.training.optimizer import set_lr
 from supcon.training.sampler import BatchSampler
@@ -45,23 +46,32 @@ class Objective(Protocol):
         `views` are uint8 [B, V, side, side, 3], `labels` [B]. Labels stay on the CPU, because the losses read their
         values, and reading a value from a GPU waits for all that runs there.
         """
-        ...
 
     def passes(self, images: int) -> float:
         """Return the cost of a batch of `images` views, in image passes: a forward pass is a third of one."""
-        ...
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
         """Return what is measured once an epoch, for monitoring alone: the training must not depend on it."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the objective's own state at the end of an epoch, for a checkpoint."""
-        ...
+        """Return the objective's own state at the end of an epoch, beside the model's, for a checkpoint."""
+        return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over the state from a checkpoint."""
-        ...
+        return
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a stage trains, and on what."""
+
+    encoder: Encoder  # within the model, or beside it where only a head is trained on its features
+    model: nn.ModuleDict
+    objective: Objective
+    loader: Iterable[Batch]
+    sampler: BatchSampler
+    optimizer: torch.optim.Optimizer
 
 
 @dataclass(frozen=True)
@@ -79,15 +89,8 @@ class Plan:
         return self.stage.folder / f"{self.stage.name}.checkpoint.pt"
 
 
-def train(
-    model: nn.ModuleDict,
-    objective: Objective,
-    loader: Iterable[Batch],
-    sampler: BatchSampler,
-    optimizer: torch.optim.Optimizer,
-    plan: Plan,
-) -> tuple[nn.ModuleDict, EpochLog]:
-    """Train `model`; return it with its averaged weights (its last ones where `ema` is 0), and the log of its epochs.
+def train(training: Training, plan: Plan) -> tuple[nn.ModuleDict, EpochLog]:
+    """Train the model; return it with its averaged weights (its last ones where `ema` is 0), and the log of its epochs.
 
     Training resumes from the checkpoint where there is one, with the same result: each epoch's random streams are
     seeded by its number, so a checkpoint needs no random state. Of several processes each trains on its share of the
@@ -95,10 +98,14 @@ def train(
     non-finite loss, and where the processes do not see the same checkpoint.
     """
     options, label = plan.options, plan.stage.label
-    parallel = ranks.parallel(model)  # the same weights, with gradients averaged over processes
+    model, objective, sampler = training.model, training.objective, training.sampler
+    parallel = replace(training, model=ranks.parallel(model))  # the same weights; gradients averaged over processes
     log = EpochLog(plan.stage, options.epochs)
     ema = timm.utils.ModelEmaV3(model, decay=options.ema, use_warmup=True) if options.ema else None
-    first = _restore(plan.checkpoint, model, ema, optimizer, objective, log)
+    models = {"model": model} if ema is None else {"model": model, "ema": cast(nn.ModuleDict, ema.module)}
+    parts = {**models, "optimizer": training.optimizer, "objective": objective}
+    averaged = models.get("ema", model)
+    first = _restore(plan.checkpoint, parts, log)
     if first != ranks.broadcast(first):
         raise UserError(f"{plan.checkpoint} is not what the first process sees: share runs/ between the machines")
     log.open()
@@ -108,31 +115,34 @@ def train(
     steps = options.epochs * len(sampler)
     for epoch in range(first, options.epochs):
         started = time.time()
-        _seed(plan, epoch)
+        where = (plan.shared.seed, label, epoch)
+        seed_everything(*where)
+        if not ranks.is_first():  # dropout differs by rank; mixing draws from NumPy's stream, which all ranks share
+            torch.manual_seed(seed_at(*where, "rank", ranks.rank()))
         sampler.set_epoch(epoch)
         model.train()
         meter = Meter(plan.stage.name, label, epoch, plan.device, health)
         passes = 0.0
-        for number, (views, labels) in enumerate(bar(loader, f"{label} epoch {epoch + 1}", len(sampler))):
+        for number, (views, labels) in enumerate(bar(training.loader, f"{label} epoch {epoch + 1}", len(sampler))):
             step = epoch * len(sampler) + number
-            set_lr(optimizer, step, steps, options.warmup)
+            set_lr(training.optimizer, step, steps, options.warmup)
             batch = views.to(plan.device, non_blocking=True), labels
-            now = Step(step / steps, seed_at(plan.shared.seed, label, epoch, number), precision)
-            meter.add(*training_step(parallel, objective, optimizer, batch, now, options.clip))
+            now = Step(step / steps, seed_at(*where, number), precision)
+            meter.add(*training_step(parallel, batch, now, options.clip))
             if ema is not None:
                 ema.update(model, step=step)
             passes += objective.passes(views.shape[0] * views.shape[1])
         totals = meter.means()
-        ranks.average_buffers(model, *([] if ema is None else [ema.module]))
-        totals |= objective.end_of_epoch(averaged(model, ema))
+        ranks.average_buffers(*models.values())
+        totals |= objective.end_of_epoch(averaged)
         passes = ranks.mean({"passes": passes})["passes"] * ranks.world_size()
         log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
         health.epoch(epoch)
         if epoch + 1 < options.epochs and ranks.is_first():
-            _save(plan.checkpoint, model, ema, optimizer, objective, log.rows)
+            _save(plan.checkpoint, parts, log.rows)
     health.end()
     log.close()
-    return averaged(model, ema), log
+    return averaged, log
 
 
 def _report_unseen(plan: Plan, sampler: BatchSampler) -> None:
@@ -150,52 +160,20 @@ def _report_unseen(plan: Plan, sampler: BatchSampler) -> None:
         )
 
 
-def training_step(
-    model: nn.ModuleDict,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    step: Step,
-    clip: float,
-) -> tuple[Tensor, Tensor, StepMetrics]:
+def training_step(training: Training, batch: Batch, step: Step, clip: float) -> tuple[Tensor, Tensor, StepMetrics]:
     """Train on one batch (views on the device, labels); return its loss, gradient norm and what to log.
 
     Gradients are clipped to the norm `clip`; 0 does not clip.
     """
-    optimizer.zero_grad(set_to_none=True)
-    loss, metrics = objective.backward(model, *batch, step)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), clip or float("inf"))
-    optimizer.step()
+    training.optimizer.zero_grad(set_to_none=True)
+    loss, metrics = training.objective.backward(training.model, *batch, step)
+    norm = nn.utils.clip_grad_norm_(training.model.parameters(), clip or float("inf"))
+    training.optimizer.step()
     return loss, norm, metrics
 
 
-def _seed(plan: Plan, epoch: int) -> None:
-    where = (plan.shared.seed, plan.stage.label, epoch)
-    seed_everything(*where)
-    if not ranks.is_first():  # dropout differs by rank; mixing draws from NumPy's stream, which all ranks share
-        torch.manual_seed(seed_at(*where, "rank", ranks.rank()))
-
-
-def averaged(model: nn.ModuleDict, ema: nn.Module | None) -> nn.ModuleDict:
-    """Return the model with the averaged weights that timm's `ema` holds; `model` itself where there is no `ema`."""
-    return model if ema is None else cast(nn.ModuleDict, ema.module)
-
-
-def _save(
-    path: Path,
-    model: nn.ModuleDict,
-    ema: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-    objective: Objective,
-    rows: list[Row],
-) -> None:
-    state = {
-        "model": model.state_dict(),
-        "ema": {} if ema is None else averaged(model, ema).state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "objective": objective.state_dict(),
-        "rows": rows,
-    }
+def _save(path: Path, parts: Mapping[str, Any], rows: list[Row]) -> None:
+    state = {**{name: part.state_dict() for name, part in parts.items()}, "rows": rows}
     # without checksums a save takes half the time; that a file is whole is already shown by its final name
     torch.serialization.set_crc32_options(False)
     write_atomic(path, lambda file: _write_state(state, file))
@@ -208,24 +186,14 @@ def _write_state(state: dict[str, Any], file: IO[bytes]) -> None:
         raise (error.__context__ if isinstance(error.__context__, OSError) else error) from None
 
 
-def _restore(
-    path: Path,
-    model: nn.ModuleDict,
-    ema: nn.Module | None,
-    optimizer: torch.optim.Optimizer,
-    objective: Objective,
-    log: EpochLog,
-) -> int:
+def _restore(path: Path, parts: Mapping[str, Any], log: EpochLog) -> int:
     """Load the checkpoint, if there is one, and return the number of finished epochs."""
     if not path.exists():
         return 0
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state["model"])
-        if ema is not None:
-            averaged(model, ema).load_state_dict(state["ema"])
-        optimizer.load_state_dict(state["optimizer"])
-        objective.load_state_dict(state["objective"])
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
     except Exception as error:  # torch, pickle and zip each raise errors of their own
         reason = str(error).splitlines()[0]
         raise UserError(f"{path} is damaged ({reason}): delete it to start the stage anew") from None

@@ -18,7 +18,7 @@ from supcon.metrics.knn import knn_macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
 from supcon.training.key_queue import KeyQueue
-from supcon.training.loop import Step
+from supcon.training.loop import Objective, Step
 from supcon.training.meter import Metrics, StepMetrics
 from supcon.training.mixing import Mixed, Mixer, take_rows
 from supcon.training.ranks import is_first, rank, unwrap, world_size
@@ -27,7 +27,7 @@ from supcon.training.sampler import share_of
 HeldOut = Callable[[nn.Module], tuple[Tensor, Tensor]]  # encoder -> features [Q, D], labels [Q] of monitored rows
 
 
-class ContrastivePretraining:
+class ContrastivePretraining(Objective):
     """The contrastive loss of a model with the parts `encoder` and `projection`.
 
     Labels from `classes` on belong to unlabelled images, each with a label of its own. These images take part in the
@@ -101,7 +101,7 @@ class ContrastivePretraining:
             self._queue.load_state_dict(state["memory"])
 
 
-class Classification:
+class Classification(Objective):
     """Cross-entropy of a model with the parts `encoder` and `classifier`, and `projection` for a contrastive term."""
 
     def __init__(
@@ -162,13 +162,6 @@ class Classification:
         if self._settings.contrasts:
             metrics |= _geometry(model["projection"], features, labels.to(features.device))
         return metrics
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return nothing: the objective has no state beside the model's."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Do nothing: the objective has no state."""
 
 
 @torch.inference_mode()

@@ -26,11 +26,7 @@ def encoder_groups(backbone: nn.Module, lr: float, layer_decay: float, weight_de
 
 def head_groups(heads: Iterable[nn.Module], lr: float, weight_decay: float) -> list[Group]:
     """Return parameter groups of heads."""
-    return [
-        {"params": group["params"], "weight_decay": group["weight_decay"], "peak_lr": lr}
-        for head in heads
-        for group in timm.optim.param_groups_weight_decay(head, weight_decay=weight_decay)
-    ]
+    return [group for head in heads for group in encoder_groups(head, lr, 1.0, weight_decay)]
 
 
 def adamw(groups: list[Group]) -> torch.optim.Optimizer:

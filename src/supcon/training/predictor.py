@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -12,17 +13,19 @@ from supcon.arrays import Rows
 from supcon.decision.merge import HEAD, PROTOTYPES, keep_likeliest_of
 from supcon.images.augment.views import prediction_views
 from supcon.metrics.top_k import joined, keep_likeliest, scattered
+from supcon.randomness import seed_at
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import TRAINING, Embeddings, Predicted
+from supcon.settings.settings import Settings
 from supcon.training.data import FixedViews, fixed_loader, worker_count
-from supcon.training.device import set_up_device
-from supcon.training.embed import EmbeddingSample, trained_projection
-from supcon.training.evaluate import classify
+from supcon.training.device import forward_views, set_up_device
 from supcon.training.fold import FoldData
-from supcon.training.model.class_means import Classifiers
-from supcon.training.model.classifier import classifier_head
-from supcon.training.model.encoder import Encoder, load_weights
-from supcon.training.model.fused_batch_norm import fuse_batch_norm
+from supcon.training.log import bar
+from supcon.training.model.classifier import Classifiers, load_classifier
+from supcon.training.model.encoder import fuse_batch_norm, load_weights
+from supcon.training.model.heads import projection_head
+
+_LARGEST = float(np.finfo(np.float16).max)  # the files are of half precision
 
 
 class Predictor:
@@ -34,12 +37,8 @@ class Predictor:
         self._experiment, self._settings = experiment, settings
         self._device = set_up_device(settings.machine)
         self._data = FoldData(experiment, fold, self._device)
-        encoder = Encoder(
-            settings.model, settings.data.image_size, load_weights=False, channels_last=settings.train.channels_last
-        )
-        classes, mode = len(experiment.split.classes), settings.finetune.mode
-        classifier = classifier_head(encoder.width, classes, mode, settings.model.dropout)
-        load_weights(folder / "classifier.safetensors", encoder=encoder, classifier=classifier)
+        classes = len(experiment.split.classes)
+        encoder, classifier = load_classifier(settings, classes, folder / "classifier.safetensors")
         self._projection = trained_projection(settings, folder, encoder.width)
         self._sample = EmbeddingSample(settings)
         self._classifiers = nn.ModuleDict({HEAD: classifier})
@@ -83,18 +82,22 @@ class Predictor:
             for name, logits in predicted.items()
         }
 
+    @torch.inference_mode()
     def classify(self, dataset: Dataset[Tensor], label: str, kept: Rows | None = None) -> tuple[Predicted, Tensor]:
         """Return natural-prior log-odds [rows, views, classes] of a dataset, and features of its rows `kept` [kept, D].
 
         The features are those of the first view, from the same forward pass.
         """
         loader = fixed_loader(dataset, self._settings.predict.batch_size, worker_count(self._settings.machine.workers))
-        wanted = torch.from_numpy(np.empty(0, np.int64) if kept is None else kept)
-        precision = self._settings.train.precision
-        batches, features = classify(
-            self._model, loader, len(loader), self._device, precision, label, wanted, self._log_odds
-        )
-        return {name: joined([batch[name] for batch in batches]) for name in self._classifiers}, features
+        wanted = np.empty(0, np.int64) if kept is None else kept
+        features, logits, first = [], [], 0
+        for views in bar(loader, label):
+            batch_features, outputs = forward_views(self._model, views, self._device, self._settings.train.precision)
+            in_batch = wanted[(wanted >= first) & (wanted < first + len(views))]
+            features.append(batch_features[in_batch - first, 0].clone())  # those of other rows are not held in memory
+            logits.append(self._log_odds(outputs))
+            first += len(views)
+        return {name: joined([batch[name] for batch in logits]) for name in self._classifiers}, torch.cat(features)
 
     def _log_odds(self, outputs: Tensor) -> Predicted:
         """Return the natural-prior log-odds to keep of a batch's outputs [B, views, classifiers, classes]."""
@@ -105,3 +108,57 @@ class Predictor:
     def embeddings(self) -> Embeddings:
         """Return the embeddings of all rows kept so far."""
         return self._sample.embeddings(self._projection)
+
+
+class EmbeddingSample:
+    """Features of a sample of each part's rows, gathered part by part."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._ids: list[str] = []
+        self._parts: list[int] = []
+        self._features: list[Tensor] = []
+
+    def draw(self, part: int, rows: Rows) -> Rows:
+        """Return at most `predict.embeddings` of the row numbers `rows` of a part, evenly drawn, ascending."""
+        random = np.random.default_rng(seed_at(self._settings.train.seed, "embeddings", part))
+        drawn = random.permutation(len(rows))[: self._settings.predict.embeddings]
+        return rows[np.sort(drawn)]
+
+    def add(self, part: int, ids: pd.Series, features: Tensor) -> None:
+        """Take the `features` [rows, width] of a part's rows, called `ids`."""
+        self._ids += list(ids)
+        self._parts += [part] * len(ids)
+        self._features.append(features)
+
+    @torch.inference_mode()
+    def embeddings(self, projection: nn.Module | None) -> Embeddings:
+        """Return all features taken, and what `projection` makes of them."""
+        features = torch.cat(self._features)
+        projections = None if projection is None else _within_half(projection.eval()(features))
+        ids, parts = np.array(self._ids, dtype=str), np.array(self._parts, dtype=np.int8)
+        return Embeddings(ids, parts, _within_half(features), projections)
+
+
+def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Module | None:
+    """Return the projection head that was trained together with the final encoder in a fold's `folder`, or None.
+
+    Fine-tuning with a contrastive term trains the head further. Without one, it changes the encoder in mode full, so
+    that the head of pre-training no longer fits; in the modes linear and mlp the encoder is frozen and the head fits.
+    """
+    if settings.contrast.projection == "none":
+        return None
+    if settings.finetune.contrasts:
+        name = "classifier.safetensors"
+    elif settings.finetune.mode != "full" and settings.pretrain.epochs:
+        name = "encoder.safetensors"
+    else:
+        return None
+    projection = projection_head(width, settings.contrast)
+    load_weights(folder / name, projection=projection)
+    return projection
+
+
+def _within_half(values: Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = values.clamp(-_LARGEST, _LARGEST).numpy()
+    return array

@@ -9,12 +9,11 @@ from torch import nn
 
 from supcon.images.augment.views import prediction_views
 from supcon.run.experiment import Experiment
-from supcon.training.build import Training, classifier_training, contrastive_training
+from supcon.training.build import classifier_training, contrastive_training
 from supcon.training.data import FixedViews, fixed_loader, growing_sides, worker_count
 from supcon.training.device import autocast, set_up_device
-from supcon.training.evaluate import evaluate
-from supcon.training.fold import FoldData
-from supcon.training.loop import Step, training_step
+from supcon.training.fold import FoldData, evaluate
+from supcon.training.loop import Step, Training, training_step
 
 WARM, TIMED = 2, 5  # batches
 
@@ -33,12 +32,6 @@ class Timing:
         training = self.pretrain_epoch * pretrain_epochs + self.finetune_epoch * finetune_epochs
         return training + self.finetune_start + self.predict
 
-    def longer_epochs(self, factor: float) -> "Timing":
-        """Return the timing for epochs of `factor` times as many rows."""
-        return dataclasses.replace(
-            self, pretrain_epoch=factor * self.pretrain_epoch, finetune_epoch=factor * self.finetune_epoch
-        )
-
 
 def time_stages(experiment: Experiment) -> Timing:
     """Time a few batches of each stage on fold 0, without writing anything.
@@ -51,7 +44,9 @@ def time_stages(experiment: Experiment) -> Timing:
         first = dataclasses.replace(experiment, call=dataclasses.replace(experiment.call, settings=plain))
         rows = len(FoldData(first, 0, torch.device("cpu")).train_rows)
         unlabelled = len(experiment.test_positions) + len(experiment.split.rows_of(0))
-        return time_stages(first).longer_epochs(1 + settings.pseudo.share * unlabelled / rows)
+        timing, factor = time_stages(first), 1 + settings.pseudo.share * unlabelled / rows
+        longer = {"pretrain_epoch": factor * timing.pretrain_epoch, "finetune_epoch": factor * timing.finetune_epoch}
+        return dataclasses.replace(timing, **longer)
     device = set_up_device(settings.machine)
     pretrain = 0.0
     if settings.pretrain.epochs:
@@ -76,9 +71,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, epo
     training.sampler.set_epoch(epochs - 1)
     batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
     for number, (views, labels) in enumerate(training.loader):
-        loss, *_ = training_step(
-            training.model, training.objective, training.optimizer, (views.to(device), labels), step, clip=1.0
-        )
+        loss, *_ = training_step(training, (views.to(device), labels), step, clip=1.0)
         loss.item()  # waits for the device
         now = time.perf_counter()
         if number >= WARM or batches <= WARM:
@@ -101,7 +94,7 @@ def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device
     dataset = FixedViews(images, positions, views, experiment.prediction_side, settings.data.fit)
     loader = fixed_loader(dataset, settings.predict.batch_size, worker_count(settings.machine.workers))
     started = time.perf_counter()
-    evaluate(encoder, loader, len(loader), device, settings.train.precision, "timing")
+    evaluate(encoder, loader, device, settings.train.precision, "timing")
     forward = (time.perf_counter() - started) / len(positions) / len(views)
     rows = len(experiment.split.rows_of(0)) + len(experiment.test_positions)
     plain = len(experiment.split.training_rows_of(0)) if settings.predict.class_means else 0

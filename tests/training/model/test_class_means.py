@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from supcon.training.model.class_means import Classifiers, ClassMeans
+from supcon.training.model.classifier import Classifiers, ClassMeans
 
 
 def test_log_odds_are_the_cosines_over_the_temperature_plus_the_log_prior() -> None:

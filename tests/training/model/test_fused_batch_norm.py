@@ -5,8 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from supcon.settings.settings import ModelSettings
-from supcon.training.model.encoder import Encoder
-from supcon.training.model.fused_batch_norm import fuse_batch_norm
+from supcon.training.model.encoder import Encoder, fuse_batch_norm
 from tests.rounding import FLOAT32, FLOAT64, distance, of_sums
 
 

@@ -3,14 +3,15 @@
 from collections import Counter
 from collections.abc import Callable
 from itertools import combinations
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from supcon.errors import UserError
 from supcon.training.sampler import BatchSampler, NaturalSampler, PKSampler, WithUnlabelled, share_of
-from supcon.training.sampler.rounds import Rounds, class_chances
+from supcon.training.sampler.pk import Rounds, class_chances
 
 LABELS = np.repeat(np.arange(7), [40, 25, 13, 9, 8, 4, 2])
 MANY = np.repeat(np.arange(60), np.arange(60) // 4 + 1)  # 60 classes of 1 to 15 images
@@ -35,13 +36,13 @@ def test_a_batch_holds_p_classes_and_k_distinct_images_of_each(classes: int, ima
 
 
 @pytest.mark.parametrize("balance", BALANCES)
-def test_every_image_is_seen_within_the_stated_number_of_batches(balance: float) -> None:
+def test_every_image_is_seen_in_at_most_about_twice_the_batches_that_it_takes_on_average(balance: float) -> None:
     for labels, classes, images in ((LABELS, 3, 4), (LABELS, 7, 5), (LABELS, 4, 8), (MANY, 8, 2), (MANY, 59, 3)):
         sampler = PKSampler(labels, classes, images, seed=2, balance=balance)
-        assert set(rows_of(sampler, sampler.coverage).ravel()) == set(range(len(labels)))
         sizes = np.bincount(labels)
         fewest = max(np.ceil(sizes / images) / (classes * sampler.class_shares))  # as visits come on average
-        assert sampler.coverage <= 2 * fewest + 4 * ceil(len(sizes) / classes)
+        enough = floor(2 * fewest) + 4 * ceil(len(sizes) / classes)
+        assert set(rows_of(sampler, enough).ravel()) == set(range(len(labels)))
 
 
 @pytest.mark.parametrize("balance", BALANCES)
@@ -53,7 +54,7 @@ def test_the_share_of_images_that_some_epochs_never_show_is_known_beforehand(bal
         assert sampler.unseen(epochs) == pytest.approx(1 - shown / len(labels), abs=0.15 if epochs == 1 else 0.01)
         assert WithUnlabelled(sampler, len(labels), 9, seed=0).unseen(epochs) == sampler.unseen(epochs)
     assert (sampler.unseen(5) > 0.2) == (balance == 1)
-    assert sampler.unseen(sampler.coverage) == 0
+    assert sampler.unseen(1000) == 0
     assert NaturalSampler(100, 8, seed=0).unseen(1) == 0
 
 
@@ -173,7 +174,6 @@ def test_one_class_is_a_batch_of_its_images() -> None:
     sampler = PKSampler(np.zeros(10, np.int64), 4, 5, seed=0)
     assert len(sampler.rows_of(0, 0)) == 5
     assert sorted(rows_of(sampler, 2).ravel()) == list(range(10))
-    assert sampler.coverage == 2
 
 
 def test_images_of_a_class_smaller_than_k_repeat_evenly() -> None:
@@ -219,18 +219,8 @@ def test_the_classes_of_a_pk_batch_are_spread_over_the_ranks() -> None:
 
 
 def test_ranks_that_cannot_share_a_batch_are_refused() -> None:
-    with pytest.raises(ValueError, match="a batch of 7 images does not give each of 4 processes two"):
+    with pytest.raises(UserError, match="a batch of 7 images does not give each of 4 processes two"):
         NaturalSampler(7, 16, seed=0).take_share(0, 4)
-    with pytest.raises(ValueError, match="rank 2 of 2"):
-        PKSampler(LABELS, 4, 4, seed=0).take_share(2, 2)
-
-
-def test_arguments_out_of_range_are_refused() -> None:
-    none = np.zeros(0, np.int64)
-    for labels, classes, images, balance in ((none, 2, 2, 1), (LABELS - 1, 2, 2, 1), (LABELS, 0, 2, 1),
-                                             (LABELS, 2, 0, 1), (LABELS, 2, 2, 1.5), (LABELS, 2, 2, -1)):  # fmt: skip
-        with pytest.raises(ValueError, match="needed are labels from 0"):
-            PKSampler(labels, classes, images, seed=0, balance=balance)
 
 
 def test_natural_batches_show_every_row_once_an_epoch_and_fill_the_last_batch() -> None:

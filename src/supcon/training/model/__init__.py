@@ -1,4 +1,4 @@
-"""The networks: timm's encoders (`timm_import`, `encoder`, `convolutions`, `fused_batch_norm`), and what sits on them.
+"""The networks: timm's encoders (`timm_import`, `encoder`, `convolutions`), and what sits on them.
 
-On the features sit the `classifier`, the `heads` of the contrastive loss, and the `class_means`.
+On the features sit the `classifier`s and the `heads` of the contrastive loss.
 """

@@ -1,8 +1,15 @@
-"""The classifier on the encoder's features."""
+"""The classifiers on the encoder's features: a trained head, and the class means, which need no training."""
 
+from pathlib import Path
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from supcon.losses.full_float32 import full_float32
+from supcon.settings.settings import Settings
+from supcon.training.model.encoder import Encoder, load_weights
 
 Mode = Literal["linear", "mlp", "full"]
 
@@ -14,3 +21,54 @@ def classifier_head(width: int, classes: int, mode: Mode, dropout: float) -> nn.
             nn.Linear(width, width), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(width, classes)
         )
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+
+
+def load_classifier(settings: Settings, classes: int, path: Path) -> tuple[Encoder, nn.Module]:
+    """Return the encoder and the classifier of a classifier.safetensors. Raises `UserError` as `load_weights` does."""
+    side, channels_last = settings.data.image_size, settings.train.channels_last
+    encoder = Encoder(settings.model, side, load_weights=False, channels_last=channels_last)
+    head = classifier_head(encoder.width, classes, settings.finetune.mode, settings.model.dropout)
+    load_weights(path, encoder=encoder, classifier=head)
+    return encoder, head
+
+
+class ClassMeans(nn.Module):
+    """Cosines to the class means as natural-prior log-odds: features [N, width] -> [N, classes], float32.
+
+    log-odds = cosine / temperature + log prior. This is Bayes' rule for unit features that are spread around the mean
+    of their class with the concentration 1 / temperature (von Mises-Fisher, Banerjee et al. 2005). Cosines do not
+    depend on how frequent a class is, so the whole prior is added, whatever batches the encoder was trained on. The
+    temperature is not fitted: training rows lie so close to their means that a fit gives 0.0003 (docs/LOG.md).
+    """
+
+    means: Tensor
+    log_prior: Tensor
+
+    def __init__(self, features: Tensor, labels: Tensor, prior: Tensor, temperature: float) -> None:
+        """Take the training rows' features [M, width], their labels [M], and class shares `prior` [classes]."""
+        super().__init__()
+        width = features.shape[1]
+        sums = torch.zeros(len(prior), width).index_add_(0, labels, F.normalize(features.float(), dim=1))
+        self.register_buffer("means", F.normalize(sums, dim=1))
+        self.register_buffer("log_prior", prior.clamp(min=1e-6).log())
+        self._temperature = temperature
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the log-odds, in float32 even within autocast."""
+        with full_float32(features.device):
+            cosines = F.normalize(features.float(), dim=1) @ self.means.T
+        return cosines / self._temperature + self.log_prior
+
+
+class Classifiers(nn.Module):
+    """Several classifiers on the features of one forward pass."""
+
+    def __init__(self, encoder: nn.Module, classifiers: nn.ModuleDict) -> None:
+        super().__init__()
+        self.encoder, self.classifiers = encoder, classifiers
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features [N, width] and every classifier's float32 logits [N, classifiers, classes]."""
+        features = self.encoder(views)
+        logits = [classifier(features).float() for classifier in self.classifiers.values()]
+        return features, torch.stack(logits, dim=1)

@@ -8,7 +8,6 @@ Three kinds, each with the same parameters and, but for rounding, the same resul
 - bfloat16 gradients of depthwise convolutions: partly in float32.
 """
 
-from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -24,13 +23,13 @@ Pair = tuple[int, int]
 def choose_convolutions(model: nn.Module, device: torch.device) -> None:
     """Give the convolutions of `model` the ways that are fastest on `device`; parameters and results stay the same."""
     for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            module.__dict__.pop("forward", None)  # torch's own again
-            if device.type == "cpu" and max(module.dilation) == 1 and not isinstance(module.padding, str):
-                if module.groups == 1:
-                    module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
-                elif module.groups == module.in_channels:
-                    module.forward = MethodType(_depthwise_forward, module)  # type: ignore[method-assign]
+        if not isinstance(module, nn.Conv2d):
+            continue
+        module.__dict__.pop("forward", None)  # torch's own again
+        plain = max(module.dilation) == 1 and not isinstance(module.padding, str)
+        if device.type == "cpu" and plain and module.groups in (1, module.in_channels):
+            forward = _forward if module.groups == 1 else _depthwise_forward
+            module.forward = MethodType(forward, module)  # type: ignore[method-assign]
 
 
 def _forward(self: nn.Conv2d, x: Tensor) -> Tensor:
@@ -40,15 +39,12 @@ def _forward(self: nn.Conv2d, x: Tensor) -> Tensor:
     if height == width == 1:
         return _one_pixel(x, self.weight, self.bias, padding)
     if _trains_in_bfloat16(self) and max(kernel) > 1 and height * width <= x.shape[1] / 2:
-        return _apply(_SmallMapConv, x, self.weight, stride, padding)
+        return _own_gradients(self, x, padding)
     return F.conv2d(x, self.weight, self.bias, stride, padding)
 
 
 def _depthwise_forward(self: nn.Conv2d, x: Tensor) -> Tensor:
-    if not _trains_in_bfloat16(self):
-        return type(self).forward(self, x)
-    x, padding = _padded(self, x)
-    return _apply(_DepthwiseConv, x, self.weight, self.stride, padding)
+    return _own_gradients(self, *_padded(self, x)) if _trains_in_bfloat16(self) else type(self).forward(self, x)
 
 
 def _trains_in_bfloat16(self: nn.Conv2d) -> bool:
@@ -70,26 +66,40 @@ def _one_pixel(x: Tensor, weight: Tensor, bias: Tensor | None, padding: Pair) ->
     return F.linear(seen.flatten(1), taps.flatten(1), bias)[:, :, None, None]
 
 
-def _apply(function: Any, x: Tensor, weight: Tensor, stride: Any, padding: Pair) -> Tensor:
-    result: Tensor = function.apply(x.to(torch.get_autocast_dtype("cpu")), weight, stride, padding)
+def _own_gradients(self: nn.Conv2d, x: Tensor, padding: Pair) -> Tensor:
+    x = x.to(torch.get_autocast_dtype("cpu"))
+    result: Tensor = _Convolution.apply(x, self.weight, self.stride, padding, self.groups)
     return result
 
 
-class _SmallMapConv(torch.autograd.Function):
+class _Convolution(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair, groups: int) -> Tensor:
         ctx.save_for_backward(x, weight)
-        ctx.geometry = (stride, padding)
-        return F.conv2d(x, weight.to(x.dtype), None, stride, padding)
+        ctx.geometry = (stride, padding, groups)
+        return F.conv2d(x, weight.to(x.dtype), None, stride, padding, groups=groups)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        stride, padding = ctx.geometry
-        of_input = None
-        if ctx.needs_input_grad[0]:
-            of_input = _convolution_backward(gradients[0], x, weight, stride, padding, 1, x.dtype, [True, False])[0]
-        return of_input, _weight_gradient(gradients[0], x, weight.shape, stride, padding), None, None
+        stride, padding, groups = ctx.geometry
+
+        def computed(dtype: torch.dtype, of_input: bool, of_weight: bool) -> tuple[Tensor, Tensor]:
+            tensors = (tensor.to(dtype) for tensor in (gradients[0], x, weight))
+            wanted = [of_input, of_weight, False]
+            result = torch.ops.aten.convolution_backward(
+                *tensors, None, stride, padding, (1, 1), False, [0, 0], groups, wanted
+            )
+            return result[0], result[1]
+
+        if groups == 1:  # a small map
+            of_input = computed(x.dtype, True, False)[0] if ctx.needs_input_grad[0] else None
+            return of_input, _weight_gradient(gradients[0], x, weight.shape, stride, padding), None, None, None
+        if max(stride) == 1:
+            of_input, of_weight = computed(x.dtype, True, False)[0], computed(torch.float32, False, True)[1]
+        else:
+            of_input, of_weight = computed(torch.float32, True, True)
+        return of_input.to(x.dtype), of_weight, None, None, None
 
 
 def _weight_gradient(gradient: Tensor, x: Tensor, shape: torch.Size, stride: Pair, padding: Pair) -> Tensor:
@@ -102,40 +112,3 @@ def _weight_gradient(gradient: Tensor, x: Tensor, shape: torch.Size, stride: Pai
     columns = pixels.as_strided(windows, steps).reshape(-1, height * width * inputs)
     product = gradient.permute(0, 2, 3, 1).reshape(-1, outputs).T @ columns
     return product.view(outputs, height, width, inputs).permute(0, 3, 1, 2).float()
-
-
-class _DepthwiseConv(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: Pair, padding: Pair) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.geometry = (stride, padding, x.shape[1])
-        return F.conv2d(x, weight.to(x.dtype), None, stride, padding, groups=x.shape[1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        x, weight = ctx.saved_tensors
-        stride, padding, groups = ctx.geometry
-        backward = partial(_convolution_backward, gradients[0], x, weight, stride, padding, groups)
-        if max(stride) == 1:
-            of_input, of_weight = backward(x.dtype, [True, False])[0], backward(torch.float32, [False, True])[1]
-        else:
-            of_input, of_weight = backward(torch.float32, [True, True])
-        return of_input.to(x.dtype), of_weight, None, None
-
-
-def _convolution_backward(
-    gradient: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    stride: Pair,
-    padding: Pair,
-    groups: int,
-    dtype: torch.dtype,
-    wanted: list[bool],
-) -> tuple[Tensor, Tensor]:
-    """Return the gradients of input and weight, as far as `wanted`, computed in `dtype`."""
-    of_input, of_weight, _ = torch.ops.aten.convolution_backward(
-        gradient.to(dtype), x.to(dtype), weight.to(dtype), None,
-        stride, padding, (1, 1), False, [0, 0], groups, [*wanted, False],
-    )  # fmt: skip
-    return of_input, of_weight

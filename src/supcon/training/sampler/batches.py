@@ -7,10 +7,12 @@ so that a row drawn twice is augmented differently, whatever process or rank loa
 from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
 from supcon.arrays import Rows
+from supcon.errors import UserError
 from supcon.randomness import seed_at
 
 Key = tuple[int, int, int]  # row, occurrence in the epoch, epoch
@@ -34,16 +36,18 @@ class BatchSampler:
         """Choose the epoch that the next iteration shows."""
         self._epoch = epoch
 
-    def take_share(self, rank: int, ranks: int) -> None:
+    def take_share(self, rank: int, ranks: int) -> Self:
         """Iterate over the part of every batch that `rank` of `ranks` trains on: the places of `share_of`.
 
-        Raises `ValueError` for batches that leave a rank without two images.
+        Raises `UserError` for batches that leave a rank without two images.
         """
-        if not 0 <= rank < ranks:
-            raise ValueError(f"rank {rank} of {ranks}: needed is 0 <= rank < ranks")
         if ranks > 1 and self.batch_size < 2 * ranks:
-            raise ValueError(f"a batch of {self.batch_size} images does not give each of {ranks} processes two")
+            raise UserError(
+                f"a batch of {self.batch_size} images does not give each of {ranks} processes two:"
+                " make the batch larger, or lower --nproc"
+            )
         self._rank, self._ranks = rank, ranks
+        return self
 
     def __iter__(self) -> Iterator[list[Key]]:
         drawn: Counter[int] = Counter()
