@@ -27,13 +27,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
 from supcon.settings.training import ContrastSettings, PretrainSettings  # noqa: E402
+from supcon.training.build import adamw, encoder_groups, head_groups  # noqa: E402
 from supcon.training.device import autocast, set_up_device  # noqa: E402
-from supcon.training.loop import Step, Training, training_step  # noqa: E402
+from supcon.training.loop import Step, Training, set_lr, training_step  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
 from supcon.training.model.heads import contrast_parts  # noqa: E402
 from supcon.training.model.timm_import import timm  # noqa: E402
 from supcon.training.objectives import ContrastivePretraining  # noqa: E402
-from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr  # noqa: E402
 from supcon.training.sampler import NaturalSampler  # noqa: E402
 
 CLASSES, RUNS = 64, 3

@@ -16,17 +16,16 @@ from supcon.losses import contrastive_loss
 from supcon.settings.settings import AugmentSettings, MachineSettings, ModelSettings
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
+from supcon.training.build import adamw, encoder_groups, head_groups
 from supcon.training.device import autocast, set_up_device
-from supcon.training.health import Health
+from supcon.training.health import Health, Meter
 from supcon.training.key_queue import KeyQueue
-from supcon.training.loop import Objective, Step
-from supcon.training.meter import Meter
+from supcon.training.loop import Objective, Step, set_lr
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder
 from supcon.training.model.heads import contrast_parts
 from supcon.training.model.timm_import import timm
 from supcon.training.objectives import Classification, ContrastivePretraining
-from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr
 from tests.devices import needs_gpu
 from tests.rounding import distance, of_contrast
 

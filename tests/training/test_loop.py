@@ -11,10 +11,10 @@ from torch import nn
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.geometry import alignment, uniformity
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
-from supcon.training.loop import Objective, Step
+from supcon.training.build import adamw, encoder_groups, head_groups
+from supcon.training.loop import Objective, Step, set_lr
 from supcon.training.model.timm_import import timm
 from supcon.training.objectives import Classification, ContrastivePretraining, contrastive_weight
-from supcon.training.optimizer import adamw, encoder_groups, head_groups, set_lr
 from tests.conftest import run_stage
 
 

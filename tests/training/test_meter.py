@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from supcon.errors import UserError
-from supcon.training.health import Health
-from supcon.training.meter import FETCH_INTERVAL, Meter
+from supcon.training.health import FETCH_INTERVAL, Health, Meter
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")  # named, never used: what a meter holds is on the CPU here
 FINITE = torch.tensor(1.0)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from supcon.run.stage import StageRun
 from supcon.settings.training import PretrainSettings, TrainSettings
+from supcon.training.health import Metrics, StepMetrics
 from supcon.training.loop import Objective, Plan, Step, Training, train, training_step
-from supcon.training.meter import Metrics, StepMetrics
 from supcon.training.model.encoder import Encoder
 from supcon.training.sampler import BatchSampler, NaturalSampler, PKSampler
 

@@ -103,11 +103,7 @@ def fan_out(call: Call, pages: Sequence[str], folds: list[int], places: Sequence
 
 def next_fold(call: Call, pages: Sequence[str], folds: Sequence[int]) -> int:
     """Return the first fold that no other process is at; the first one where there is none."""
-
-    def is_busy(fold: int) -> bool:
-        return any(lock.holder_of(lock_file(call.fold_folder(fold), page)) for page in pages)
-
-    return min(folds, key=is_busy)
+    return min(folds, key=lambda fold: any(lock.holder_of(lock_file(call.fold_folder(fold), page)) for page in pages))
 
 
 def start(call: Call, pages: Sequence[str], fold: int, place: int) -> Job:
@@ -123,9 +119,7 @@ def start(call: Call, pages: Sequence[str], fold: int, place: int) -> Job:
 def run_fold(call: Call, pages: Sequence[str], fold: int, tell: Connection) -> None:
     """Run the stages of a fold, in its process."""
     end_with_parent()
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
-    )  # in order: locks and semaphores given back
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # in order: locks are given back
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # whole lines, among those of others
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # progress bars would overwrite each other
     try:

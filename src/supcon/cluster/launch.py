@@ -61,18 +61,14 @@ def work(experiment: Experiment, name: str) -> Iterator[tuple[int, StageRun]]:
     if not in_job():
         yield from experiment.work(name)
         return
-    for fold in experiment.folds:
-        stage = experiment.stage(name, fold)
-        if _ready(stage):
-            yield fold, stage
-
-
-def _ready(stage: StageRun) -> bool:
     from supcon.training import ranks
     from supcon.training.device import set_up_device
 
-    ranks.join(set_up_device(stage.call.settings.machine))
-    return ranks.broadcast(ranks.is_first() and stage.ready())
+    ranks.join(set_up_device(experiment.call.settings.machine))
+    for fold in experiment.folds:
+        stage = experiment.stage(name, fold)
+        if ranks.broadcast(ranks.is_first() and stage.ready()):
+            yield fold, stage
 
 
 def run_stage(main: Main) -> None:

@@ -28,7 +28,7 @@ class SortedBatch:
     @cached_property
     def positives(self) -> Tensor:
         """|P(i)|, the number of positives of each item, [N]."""
-        return self._to_device((self._sizes + self._extra_sizes)[self.numbers] - 1)
+        return self._to_device((self._sizes[0] + self._sizes[1])[self.numbers] - 1)
 
     @cached_property
     def negatives(self) -> Tensor:
@@ -37,7 +37,7 @@ class SortedBatch:
 
     def class_sizes(self) -> Tensor:
         """Return the number of items and further columns of each class, [C]."""
-        return self._to_device(self._sizes + self._extra_sizes)
+        return self._to_device(self._sizes[0] + self._sizes[1])
 
     def same_class(self, rows: slice) -> tuple[slice, slice]:
         """Return the range of items, and the range of further columns, that hold all positives of `rows`."""
@@ -52,20 +52,16 @@ class SortedBatch:
         return (self.z * (sums[self.classes] - self.z)).sum(dim=1) / self.positives.clamp(min=1)
 
     @cached_property
-    def _sizes(self) -> Tensor:
-        return torch.bincount(self.numbers, minlength=self.class_count)
-
-    @cached_property
-    def _extra_sizes(self) -> Tensor:
-        return torch.bincount(self.extra_numbers, minlength=self.class_count)
+    def _sizes(self) -> list[Tensor]:
+        return [torch.bincount(part, minlength=self.class_count) for part in (self.numbers, self.extra_numbers)]
 
     @cached_property
     def _class_list(self) -> list[int]:
         return self.numbers.tolist()
 
     @cached_property
-    def _starts(self) -> tuple[list[int], ...]:
-        return tuple([0, *sizes.cumsum(0).tolist()] for sizes in (self._sizes, self._extra_sizes))
+    def _starts(self) -> list[list[int]]:
+        return [[0, *sizes.cumsum(0).tolist()] for sizes in self._sizes]
 
     def _to_device(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.z.device, non_blocking=True)

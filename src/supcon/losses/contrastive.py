@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from supcon.losses.batch import SortedBatch, sort_batch
 from supcon.losses.full_float32 import full_float32
-from supcon.losses.logsumexp import Weights, row_logsumexp
+from supcon.losses.logsumexp import row_logsumexp
 from supcon.losses.positives import mean_positive_softplus, positive_logsumexp
 
 Form = Literal["out", "in", "sincere", "eps_infonce", "eps_supcon", "balanced"]
@@ -162,7 +162,7 @@ def _negatives(batch: SortedBatch, temperature: float, hardness: float) -> Tenso
 def _balanced(batch: SortedBatch, temperature: float) -> Tensor:
     """Return -mean_p (s_ip - log sum_c mean_{k in B_c} exp s_ik), [N], where B_c are the members of class c in A(i)."""
     share = batch.class_sizes().clamp(min=1).to(batch.z.dtype).reciprocal()
-    weights = Weights(share[batch.classes], share[batch.extra_classes])
+    weights = (share[batch.classes], share[batch.extra_classes])
     others = row_logsumexp(batch, 1 / temperature, negatives_only=True, weights=weights)
     others = torch.where(batch.negatives > 0, others, -torch.inf)
     own_class = positive_logsumexp(batch, temperature) - _log(batch.positives, batch)

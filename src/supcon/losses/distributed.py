@@ -75,20 +75,15 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
         ctx.counts = counts
-        return _gather_rows(rows, counts)
+        padded = rows.new_zeros(max(counts), *rows.shape[1:])  # what is gathered must be equal in size
+        padded[: len(rows)] = rows
+        return torch.cat([part[:count] for part, count in zip(_all_gather(padded), counts, strict=True)])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         total = gradients[0].clone(memory_format=torch.contiguous_format)  # autograd's tensor must not be overwritten
         dist.all_reduce(total)
         return total.split(ctx.counts)[dist.get_rank()], None
-
-
-def _gather_rows(rows: Tensor, counts: list[int]) -> Tensor:
-    """Return the concatenated rows of all processes, which are sent padded to the largest share."""
-    padded = rows.new_zeros(max(counts), *rows.shape[1:])
-    padded[: len(rows)] = rows
-    return torch.cat([part[:count] for part, count in zip(_all_gather(padded), counts, strict=True)])
 
 
 def _all_gather(tensor: Tensor) -> list[Tensor]:

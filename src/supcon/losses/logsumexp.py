@@ -15,6 +15,7 @@ from supcon.losses.batch import SortedBatch, slices
 from supcon.losses.full_float32 import full_float32
 
 TILES = {"cpu": (512, 2048), "cuda": (4096, 8192)}  # rows, columns: 4 MB of float32 on the CPU, 128 MB on a GPU
+Weights = tuple[Tensor, Tensor]  # of the items, [N], and of the further columns, [M]; they have no gradient
 DIRECT_BOUND = 50.0  # largest |s| for which sums of exp(s) and their inverses stay well inside float32
 
 
@@ -23,7 +24,7 @@ def row_logsumexp(
     scale: float,
     *,
     negatives_only: bool = False,
-    weights: "Weights | None" = None,
+    weights: Weights | None = None,
 ) -> Tensor:
     """Return log sum_a w_a exp(scale z_i . z_a) over A(i), or over N(i) alone, [N]; 0 where there is no such a."""
     result: Tensor = _RowLogSumExp.apply(batch.z, batch.extra, batch, scale, negatives_only, weights)
@@ -38,14 +39,6 @@ def refuse_second_derivatives() -> None:
     """
     if torch.is_grad_enabled():
         raise RuntimeError("the contrastive losses have first derivatives only: go backward without create_graph=True")
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The weight of each column; weights have no gradient."""
-
-    own: Tensor  # [N], of the items
-    extra: Tensor  # [M], of the further columns
 
 
 class _RowLogSumExp(torch.autograd.Function):
@@ -155,7 +148,7 @@ class _DirectSums:
     def slope(self, tile: Tile) -> Tensor:
         exponentials, rows = tile.s.exp_(), self._share[tile.rows, None]
         if tile.extra:
-            return exponentials.mul_(rows if self._weights is None else rows * self._weights.extra[tile.columns])
+            return exponentials.mul_(rows if self._weights is None else rows * self._weights[1][tile.columns])
         if self._buffer.numel() < exponentials.numel():
             self._buffer = torch.empty_like(exponentials).view(-1)
         factor = self._buffer[: exponentials.numel()].view_as(exponentials)
@@ -163,8 +156,9 @@ class _DirectSums:
         if self._weights is None:
             torch.add(rows, columns, out=factor)
         else:
-            torch.mul(rows, self._weights.own[None, tile.columns], out=factor)
-            factor.addcmul_(self._weights.own[tile.rows, None], columns)
+            own, _ = self._weights
+            torch.mul(rows, own[None, tile.columns], out=factor)
+            factor.addcmul_(own[tile.rows, None], columns)
         return exponentials.mul_(factor)
 
 
@@ -173,7 +167,7 @@ class _RunningSums:
 
     def __init__(self, z: Tensor, weights: Weights | None) -> None:
         self._totals = z.new_full((len(z),), -torch.inf)
-        self._logs = None if weights is None else Weights(weights.own.log(), weights.extra.log())
+        self._logs = None if weights is None else (weights[0].log(), weights[1].log())
 
     def add(self, tile: Tile) -> None:
         self._totals[tile.rows] = torch.logaddexp(self._totals[tile.rows], self._by_row(tile).logsumexp(dim=1))
@@ -196,15 +190,11 @@ class _RunningSums:
         return slope.add_(mirrored.mul_(self._gradient[None, columns]))
 
     def _by_row(self, tile: Tile) -> Tensor:
-        if self._logs is None:
-            return tile.s
-        return tile.s + (self._logs.extra if tile.extra else self._logs.own)[None, tile.columns]
+        return tile.s if self._logs is None else tile.s + self._logs[tile.extra][None, tile.columns]
 
     def _by_column(self, tile: Tile) -> Tensor:
-        return tile.s if self._logs is None else tile.s + self._logs.own[tile.rows, None]
+        return tile.s if self._logs is None else tile.s + self._logs[0][tile.rows, None]
 
 
 def _sum(exponentials: Tensor, weights: Weights | None, extra: bool, columns: slice) -> Tensor:
-    if weights is None:
-        return exponentials.sum(dim=1)
-    return exponentials @ (weights.extra if extra else weights.own)[columns]
+    return exponentials.sum(dim=1) if weights is None else exponentials @ weights[extra][columns]

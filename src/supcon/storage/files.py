@@ -5,8 +5,8 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -80,12 +80,17 @@ def write_npz(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
 
 def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Read an npz file. Raises `UserError` where it is absent or damaged."""
+    with _named_damage(path), np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+@contextmanager
+def _named_damage(path: Path) -> Iterator[None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        yield
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run the stage that writes it first") from None
-    except Exception as error:  # zipfile, zlib and numpy each raise errors of their own
+    except Exception as error:  # zipfile, zlib, struct and numpy each raise errors of their own
         raise UserError(f"{path} is damaged ({error}): run its stage again with --force") from None
 
 
@@ -109,24 +114,19 @@ class NpzArray:
 def open_npz(path: Path) -> dict[str, NpzArray]:
     """Return the arrays of an npz file that `write_npz` wrote. Raises `UserError` where it is absent or damaged."""
     arrays = {}
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                if member.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError("it is compressed")
-                file.seek(member.header_offset + _NAME_LENGTH)
-                name_length, extra_length = struct.unpack("<HH", file.read(4))
-                file.seek(name_length + extra_length, os.SEEK_CUR)
-                version = np.lib.format.read_magic(file)
-                read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-                shape, fortran, dtype = read(file)
-                if fortran or dtype.hasobject:
-                    raise ValueError("it is not this project's")
-                arrays[member.filename.removesuffix(".npy")] = NpzArray(path, file.tell(), shape, dtype)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing: run the stage that writes it first") from None
-    except (OSError, ValueError, zipfile.BadZipFile, struct.error) as error:
-        raise UserError(f"{path} is damaged ({error}): run its stage again with --force") from None
+    with _named_damage(path), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("it is compressed")
+            file.seek(member.header_offset + _NAME_LENGTH)
+            name_length, extra_length = struct.unpack("<HH", file.read(4))
+            file.seek(name_length + extra_length, os.SEEK_CUR)
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+            if fortran or dtype.hasobject:
+                raise ValueError("it is not this project's")
+            arrays[member.filename.removesuffix(".npy")] = NpzArray(path, file.tell(), shape, dtype)
     return arrays
 
 

@@ -1,6 +1,8 @@
 """What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -15,9 +17,11 @@ from supcon.training.loop import Training
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder, fuse_batch_norm, load_weights
 from supcon.training.model.heads import contrast_parts
+from supcon.training.model.timm_import import timm
 from supcon.training.objectives import Classification, ContrastivePretraining, HeldOut
-from supcon.training.optimizer import adamw, encoder_groups, head_groups
 from supcon.training.ranks import sync_batch_norm
+
+Group = dict[str, Any]  # params: list of parameters; weight_decay; peak_lr: the learning rate after the warm-up
 
 
 def contrastive_training(experiment: Experiment, fold: int, device: torch.device) -> Training:
@@ -83,9 +87,33 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     if shared.sync_batch_norm:
         sync_batch_norm(model, device)
     optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
-    prior = data.sampling_prior.to(device)
-    objective = Classification(options, settings.contrast, prior, held_out)
+    objective = Classification(options, settings.contrast, data.sampling_prior.to(device), held_out)
     return Training(encoder, model, objective, loader, sampler, optimizer)
+
+
+def encoder_groups(backbone: nn.Module, lr: float, layer_decay: float, weight_decay: float) -> list[Group]:
+    """Return parameter groups of a timm backbone: a layer's rate is `layer_decay` times that of the layer after it."""
+    if layer_decay < 1 and hasattr(backbone, "group_matcher"):
+        groups = timm.optim.param_groups_layer_decay(backbone, weight_decay=weight_decay, layer_decay=layer_decay)
+    else:
+        groups = timm.optim.param_groups_weight_decay(backbone, weight_decay=weight_decay)
+    return [
+        {"params": group["params"], "weight_decay": group["weight_decay"], "peak_lr": lr * group.get("lr_scale", 1.0)}
+        for group in groups
+    ]
+
+
+def head_groups(heads: Iterable[nn.Module], lr: float, weight_decay: float) -> list[Group]:
+    """Return parameter groups of heads."""
+    return [group for head in heads for group in encoder_groups(head, lr, 1.0, weight_decay)]
+
+
+def adamw(groups: list[Group]) -> torch.optim.Optimizer:
+    """Return AdamW over `groups`, whose learning rates `set_lr` sets at each step.
+
+    The fused kernel is used: on one CPU core a step of a resnet10t takes 9 ms instead of 36.
+    """
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
 
 
 def _encoder(settings: Settings, *, load_weights: bool) -> Encoder:

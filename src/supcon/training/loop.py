@@ -1,5 +1,6 @@
 """The training loop: warm-up and cosine, EMA, clipping, checkpoints every epoch, and a stop on a non-finite loss."""
 
+import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,12 +20,10 @@ from supcon.training import ranks
 from supcon.training.data import Batch
 from supcon.training.device import autocast
 from supcon.training.gradcache import Context
-from supcon.training.health import Health
+from supcon.training.health import Health, Meter, Metrics, StepMetrics
 from supcon.training.log import EpochLog, Row, bar
-from supcon.training.meter import Meter, Metrics, StepMetrics
 from supcon.training.model.encoder import Encoder
 from supcon.training.model.timm_import import timm
-from supcon.training.optimizer import set_lr
 from supcon.training.sampler import BatchSampler
 
 
@@ -170,6 +169,18 @@ def training_step(training: Training, batch: Batch, step: Step, clip: float) -> 
     norm = nn.utils.clip_grad_norm_(training.model.parameters(), clip or float("inf"))
     training.optimizer.step()
     return loss, norm, metrics
+
+
+def set_lr(optimizer: torch.optim.Optimizer, step: int, steps: int, warmup: float) -> float:
+    """Set every group's rate for `step` of `steps`; return the rate as a share of the peak.
+
+    The rate rises linearly during the share `warmup` of the steps, then falls along a cosine to 0.
+    """
+    warm = round(warmup * steps)
+    share = (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak_lr"] * share
+    return share
 
 
 def _save(path: Path, parts: Mapping[str, Any], rows: list[Row]) -> None:

@@ -17,9 +17,9 @@ from supcon.metrics.geometry import alignment, uniformity
 from supcon.metrics.knn import knn_macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
+from supcon.training.health import Metrics, StepMetrics
 from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Objective, Step
-from supcon.training.meter import Metrics, StepMetrics
 from supcon.training.mixing import Mixed, Mixer, take_rows
 from supcon.training.ranks import is_first, rank, unwrap, world_size
 from supcon.training.sampler import share_of
@@ -216,12 +216,9 @@ def _contrast(
 
     `embeddings` [N, D], `labelled` and the labels in `mixed` are those of the whole batch, on every process.
     """
-    options: FormOptions = {
-        "form": settings.form,
-        "temperature": settings.temperature,
-        "epsilon": settings.epsilon,
-        "hardness": settings.hardness,
-    }
+    options = FormOptions(
+        form=settings.form, temperature=settings.temperature, epsilon=settings.epsilon, hardness=settings.hardness
+    )
     column_labels: Tensor | None  # of the keys or prototypes, which are columns beside the embeddings
     if "prototypes" in model:
         loss = mixed.weigh(lambda labels: model["prototypes"](embeddings, labels))

@@ -40,7 +40,7 @@ class Predictor:
         classes = len(experiment.split.classes)
         encoder, classifier = load_classifier(settings, classes, folder / "classifier.safetensors")
         self._projection = trained_projection(settings, folder, encoder.width)
-        self._sample = EmbeddingSample(settings)
+        self._kept: list[tuple[pd.Series, int, Tensor]] = []  # ids, part and features of a sample of each part's rows
         self._classifiers = nn.ModuleDict({HEAD: classifier})
         encoder = fuse_batch_norm(encoder.to(self._device), settings.data.image_size)
         self._take_training_rows(encoder)
@@ -51,7 +51,7 @@ class Predictor:
     def _take_training_rows(self, encoder: nn.Module) -> None:
         """Make the class means and keep the features of a sample of rows, both from the same forward pass."""
         rows = self._data.train_rows
-        kept = self._sample.draw(TRAINING, np.arange(self._data.labelled))  # pseudo-labelled rows belong to other parts
+        kept = self._draw(TRAINING, np.arange(self._data.labelled))  # pseudo-labelled rows belong to other parts
         if self._settings.predict.class_means:
             features = self._data.training_features(encoder)
             self._classifiers[PROTOTYPES] = self._data.class_means(features)
@@ -60,7 +60,12 @@ class Predictor:
             features = self._data.training_features(encoder, kept)
         else:
             return
-        self._sample.add(TRAINING, self._experiment.split.ids.iloc[rows[kept]], features)
+        self._kept.append((self._experiment.split.ids.iloc[rows[kept]], TRAINING, features))
+
+    def _draw(self, part: int, rows: Rows) -> Rows:
+        """Return at most `predict.embeddings` of the row numbers `rows` of a part, evenly drawn, ascending."""
+        random = np.random.default_rng(seed_at(self._settings.train.seed, "embeddings", part))
+        return rows[np.sort(random.permutation(len(rows))[: self._settings.predict.embeddings])]
 
     def predict(self, part: int, ids: pd.Series, positions: Rows, label: str) -> Predicted:
         """Return natural-prior log-odds [rows, views, classes] of the images at `positions`.
@@ -69,10 +74,10 @@ class Predictor:
         and belong to `part`, are kept. `label` names the progress bar.
         """
         readable = ~np.isin(positions, list(self.images.problems))
-        kept = self._sample.draw(part, np.flatnonzero(readable))
+        kept = self._draw(part, np.flatnonzero(readable))
         side, fit = self._experiment.prediction_side, self._settings.data.fit
         predicted, features = self.classify(FixedViews(self.images, positions, self.views, side, fit), label, kept)
-        self._sample.add(part, ids.iloc[kept], features)
+        self._kept.append((ids.iloc[kept], part, features))
         if readable.all():
             return predicted
         unknown = self._data.unreadable_logits.numpy()
@@ -105,39 +110,15 @@ class Predictor:
         logits[HEAD] = logits[HEAD] + self._data.log_odds_shift
         return keep_likeliest_of({name: values.numpy() for name, values in logits.items()})
 
-    def embeddings(self) -> Embeddings:
-        """Return the embeddings of all rows kept so far."""
-        return self._sample.embeddings(self._projection)
-
-
-class EmbeddingSample:
-    """Features of a sample of each part's rows, gathered part by part."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._ids: list[str] = []
-        self._parts: list[int] = []
-        self._features: list[Tensor] = []
-
-    def draw(self, part: int, rows: Rows) -> Rows:
-        """Return at most `predict.embeddings` of the row numbers `rows` of a part, evenly drawn, ascending."""
-        random = np.random.default_rng(seed_at(self._settings.train.seed, "embeddings", part))
-        drawn = random.permutation(len(rows))[: self._settings.predict.embeddings]
-        return rows[np.sort(drawn)]
-
-    def add(self, part: int, ids: pd.Series, features: Tensor) -> None:
-        """Take the `features` [rows, width] of a part's rows, called `ids`."""
-        self._ids += list(ids)
-        self._parts += [part] * len(ids)
-        self._features.append(features)
-
     @torch.inference_mode()
-    def embeddings(self, projection: nn.Module | None) -> Embeddings:
-        """Return all features taken, and what `projection` makes of them."""
-        features = torch.cat(self._features)
-        projections = None if projection is None else _within_half(projection.eval()(features))
-        ids, parts = np.array(self._ids, dtype=str), np.array(self._parts, dtype=np.int8)
-        return Embeddings(ids, parts, _within_half(features), projections)
+    def embeddings(self) -> Embeddings:
+        """Return the features of all rows kept so far, and what the projection head makes of them."""
+        ids, parts, tensors = zip(*self._kept, strict=True)
+        features = torch.cat(tensors)
+        projections = None if self._projection is None else _within_half(self._projection.eval()(features))
+        names = np.array(list(pd.concat(ids)), dtype=str)
+        of_rows = np.repeat(np.array(parts, dtype=np.int8), [len(tensor) for tensor in tensors])
+        return Embeddings(names, of_rows, _within_half(features), projections)
 
 
 def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Module | None:

@@ -28,8 +28,7 @@ def projection_head(width: int, settings: ContrastSettings) -> nn.Module:
     hidden, normalised = settings.projection_hidden, settings.projection_norm
     layers: list[nn.Module] = []
     for _ in range(settings.projection_layers - 1):
-        layers.append(nn.Linear(width, hidden, bias=not normalised))  # batch norm has a bias of its own
-        layers += [nn.BatchNorm1d(hidden)] * normalised
-        layers.append(nn.ReLU(inplace=True))
+        linear = nn.Linear(width, hidden, bias=not normalised)  # batch norm has a bias of its own
+        layers += [linear, *[nn.BatchNorm1d(hidden)] * normalised, nn.ReLU(inplace=True)]
         width = hidden
     return nn.Sequential(*layers, nn.Linear(width, settings.projection_dim))
