@@ -53,7 +53,7 @@ def test_the_modules_are_closed_under_imports() -> None:
         ours = [name for name in imported(LIBRARY / path) if name.startswith("supcon.")]
         assert {file_of(name) for name in ours} <= set(NEEDED), path
     assert Path("training/model/encoder.py") in NEEDED
-    trains = ("losses/contrastive.py", "training/sampler", "training/data.py", "images/augment/recipes.py", "study")
+    trains = ("losses/contrastive.py", "training/sampler.py", "training/data.py", "images/augment/recipes.py", "study")
     assert not [path for path in NEEDED if str(path).startswith(trains)]
 
 

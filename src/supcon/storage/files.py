@@ -153,6 +153,5 @@ def digest_rows(rows: Iterable[object]) -> str:
 
 def digest(content: object) -> str:
     """Return the hex SHA-256 of the JSON of `content`, whatever the order of its keys."""
-    return hashlib.sha256(
-        json.dumps(content, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")
-    ).hexdigest()
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

@@ -71,11 +71,7 @@ class FoldData:
         shuffled = np.random.default_rng(0).permutation(held_out)
         self._monitor_rows = np.sort(shuffled[:MONITOR_ROWS])
         self._monitor_labels = split.labels[self._monitor_rows]
-
-    @property
-    def has_held_out_rows(self) -> bool:
-        """Whether there are held-out rows to monitor. A model that is trained on all rows has none."""
-        return len(self._monitor_rows) > 0
+        self.has_held_out_rows = len(self._monitor_rows) > 0  # a model that is trained on all rows has none
 
     @property
     def natural_prior(self) -> Tensor:

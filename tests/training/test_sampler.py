@@ -10,8 +10,15 @@ import numpy.typing as npt
 import pytest
 
 from supcon.errors import UserError
-from supcon.training.sampler import BatchSampler, NaturalSampler, PKSampler, WithUnlabelled, share_of
-from supcon.training.sampler.pk import Rounds, class_chances
+from supcon.training.sampler import (
+    BatchSampler,
+    NaturalSampler,
+    PKSampler,
+    Rounds,
+    WithUnlabelled,
+    class_chances,
+    share_of,
+)
 
 LABELS = np.repeat(np.arange(7), [40, 25, 13, 9, 8, 4, 2])
 MANY = np.repeat(np.arange(60), np.arange(60) // 4 + 1)  # 60 classes of 1 to 15 images
