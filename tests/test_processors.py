@@ -11,8 +11,8 @@ from tests.conftest import REPOSITORY
 
 NUMERICAL = (
     "tests/losses", "tests/metrics", "tests/decision", "tests/training/sampler",
-    "tests/training/model/test_convolutions.py", "tests/training/model/test_folding.py",
-    "tests/training/model/test_prototypes.py", "tests/training/test_gradcache.py", "tests/training/test_memory.py",
+    "tests/training/model/test_convolutions.py", "tests/training/model/test_fused_batch_norm.py",
+    "tests/training/model/test_class_means.py", "tests/training/test_gradcache.py", "tests/training/test_key_queue.py",
     "tests/training/test_mixing.py", "tests/training/test_objectives.py",
 )  # fmt: skip
 OF_NO_NUMBERS = (
