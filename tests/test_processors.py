@@ -26,6 +26,11 @@ PROCESSORS = {
 }
 
 
+def test_the_numerical_tests_are_where_they_are_looked_for() -> None:
+    places = [*NUMERICAL, *(option.partition("=")[2].partition("::")[0] for option in OF_NO_NUMBERS)]
+    assert [place for place in places if not (REPOSITORY / place).exists()] == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", ["1", "2"])
 @pytest.mark.parametrize("processor", PROCESSORS)
