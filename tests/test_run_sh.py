@@ -142,7 +142,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The smoke line, started from another folder."""
 
     def build(root: Path) -> None:
-        result = run(*SMOKE, str(root), cwd=root)
+        result = run(*SMOKE, str(root), cwd=root, SUPCON_CORES="1")  # beside other tests
         assert result.returncode == 0, result.stderr
         (root / "said.txt").write_text(result.stdout)
 

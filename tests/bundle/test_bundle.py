@@ -45,7 +45,7 @@ def shares(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--predict.class_mean_weight=0.3", "--predict.batch_size=5", "--data.test_size=12", "--data.fit=crop",
         "--augment.hflip=true", "--predict.views=4", "--tune.metric=log_loss", "--finetune.mode=mlp",
         "--finetune.contrastive_weight=0", "--finetune.logit_adjustment=1", "--model.encoder=test_efficientnet",
-        "--train.precision=bfloat16",
+        "--train.precision=bfloat16", "--pretrain.epochs=1", "--finetune.epochs=4",
     )  # fmt: skip
     run_all(root, *flags)
     run_stage("bundle", root, *flags)

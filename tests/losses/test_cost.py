@@ -39,7 +39,7 @@ def test_no_tensor_grows_with_the_square_of_the_batch(variant: Options, classes:
                     self.size = max(self.size, tensor.numel())
             return result
 
-    items = 3000
+    items = 2400
     z, labels = torch.randn(items, 8, requires_grad=True), torch.arange(items) % classes
     memory: Options = {"memory": torch.randn(items, 8), "memory_labels": labels} if remembers else {}
     with Largest() as largest:

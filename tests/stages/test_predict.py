@@ -37,7 +37,7 @@ def test_test_rows_are_predicted_as_out_of_fold_rows_are(trained: Path) -> None:
     assert test["ids"][0] == "b000"  # the image of the first out-of-fold row
     for name in ("logits", "prototype_logits"):
         assert oof[name].dtype == test[name].dtype == np.float32
-        # by another batch, so but for rounding: some 40 roundings (tests/training/model/test_folding.py) are 2e-6
+        # in another batch, so but for rounding: test_fused_batch_norm.py measures some 40 roundings, which are 2e-6
         np.testing.assert_allclose(test[name][0], oof[name][0], rtol=1e-4, atol=1e-4)
         assert np.abs(oof[name] - oof[name][:1]).max() > 0.01  # other rows are predicted otherwise
 
