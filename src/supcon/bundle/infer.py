@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from supcon.arrays import RowMask
 from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, Bundle
-from supcon.competition.index import ImageIndex
-from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
-from supcon.competition.sample_rows import SAMPLE, TEST, find_table, sample_rows
+from supcon.competition.index import SAMPLE, TEST, ImageIndex, find_table
+from supcon.competition.sample import Sample, read_sample, sample_rows, shown_columns, submission_rows
 from supcon.decision.merge import HEAD, PROTOTYPES, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.errors import UserError
 from supcon.images.augment.views import views_of

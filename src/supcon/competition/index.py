@@ -1,16 +1,38 @@
-"""All image files in the host's folders, by the names that tables give them."""
+"""The tables in the host's folders, and all image files there, by the names that tables give them."""
 
 import os
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 from supcon.errors import UserError
 
+SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
+_OTHER_NAMES = {  # what hosts also call them, letters alone
+    SAMPLE: {"samplesubmission"},
+    TRAIN: {"train", "training", "trainlabels", "traininglabels"},
+    TEST: {"test", "testing"},
+}
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-_PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}  # by a word in a folder's name
+
+
+def find_table(folders: list[Path], name: str) -> Path | None:
+    """Return the table called `name`, or else one whose name hosts use for it; None where no folder has either.
+
+    The first folder that has such a table counts, and in it the table nearest to the top. Raises `UserError` where two
+    tables beside each other have such other names and none is called `name`.
+    """
+    for folder in folders:
+        tables = [path for depth in ("*.csv", "*/*.csv") for path in sorted(folder.glob(depth))]
+        exact = [path for path in tables if path.name == name]
+        alike = [path for path in tables if re.sub("[^a-z]", "", path.stem.lower()) in _OTHER_NAMES[name]]
+        if not exact and len(alike) > 1 and alike[0].parent == alike[1].parent:
+            raise UserError(f"{alike[0]} and {alike[1].name}: rename the one that is meant to {name}")
+        if exact or alike:
+            return (exact or alike)[0]
+    return None
 
 
 def is_image(name: str) -> bool:
@@ -25,11 +47,8 @@ def part_of(path: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _part_of_folder(folder: str) -> str:
-    for name in folder.split("/"):
-        for word in re.split(r"[^a-z]+", name.lower()):
-            if word in _PARTS:
-                return _PARTS[word]
-    return ""
+    found = re.search(r"(?<![a-z])(train|test)(ing)?(?![a-z])", folder.lower())
+    return found[1] if found else ""
 
 
 class ImageIndex:
@@ -116,15 +135,7 @@ class Files(Sequence[Path]):
     def __len__(self) -> int:
         return len(self._paths)
 
-    @overload
-    def __getitem__(self, position: int) -> Path: ...
-
-    @overload
-    def __getitem__(self, position: slice) -> "Files": ...
-
-    def __getitem__(self, position: int | slice) -> "Path | Files":
-        if isinstance(position, slice):
-            return Files(self._index, self._paths[position])
+    def __getitem__(self, position: Any) -> Any:  # one position: nobody asks for a slice
         return self._index.file(self._paths[position])
 
 

@@ -1,19 +1,17 @@
 """The host's files as one validated table: train rows with labels, test rows, the form of the submission."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from supcon.competition.columns import group_cells, id_column, image_column, train_labels
-from supcon.competition.index import Files, ImageIndex, part_of
-from supcon.competition.sample import Sample, check_unique, read_sample
-from supcon.competition.sample_rows import SAMPLE, TEST, TRAIN, find_table, sample_rows
+from supcon.competition.index import SAMPLE, TEST, TRAIN, Files, ImageIndex, find_table, part_of
+from supcon.competition.sample import Sample, check_unique, from_one_hot, cells_of, read_rows, read_sample, sample_rows
 from supcon.competition.unpack import unpack_zips
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
-from supcon.storage.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -70,13 +68,49 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
 
 
 def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
-    table = read_table(path)
-    ids = id_column(table, path, sample, settings)
-    images = image_column(table, path, ids, "train", index, settings)
-    labels = train_labels(table, path, sample, [ids, images, settings.group_column], settings)
-    check_unique(table[ids], path)
-    paths = [index.find(name, "train", path.name) for name in table[images].to_numpy(dtype=object)]
-    return pd.DataFrame({"id": table[ids], "path": paths, "label": labels, "group": group_cells(table, path, settings)})
+    table, ids, images = read_rows(path, "train", sample, settings, index)
+    labels = _train_labels(table, path, sample, [ids.name, images.name, settings.group_column], settings)
+    paths = [index.find(name, "train", path.name) for name in images.to_numpy(dtype=object)]
+    group = settings.group_column and cells_of(table, path, settings.group_column, "group_column")
+    return pd.DataFrame({"id": ids, "path": paths, "label": labels, "group": group})
+
+
+def _train_labels(
+    table: pd.DataFrame, path: Path, sample: Sample, others: list[Hashable], settings: DataSettings
+) -> pd.Series:
+    """Return the label of every row, unchanged, as a string.
+
+    The settings may name the column. Otherwise, where the sample has a column for each class, labels are in columns of
+    0 and 1 with the names of the classes, or in the one column whose cells are these names. Where the sample has one
+    column of labels, they are in the column of that name, or in the only column that is not one of `others`. Raises
+    `UserError` naming the columns to choose from, or the row without a label.
+    """
+    if settings.label_column:
+        labels = cells_of(table, path, settings.label_column, "label_column")
+    elif sample.one_hot and set(sample.targets) <= set(table.columns):
+        labels = from_one_hot(table[sample.targets], path)
+    else:
+        labels = table[_label_column(table, path, sample, [name for name in table.columns if name not in others])]
+    empty = np.flatnonzero((labels == "").to_numpy())
+    if len(empty):
+        raise UserError(
+            f"{path}: row {empty[0] + 2} ({table.iloc[empty[0], 0]!r}) has no label; {len(empty)} such rows"
+        )
+    return labels
+
+
+def _label_column(table: pd.DataFrame, path: Path, sample: Sample, rest: list[str]) -> str:
+    if sample.one_hot:
+        candidates = [name for name in rest if set(table[name]) == set(sample.targets)]
+    else:
+        candidates = sample.targets if sample.targets[0] in table.columns else rest
+    if len(candidates) != 1:
+        wanted = "holds the classes of" if sample.one_hot else f"is called {sample.targets[0]!r} as in"
+        raise UserError(
+            f"{path}: no single column {wanted} {sample.path.name}:"
+            f" name one of {candidates or rest} with --data.label_column"
+        )
+    return candidates[0]
 
 
 def _train_from_folders(folder: Path, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:

@@ -6,10 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from supcon.competition.columns import from_one_hot
+from supcon.competition.index import SAMPLE
 from supcon.competition.read import Competition
-from supcon.competition.sample import check_unique, shown_columns
-from supcon.competition.sample_rows import SAMPLE
+from supcon.competition.sample import check_unique, from_one_hot, shown_columns
 from supcon.errors import UserError
 from supcon.storage.tables import read_table, read_with_dialect, write_table
 
