@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supcon.competition.copies import find_copies
 from supcon.competition.read import Competition
+from supcon.competition.survey import find_copies
 from tests.competition.conftest import Read, write_images
 
 

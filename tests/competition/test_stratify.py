@@ -5,8 +5,7 @@ import pytest
 from sklearn.model_selection import StratifiedKFold
 
 import supcon.competition.folds
-from supcon.competition.folds import make_folds
-from supcon.competition.stratify import stratify_groups, stratify_rows
+from supcon.competition.folds import make_folds, stratify_groups, stratify_rows
 from supcon.settings.settings import DataSettings
 from tests.competition.test_folds import rows
 

@@ -4,11 +4,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from supcon.arrays import ClassCounts
 from supcon.errors import UserError
 from supcon.settings.builtin_mark import is_empty, mark_builtin
 from supcon.storage import lock
+from supcon.storage.files import write_csv
 
 LARGEST, SMALLEST = 450, 90  # images of digit 0 and of digit 9; geometric in between
 TRAIN_SHARE = 2 / 3
@@ -54,33 +56,23 @@ def _write(folder: Path) -> None:
     pixels, digits = mnist_data()  # [5000, 784] in 0..255, 500 images a digit
     images = pixels.reshape(-1, 28, 28).astype(np.uint8)
     shuffle = np.random.default_rng(0).permutation
-    rows: dict[str, list[tuple[int, int]]] = {"train": [], "test": []}  # (source image, digit)
+    sources: dict[str, list[int]] = {"train": [], "test": []}  # numbers of images
     for digit, size in enumerate(class_sizes()):
-        chosen = shuffle(np.flatnonzero(digits == digit))[:size]
+        chosen = shuffle(np.flatnonzero(digits == digit))[:size].tolist()
         train_size = round(size * TRAIN_SHARE)
-        rows["train"] += [(int(source), digit) for source in chosen[:train_size]]
-        rows["test"] += [(int(source), digit) for source in chosen[train_size:]]
+        sources["train"] += chosen[:train_size]
+        sources["test"] += chosen[train_size:]
 
-    for part, members in rows.items():
+    tables = {}
+    for part, numbers in sources.items():
         (folder / part).mkdir(parents=True)
-        lines = []
-        for number, position in enumerate(shuffle(len(members))):
-            source, digit = members[position]
-            name = f"{part}_{number:04d}"
-            cv2.imwrite(str(folder / part / f"{name}.png"), images[source])
-            lines.append((name, str(digit)))
-        _write_tables(folder, part, lines)
+        numbers = shuffle(numbers).tolist()
+        names = [f"{part}_{row:04d}" for row in range(len(numbers))]
+        for name, number in zip(names, numbers, strict=True):
+            cv2.imwrite(str(folder / part / f"{name}.png"), images[number])
+        tables[part] = pd.DataFrame({"id": names, "label": digits[numbers]})
+    write_csv(folder / "train.csv", tables["train"])
+    write_csv(folder / "test.csv", tables["test"][["id"]])
+    write_csv(folder / "sample_submission.csv", tables["test"].assign(label=0))
+    write_csv(folder / "solution.csv", tables["test"])
     mark_builtin(folder)
-
-
-def _write_tables(folder: Path, part: str, lines: list[tuple[str, str]]) -> None:
-    def write(name: str, header: str, rows: list[str]) -> None:
-        (folder / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8")
-
-    labelled = [f"{name},{label}" for name, label in lines]
-    if part == "train":
-        write("train.csv", "id,label", labelled)
-    else:
-        write("test.csv", "id", [name for name, _ in lines])
-        write("sample_submission.csv", "id,label", [f"{name},0" for name, _ in lines])
-        write("solution.csv", "id,label", labelled)

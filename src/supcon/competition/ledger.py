@@ -55,8 +55,7 @@ def add_upload(path: Path, sha256: str, cells: Mapping[str, str]) -> int:
 def update_row(path: Path, number: int, cells: Mapping[str, str]) -> None:
     """Write `cells` into the row with this number; rows are only ever appended, so numbers stay."""
     table = read_ledger(path)
-    for key, value in cells.items():
-        table.loc[number, key] = value
+    table.loc[number, list(cells)] = list(cells.values())
     write_csv(path, table)
 
 

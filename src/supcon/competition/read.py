@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from supcon.competition.index import SAMPLE, TEST, TRAIN, Files, ImageIndex, find_table, part_of
-from supcon.competition.sample import Sample, check_unique, from_one_hot, cells_of, read_rows, read_sample, sample_rows
+from supcon.competition.sample import Sample, cells_of, check_unique, from_one_hot, read_rows, read_sample, sample_rows
 from supcon.competition.unpack import unpack_zips
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings

@@ -1,4 +1,4 @@
-"""A survey of the host's files: rows, classes, images, copies, and the memory and disk that they need."""
+"""A survey of the host's files: rows, classes, images, their copies, and the memory and disk that they need."""
 
 import os
 import shutil
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.arrays import Rows
-from supcon.competition.copies import Copies, Pairs, find_copies
+from supcon.competition.folds import join_groups
 from supcon.competition.read import Competition, read_competition
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.duplicates import near_duplicates
@@ -21,6 +21,38 @@ from supcon.storage.files import read_npz, write_npz
 from supcon.storage.processes import available_cores
 
 SHOWN = 5  # classes at either end of the list
+
+Pairs = npt.NDArray[np.int64]  # [pairs, 2]: positions among all images, training rows first
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Images that show the same, equal or nearly so, in pairs: the first training row of a group, and a copy of it."""
+
+    within_train: Pairs  # two training rows, which share a fold
+    contradictions: Pairs  # two training rows with different labels
+    test_in_train: Pairs  # a training row and a test row
+
+    def text(self, competition: Competition) -> list[str]:
+        """Return a line for each kind of copies that there is."""
+        paths, labels = competition.paths, list(competition.train["label"])
+
+        def shown(pairs: Pairs) -> str:
+            names = (paths[row] + (f" ({labels[row]})" if row < len(labels) else "") for row in pairs[0].tolist())
+            return " and ".join(names)
+
+        lines = []
+        if len(self.within_train):
+            lines.append(f"{len(self.within_train)} training images are copies of others: copies share a fold")
+        if len(self.contradictions):
+            lines.append(
+                f"{len(self.contradictions)} of them have another label, first {shown(self.contradictions)}:"
+                " one of the two is wrong"
+            )
+        if len(self.test_in_train):
+            lines.append(f"{len(self.test_in_train)} test images are copies of training images, first"
+                         f" {shown(self.test_in_train)}: scores of such rows say little")  # fmt: skip
+        return lines
 
 
 @dataclass(frozen=True)
@@ -33,14 +65,10 @@ class Survey:
     copies: Copies
 
     @property
-    def unreadable(self) -> Rows:
-        """Positions of the images that cannot be read, training rows first."""
-        return np.array(sorted(self.images.problems), dtype=np.int64)
-
-    @property
     def unreadable_training_rows(self) -> Rows:
         """Positions of the training rows whose images cannot be read."""
-        return self.unreadable[self.unreadable < len(self.competition.train)]
+        problems = np.array(list(self.images.problems), dtype=np.int64)
+        return problems[problems < len(self.competition.train)]
 
     def text(self) -> str:
         """Return the survey as text, a line for each topic."""
@@ -53,32 +81,30 @@ class Survey:
             ("classes", _classes(train["label"].tolist())),
             ("groups", _groups(train["group"].tolist())),
             ("images", _images(self.images)),
-            ("unreadable", _first([f"{competition.paths[position]} ({self.images.problems[position]})"
-                                   for position in self.unreadable.tolist()])),
+            ("unreadable", _first([f"{competition.paths[position]} ({reason})"
+                                   for position, reason in self.images.problems.items()])),
             ("not used", _first(sorted(set(competition.index.paths) - set(competition.paths)))),
             ("copies", "; ".join(self.copies.text(competition)) or "none"),
             ("submission", f"{sample.path.name}: {sample.id_column}, then {form}; scored by"
                            f" {self.call.settings.tune.metric}"),
-            ("machine", _machine()),
-            ("disk", self._disk()),
+            ("machine", f"{available_cores()} cores, {'an' if shutil.which('nvidia-smi') else 'no'} NVIDIA driver"),
+            ("disk", f"{_bytes(self.images.bytes)} of decoded images, {_bytes(shutil.disk_usage(self.call.root).free)}"
+                     f" free below {self.call.root}"),
             ("memory", self._memory()),
         ]  # fmt: skip
         return "\n".join(f"{topic:<12}{text}" for topic, text in lines)
 
-    def _disk(self) -> str:
-        free = shutil.disk_usage(self.call.root).free
-        return f"{_bytes(self.images.bytes)} of decoded images, {_bytes(free)} free below {self.call.root}"
-
     def _memory(self) -> str:
         """Return the memory that rows need; the memory of the network depends on the encoder and the batch."""
-        views = self.call.settings.predict.views
-        numbers = views * self.call.settings.data.folds * width(len(self.competition.classes))
-        if not keeps_all(len(self.competition.classes)):
-            numbers = 2 * width(len(self.competition.classes))  # the files of the folds are read in parts
-        logits = _bytes(4 * len(self.competition.test) * numbers)
+        numbers = width(len(self.competition.classes))
+        if keeps_all(len(self.competition.classes)):
+            numbers *= self.call.settings.predict.views * self.call.settings.data.folds
+        else:
+            numbers *= 2  # the files of the folds are read in parts
+        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         return (
-            f"{logits} for the test rows' logits in ensemble; decoded images are mapped, not loaded"
-            f" ({_bytes(_available())} available)"
+            f"{_bytes(4 * len(self.competition.test) * numbers)} for the test rows' logits in ensemble; decoded images"
+            f" are mapped, not loaded ({_bytes(available)} available)"
         )
 
 
@@ -106,6 +132,21 @@ def remembered_copies(cache: Path, images: ImageCache) -> Pairs:
     return read_npz(path)["pairs"]
 
 
+def find_copies(competition: Competition, pairs: Pairs) -> Copies:
+    """Group `pairs` of copies among all images (copies of copies are copies), and sort them by kind."""
+    rows = len(competition.train)
+    group = join_groups([""] * len(competition.paths), pairs)
+    first = np.full(group.max(initial=-1) + 1, -1)
+    members = np.arange(rows)[::-1]
+    first[group[members]] = members  # the first training row of each group
+    original = first[group]
+    linked = np.flatnonzero((original >= 0) & (original != np.arange(len(group))))
+    copies = np.column_stack([original[linked], linked]).astype(np.int64)
+    within, labels = copies[copies[:, 1] < rows], competition.train["label"].to_numpy()
+    differ = labels[within[:, 0]] != labels[within[:, 1]]
+    return Copies(within, within[differ], copies[copies[:, 1] >= rows])
+
+
 def _classes(labels: list[str]) -> str:
     counts = Counter(labels).most_common()
     shown = counts if len(counts) <= 2 * SHOWN else [*counts[:SHOWN], ("...", 0), *counts[-SHOWN:]]
@@ -125,8 +166,9 @@ def _images(images: ImageCache) -> str:
     sizes = images.sizes[images.sizes.min(axis=1) > 0]
     if len(sizes) == 0:
         return "none can be read"
-    small, middle, large = (sizes[np.argsort(sizes.prod(axis=1))[rank]] for rank in (0, len(sizes) // 2, -1))
-    return f"{formats}; {_size(small)} to {_size(large)} pixels, the median {_size(middle)}"
+    ranked = sizes[np.argsort(sizes.prod(axis=1))]
+    small, middle, large = (f"{width} x {height}" for width, height in ranked[[0, len(ranked) // 2, -1]])
+    return f"{formats}; {small} to {large} pixels, the median {middle}"
 
 
 def _first(names: list[str]) -> str:
@@ -135,22 +177,6 @@ def _first(names: list[str]) -> str:
     return f"{len(names):,}: {', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")
 
 
-def _size(size: npt.NDArray[np.int32]) -> str:
-    return f"{size[0]} x {size[1]}"
-
-
-def _machine() -> str:
-    driver = "an NVIDIA driver" if shutil.which("nvidia-smi") else "no NVIDIA driver"
-    return f"{available_cores()} cores, {driver}"
-
-
-def _available() -> int:
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
 def _bytes(count: float) -> str:
-    unit = next(unit for unit in ("kB", "MB", "GB", "TB") if count < 1000 * _SCALES[unit] or unit == "TB")
-    return f"{count / _SCALES[unit]:.3g} {unit}"
-
-
-_SCALES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
+    power = next(power for power in (1, 2, 3, 4) if count < 1000 ** (power + 1) or power == 4)
+    return f"{count / 1000**power:.3g} {'kMGT'[power - 1]}B"

@@ -7,7 +7,6 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
@@ -68,17 +67,19 @@ def _is_unpacked(path: Path) -> bool:
 
 def _unpack(path: Path, target: Path, depth: int) -> None:
     with _open(path) as archive:
-        members = [member for member in archive.infolist() if not member.is_dir() and not _is_clutter(_name(member))]
+        members = [member for member in archive.infolist() if not member.is_dir() and not _is_clutter(member.filename)]
         _check_size(path, members, target)
-        loose = any("/" not in _name(member) and is_image(_name(member)) for member in members)
+        loose = any("/" not in member.filename and is_image(member.filename) for member in members)
         base = target / path.stem if loose else target  # images without a folder get one of the zip's name
         for member in tqdm(members, f"unpack {path.name}", unit="file", disable=None, leave=False):
             _extract(path, archive, member, base)
-    for inner in list(_zips_of(members, base)):
-        if depth == 0:
-            raise UserError(f"{path} holds zips within zips within zips: unpack it by hand into {path.parent}")
-        _unpack(inner, inner.parent, depth - 1)
-        inner.unlink()
+    for member in members:
+        if member.filename.lower().endswith(".zip"):
+            if depth == 0:
+                raise UserError(f"{path} holds zips within zips within zips: unpack it by hand into {path.parent}")
+            inner = base / member.filename
+            _unpack(inner, inner.parent, depth - 1)
+            inner.unlink()
 
 
 def _open(path: Path) -> zipfile.ZipFile:
@@ -86,6 +87,8 @@ def _open(path: Path) -> zipfile.ZipFile:
         archive = zipfile.ZipFile(path)
         if "" in archive.namelist():
             raise zipfile.BadZipFile("a file in it has no name")
+        for member in archive.infolist():
+            member.filename = member.filename.replace("\\", "/")  # some writers part paths by backslashes
         return archive
     except (*_DAMAGED, OSError) as error:
         raise UserError(f"{path} is not a whole zip file ({error}): download it again") from None
@@ -105,7 +108,7 @@ def _check_size(path: Path, members: list[zipfile.ZipInfo], target: Path) -> Non
 
 
 def _extract(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, base: Path) -> None:
-    name = _name(member)
+    name = member.filename
     pure = PurePosixPath(name)
     if not pure.parts or pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
         raise UserError(f"{path} holds the path {name!r}, which leads out of its folder: it is not unpacked")
@@ -129,15 +132,6 @@ def _extract(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, base
         if isinstance(error, OSError) and error.errno is not None:  # the disk's; bzip2 has one without a number
             raise
         raise UserError(f"{path}: {name!r} is damaged ({error}): download the zip again") from None
-
-
-def _zips_of(members: list[zipfile.ZipInfo], base: Path) -> Iterator[Path]:
-    return (base / _name(member) for member in members if _name(member).lower().endswith(".zip"))
-
-
-def _name(member: zipfile.ZipInfo) -> str:
-    """Return a member's path; some writers part it by backslashes."""
-    return member.filename.replace("\\", "/")
 
 
 def _is_clutter(name: str) -> bool:

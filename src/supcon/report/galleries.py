@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from supcon.competition.copies import Pairs
+from supcon.competition.survey import Pairs
 from supcon.report.classes import directions
 from supcon.report.page import Block, Card, Gallery, Text
 from supcon.report.pictures import Picture, of_image

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.arrays import Folds, Groups, Labels, Probabilities, Rows, Scores
-from supcon.competition.copies import Copies, find_copies
-from supcon.competition.survey import remembered_copies
+from supcon.competition.survey import Copies, find_copies, remembered_copies
 from supcon.decision.calibration import calibration_temperature
 from supcon.decision.logits import Logits, load_logits, plain_mean
 from supcon.decision.merge import merge_views

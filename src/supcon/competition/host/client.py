@@ -4,6 +4,7 @@ This code never reads credentials: the client alone knows them. An error shows o
 printed, without words that could be a secret.
 """
 
+import math
 import os
 import re
 import shutil
@@ -68,7 +69,7 @@ def run_client(
     competition: str,
     arguments: Sequence[str],
     *,
-    limit_s: float | None = None,
+    limit_s: float = math.inf,
     tick: Callable[[], object] = lambda: None,
 ) -> str:
     """Run the client and return its stdout; call `tick` about once a second while it runs.
@@ -82,11 +83,21 @@ def run_client(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "PYTHONIOENCODING": "utf-8"},  # it can print emoji in any locale
+            encoding="utf-8",
+            errors="replace",
         )
     except OSError as error:
         raise UserError(f"{program} could not be started ({error.strerror or error}): install it again") from None
+    waited = 0
     try:
-        out, err = _communicate(process, limit_s, tick)
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                out, err = process.communicate(timeout=1)
+                break
+            waited += 1
+            tick()
+            if waited >= limit_s:
+                raise UserError(f"the host has not answered for {waited} s: check the network, then try again")
     finally:
         if process.poll() is None:
             process.kill()
@@ -94,19 +105,6 @@ def run_client(
     if process.returncode:
         raise UserError(explain(f"{out}\n{err}", process.returncode, competition))
     return out
-
-
-def _communicate(
-    process: "subprocess.Popen[bytes]", limit_s: float | None, tick: Callable[[], object]
-) -> tuple[str, str]:
-    waited = 0
-    while limit_s is None or waited < limit_s:
-        with suppress(subprocess.TimeoutExpired):
-            out, err = process.communicate(timeout=1)
-            return out.decode("utf-8", "replace"), err.decode("utf-8", "replace")
-        waited += 1
-        tick()
-    raise UserError(f"the host has not answered for {waited} s: check the network, then try again")
 
 
 def explain(output: str, status: int, competition: str) -> str:
@@ -124,8 +122,5 @@ def last_words(output: str, competition: str = "") -> str:
     if not lines:
         return "it printed nothing"
     line = re.sub(r"\?\S*", "?...", lines[-1])
-    return re.sub(r"[\w-]{20,}", lambda match: _harmless(match[0], competition), line)[:_LONGEST]
-
-
-def _harmless(word: str, competition: str) -> str:
-    return word if word == competition or not re.search(r"\d", word) else "..."
+    hidden = re.sub(r"(?=[\w-]*\d)[\w-]{20,}", lambda word: word[0] if word[0] == competition else "...", line)
+    return hidden[:_LONGEST]
