@@ -13,7 +13,6 @@ from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -33,18 +32,12 @@ _AHEAD = 3  # chunks that each process has in work
 _IMAGES_PER_PROCESS = 32  # at least: for fewer images the start of a process does not pay
 _SAMPLE = 256  # headers read to estimate the cache's size
 
+# of an image: where its written pixels begin, their height and width; width and height in its file, both 0 where that
+# is unreadable; the format's position in FORMATS, or -1
+_FACTS = np.dtype([("offsets", np.int64), ("shapes", np.int32, 2), ("sizes", np.int32, 2), ("formats", np.int8)])
+Chunk = tuple[npt.NDArray[np.void], dict[int, str]]  # _FACTS of some images; why those are unreadable that are
+
 _outputs: "list[Output]" = []  # in a worker process: the one output that it writes to
-
-
-@dataclass
-class Chunk:
-    """What the index needs to know of a chunk of images, whose pixels are written one after the other."""
-
-    offset: int = 0  # of the first pixel, in bytes
-    shapes: list[tuple[int, int]] = field(default_factory=list)  # height, width of the written pixels
-    sizes: list[tuple[int, int]] = field(default_factory=list)  # width, height in the image file; (0, 0): unreadable
-    formats: list[int] = field(default_factory=list)  # positions in FORMATS; -1: unreadable
-    reasons: list[str] = field(default_factory=list)  # why an image is unreadable; empty for a readable one
 
 
 class Output:
@@ -89,22 +82,18 @@ def shard(folder: Path, number: int) -> Path:
 
 def decode_chunk(paths: Sequence[str], side: int, fit: Fit) -> tuple[list[Image], Chunk]:
     """Decode and shrink images for a cache of `side` pixels; an unreadable image becomes one black pixel."""
-    images, chunk = list[Image](), Chunk()
-    for path in paths:
+    images, facts, reasons = list[Image](), [], dict[int, str]()
+    for number, path in enumerate(paths):
         try:
             image, kind = read_image(path)
-            chunk.sizes.append((image.shape[1], image.shape[0]))
-            chunk.formats.append(FORMATS.index(kind))
-            chunk.reasons.append("")
+            size, position = image.shape[1::-1], FORMATS.index(kind)
             image = shrink(image, side, fit)
         except Unreadable as error:
-            image = np.zeros((1, 1, 3), np.uint8)
-            chunk.sizes.append((0, 0))
-            chunk.formats.append(-1)
-            chunk.reasons.append(str(error))
-        chunk.shapes.append((image.shape[0], image.shape[1]))
+            image, size, position = np.zeros((1, 1, 3), np.uint8), (0, 0), -1
+            reasons[number] = str(error)
         images.append(np.ascontiguousarray(image))
-    return images, chunk
+        facts.append((0, image.shape[:2], size, position))
+    return images, (np.array(facts, _FACTS), reasons)
 
 
 def estimate_bytes(paths: Sequence[str], side: int, fit: Fit) -> int:
@@ -124,30 +113,18 @@ def write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dic
 
     Raises `UserError` for a file that cannot be opened, `OSError` where writing fails.
     """
-    shapes, sizes = np.zeros((len(paths), 2), np.int32), np.zeros((len(paths), 2), np.int32)
-    offsets, formats, reasons = np.zeros(len(paths), np.int64), np.zeros(len(paths), np.int8), dict[int, str]()
-    output, done = Output(folder), 0
+    facts, reasons, output, done = np.zeros(len(paths), _FACTS), dict[int, str](), Output(folder), 0
     with (
         tqdm(desc="decode", total=len(paths), unit="image", disable=None) as bar,
         closing(_in_order(output, paths, side, fit)) as chunks,
     ):
-        for chunk in chunks:
-            rows = slice(done, done + len(chunk.shapes))
-            shapes[rows], sizes[rows], formats[rows] = chunk.shapes, chunk.sizes, chunk.formats
-            ends = np.cumsum(shapes[rows].prod(axis=1, dtype=np.int64) * 3)
-            offsets[rows] = chunk.offset + np.concatenate([[0], ends[:-1]])
-            reasons |= {done + number: reason for number, reason in enumerate(chunk.reasons) if reason}
-            done = rows.stop
-            bar.update(len(chunk.shapes))
-    return {
-        "offsets": offsets,
-        "shapes": shapes,
-        "sizes": sizes,
-        "formats": formats,
-        "bad": np.array(list(reasons), np.int64),
-        "reasons": np.array(list(reasons.values()), str),
-        "shards": output.sync(),
-    }
+        for chunk, chunk_reasons in chunks:
+            facts[done : done + len(chunk)] = chunk
+            reasons |= {done + number: reason for number, reason in chunk_reasons.items()}
+            done += len(chunk)
+            bar.update(len(chunk))
+    bad, why = np.array(list(reasons), np.int64), np.array(list(reasons.values()), str)
+    return {name: facts[name] for name in _FACTS.fields or ()} | {"bad": bad, "reasons": why, "shards": output.sync()}
 
 
 def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Generator[Chunk, None, None]:
@@ -172,5 +149,6 @@ def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Gene
 
 def _decode_into_output(paths: Sequence[str], side: int, fit: Fit) -> Chunk:
     images, chunk = decode_chunk(paths, side, fit)
-    chunk.offset = _outputs[-1].append(images)
+    lengths = [image.size for image in images]
+    chunk[0]["offsets"] = _outputs[-1].append(images) + np.cumsum(lengths) - lengths
     return chunk

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -90,11 +90,10 @@ def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: 
     side = cached_side(side)
     folder = cache / f"images-{_key(hashes, side, fit)}"
     if not folder.exists():
-        entries, distinct = pd.factorize(np.asarray(hashes, dtype=object))
-        firsts = np.unique(entries, return_index=True)[1]
-        paths = [str(files[first]) for first in firsts]
+        entries = pd.factorize(np.asarray(hashes, dtype=object))[0]
+        paths = [str(files[first]) for first in np.unique(entries, return_index=True)[1]]
         needed = estimate_bytes(paths, side, fit)
-        _require_room(cache, len(distinct), needed)
+        _require_room(cache, len(paths), needed)
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with lock.alone(cache / ".images.lock", f"images: {cache}"):
@@ -143,7 +142,7 @@ def _build(folder: Path, entries: npt.NDArray[np.int64], paths: Sequence[str], s
     partial = folder.with_name(f".{folder.name}")
     partial.mkdir()
     try:
-        index: Mapping[str, np.ndarray] = write_images(partial, paths, side, fit)
+        index = write_images(partial, paths, side, fit)
         write_npz(partial / "index.npz", {"entries": entries.astype(np.int32), **index})
         partial.rename(folder)
     finally:

@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from supcon.images.cache import ImageCache
 from supcon.images.geometry import Image
 from supcon.images.perceptual import BITS, SIDE, VIEWS, Hashes, HashIndex, hashes, shrunk, waves
 
@@ -22,15 +22,7 @@ _ALIKE = 0.98  # least cosine of the low waves: 99 % of the copies have more; it
 _MOST = 4  # candidates that are kept for each image: the most similar ones
 _FLAT = 4.0  # standard deviation of grey levels: the hash of an image with less is noise
 
-
-class Images(Protocol):
-    """The part of `ImageCache` that the search uses."""
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-
-    def __getitem__(self, position: int, /) -> Image:
-        """Return one image, [height, width, 3] RGB."""
+Images = ImageCache | Sequence[Image]
 
 
 def near_duplicates(images: Images, positions: Sequence[int] | None = None) -> Numbers:
@@ -152,22 +144,15 @@ def _cosines(low_waves: Floats, queries: Numbers, low: npt.NDArray[np.float16], 
 
 def _verified(images: Images, positions: Numbers, candidates: Numbers) -> Numbers:
     """Return the candidates that are copies, without pairs that earlier pairs connect already."""
-    parents: dict[int, int] = {}
+    from scipy.cluster.hierarchy import DisjointSet  # late: it takes a while to import
 
-    def root(number: int) -> int:
-        while (parent := parents.get(number, number)) != number:
-            parents[number] = number = parents.get(parent, parent)
-        return number
-
-    def is_copy(first: int, second: int) -> bool:
-        return difference(thumbnail(images[positions[first]]), thumbnail(images[positions[second]])) <= LIMIT
-
-    pairs = []
+    joined, pairs = DisjointSet(np.unique(candidates).tolist()), []
     for first, second in dict.fromkeys(map(tuple, candidates.tolist())):
-        roots = sorted((root(first), root(second)))
-        if roots[0] != roots[1] and is_copy(first, second):
-            parents[roots[1]] = roots[0]
-            pairs.append((first, second))
+        if not joined.connected(first, second):
+            thumbnails = (thumbnail(images[positions[number]]) for number in (first, second))
+            if difference(*thumbnails) <= LIMIT:
+                joined.merge(first, second)
+                pairs.append((first, second))
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 

@@ -46,12 +46,10 @@ def fit_square(image: Image, side: int, fit: Fit) -> Image:
         return resize(image, side, side)
     height, width = image.shape[:2]
     ratio = side / (max(height, width) if fit == "pad" else min(height, width))
-    image = resize(image, max(1, round(height * ratio)), max(1, round(width * ratio)))
-    height, width = image.shape[:2]
+    height, width = max(1, round(height * ratio)), max(1, round(width * ratio))
+    image, top, left = resize(image, height, width), abs(height - side) // 2, abs(width - side) // 2
     if fit == "crop":
-        top, left = (height - side) // 2, (width - side) // 2
         return image[top : top + side, left : left + side]
-    top, left = (side - height) // 2, (side - width) // 2
     square = np.zeros((side, side, 3), np.uint8)
     square[top : top + height, left : left + width] = image
     return square

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from supcon.errors import UserError
-from supcon.storage.files import digest_rows, sha256_file, write_atomic
+from supcon.storage.files import digest_rows, write_atomic
 from supcon.storage.processes import available_cores, worker_pool
 
 _COLUMNS = ["path", "size", "modified_ns", "sha256"]
@@ -35,12 +35,13 @@ def content_hashes(cache: Path, files: Sequence[Path]) -> list[str]:
     file_numbers = [numbers.setdefault(str(file), len(numbers)) for file in files]
     stamps = np.array([_stamp(path) for path in numbers], np.int64).reshape(-1, 2)
     hashes = _known_hashes(index, numbers, stamps)
-    missing = [(path, int(stamps[number, 0])) for path, number in numbers.items() if not hashes[number]]
+    missing = [number for number, known in enumerate(hashes) if not known]
     if missing:
-        with tqdm(desc="hash", total=len(missing), unit="file", disable=None) as bar:
-            for (path, _), sha256 in zip(missing, _hash_all(missing), strict=True):
-                hashes[numbers[path]] = sha256
-                bar.update()
+        paths = list(numbers)
+        found = _hash_all([paths[number] for number in missing], stamps[missing, 0].tolist())
+        bar = tqdm(found, "hash", len(missing), unit="file", disable=None)
+        for number, sha256 in zip(missing, bar, strict=True):
+            hashes[number] = sha256
         write_atomic(index, lambda file: _write(file, index, numbers, stamps, hashes))
     return [hashes[number] for number in file_numbers]
 
@@ -81,27 +82,19 @@ def _known_hashes(index: Path, numbers: Numbers, stamps: Stamps) -> list[str]:
     return hashes
 
 
-def _hash_all(files: Sequence[tuple[str, int]]) -> Iterator[str]:
-    """Yield the hash of each of `files`, given as path and size."""
-    chunks = [files[start : start + _CHUNK] for start in range(0, len(files), _CHUNK)]
-    if len(files) < _MANY:
-        yield from (sha256 for chunk in chunks for sha256 in _hash_chunk(chunk))
+def _hash_all(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[str]:
+    if len(paths) < _MANY:
+        yield from map(_sha256, paths, sizes)
         return
     with worker_pool(available_cores()) as pool:  # processes: with small files threads wait for the interpreter
-        for chunk_hashes in pool.map(_hash_chunk, chunks):
-            yield from chunk_hashes
-
-
-def _hash_chunk(files: Sequence[tuple[str, int]]) -> list[str]:
-    return [_sha256(path, size) for path, size in files]
+        yield from pool.map(_sha256, paths, sizes, chunksize=_CHUNK)
 
 
 def _sha256(path: str, size: int) -> str:
-    if size > _SMALL:
-        return sha256_file(Path(path))
     try:
         with open(path, "rb", buffering=0) as file:
-            return hashlib.sha256(file.read()).hexdigest()
+            hashed = hashlib.sha256(file.read()) if size <= _SMALL else hashlib.file_digest(file, "sha256")
+            return hashed.hexdigest()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
 

@@ -7,24 +7,17 @@ import zlib
 PIXEL_LIMIT = 178_000_000  # declared pixels beyond which a file is taken for a decompression bomb, not a photograph
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
-_SIGNATURES = {
-    b"\xff\xd8\xff": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"BM": "BMP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",  # the 64-bit kind
-    b"MM\0+": "TIFF",
-    b"GIF8": "GIF",
-}
+_SIGNATURE = re.compile(
+    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WEBP>RIFF....WEBP)|(?P<BMP>BM)"
+    rb"|(?P<TIFF>II[*+]\0|MM\0[*+])|(?P<GIF>GIF8)",  # a plus: the 64-bit kind of TIFF
+    re.DOTALL,
+)
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # neither a stuffed byte, a restart nor a filler
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _START_OF_SCAN, _END_OF_JPEG = 0xDA, 0xD9
-_CHUNK_HEAD = struct.Struct(">I4s")
 _PNG_GREY, _PNG_RGB = 0, 2  # colour types
 _GIF_EXTENSION, _GIF_FRAME, _GIF_END = 0x21, 0x2C, 0x3B
-
 
 _TRUNCATED = "truncated: its end mark is missing"
 
@@ -37,11 +30,9 @@ def sniff(head: bytes) -> str:
     """Return the format that a file's first bytes announce, one of `FORMATS`. Raises `Unreadable`."""
     if not head:
         raise Unreadable("empty file")
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    for signature, kind in _SIGNATURES.items():
-        if head.startswith(signature):
-            return kind
+    found = _SIGNATURE.match(head)
+    if found and found.lastgroup:
+        return found.lastgroup
     raise Unreadable("not an image: neither JPEG, PNG, WebP, BMP, TIFF nor GIF")
 
 
@@ -71,7 +62,7 @@ def _walk_jpeg(data: bytes) -> bool:
         if marker == _END_OF_JPEG:
             return plain and scans > 0
         if marker in _FRAMES:
-            depth, height, width, components = struct.unpack(">BHHB", data[place + 2 : place + 8])
+            depth, height, width, components = struct.unpack_from(">BHHB", data, place + 2)
             check_pixels(width, height)
             plain = marker in _HUFFMAN_FRAMES and depth == 8 and components in (1, 3)
         scans += marker == _START_OF_SCAN
@@ -82,14 +73,14 @@ def _walk_jpeg(data: bytes) -> bool:
 def _walk_png(data: bytes) -> bool:
     place, plain, view = 8, False, memoryview(data)
     while place + 12 <= len(data):
-        length, kind = _CHUNK_HEAD.unpack_from(data, place)
+        length, kind = struct.unpack_from(">I4s", data, place)
         end = place + 8 + length
         if zlib.crc32(view[place + 4 : end]) != int.from_bytes(view[end : end + 4]):
             raise Unreadable(_TRUNCATED if end + 4 > len(data) else "damaged: a checksum is wrong")
         if kind == b"IEND":
             return plain
         if kind == b"IHDR":
-            width, height, depth, colours = struct.unpack(">IIBB", data[place + 8 : place + 18])
+            width, height, depth, colours = struct.unpack_from(">IIBB", data, place + 8)
             check_pixels(width, height)
             plain = depth == 8 and colours in (_PNG_GREY, _PNG_RGB)
         elif kind in (b"tRNS", b"acTL"):  # transparency; an animation

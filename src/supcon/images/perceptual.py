@@ -97,9 +97,7 @@ class HashIndex:
 def _rotated(image_hashes: Hashes, band: int) -> Hashes:
     """Return the hashes with their bits rotated so that the band comes first."""
     bits = band * _BAND
-    if bits == 0:
-        return image_hashes
-    return (image_hashes << np.uint64(bits)) | (image_hashes >> np.uint64(BITS - bits))
+    return (image_hashes << np.uint64(bits)) | (image_hashes >> np.uint64(-bits % BITS))
 
 
 def _resized(image: npt.NDArray[np.uint8], width: int, height: int, interpolation: int) -> npt.NDArray[np.uint8]:

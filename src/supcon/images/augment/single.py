@@ -42,32 +42,25 @@ class RandomView:
 
 def _transforms(ranges: Ranges, side: int) -> list[A.BasicTransform]:
     """Return the steps of albumentations: geometry first, then colour."""
-    steps: list[A.BasicTransform] = []
-    if ranges.crops:
-        steps.append(A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO))
-    if ranges.hflip:
-        steps.append(A.HorizontalFlip(p=0.5))
-    if ranges.vflip:
-        steps.append(A.VerticalFlip(p=0.5))
-    if ranges.rotate90:
-        steps.append(A.RandomRotate90(p=1.0))
-    if ranges.moves:
-        steps.append(
-            A.Affine(
-                translate_percent=(-ranges.shift, ranges.shift),
-                scale=ranges.scale,
-                rotate=(-ranges.rotate, ranges.rotate),
-                balanced_scale=True,
-                p=1.0,
-            )
-        )
-    if ranges.jitters:
-        color, hue = ranges.color, (-ranges.hue, ranges.hue)
-        steps.append(A.ColorJitter(brightness=color, contrast=color, saturation=color, hue=hue, p=JITTERED))
-    if ranges.gray > 0:
-        steps.append(A.ToGray(p=ranges.gray))
-    if ranges.blur > 0:
-        steps.append(A.GaussianBlur(sigma_limit=SIGMA, p=ranges.blur))
-    if ranges.erase > 0:
-        steps.append(A.Erasing(scale=ERASED, ratio=ERASED_RATIO, p=ranges.erase))
-    return steps
+    color, hue = ranges.color, (-ranges.hue, ranges.hue)
+    crop = A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO)
+    move = A.Affine(
+        translate_percent=(-ranges.shift, ranges.shift),
+        scale=ranges.scale,
+        rotate=(-ranges.rotate, ranges.rotate),
+        balanced_scale=True,
+        p=1.0,
+    )
+    jitter = A.ColorJitter(brightness=color, contrast=color, saturation=color, hue=hue, p=JITTERED)
+    steps = [
+        (ranges.crops, crop),
+        (ranges.hflip, A.HorizontalFlip(p=0.5)),
+        (ranges.vflip, A.VerticalFlip(p=0.5)),
+        (ranges.rotate90, A.RandomRotate90(p=1.0)),
+        (ranges.moves, move),
+        (ranges.jitters, jitter),
+        (ranges.gray > 0, A.ToGray(p=ranges.gray)),
+        (ranges.blur > 0, A.GaussianBlur(sigma_limit=SIGMA, p=ranges.blur)),
+        (ranges.erase > 0, A.Erasing(scale=ERASED, ratio=ERASED_RATIO, p=ranges.erase)),
+    ]
+    return [step for wanted, step in steps if wanted]
