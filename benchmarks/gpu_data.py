@@ -28,7 +28,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT)]
 from benchmarks.gpu_training import CLASSES, Trainer, Variant, trainer  # noqa: E402
 
 from supcon.images.augment.batch import BatchViews  # noqa: E402
-from supcon.images.augment.ranges import ranges_of  # noqa: E402
+from supcon.images.augment.recipes import ranges_of  # noqa: E402
 from supcon.images.augment.single import RandomView  # noqa: E402
 from supcon.images.augment.views import prediction_views  # noqa: E402
 from supcon.images.cache import ImageCache, open_cache  # noqa: E402

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from supcon.images.augment.batch import BatchViews
-from supcon.images.augment.ranges import ranges_of
+from supcon.images.augment.recipes import ranges_of
 from supcon.images.augment.single import RandomView
 from supcon.images.augment.views import prediction_views
 from supcon.images.cache import ImageCache, open_cache

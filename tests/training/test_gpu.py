@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from supcon.images.augment.batch import BatchViews
-from supcon.images.augment.ranges import ranges_of
-from supcon.images.augment.recipes import Recipe, draw
+from supcon.images.augment.recipes import Recipe, draw, ranges_of
 from supcon.losses import contrastive_loss
 from supcon.settings.settings import AugmentSettings, MachineSettings, ModelSettings
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
-from supcon.competition.host.client import find_client
-from supcon.competition.host.commands import Host, competition_name
+from supcon.competition.host import Host, competition_name, find_client
 from supcon.errors import run_stage
 from supcon.settings.parse import Parser, parse_options
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from supcon.competition.host.client import find_client, page_of
-from supcon.competition.host.commands import Host, Submission, competition_name, find_new
+from supcon.competition.host import Host, Submission, competition_name, find_client, find_new, page_of
 from supcon.competition.ledger import PUBLIC_SCORE, add_upload, read_ledger, update_row
 from supcon.competition.read import read_competition
 from supcon.competition.submission import verify_submission

@@ -143,7 +143,7 @@ def _split(labels: npt.NDArray[np.object_], groups: Rows, settings: DataSettings
     if len(np.unique(labels)) < 2:
         raise UserError("fewer than two classes are left to split: use a smaller --data.folds")
     if len(np.unique(groups)) == len(groups):
-        return _assign(labels, None, settings.folds, settings.fold_seed)
+        return stratify_rows(pd.factorize(labels)[0], settings.folds, settings.fold_seed)
     for seed in range(settings.fold_seed, settings.fold_seed + _SEEDS_TRIED):
         fold = _assign(labels, groups, settings.folds, seed)
         missing = _missing_class(labels, fold, settings.folds)
@@ -152,10 +152,8 @@ def _split(labels: npt.NDArray[np.object_], groups: Rows, settings: DataSettings
     raise UserError(missing)
 
 
-def _assign(labels: npt.NDArray[np.object_], groups: Rows | None, folds: int, seed: int) -> Rows:
+def _assign(labels: npt.NDArray[np.object_], groups: Rows, folds: int, seed: int) -> Rows:
     numbers, names = pd.factorize(labels)
-    if groups is None:
-        return stratify_rows(numbers, folds, seed)
     groups = np.unique(groups, return_inverse=True)[1]
     if (groups.max() + 1) * len(names) > LARGEST_SLOW:
         return stratify_groups(numbers, groups, folds, seed)

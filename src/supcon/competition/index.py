@@ -56,11 +56,11 @@ class ImageIndex:
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = list(folders)
-        first = {path for path in _walk(folders[0]) if is_image(path)}
+        first = set(_walk(folders[0]))
         self._folder_of: dict[str, int] = {}  # of paths that the first folder does not have
         for number, folder in enumerate(folders[1:], 1):
-            images = {path for path in _walk(folder) if is_image(path)}
-            self._folder_of |= dict.fromkeys(images - first - self._folder_of.keys(), number)
+            images = set(_walk(folder)) - first - self._folder_of.keys()
+            self._folder_of |= dict.fromkeys(images, number)
         self.paths = sorted(first | self._folder_of.keys())
 
     @cached_property
@@ -140,7 +140,7 @@ class Files(Sequence[Path]):
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """Yield the relative paths of all files but dot-files and those in dot-folders. Links are followed, once each."""
+    """Yield the relative paths of all images but dot-files and those in dot-folders. Links are followed, once each."""
     entered = set()
     for where, folders, files in os.walk(folder, followlinks=True):
         status = Path(where).stat()
@@ -151,5 +151,5 @@ def _walk(folder: Path) -> Iterator[str]:
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
         base = Path(where).relative_to(folder).as_posix()
         for name in files:
-            if not name.startswith("."):
+            if is_image(name) and not name.startswith("."):
                 yield name if base == "." else f"{base}/{name}"

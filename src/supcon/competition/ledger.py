@@ -66,9 +66,9 @@ def ledger_text(table: pd.DataFrame) -> str:
     shown.loc[waits, "public"] = "pending"
     shown["message"] = [_one_line(message) for message in table["message"]]
     lines = [list(shown.columns), *shown.to_numpy().tolist()]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(shown.columns))]
-    text = "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join(line.rstrip() for line in [*text.split("\n"), *correlation_lines(table)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    return "\n".join([*rows, *correlation_lines(table)])
 
 
 def correlation_lines(table: pd.DataFrame) -> list[str]:
@@ -82,9 +82,7 @@ def correlation_lines(table: pd.DataFrame) -> list[str]:
         return []
     if scores.nunique().min() < 2:
         return [f"rank correlation: undefined, one of the two scores is the same in all {len(scores)} submissions"]
-    from scipy.stats import spearmanr
-
-    value = spearmanr(scores[LOCAL_SCORE], scores[PUBLIC_SCORE]).statistic
+    value = scores[LOCAL_SCORE].corr(scores[PUBLIC_SCORE], method="spearman")
     return [f"rank correlation of cross-fitted and public score: {value:+.2f} over {len(scores)} rows (Spearman)"]
 
 

@@ -1,6 +1,5 @@
 """The submission: the sample's exact rows, order, columns and line ends, verified after writing."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,14 +46,11 @@ def verify_submission(path: Path, competition: Competition) -> None:
         )
     if sample.one_hot:
         _check_probabilities(path, table[sample.targets])
-    else:
-        _check_labels(path, table[sample.targets[0]], competition.classes)
-
-
-def _check_labels(path: Path, labels: pd.Series, classes: Sequence[str]) -> None:
-    odd = np.flatnonzero(~labels.isin(classes).to_numpy())
+        return
+    labels = table[sample.targets[0]]
+    odd = labels[~labels.isin(competition.classes)]
     if len(odd):
-        raise UserError(f"{path} line {odd[0] + 2}: {labels.iloc[odd[0]]!r} is no class of the training rows")
+        raise UserError(f"{path} line {odd.index[0] + 2}: {odd.iloc[0]!r} is no class of the training rows")
 
 
 def _check_probabilities(path: Path, cells: pd.DataFrame) -> None:

@@ -35,14 +35,10 @@ def by_pillow(data: bytes) -> Image:
         raise
     except PillowImage.DecompressionBombError:
         raise Unreadable(f"over the limit of {PIXEL_LIMIT:,} pixels") from None
+    except PillowImage.UnidentifiedImageError:  # its text is the buffer's address
+        raise Unreadable("damaged: its header cannot be read") from None
     except Exception as error:  # Pillow's readers raise nearly anything at damaged bytes
-        raise Unreadable(_one_line(error)) from None
-
-
-def _one_line(error: Exception) -> str:
-    if isinstance(error, PillowImage.UnidentifiedImageError):  # its text is the buffer's address
-        return "damaged: its header cannot be read"
-    return " ".join(str(error).split()) or type(error).__name__
+        raise Unreadable(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def _rgb(image: PillowImage.Image) -> Image:

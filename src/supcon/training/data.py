@@ -10,8 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from supcon.arrays import Labels, Rows
 from supcon.images.augment.batch import canvas
-from supcon.images.augment.ranges import Ranges
-from supcon.images.augment.recipes import Recipe, draw
+from supcon.images.augment.recipes import Ranges, Recipe, draw
 from supcon.images.augment.single import RandomView
 from supcon.images.augment.views import View, views_of
 from supcon.images.cache import ImageCache

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from supcon.arrays import Labels, Rows
 from supcon.errors import UserError
 from supcon.images.augment.batch import BatchViews, canvas_side
-from supcon.images.augment.ranges import ranges_of
+from supcon.images.augment.recipes import ranges_of
 from supcon.images.augment.single import RandomView
 from supcon.images.augment.views import prediction_views
 from supcon.randomness import seed_at

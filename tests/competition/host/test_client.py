@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from supcon.competition.host.client import explain, find_client, last_words, run_client
+from supcon.competition.host import explain, find_client, last_words, run_client
 from supcon.errors import UserError
 from tests.competition.host.fake import FakeClient
 
@@ -82,7 +82,7 @@ def test_a_client_that_cannot_be_started_is_named(tmp_path: Path) -> None:
     program.write_text("#!/nowhere/python\n")
     program.chmod(0o755)
     with pytest.raises(UserError, match=rf"{program} could not be started \(No such file.*install it again"):
-        run_client(program, "seeds", [])
+        run_client(program, "seeds", "submissions")
 
 
 def test_a_client_that_hangs_is_ended(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_client_that_hangs_is_ended(tmp_path: Path) -> None:
     program.chmod(0o755)
     ticks: list[int] = []
     with pytest.raises(UserError, match="has not answered for 2 s"):
-        run_client(program, "seeds", [], limit_s=2, tick=lambda: ticks.append(1))
+        run_client(program, "seeds", "submissions", limit_s=2, tick=lambda: ticks.append(1))
     assert len(ticks) == 2
 
 
@@ -103,7 +103,7 @@ def test_a_client_that_asks_a_question_gets_no_answer(tmp_path: Path) -> None:
     os.dup2(keyboard, 0)  # a terminal at which nobody types
     try:
         with pytest.raises(UserError, match="EOFError"):
-            run_client(program, "seeds", [], limit_s=5)
+            run_client(program, "seeds", "submissions", limit_s=5)
     finally:
         os.dup2(ours, 0)
         for descriptor in (ours, keyboard, hand):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from supcon.commands import download
-from supcon.competition.host.commands import PART
+from supcon.competition.host import PART
 from supcon.errors import UserError
 from supcon.settings.builtin_mark import is_empty
 from tests.competition.host.fake import FakeClient

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from supcon.images.augment.batch import BatchViews, canvas
-from supcon.images.augment.ranges import ranges_of
-from supcon.images.augment.recipes import Recipe, draw
+from supcon.images.augment.recipes import Recipe, draw, ranges_of
 from supcon.images.augment.single import RandomView
 from supcon.images.geometry import Fit, Image, fit_square
 from supcon.settings.settings import AugmentSettings

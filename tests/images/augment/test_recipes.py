@@ -4,8 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from supcon.images.augment.ranges import ranges_of
-from supcon.images.augment.recipes import Addresses, Recipe, draw, uniforms
+from supcon.images.augment.recipes import Addresses, Recipe, draw, ranges_of, uniforms
 from supcon.settings.settings import AugmentSettings
 
 RICH = AugmentSettings(

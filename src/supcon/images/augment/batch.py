@@ -4,8 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from supcon.images.augment.ranges import LUMINANCE, SIGMA, Ranges
-from supcon.images.augment.recipes import Recipe
+from supcon.images.augment.recipes import LUMINANCE, SIGMA, Ranges, Recipe
 from supcon.images.geometry import Fit, Image, cached_side, fit_square
 
 _PIXELS_AT_ONCE = 2**23  # pixels of the views that are made at the same time; each takes about 60 bytes of memory

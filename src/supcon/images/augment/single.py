@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 
-from supcon.images.augment.ranges import CROP_RATIO, ERASED, ERASED_RATIO, JITTERED, SIGMA, Ranges, ranges_of
+from supcon.images.augment.recipes import CROP_RATIO, ERASED, ERASED_RATIO, JITTERED, SIGMA, Ranges, ranges_of
 from supcon.images.geometry import Fit, Image, fit_square
 from supcon.settings.settings import AugmentSettings
 
