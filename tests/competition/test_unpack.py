@@ -119,7 +119,7 @@ def test_a_bomb_is_refused_by_what_it_declares_and_by_what_it_is(folder: Path, m
     with pytest.raises(UserError, match="looks like a zip bomb"):
         unpack_zips(folder, folder.parent / "cache")
     patch_sizes(folder / "z.zip", 10)
-    with pytest.raises(UserError, match=r"'a\.png' is (larger than it says|damaged)"):
+    with pytest.raises(UserError, match=r"'a\.png' is damaged"):
         unpack_zips(folder, folder.parent / "cache")
     monkeypatch.setattr(unpack, "_SPARED", 2**62)
     with pytest.raises(UserError, match="GB are free below"):

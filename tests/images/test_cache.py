@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 
 from supcon.errors import UserError
-from supcon.images import build
 from supcon.images import cache as cache_module
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.geometry import fit_square, shrink
@@ -29,12 +28,12 @@ OPEN = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from supcon.images import build
+from supcon.images import cache as cache_module
 from supcon.images.cache import open_cache
 from supcon.images.hashes import content_hashes
-pause, decode = float(sys.argv[4]), build.read_image
-build._CHUNK_IMAGES = 8
-build.read_image = lambda path: (time.sleep(pause), decode(path))[1]
+pause, decode = float(sys.argv[4]), cache_module.read_image
+cache_module._CHUNK_IMAGES = 8
+cache_module.read_image = lambda path: (time.sleep(pause), decode(path))[1]
 files = sorted(Path(sys.argv[2]).iterdir())
 cache = Path(sys.argv[3])
 open_cache(cache, files, content_hashes(cache, files), 32, "crop")
@@ -64,7 +63,7 @@ def start_opening(folder: Path, cache: Path, pause: float = 0.0) -> "subprocess.
 
 
 def test_the_cache_returns_what_was_decoded_in_the_order_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "_CHUNK_IMAGES", 7)  # more chunks than are under way at once
+    monkeypatch.setattr(cache_module, "_CHUNK_IMAGES", 7)  # more chunks than are under way at once
     pixels = [noise(5 + number % 7, 6) for number in range(300)]
     files = write(tmp_path / "in", [saved(image, "PNG") for image in pixels])[::-1]
     cache = opened(tmp_path / "cache", files)
@@ -142,8 +141,8 @@ def test_the_estimate_is_hardly_ever_too_low(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     contents = [saved(np.zeros((*draw.integers(10, 60, 2), 3), np.uint8), "BMP") for _ in range(1000)]
     paths = [str(path) for path in write(tmp_path / "in", contents)]
-    truth = sum(shrink(np.asarray(build.read_image(path)[0]), 40, "crop").size for path in paths)
-    assert truth <= build.estimate_bytes(paths, 40, "crop") <= 1.2 * truth
+    truth = sum(shrink(np.asarray(cache_module.read_image(path)[0]), 40, "crop").size for path in paths)
+    assert truth <= cache_module.estimate_bytes(paths, 40, "crop") <= 1.2 * truth
 
 
 def test_too_small_a_disk_is_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +183,7 @@ def test_a_file_gone_after_hashing_stops_the_build(tmp_path: Path) -> None:
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="the workers must inherit the crash")
 def test_a_decoder_that_crashes_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = write(tmp_path / "in", [saved(noise(4, 4), "PNG")])
-    monkeypatch.setattr(build, "decode_chunk", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(cache_module, "decode_chunk", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(UserError, match="a decoding process was killed"):
         opened(tmp_path / "cache", files)
     assert folders(tmp_path / "cache") == []
@@ -233,9 +232,8 @@ def test_pixels_go_into_files_of_a_bounded_size_of_which_none_holds_a_part_of_an
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     largest = 1000  # bytes
-    for module in (build, cache_module):
-        monkeypatch.setattr(module, "SHARD", largest)
-    monkeypatch.setattr(build, "_CHUNK_IMAGES", 3)
+    monkeypatch.setattr(cache_module, "_SHARD", largest)
+    monkeypatch.setattr(cache_module, "_CHUNK_IMAGES", 3)
     pixels = [noise(5 + number % 7, 6) for number in range(100)]
     cache = opened(tmp_path / "cache", write(tmp_path / "in", [saved(image, "PNG") for image in pixels]))
     cache_folder = tmp_path / "cache" / folders(tmp_path / "cache")[0]

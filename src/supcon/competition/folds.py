@@ -251,16 +251,12 @@ def stratify_groups(labels: Rows, groups: Rows, folds: int, seed: int) -> Rows:
 
 
 def _level(counts: Rows, rows: int, first: int) -> Rows:
-    """Return folds [rows] for `rows` more rows so that `counts` [folds] become as equal as possible.
-
-    Of equal folds the one with number `first` comes first, then those after it.
-    """
+    """Return folds of `rows` more rows that level `counts` [folds]; of equals `first` goes first, then those after."""
     top = -(-(counts.sum() + rows) // len(counts)) + counts.max()
     room = np.maximum(top - counts, 0)
     fold = np.repeat(np.arange(len(counts)), room)
     level = np.arange(len(fold)) - np.repeat(np.cumsum(room) - room, room) + counts[fold]
-    chosen: Rows = fold[np.lexsort(((fold - first) % len(counts), level))[:rows]]
-    return chosen
+    return fold[np.lexsort(((fold - first) % len(counts), level))[:rows]]
 
 
 def _rows_of_classes(labels: Rows, sizes: Rows) -> list[Rows]:

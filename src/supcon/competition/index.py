@@ -97,13 +97,12 @@ class ImageIndex:
             paths = [path for path in paths if part_of(path) == part] or paths
         if len(paths) == 1:
             return paths[0]
-        if paths:
-            raise UserError(
-                f"{table}: the id {name!r} fits {paths[0]} and {paths[1]}: give the id its folder or suffix"
-            )
-        raise UserError(
-            f"{table}: the id {name!r} has no image below {self._folders[0]}: is the image folder complete?"
+        odd = (
+            f"fits {paths[0]} and {paths[1]}: give the id its folder or suffix"
+            if paths
+            else (f"has no image below {self._folders[0]}: is the image folder complete?")
         )
+        raise UserError(f"{table}: the id {name!r} {odd}")
 
     def _candidates(self, name: str, part: str) -> list[str]:
         """Return the paths that fit `name`, or what remains without its first folders: tables may name more folders."""

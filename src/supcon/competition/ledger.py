@@ -72,11 +72,8 @@ def ledger_text(table: pd.DataFrame) -> str:
 
 
 def correlation_lines(table: pd.DataFrame) -> list[str]:
-    """Return one line with the Spearman rank correlation of cross-fitted and public score; none below three rows.
-
-    Only rows of the newest row's metric count, since other metrics have other scales.
-    """
-    table = table[table["metric"] == table["metric"].iloc[-1]] if len(table) else table
+    """Return a line with the rank correlation (Spearman) of cross-fitted and public score; none below three rows."""
+    table = table[table["metric"] == table["metric"].iloc[-1]] if len(table) else table  # others have other scales
     scores = table[[LOCAL_SCORE, PUBLIC_SCORE]].apply(pd.to_numeric, errors="coerce").dropna()
     if len(scores) < 3:
         return []

@@ -114,10 +114,7 @@ def _label_column(table: pd.DataFrame, path: Path, sample: Sample, rest: list[st
 
 
 def _train_from_folders(folder: Path, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
-    """Return a row for each image, with the folder that holds it as its class.
-
-    Where a folder is called train or training, only images below it count.
-    """
+    """Return a row for each image, its folder as its class; below a folder called train, where there is one, alone."""
     if settings.group_column:
         raise UserError(f"--data.group_column {settings.group_column}: {folder} has no {TRAIN} to hold that column")
     below_training = [path for path in index.paths if part_of(path) == "train"]

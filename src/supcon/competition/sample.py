@@ -131,10 +131,7 @@ def from_one_hot(columns: pd.DataFrame, path: Path) -> pd.Series:
 
 
 def submission_rows(
-    sample: Sample,
-    ids: Sequence[str],
-    classes: Sequence[str],
-    predicted: Labels | Matrix,
+    sample: Sample, ids: Sequence[str], classes: Sequence[str], predicted: Labels | Matrix
 ) -> pd.DataFrame:
     """Return the submission's rows.
 

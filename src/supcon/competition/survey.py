@@ -41,18 +41,15 @@ class Copies:
             names = (paths[row] + (f" ({labels[row]})" if row < len(labels) else "") for row in pairs[0].tolist())
             return " and ".join(names)
 
-        lines = []
-        if len(self.within_train):
-            lines.append(f"{len(self.within_train)} training images are copies of others: copies share a fold")
-        if len(self.contradictions):
-            lines.append(
-                f"{len(self.contradictions)} of them have another label, first {shown(self.contradictions)}:"
-                " one of the two is wrong"
-            )
-        if len(self.test_in_train):
-            lines.append(f"{len(self.test_in_train)} test images are copies of training images, first"
-                         f" {shown(self.test_in_train)}: scores of such rows say little")  # fmt: skip
-        return lines
+        kinds = [
+            (self.within_train, "{} training images are copies of others: copies share a fold"),
+            (self.contradictions, "{} of them have another label, first {}: one of the two is wrong"),
+            (
+                self.test_in_train,
+                "{} test images are copies of training images, first {}: scores of such rows say little",
+            ),
+        ]
+        return [line.format(len(pairs), shown(pairs)) for pairs, line in kinds if len(pairs)]
 
 
 @dataclass(frozen=True)
@@ -109,10 +106,7 @@ class Survey:
 
 
 def survey(call: Call) -> Survey:
-    """Read the host's files, decode every image once and search for copies.
-
-    Raises `UserError` for files that do not fit, and for unreadable images unless `data.bad_images` is skip.
-    """
+    """Read the host's files, decode every image once, search for copies. Raises `UserError` for what does not fit."""
     data, cache = call.settings.data, call.root / "cache"
     competition = read_competition(call.root / "input", cache, data)
     files = competition.files

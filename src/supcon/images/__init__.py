@@ -1,4 +1,1 @@
-"""Images on disk: hashed once (`hashes`), decoded once into memory-mapped files (`cache`), made square (`geometry`).
-
-Copies are found by `duplicates`; random and test-time views are made by `augment`.
-"""
+"""Images on disk: hashed, decoded once into memory maps, made square, compared; `augment` makes views of them."""

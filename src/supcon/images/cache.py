@@ -1,24 +1,49 @@
-"""The cache of decoded images: memory-mapped files of uint8 pixels, which all runs share."""
+"""The cache of decoded images: memory-mapped files of uint8 pixels, which all runs share, and how it is built.
 
+Many images are decoded at once by workers that are processes and not threads, because a quarter of the time of a small
+image is spent in Python, where threads wait for each other, and because a decoder that crashes ends a worker alone.
+They write the pixels themselves: sending these to the main process would take a tenth more time.
+"""
+
+import errno
 import hashlib
+import multiprocessing
+import os
 import shutil
-from collections.abc import Container, Sequence
+from collections import deque
+from collections.abc import Container, Generator, Sequence
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from tqdm import tqdm
 
 from supcon.errors import UserError
-from supcon.images.build import SHARD, estimate_bytes, shard, write_images
-from supcon.images.decode import DECODER
-from supcon.images.geometry import Fit, Image, cached_side
-from supcon.images.headers import FORMATS
+from supcon.images.decode import DECODER, FORMATS, Unreadable, read_image
+from supcon.images.geometry import Fit, Image, cached_side, shrink, shrunk_size
+from supcon.images.pillow import declared_size
 from supcon.storage import lock
 from supcon.storage.files import read_npz, write_npz
+from supcon.storage.processes import available_cores, worker_pool
 
 _LISTED = 20  # bad images that an error names
+_CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # a chunk ends at the first of these limits, which bound the memory
+_SHARD = 2**32  # bytes of a file of pixels: any file system holds files of that size, and they can be copied one by one
+_AHEAD = 3  # chunks that each process has in work
+_IMAGES_PER_PROCESS = 32  # at least: for fewer images the start of a process does not pay
+_SAMPLE = 256  # headers read to estimate the cache's size
+
+# of an image: where its written pixels begin, their height and width; width and height in its file, both 0 where that
+# is unreadable; the format's position in FORMATS, or -1
+_FACTS = np.dtype([("offsets", np.int64), ("shapes", np.int32, 2), ("sizes", np.int32, 2), ("formats", np.int8)])
+Chunk = tuple[npt.NDArray[np.void], dict[int, str]]  # _FACTS of some images; why those are unreadable that are
+
+_outputs: "list[Output]" = []  # in a worker process: the one output that it writes to
 
 
 class ImageCache:
@@ -36,7 +61,7 @@ class ImageCache:
         self._folder = folder
         self._pixels: dict[int, npt.NDArray[np.uint8]] = {}  # files opened so far
         for number, length in enumerate(index["shards"].tolist()):
-            file = shard(folder, number)
+            file = _shard(folder, number)
             if not file.exists() or file.stat().st_size != length:
                 raise UserError(f"{file} is missing or damaged: delete {folder} and start again")
 
@@ -47,9 +72,9 @@ class ImageCache:
         """Return one image, [height, width, 3] RGB, read-only."""
         entry = self._entries[position]
         height, width = self._shapes[entry]
-        number, offset = divmod(int(self._offsets[entry]), SHARD)
+        number, offset = divmod(int(self._offsets[entry]), _SHARD)
         if number not in self._pixels:  # opened at the first use, in each process
-            self._pixels[number] = np.memmap(shard(self._folder, number), dtype=np.uint8, mode="r")
+            self._pixels[number] = np.memmap(_shard(self._folder, number), dtype=np.uint8, mode="r")
         pixels = self._pixels[number][offset : offset + int(height) * int(width) * 3]
         return pixels.reshape(height, width, 3)
 
@@ -108,10 +133,7 @@ def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: 
 
 
 def require_readable(images: ImageCache, files: Sequence[Path], exempt: Container[int] = ()) -> None:
-    """Raise `UserError` listing the files that could not be decoded, with reasons and the cure.
-
-    The images at positions in `exempt` may be unreadable.
-    """
+    """Raise `UserError` listing the files, but at `exempt` positions, that could not be decoded, why, and the cure."""
     problems = {position: reason for position, reason in images.problems.items() if position not in exempt}
     bad = [f"{files[position]} ({reason})" for position, reason in problems.items()]
     if bad:
@@ -142,8 +164,118 @@ def _build(folder: Path, entries: npt.NDArray[np.int64], paths: Sequence[str], s
     partial = folder.with_name(f".{folder.name}")
     partial.mkdir()
     try:
-        index = write_images(partial, paths, side, fit)
+        index = _write_images(partial, paths, side, fit)
         write_npz(partial / "index.npz", {"entries": entries.astype(np.int32), **index})
         partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+class Output:
+    """Files of at most _SHARD bytes, which several processes fill together: each reserves bytes, then writes them.
+
+    Offsets count through all files as if each were full. What one call of `append` writes lies in one file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._end = folder, multiprocessing.Value("q", 0)
+
+    def append(self, images: Sequence[Image]) -> int:
+        """Write the pixels of `images` and return their offset. Raises `OSError` where the disk is full or fails."""
+        length = sum(image.size for image in images)
+        with self._end.get_lock():
+            offset = int(self._end.value)
+            if offset % _SHARD + length > _SHARD:
+                offset = (offset // _SHARD + 1) * _SHARD
+            self._end.value = offset + length
+        file = os.open(_shard(self._folder, offset // _SHARD), os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            if os.pwritev(file, [image.data for image in images], offset % _SHARD) < length:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(file)
+        return offset
+
+    def sync(self) -> npt.NDArray[np.int64]:
+        """Wait until all files are on the disk; return the bytes of each, [files]."""
+        lengths = []
+        for number in range(-(-self._end.value // _SHARD)):
+            with _shard(self._folder, number).open("rb+") as file:
+                os.fsync(file.fileno())
+                lengths.append(os.fstat(file.fileno()).st_size)
+        return np.array(lengths, np.int64)
+
+
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"pixels-{number:03d}.bin"
+
+
+def decode_chunk(paths: Sequence[str], side: int, fit: Fit) -> tuple[list[Image], Chunk]:
+    """Decode and shrink images for a cache of `side` pixels; an unreadable image becomes one black pixel."""
+    images, facts, reasons = list[Image](), [], dict[int, str]()
+    for number, path in enumerate(paths):
+        try:
+            image, kind = read_image(path)
+            size, position = image.shape[1::-1], FORMATS.index(kind)
+            image = shrink(image, side, fit)
+        except Unreadable as error:
+            image, size, position = np.zeros((1, 1, 3), np.uint8), (0, 0), -1
+            reasons[number] = str(error)
+        images.append(np.ascontiguousarray(image))
+        facts.append((0, image.shape[:2], size, position))
+    return images, (np.array(facts, _FACTS), reasons)
+
+
+def estimate_bytes(paths: Sequence[str], side: int, fit: Fit) -> int:
+    """Return the bytes that the images take at most; of many it is a sample's mean plus three standard errors."""
+    sample = paths[:: -(-len(paths) // _SAMPLE)] if paths else []
+    sizes = np.array([np.prod(shrunk_size(*declared_size(path), side, fit)) * 3.0 for path in sample])
+    if len(sizes) == len(paths):
+        return int(sizes.sum())
+    return int(len(paths) * (sizes.mean() + 3 * sizes.std(ddof=1) / len(sizes) ** 0.5))
+
+
+def _write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dict[str, np.ndarray]:
+    """Write all images' pixels to pixels-000.bin, ... and return the arrays of the index, in the order of `paths`.
+
+    Raises `UserError` for a file that cannot be opened, `OSError` where writing fails.
+    """
+    facts, reasons, output, done = np.zeros(len(paths), _FACTS), dict[int, str](), Output(folder), 0
+    with (
+        tqdm(desc="decode", total=len(paths), unit="image", disable=None) as bar,
+        closing(_in_order(output, paths, side, fit)) as chunks,
+    ):
+        for chunk, chunk_reasons in chunks:
+            facts[done : done + len(chunk)] = chunk
+            reasons |= {done + number: reason for number, reason in chunk_reasons.items()}
+            done += len(chunk)
+            bar.update(len(chunk))
+    bad, why = np.array(list(reasons), np.int64), np.array(list(reasons.values()), str)
+    return {name: facts[name] for name in _FACTS.fields or ()} | {"bad": bad, "reasons": why, "shards": output.sync()}
+
+
+def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Generator[Chunk, None, None]:
+    processes = max(1, min(available_cores(), len(paths) // _IMAGES_PER_PROCESS))
+    step = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (side * side * 3), -(-len(paths) // processes)))
+    pool = worker_pool(processes, _outputs.append, output)
+    waiting: deque[Future[Chunk]] = deque()
+    try:
+        for start in range(0, len(paths), step):
+            if len(waiting) == processes * _AHEAD:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(_decode_into_output, paths[start : start + step], side, fit))
+        while waiting:
+            yield waiting.popleft().result()
+    except BrokenProcessPool:
+        raise UserError(
+            "a decoding process was killed, most likely for want of memory: start again with more"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode_into_output(paths: Sequence[str], side: int, fit: Fit) -> Chunk:
+    images, chunk = decode_chunk(paths, side, fit)
+    lengths = [image.size for image in images]
+    chunk[0]["offsets"] = _outputs[-1].append(images) + np.cumsum(lengths) - lengths
+    return chunk

@@ -44,10 +44,7 @@ def near_duplicates(images: Images, positions: Sequence[int] | None = None) -> N
 
 
 def thumbnail(image: Image) -> Floats:
-    """Return the thumbnail [SIDE, SIDE, 3] that `difference` compares.
-
-    It is smoothed, because in a cropped copy the pixels of the thumbnail lie elsewhere on the picture.
-    """
+    """Return what `difference` compares, [SIDE, SIDE, 3]: smoothed, since in a cropped copy pixels lie elsewhere."""
     return cv2.GaussianBlur(shrunk(image).astype(np.float32), (0, 0), 1.4)  # type: ignore[return-value]
 
 
@@ -88,10 +85,7 @@ def difference(first: Floats, second: Floats) -> float:
 
 
 def _describe(images: Images, positions: Numbers) -> tuple[Hashes, npt.NDArray[np.float16], Floats, Numbers]:
-    """Return each image's hashes of all views, its low waves (of the whole image), its contrast, and a key.
-
-    Images with equal pixels have equal keys.
-    """
+    """Return each image's hashes of all views, low waves (of the whole), contrast, and a key that equal ones share."""
     view_hashes, low = np.zeros((len(positions), VIEWS), np.uint64), np.zeros((len(positions), BITS), np.float16)
     contrast, keys = np.zeros(len(positions), np.float32), np.zeros(len(positions), np.int64)
     for rows in _chunks(len(positions), "hash"):
@@ -174,13 +168,10 @@ _ACROSS = ((np.arange(SIDE, dtype=np.float32) - _CENTRE) / _CENTRE)[None, :]  # 
 
 
 def _alignment(first: Floats, second: Floats) -> Floats:
-    """Return the shift and the growth (right, down, wide, high; 1 is half the side) of grey `first` onto `second`.
-
-    They are found by three Gauss-Newton steps from 0, with the gain as a fifth unknown.
-    """
+    """Return shift and growth (right, down, wide, high; 1 is half the side) of grey `first` onto `second`."""
     shape = np.zeros(4, np.float32)
     target = _inner(second).ravel() - _inner(second).mean()
-    for _ in range(3):
+    for _ in range(3):  # Gauss-Newton steps from 0, with the gain as a fifth unknown
         warped = _warped(first, shape)
         right = (np.roll(warped, -1, axis=1) - np.roll(warped, 1, axis=1)) * (_CENTRE / 2)
         down = (np.roll(warped, -1, axis=0) - np.roll(warped, 1, axis=0)) * (_CENTRE / 2)

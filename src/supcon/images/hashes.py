@@ -26,15 +26,16 @@ Stamps = npt.NDArray[np.int64]  # [distinct paths, 2]: size, modification time i
 
 
 def content_hashes(cache: Path, files: Sequence[Path]) -> list[str]:
-    """Return the SHA-256 of each file; only files that are new or changed are read.
-
-    Raises `UserError` for a file that is missing or unreadable.
-    """
+    """Return each file's SHA-256, reading new and changed files alone. Raises `UserError` where one cannot be read."""
     index = cache / "hashes.csv"
     numbers: Numbers = {}
     file_numbers = [numbers.setdefault(str(file), len(numbers)) for file in files]
     stamps = np.array([_stamp(path) for path in numbers], np.int64).reshape(-1, 2)
-    hashes = _known_hashes(index, numbers, stamps)
+    hashes = [""] * len(numbers)
+    for path, size, modified, sha256 in _rows(index):
+        number = numbers.get(path)
+        if number is not None and [size, modified] == [str(part) for part in stamps[number].tolist()]:
+            hashes[number] = sha256
     missing = [number for number, known in enumerate(hashes) if not known]
     if missing:
         paths = list(numbers)
@@ -70,16 +71,6 @@ def _rows(index: Path) -> Iterator[list[str]]:
         for row in csv.reader(file):
             if len(row) == len(_COLUMNS) and len(row[-1]) == 64:
                 yield row
-
-
-def _known_hashes(index: Path, numbers: Numbers, stamps: Stamps) -> list[str]:
-    """Return the known hashes of the distinct paths, empty where the file is new or has changed."""
-    hashes = [""] * len(numbers)
-    for path, size, modified, sha256 in _rows(index):
-        number = numbers.get(path)
-        if number is not None and [size, modified] == [str(part) for part in stamps[number].tolist()]:
-            hashes[number] = sha256
-    return hashes
 
 
 def _hash_all(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[str]:

@@ -35,10 +35,7 @@ def shrunk(image: Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def waves(greys: npt.NDArray[np.uint8]) -> Waves:
-    """Return unit vectors [images, VIEWS, BITS]: the lowest cosine waves of thumbnails [images, SIDE, SIDE].
-
-    The first view is the whole image, the others are slightly smaller windows of it.
-    """
+    """Return unit vectors [images, VIEWS, BITS]: the lowest cosine waves of thumbnails [images, SIDE, SIDE]."""
     bases = np.concatenate(list(_BASES.values()))
     columns = (greys.reshape(-1, SIDE).astype(np.float32) @ bases.T).reshape(len(greys), SIDE, len(_BASES), -1)
     by_ends = dict(zip(_BASES, columns.transpose(2, 0, 3, 1), strict=True))  # each [images, waves across, SIDE]
@@ -72,11 +69,7 @@ class HashIndex:
             self._bands.append((rotated[order], order, starts))
 
     def near(self, queries: Hashes, radius: int) -> Rows:
-        """Return which hashes are near which queries, as sorted pairs [pairs, 2] of numbers.
-
-        The first number is a row of `queries` [rows, views], the second that of a hash within `radius` bits of one of
-        its views.
-        """
+        """Return sorted pairs [pairs, 2]: rows of `queries` [rows, views], hashes within `radius` bits of a view."""
         views = queries.shape[1]
         pairs = []  # row x number of hashes + hash
         for band, (in_order, order, starts) in enumerate(self._bands):

@@ -88,10 +88,8 @@ class BatchViews:
 
 
 def _recolor(pixels: Tensor, color: Tensor) -> Tensor:
-    """Return pixels [n, 3, side, side] with new colours by matrices [n, 3, 4].
-
-    Products are written out, because a matrix product may use TF32, and may round by the size of the batch.
-    """
+    """Return pixels [n, 3, side, side] with new colours by matrices [n, 3, 4]."""
+    # products are written out: a matrix product may use TF32, and may round by the size of the batch
     red, green, blue = (pixels[:, channel, None] for channel in range(3))
     luminance = LUMINANCE[0] * red + LUMINANCE[1] * green + LUMINANCE[2] * blue
     by_red, by_green, by_blue, by_mean = color[..., None, None].unbind(dim=2)

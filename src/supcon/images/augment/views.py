@@ -15,32 +15,30 @@ View = Callable[[Image], Image]
 
 def prediction_views(augment: AugmentSettings, limit: int) -> dict[str, View]:
     """Return at most `limit` test-time views by name, the plain image first; each maps a square to a square."""
-    views: dict[str, View] = {"plain": np.asarray}
-    if augment.hflip:
-        views["hflip"] = np.fliplr
-    if augment.vflip:
-        views["vflip"] = np.flipud
-    if augment.rotate90 or (augment.hflip and augment.vflip):
-        views["rotate180"] = partial(np.rot90, k=2)
-    if augment.rotate90:
-        views["rotate90"] = partial(np.rot90, k=1)
-        views["rotate270"] = partial(np.rot90, k=3)
-        if augment.hflip or augment.vflip:
-            views["transpose"] = partial(np.transpose, axes=(1, 0, 2))
-            views["antitranspose"] = _antitranspose
+    quarter, mirrored = augment.rotate90, augment.hflip or augment.vflip
     # half the largest change, since most training views change by less than the largest
-    if augment.scale > 0:
-        views["larger"] = partial(_affine, scale=1 + augment.scale / 2)
-        views["smaller"] = partial(_affine, scale=1 - augment.scale / 2)
-    if augment.rotate > 0:
-        views["left turn"] = partial(_affine, degrees=augment.rotate / 2)
-        views["right turn"] = partial(_affine, degrees=-augment.rotate / 2)
-    if augment.shift > 0:
-        for name, down, right in (("up", -0.5, 0.0), ("down", 0.5, 0.0), ("left", 0.0, -0.5), ("right", 0.0, 0.5)):
-            views[name] = partial(_affine, down=down * augment.shift, right=right * augment.shift)
-    if augment.crop < 1 and augment.scale == 0:  # training views are parts of the image, and so is an enlarged centre
-        views["centre"] = partial(_affine, scale=1.15)
-    return dict(list(views.items())[:limit])
+    scale, turn, shift = augment.scale / 2, augment.rotate / 2, augment.shift / 2
+    cropped = augment.crop < 1 and augment.scale == 0  # training views are parts of the image, and so is its centre
+    views: list[tuple[object, str, View]] = [
+        (True, "plain", np.asarray),
+        (augment.hflip, "hflip", np.fliplr),
+        (augment.vflip, "vflip", np.flipud),
+        (quarter or (augment.hflip and augment.vflip), "rotate180", partial(np.rot90, k=2)),
+        (quarter, "rotate90", partial(np.rot90, k=1)),
+        (quarter, "rotate270", partial(np.rot90, k=3)),
+        (quarter and mirrored, "transpose", partial(np.transpose, axes=(1, 0, 2))),
+        (quarter and mirrored, "antitranspose", _antitranspose),
+        (scale, "larger", partial(_affine, scale=1 + scale)),
+        (scale, "smaller", partial(_affine, scale=1 - scale)),
+        (turn, "left turn", partial(_affine, degrees=turn)),
+        (turn, "right turn", partial(_affine, degrees=-turn)),
+        (shift, "up", partial(_affine, down=-shift)),
+        (shift, "down", partial(_affine, down=shift)),
+        (shift, "left", partial(_affine, right=-shift)),
+        (shift, "right", partial(_affine, right=shift)),
+        (cropped, "centre", partial(_affine, scale=1.15)),
+    ]
+    return dict([(name, view) for declared, name, view in views if declared][:limit])
 
 
 def views_of(image: Image, views: Mapping[str, View], side: int, fit: Fit) -> npt.NDArray[np.uint8]:
