@@ -43,12 +43,13 @@ def add_upload(path: Path, sha256: str, cells: Mapping[str, str]) -> int:
     gets a row of `cells` alone.
     """
     table = read_ledger(path)
+    upload = {key: cells[key] for key in ("message", "submitted")}
     same = table.index[table["sha256"] == sha256]
     if len(same) and table.at[same[-1], "submitted"] == "":
-        update_row(path, int(same[-1]), {key: cells[key] for key in ("message", "submitted")})
+        update_row(path, int(same[-1]), upload)
         return int(same[-1])
     known = {str(key): str(value) for key, value in table.loc[same[-1]].items()} if len(same) else {}
-    _append(path, table, {**cells, **known, **{key: cells[key] for key in ("message", "submitted")}, PUBLIC_SCORE: ""})
+    _append(path, table, {**cells, **known, **upload, PUBLIC_SCORE: ""})
     return len(table)
 
 

@@ -236,10 +236,7 @@ def estimate_bytes(paths: Sequence[str], side: int, fit: Fit) -> int:
 
 
 def _write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dict[str, np.ndarray]:
-    """Write all images' pixels to pixels-000.bin, ... and return the arrays of the index, in the order of `paths`.
-
-    Raises `UserError` for a file that cannot be opened, `OSError` where writing fails.
-    """
+    """Write all pixels to pixels-000.bin, ... and return the arrays of the index, in the order of `paths`."""
     facts, reasons, output, done = np.zeros(len(paths), _FACTS), dict[int, str](), Output(folder), 0
     with (
         tqdm(desc="decode", total=len(paths), unit="image", disable=None) as bar,

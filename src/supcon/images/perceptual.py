@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.arrays import Rows
-from supcon.images.geometry import Image
+from supcon.images.geometry import Image, resize
 
 Grey = npt.NDArray[np.uint8]  # [SIDE, SIDE]
 Waves = npt.NDArray[np.float32]  # [..., BITS]
@@ -30,8 +30,9 @@ def shrunk(image: Image | npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """Return an image, RGB or grey, squashed to SIDE x SIDE pixels."""
     while min(image.shape[:2]) >= 4 * SIDE:  # halving is several times faster than other ratios
         height, width = image.shape[0] // 2, image.shape[1] // 2
-        image = _resized(image[: 2 * height, : 2 * width], width, height, cv2.INTER_AREA)
-    return _resized(image, SIDE, SIDE, cv2.INTER_AREA if min(image.shape[:2]) >= SIDE else cv2.INTER_LINEAR)
+        image = resize(image[: 2 * height, : 2 * width], height, width)
+    interpolation = cv2.INTER_AREA if min(image.shape[:2]) >= SIDE else cv2.INTER_LINEAR
+    return cv2.resize(image, (SIDE, SIDE), interpolation=interpolation)  # type: ignore[return-value]
 
 
 def waves(greys: npt.NDArray[np.uint8]) -> Waves:
@@ -91,10 +92,6 @@ def _rotated(image_hashes: Hashes, band: int) -> Hashes:
     """Return the hashes with their bits rotated so that the band comes first."""
     bits = band * _BAND
     return (image_hashes << np.uint64(bits)) | (image_hashes >> np.uint64(-bits % BITS))
-
-
-def _resized(image: npt.NDArray[np.uint8], width: int, height: int, interpolation: int) -> npt.NDArray[np.uint8]:
-    return cv2.resize(image, (width, height), interpolation=interpolation)  # type: ignore[return-value]
 
 
 def _basis(start: float, stop: float) -> Waves:

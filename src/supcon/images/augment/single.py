@@ -8,7 +8,7 @@ import random
 
 import numpy as np
 
-from supcon.images.augment.recipes import CROP_RATIO, ERASED, ERASED_RATIO, JITTERED, SIGMA, Ranges, ranges_of
+from supcon.images.augment.recipes import CROP_RATIO, ERASED, ERASED_RATIO, JITTERED, SIGMA, ranges_of
 from supcon.images.geometry import Fit, Image, fit_square
 from supcon.settings.settings import AugmentSettings
 
@@ -25,7 +25,28 @@ class RandomView:
     def __init__(self, augment: AugmentSettings, side: int, fit: Fit, strength: float) -> None:
         ranges = ranges_of(augment, strength)
         self._side, self._fit, self._crops = side, fit, ranges.crops
-        self._transform = A.Compose(_transforms(ranges, side), strict=True)
+        color, hue = ranges.color, (-ranges.hue, ranges.hue)
+        crop = A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO)
+        move = A.Affine(
+            translate_percent=(-ranges.shift, ranges.shift),
+            scale=ranges.scale,
+            rotate=(-ranges.rotate, ranges.rotate),
+            balanced_scale=True,
+            p=1.0,
+        )
+        jitter = A.ColorJitter(brightness=color, contrast=color, saturation=color, hue=hue, p=JITTERED)
+        steps = [  # geometry first, then colour
+            (ranges.crops, crop),
+            (ranges.hflip, A.HorizontalFlip(p=0.5)),
+            (ranges.vflip, A.VerticalFlip(p=0.5)),
+            (ranges.rotate90, A.RandomRotate90(p=1.0)),
+            (ranges.moves, move),
+            (ranges.jitters, jitter),
+            (ranges.gray > 0, A.ToGray(p=ranges.gray)),
+            (ranges.blur > 0, A.GaussianBlur(sigma_limit=SIGMA, p=ranges.blur)),
+            (ranges.erase > 0, A.Erasing(scale=ERASED, ratio=ERASED_RATIO, p=ranges.erase)),
+        ]
+        self._transform = A.Compose([step for wanted, step in steps if wanted], strict=True)
 
     def __call__(self, image: Image, seed: int) -> Image:
         """Return one view, [side, side, 3]."""
@@ -36,31 +57,4 @@ class RandomView:
             image = fit_square(image, self._side, self._fit)
         elif self._fit != "crop":
             image = fit_square(image, max(image.shape[:2]), self._fit)
-        view: Image = self._transform(image=np.ascontiguousarray(image))["image"]
-        return view
-
-
-def _transforms(ranges: Ranges, side: int) -> list[A.BasicTransform]:
-    """Return the steps of albumentations: geometry first, then colour."""
-    color, hue = ranges.color, (-ranges.hue, ranges.hue)
-    crop = A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO)
-    move = A.Affine(
-        translate_percent=(-ranges.shift, ranges.shift),
-        scale=ranges.scale,
-        rotate=(-ranges.rotate, ranges.rotate),
-        balanced_scale=True,
-        p=1.0,
-    )
-    jitter = A.ColorJitter(brightness=color, contrast=color, saturation=color, hue=hue, p=JITTERED)
-    steps = [
-        (ranges.crops, crop),
-        (ranges.hflip, A.HorizontalFlip(p=0.5)),
-        (ranges.vflip, A.VerticalFlip(p=0.5)),
-        (ranges.rotate90, A.RandomRotate90(p=1.0)),
-        (ranges.moves, move),
-        (ranges.jitters, jitter),
-        (ranges.gray > 0, A.ToGray(p=ranges.gray)),
-        (ranges.blur > 0, A.GaussianBlur(sigma_limit=SIGMA, p=ranges.blur)),
-        (ranges.erase > 0, A.Erasing(scale=ERASED, ratio=ERASED_RATIO, p=ranges.erase)),
-    ]
-    return [step for wanted, step in steps if wanted]
+        return self._transform(image=np.ascontiguousarray(image))["image"]
