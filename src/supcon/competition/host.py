@@ -160,11 +160,10 @@ def find_new(listed: Iterable[Submission], before: Iterable[Submission], message
 
 def find_uploaded(listed: Iterable[Submission], message: str, submitted: str) -> Submission | None:
     """Return the listed submission with this message of about the time `submitted` (UTC), if there is one."""
-    distances = {
-        each: abs(_seconds(each.date) - _seconds(submitted)) for each in listed if _same(each.message, message)
-    }
-    near = [submission for submission, distance in distances.items() if distance <= NEAR_S]
-    return min(near, key=lambda submission: distances[submission], default=None)
+    alike = [submission for submission in listed if _same(submission.message, message)]
+    distances = {submission: abs(_seconds(submission.date) - _seconds(submitted)) for submission in alike}
+    nearest = min(distances, key=lambda submission: distances[submission], default=None)
+    return nearest if nearest and distances[nearest] <= NEAR_S else None
 
 
 def _same(message: str, other: str) -> bool:

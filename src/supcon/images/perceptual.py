@@ -7,7 +7,6 @@ import numpy.typing as npt
 from supcon.arrays import Rows
 from supcon.images.geometry import Image, resize
 
-Grey = npt.NDArray[np.uint8]  # [SIDE, SIDE]
 Waves = npt.NDArray[np.float32]  # [..., BITS]
 Hashes = npt.NDArray[np.uint64]  # [...], of BITS bits each
 
