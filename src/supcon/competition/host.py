@@ -30,33 +30,22 @@ NEAR_S = 900.0  # largest difference between this machine's clock and the host's
 PART = ".download"  # folder below input/ for an unfinished download, which a second try continues
 _LONGEST = 300  # characters of the client's own words in an error
 _CAUSES = [  # what versions of the client print, and what the user can do
-    (
-        r"Max retries exceeded|Failed to (resolve|establish)|NameResolution|Connection(Error| aborted| refused)"
-        r"|ProxyError|SSLError|timed out|Temporary failure",
-        "the host cannot be reached: check the network, then try again",
-    ),
-    (
-        r"Authentication required|must authenticate|find kaggle\.json|Invalid credentials|Unauthorized|Unauthenticated"
-        r"|\b401 (-|Client)",
-        "there is no valid login: run `kaggle auth login`, or make a token at https://www.kaggle.com/settings/api",
-    ),
-    (
-        r"submission allowance|(daily|submissions?) limit|(maximum|too many).* submissions"
-        r"|no submissions (left|remain)",
-        "today's submissions are used up: try again after midnight UTC",
-    ),
-    (
-        r"accept .*rules|competitions\.participate|\b403 (-|Client)|\bForbidden\b",
-        "the host refuses: join and accept the rules at {page}/rules, and check the competition's name",
-    ),
-    (
-        r"\b404 (-|Client)|\bNot ?Found\b|Could not find competition",
-        "the host has no such competition, or it has closed: name it as in its address, {page}",
-    ),
+    (r"Max retries exceeded|Failed to (resolve|establish)|NameResolution|Connection(Error| aborted| refused)"
+     r"|ProxyError|SSLError|timed out|Temporary failure",
+     "the host cannot be reached: check the network, then try again"),
+    (r"Authentication required|must authenticate|find kaggle\.json|Invalid credentials|Unauthorized|Unauthenticated"
+     r"|\b401 (-|Client)",
+     "there is no valid login: run `kaggle auth login`, or make a token at https://www.kaggle.com/settings/api"),
+    (r"submission allowance|(daily|submissions?) limit|(maximum|too many).* submissions|no submissions (left|remain)",
+     "today's submissions are used up: try again after midnight UTC"),
+    (r"accept .*rules|competitions\.participate|\b403 (-|Client)|\bForbidden\b",
+     "the host refuses: join and accept the rules at {page}/rules, and check the competition's name"),
+    (r"\b404 (-|Client)|\bNot ?Found\b|Could not find competition",
+     "the host has no such competition, or it has closed: name it as in its address, {page}"),
     (r"\b429 (-|Client)|Too Many Requests", "the host asks for a pause: try again in a few minutes"),
     (r"No space left", "the disk is full: make room, then try again"),
     (r"unrecognized arguments|invalid choice", f"this client is another version than those tested, {TESTED}"),
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -44,11 +44,9 @@ class Copies:
         kinds = [
             (self.within_train, "{} training images are copies of others: copies share a fold"),
             (self.contradictions, "{} of them have another label, first {}: one of the two is wrong"),
-            (
-                self.test_in_train,
-                "{} test images are copies of training images, first {}: scores of such rows say little",
-            ),
-        ]
+            (self.test_in_train,
+             "{} test images are copies of training images, first {}: scores of such rows say little"),
+        ]  # fmt: skip
         return [line.format(len(pairs), shown(pairs)) for pairs, line in kinds if len(pairs)]
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 from tqdm import tqdm
 
 from supcon.errors import UserError
@@ -21,16 +20,13 @@ _CHUNK = 256  # files that a process hashes before it returns their hashes
 _MANY = 64  # files: for fewer the start of worker processes does not pay
 _SMALL = 1 << 20  # bytes: smaller files are read whole, which takes a third of the time for a few kB
 
-Numbers = dict[str, int]  # path -> its number among the distinct paths
-Stamps = npt.NDArray[np.int64]  # [distinct paths, 2]: size, modification time in ns
-
 
 def content_hashes(cache: Path, files: Sequence[Path]) -> list[str]:
     """Return each file's SHA-256, reading new and changed files alone. Raises `UserError` where one cannot be read."""
     index = cache / "hashes.csv"
-    numbers: Numbers = {}
+    numbers: dict[str, int] = {}  # path -> its number among the distinct paths
     file_numbers = [numbers.setdefault(str(file), len(numbers)) for file in files]
-    stamps = np.array([_stamp(path) for path in numbers], np.int64).reshape(-1, 2)
+    stamps = np.array([_stamp(path) for path in numbers], np.int64).reshape(-1, 2)  # size, modification time in ns
     hashes = [""] * len(numbers)
     for path, size, modified, sha256 in _rows(index):
         number = numbers.get(path)
@@ -90,7 +86,7 @@ def _sha256(path: str, size: int) -> str:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
-def _write(file: IO[bytes], index: Path, numbers: Numbers, stamps: Stamps, hashes: Sequence[str]) -> None:
+def _write(file: IO[bytes], index: Path, numbers: dict[str, int], stamps: np.ndarray, hashes: list[str]) -> None:
     """Write the rows of these files, and the earlier rows of all other files."""
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -25,15 +25,10 @@ class RandomView:
     def __init__(self, augment: AugmentSettings, side: int, fit: Fit, strength: float) -> None:
         ranges = ranges_of(augment, strength)
         self._side, self._fit, self._crops = side, fit, ranges.crops
-        color, hue = ranges.color, (-ranges.hue, ranges.hue)
+        shift, turn, hue = ((-largest, largest) for largest in (ranges.shift, ranges.rotate, ranges.hue))
+        color = ranges.color
         crop = A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO)
-        move = A.Affine(
-            translate_percent=(-ranges.shift, ranges.shift),
-            scale=ranges.scale,
-            rotate=(-ranges.rotate, ranges.rotate),
-            balanced_scale=True,
-            p=1.0,
-        )
+        move = A.Affine(translate_percent=shift, scale=ranges.scale, rotate=turn, balanced_scale=True, p=1.0)
         jitter = A.ColorJitter(brightness=color, contrast=color, saturation=color, hue=hue, p=JITTERED)
         steps = [  # geometry first, then colour
             (ranges.crops, crop),
