@@ -22,10 +22,11 @@ def scatter(comparison: RunComparison) -> list[Block]:
             rates |= {f"{name}, {rate}": values for rate, values in by_rate.items()}
     if not seeds and not rates:
         raise Missing("No study has tried these runs with other seeds or learning rates: ./run.sh study FILE does.")
-    metric, blocks = comparison.first.metric.title, list[Block]()
-    for scores, over, score_name in ((seeds, "seed", f"cross-fitted {metric}"), (rates, "cell", "macro-F1 by argmax")):
+    metric, blocks = comparison.first.metric, list[Block]()
+    untuned = f"{metric.title} {'as predicted' if metric.of_probabilities else 'by argmax'}"
+    for scores, over, score_name in ((seeds, "seed", f"cross-fitted {metric.title}"), (rates, "cell", untuned)):
         if scores:
-            figure = stability(scores, score_name, over=over)
+            figure = stability(scores, score_name + " (lower is better)" * (metric.sign < 0), over=over)
             rows = [
                 [
                     name,

@@ -51,19 +51,23 @@ def scores_by_seed(run: Run) -> dict[int, float]:
 
 
 def scores_by_rate(run: Run) -> dict[str, list[float]]:
-    """Return the macro-F1 of the study's cells, by learning rate: of the variants that differ in these rates alone.
+    """Return the run's metric of the study's cells by learning rate, of the variants that differ in these rates alone.
 
-    Only seeds and folds that all of them have count; empty where fewer than two variants have any in common.
+    Only seeds and folds that all of them have count; empty where fewer than two variants have any in common, or the
+    study's table is of another metric.
     """
     study_run = find_study(run)
     if study_run is None or not (study_run.folder / "table.csv").exists():
+        return {}
+    table, metric = read_table(study_run.folder / "table.csv"), run.metric.name
+    if metric not in table:
         return {}
     variants = {path.stem: _settings(path) for path in (study_run.folder / "variants").glob("*.yaml")}
     rest, _ = _parted(variants[study_run.variant])
     alike = {
         name: rates for name, own in variants.items() if (parted := _parted(own))[0] == rest and (rates := parted[1])
     }
-    cells = dict(_cells(study_run.folder / "table.csv", set(alike)))
+    cells = dict(_cells(table[table["variant"].isin(alike)], metric))
     shared = set.intersection(*(set(own) for own in cells.values())) if cells else set()
     if len(cells) < 2 or not shared:
         return {}
@@ -71,12 +75,10 @@ def scores_by_rate(run: Run) -> dict[str, list[float]]:
     return {", ".join(f"{key.partition('.')[2]} {rate:g}" for key, rate in rates): scores for rates, scores in named}
 
 
-def _cells(path: Path, variants: set[str]) -> Iterator[tuple[str, dict[tuple[str, str], float]]]:
-    """Yield each variant's macro-F1 by seed and fold."""
-    table = read_table(path)
-    table = table[table["variant"].isin(variants) & (table["macro_f1"] != "")]
-    for variant, rows in table.groupby("variant"):
-        values = pd.to_numeric(rows["macro_f1"])
+def _cells(table: pd.DataFrame, metric: str) -> Iterator[tuple[str, dict[tuple[str, str], float]]]:
+    """Yield each variant's scores by seed and fold."""
+    for variant, rows in table[table[metric] != ""].groupby("variant"):
+        values = pd.to_numeric(rows[metric])
         yield str(variant), dict(zip(zip(rows["seed"], rows["fold"], strict=True), values.tolist(), strict=True))
 
 
