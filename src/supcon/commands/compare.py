@@ -22,8 +22,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(argv)
     started = time.time()
     runs = [open_run(open_call(options.root, name)) for name in options.runs]
-    from supcon.report.comparison.contents import sections  # imports matplotlib
     from supcon.report.comparison.run_comparison import RunComparison, require_comparable
+    from supcon.report.comparison.sections import sections  # imports matplotlib
     from supcon.report.page import render
 
     require_comparable(runs)

@@ -1,6 +1,6 @@
 """Sections on how the run was made: learning curves, time and memory, settings."""
 
-import dataclasses
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,7 @@ from supcon.report.run import Run
 from supcon.run.stages import STAGE, STAGES
 from supcon.settings import Settings
 from supcon.settings.budget import duration
+from supcon.settings.sources import flatten
 from supcon.storage.files import read_json
 from supcon.storage.tables import read_table
 
@@ -99,10 +100,4 @@ def _seconds(run: Run, stage: str, fold: str, done: dict[str, Any]) -> float:
 
 def flat_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings by dotted key, those of the machine left out."""
-    flat: dict[str, Any] = {}
-    for section, values in dataclasses.asdict(settings).items():
-        if section != "machine":
-            flat |= (
-                {f"{section}.{key}": v for key, v in values.items()} if isinstance(values, dict) else {section: values}
-            )
-    return flat
+    return {key: value for key, value in flatten(asdict(settings)).items() if not key.startswith("machine.")}

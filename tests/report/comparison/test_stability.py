@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from supcon.metrics.metric import Metric, MetricName, make_metric
 from supcon.plots import stability
-from supcon.report.comparison import scatter as module
+from supcon.report.comparison import sections as module
 from supcon.report.comparison.run_comparison import RunComparison
 from supcon.report.comparison.stability import find_study, scores_by_rate, scores_by_seed
 from supcon.storage.files import read_json, write_csv, write_json
