@@ -32,8 +32,6 @@ def robustness(run: Run, baseline: Run | None = None) -> list[Block]:
 
 
 def _beside(run: Run, own: "CorruptionScores", baseline: Run, other: "CorruptionScores") -> list[Block]:
-    from supcon.report.corruptions.result import relative
-
     if own.rows_a_fold != other.rows_a_fold:
         raise UserError(
             f"--baseline {baseline.name} has seen {other.rows_a_fold} damaged rows of each fold, {run.name}"
@@ -43,7 +41,7 @@ def _beside(run: Run, own: "CorruptionScores", baseline: Run, other: "Corruption
     return [
         Text(
             f"Corruptions take {own.mean_lost:.4f} from this run and {other.mean_lost:.4f} from {baseline.name}:"
-            f" {relative(own, other):.2f} times as much. Its corruption F1 is {other.corruption_f1:.4f}, undamaged"
+            f" {own.relative(other):.2f} times as much. Its corruption F1 is {other.corruption_f1:.4f}, undamaged"
             f" {other.clean:.4f}."
         ),
         Figure(of_figure(figure, "Both runs under each corruption")),

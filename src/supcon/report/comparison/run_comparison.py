@@ -72,12 +72,11 @@ class RunComparison:
         """Return the table for a terminal."""
         lines = [["run", f"{self.first.metric.title} [95 %]", f"over {self.first.name}", "better with probability"]]
         for number, name in enumerate(self.names):
-            difference = [] if number == 0 else [_signed(*self.gain(number)), f"{self.probability(number):.3f}"]
-            lines.append([name, str(self.scores[number]), *difference])
-        widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(4)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines
-        )
+            value, error = self.gain(number)
+            over = ["", ""] if number == 0 else [f"{value:+.4f} +- {error:.4f}", f"{self.probability(number):.3f}"]
+            lines.append([name, str(self.scores[number]), *over])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def class_f1(run: Run) -> Scores:
@@ -100,7 +99,3 @@ def require_comparable(runs: Sequence[Run]) -> None:
                 f"run {run.name} is tuned for {run.metric.name}, {first.name} for {first.metric.name}: tune both for"
                 " the same --tune.metric first"
             )
-
-
-def _signed(value: float, error: float) -> str:
-    return f"{value:+.4f} +- {error:.4f}"

@@ -151,12 +151,10 @@ def embedding_quality(comparison: RunComparison) -> list[Block]:
 def robustness(comparison: RunComparison) -> list[Block]:
     """Show the corruption F1 of the runs that were tested on damaged images."""
     results, missing = _read_all(comparison, damage.corruption_scores)
-    from supcon.report.corruptions.result import relative  # imports albumentations
-
     (base, first), *_ = results.items()
     rows = [
         [name, f"{own.rows:,}", f"{own.clean:.4f}", f"{own.corruption_f1:.4f}", f"{own.mean_lost:.4f}",
-         f"{relative(own, first):.2f}" if own.rows_a_fold == first.rows_a_fold else "other rows"]
+         f"{own.relative(first):.2f}" if own.rows_a_fold == first.rows_a_fold else "other rows"]
         for name, own in results.items()
     ]  # fmt: skip
     curves = {name: damage.curves_of(own) for name, own in results.items()}

@@ -1,15 +1,11 @@
 """How the scores of a run's recipe vary over seeds and learning rates, where a study has tried them."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import yaml
 
 from supcon.report.run import Run
+from supcon.settings.sources import Flat, flatten, load_yaml
 from supcon.storage.files import read_json
 from supcon.storage.tables import read_table
 
@@ -62,33 +58,20 @@ def scores_by_rate(run: Run) -> dict[str, list[float]]:
     table, metric = read_table(study_run.folder / "table.csv"), run.metric.name
     if metric not in table:
         return {}
-    variants = {path.stem: _settings(path) for path in (study_run.folder / "variants").glob("*.yaml")}
+    variants = {path.stem: flatten(load_yaml(path)) for path in (study_run.folder / "variants").glob("*.yaml")}
     rest, _ = _parted(variants[study_run.variant])
     alike = {
         name: rates for name, own in variants.items() if (parted := _parted(own))[0] == rest and (rates := parted[1])
     }
-    cells = dict(_cells(table[table["variant"].isin(alike)], metric))
-    shared = set.intersection(*(set(own) for own in cells.values())) if cells else set()
-    if len(cells) < 2 or not shared:
+    scored = table[table["variant"].isin(alike) & (table[metric] != "")].drop_duplicates(["variant", "seed", "fold"])
+    cells = scored.pivot(index=["seed", "fold"], columns="variant", values=metric).dropna().astype(float)
+    if cells.empty or len(cells.columns) < 2:
         return {}
-    named = sorted((alike[name], [own[cell] for cell in sorted(shared)]) for name, own in cells.items())
+    named = sorted((alike[str(name)], scores.to_list()) for name, scores in cells.items())
     return {", ".join(f"{key.partition('.')[2]} {rate:g}" for key, rate in rates): scores for rates, scores in named}
 
 
-def _cells(table: pd.DataFrame, metric: str) -> Iterator[tuple[str, dict[tuple[str, str], float]]]:
-    """Yield each variant's scores by seed and fold."""
-    for variant, rows in table[table[metric] != ""].groupby("variant"):
-        values = pd.to_numeric(rows[metric])
-        yield str(variant), dict(zip(zip(rows["seed"], rows["fold"], strict=True), values.tolist(), strict=True))
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    """Return a variant's settings by dotted key."""
-    sections = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return {f"{section}.{key}": value for section, own in sections.items() for key, value in own.items()}
-
-
-def _parted(settings: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, float], ...]]:
+def _parted(settings: Flat) -> tuple[Flat, tuple[tuple[str, float], ...]]:
     """Return the settings without the learning rates, and the learning rates."""
     rest = {key: value for key, value in settings.items() if key not in RATES}
     return rest, tuple((key, float(settings[key])) for key in RATES if key in settings)
