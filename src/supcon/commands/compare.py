@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supcon.errors import UserError, run_stage
+from supcon.report.page import render
 from supcon.report.run import open_run
 from supcon.settings import open_call
 from supcon.settings.parse import Parser, parse_options
@@ -24,7 +25,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = [open_run(open_call(options.root, name)) for name in options.runs]
     from supcon.report.comparison.run_comparison import RunComparison, require_comparable
     from supcon.report.comparison.sections import sections  # imports matplotlib
-    from supcon.report.page import render
 
     require_comparable(runs)
     comparison = RunComparison(runs)

@@ -1,7 +1,7 @@
 """Say what was understood of input/, what is wrong with it, and how long a run will take. `all` begins with it."""
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from supcon.competition.builtin import fill_empty
 from supcon.competition.folds import make_folds, read_folds
@@ -67,14 +67,13 @@ def time_run(experiment: Experiment, budget: float) -> None:
     call, settings = experiment.call, experiment.call.settings
     timing = time_stages(experiment)
     if budget:
-        stages = [
-            (settings.pretrain.epochs, timing.pretrain_epoch),
-            (settings.finetune.epochs, timing.finetune_epoch),
-        ]
+        pretrain, finetune = settings.pretrain, settings.finetune
+        stages = [(pretrain.epochs, timing.pretrain_epoch), (finetune.epochs, timing.finetune_epoch)]
         epochs = fit_epochs(budget, settings.data.folds, timing.finetune_start + timing.predict, stages)
-        call = with_epochs(call, *epochs)
-        call = dataclasses.replace(call, measured={**call.measured, "seconds": dataclasses.asdict(timing)})
-        settings = call.settings
+        settings = replace(
+            settings, pretrain=replace(pretrain, epochs=epochs[0]), finetune=replace(finetune, epochs=epochs[1])
+        )
+        call = replace(call, settings=settings, measured={**call.measured, "seconds": asdict(timing)})
         write_resolved(call)
         print(
             f"{'epochs':<12}{_epochs(call)}: what fits {duration(budget)}; written to {call.run_folder}/resolved.yaml"
@@ -86,16 +85,6 @@ def time_run(experiment: Experiment, budget: float) -> None:
         f" predict; all {settings.data.folds} folds about {duration(settings.data.folds * a_fold)}",
         flush=True,
     )
-
-
-def with_epochs(call: Call, pretrain: int, finetune: int) -> Call:
-    """Return the call with other epochs."""
-    settings = dataclasses.replace(
-        call.settings,
-        pretrain=dataclasses.replace(call.settings.pretrain, epochs=pretrain),
-        finetune=dataclasses.replace(call.settings.finetune, epochs=finetune),
-    )
-    return dataclasses.replace(call, settings=settings)
 
 
 def _epochs(call: Call) -> str:

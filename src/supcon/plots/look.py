@@ -80,6 +80,14 @@ def name_rows(axes: Axes, names: Sequence[str], most: int = 20) -> None:
     axes.grid(False, axis="y")
 
 
+def named_panel(names: Sequence[str], height: float, title: str = "", most: int = 20) -> tuple[Figure, Axes]:
+    """Return a figure of one panel whose rows have names, and the panel."""
+    figure = new_figure(height, title)
+    axes = panels(figure)[0, 0]
+    name_rows(axes, names, most)
+    return figure, axes
+
+
 def beside(axes: Axes, row: float, text: str, colour: str = INK) -> None:
     """Write a short text to the right of a row."""
     right_of_panel = axes.get_yaxis_transform()
@@ -119,10 +127,8 @@ def written(name: object, most: int = 20) -> str:
 
 
 def _drawable(letter: str) -> str:
-    kind = unicodedata.category(letter)
-    if (
-        kind in ("Cc", "Cf") or "\ufe00" <= letter <= "\ufe0f"
-    ):  # control characters, text direction, joiners, emoji variants
+    # control characters, text direction, joiners, emoji variants
+    if unicodedata.category(letter) in ("Cc", "Cf") or "\ufe00" <= letter <= "\ufe0f":
         return ""
     return letter if ord(letter) in _glyphs(findfont(FontProperties())) else _BOX
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from supcon.plots.look import COLOURS, beside, label, legend, line_style, name_rows, new_figure, panels
+from supcon.plots.look import COLOURS, beside, label, legend, line_style, named_panel, new_figure, panels
 
 
 def learning_curves(logs: Mapping[str, pd.DataFrame], columns: Sequence[str], title: str = "") -> Figure:
@@ -54,9 +54,7 @@ def stage_times(
 
     `seconds` and `memory_mb`: stage to fold ("fold 0", or "" for a stage without folds) to value.
     """
-    figure = new_figure(0.6 + 0.36 * len(seconds), title)
-    axes = panels(figure)[0, 0]
-    name_rows(axes, list(seconds))
+    figure, axes = named_panel(list(seconds), 0.6 + 0.36 * len(seconds), title)
     totals = [sum(folds.values()) for folds in seconds.values()]
     unit, length = _unit(max(totals, default=0.0))
     for row, (stage, folds) in enumerate(seconds.items()):

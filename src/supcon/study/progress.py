@@ -1,6 +1,7 @@
 """A study's progress, round by round: finished cells are read, the others are trained, a failed one is noted."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from supcon.errors import UserError
@@ -163,6 +164,15 @@ class Progress:
                     raise
                 call = replace(call, force=True)
             page_of(stage.name).run(call)
+
+
+def whole_runs(rounds: Sequence[RoundResult], fold_count: int) -> list[tuple[str, int]]:
+    """Return the (variant, seed) of which every fold is scored, in the last round that is over all folds."""
+    for outcome in reversed(rounds):
+        if {cell.fold for cell in outcome.cells} == set(range(fold_count)):
+            complete = {line.variant for line in outcome.variants if line.complete}
+            return [(variant, seed) for variant in sorted(complete) for seed in outcome.plan.seeds]
+    return []
 
 
 def _one_line(error: Exception) -> str:

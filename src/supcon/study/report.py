@@ -1,4 +1,4 @@
-"""What a study leaves behind: table.md and table.csv in runs/STUDY."""
+"""What a study leaves behind: table.md, table.csv and plot.png in runs/STUDY."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from supcon.metrics.metric import Metric
-from supcon.storage.files import write_csv, write_text
+from supcon.storage.files import write_atomic, write_csv, write_text
 from supcon.study.cells import Results
-from supcon.study.compare import UNEQUAL, Estimate, VariantResult
+from supcon.study.compare import UNEQUAL, Estimate, VariantResult, WholeRunScore
 from supcon.study.progress import RoundResult
 from supcon.study.read import Study
-from supcon.study.whole_runs import WholeRunScore
 
 FOOTNOTES = f"""\
 All scores are out of fold, labels by argmax; NLL and log loss are as predicted, lower is better. "Over" is the mean
@@ -41,6 +40,28 @@ def write_report(
     write_text(folder / "table.md", text)
     write_csv(folder / "table.csv", cell_table(rounds, results, metric))
     return text
+
+
+def write_plot(path: Path, rounds: Sequence[RoundResult], name: str, baseline: str, metric: Metric) -> None:
+    """Draw each round's differences to the baseline with two standard errors, best on top.
+
+    Rounds without a difference are left out, and no picture is left of none.
+    """
+    from supcon.plots import as_png, differences  # a second to import
+
+    panels = {}
+    for outcome in rounds:
+        gains = [(line, line.gain) for line in outcome.variants if line.gain]
+        if gains:
+            title = f"round {outcome.number}, errors over {_cells([line for line, _ in gains])}"
+            panels[title] = {line.variant + "*" * line.unequal: (gain.value, gain.error) for line, gain in gains}
+    if panels:
+        unequal = "; *: unequal passes" if any("*" in variant for lines in panels.values() for variant in lines) else ""
+        better = " (lower is better)" if metric.sign < 0 else ""
+        picture = as_png(differences(panels, f"{metric.title} over {baseline}{better}{unequal}", f"study {name}"))
+        write_atomic(path, lambda file: file.write(picture))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def cell_table(rounds: Sequence[RoundResult], results: Results, metric: Metric) -> pd.DataFrame:
@@ -121,3 +142,11 @@ def _markdown(table: Sequence[Sequence[str]]) -> str:
 
 def _list(numbers: Sequence[int]) -> str:
     return " ".join(map(str, numbers))
+
+
+def _cells(lines: Sequence[VariantResult]) -> str:
+    """Return what the standard errors are over, where variants may have fewer cells than others."""
+    counts = {line.gain.cells for line in lines if line.gain}
+    if counts == {1}:
+        return "rows of 1 cell"
+    return f"{max(counts)} cells" if len(counts) == 1 else f"{min(counts)} to {max(counts)} cells"
