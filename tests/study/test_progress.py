@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from supcon.metrics.metric import make_metric
+from supcon.report.run import Run
 from supcon.run.split import Split
-from supcon.study import compare, progress
+from supcon.study import progress
 from supcon.study.cells import Results, Scores
 from supcon.study.compare import read_whole_run_scores
 from supcon.study.progress import Progress, RoundResult, whole_runs
@@ -83,7 +84,7 @@ def test_whole_runs_of_rows_with_groups_are_compared_over_groups(monkeypatch: py
         ("ce", 0): SimpleNamespace(split=Split(table), metric=MACRO_F1, predicted=BAD),
         ("b", 0): SimpleNamespace(split=Split(table), metric=MACRO_F1, predicted=RIGHT),
     }
-    monkeypatch.setattr(compare, "_read_prediction", lambda experiment: experiment.predicted)
+    monkeypatch.setattr(Run, "predicted", property(lambda run: run.experiment.predicted))
     runs = cast(Runs, SimpleNamespace(experiment=lambda *one: experiments[one]))
     lines = read_whole_run_scores(runs, list(experiments), "ce")
     assert [(line.variant, line.units) for line in lines] == [("b", "groups"), ("ce", "groups")]

@@ -19,7 +19,6 @@ INK, GREY, GRID = "#333333", "#8c8c8c", "#e6e6e6"
 # after Okabe & Ito 2008: colour-blind readers can tell them apart, and they are dark enough for lines on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")
 BLUE, ORANGE = COLOURS[:2]
-STYLES = ("-", "--", ":", "-.")  # of lines: the next one once all colours are used
 _TITLE_LETTERS = 46  # that fit into a line of the title
 _LEGEND_LETTERS = 70  # that fit into a line of the legend
 _HANDLE_LETTERS = 7  # the width of a legend's line or mark, with the space around it
@@ -107,11 +106,6 @@ def legend(figure: Figure, entries: Mapping[str, Any], most: int = 16) -> None:
         ncols=columns, fontsize=SMALL, frameon=False, labelcolor=INK, handletextpad=0.4, columnspacing=1.0,
     )  # fmt: skip
     figure.set_figheight(figure.get_figheight() + 0.18 * -(-len(names) // columns))
-
-
-def line_style(number: int) -> dict[str, str]:
-    """Return colour and style of line `number`; the first 28 lines all differ."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
 
 
 def written(name: object, most: int = 20) -> str:

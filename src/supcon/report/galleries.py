@@ -1,5 +1,7 @@
 """Sections of images: confident mistakes, pairs that are confused, labels that are probably wrong, near-duplicates."""
 
+from itertools import islice
+
 import numpy as np
 
 from supcon.competition.copies import Pairs
@@ -38,12 +40,12 @@ def label_errors(run: Run) -> list[Block]:
     suspicious = run.label_errors
     if len(suspicious.rows) == 0:
         return [Text("No label looks wrong: wherever the model is sure of another class, it is often wrong there too.")]
-    cards = []
-    shown = list(zip(suspicious.rows, suspicious.likely, suspicious.self_confidence, strict=True))[:_LABELS]
-    for row, likely, probability in shown:
-        label, other = run.classes[run.true[row]], run.classes[likely]
-        lines = [f"labelled {label}", f"probably {other}", f"label {probability:.1%} likely", str(run.ids[row])]
-        cards.append(Card([thumbnail(run, int(run.rows[row]))], lines))
+    found = zip(suspicious.rows, suspicious.likely, suspicious.self_confidence, strict=True)
+    cards = [
+        _card(run, row, f"labelled {run.classes[run.true[row]]}", f"probably {run.classes[likely]}",
+              f"label {probability:.1%} likely")
+        for row, likely, probability in islice(found, _LABELS)
+    ]  # fmt: skip
     about = (
         f"Confident learning on the out-of-fold probabilities takes {len(suspicious.rows):,} of {len(run.rows):,}"
         f" labels ({len(suspicious.rows) / len(run.rows):.1%}) for wrong. Look before you change one: rare kinds of a"
@@ -70,11 +72,14 @@ def duplicates(run: Run) -> list[Block]:
 def error_card(run: Run, row: int) -> Card:
     """Return the card of the scored row numbered `row`: its image, its class, the class it is taken for, and its id."""
     true, taken = run.classes[run.true[row]], run.classes[run.labels[row]]
-    lines = [f"{true}, taken for {taken}", f"{run.confidence[row]:.1%} sure", str(run.ids[row])]
-    return Card([thumbnail(run, int(run.rows[row]))], lines)
+    return _card(run, row, f"{true}, taken for {taken}", f"{run.confidence[row]:.1%} sure")
 
 
-def thumbnail(run: Run, position: int) -> Picture:
+def _card(run: Run, row: int, *lines: str) -> Card:
+    return Card([_thumbnail(run, int(run.rows[row]))], [*lines, str(run.ids[row])])
+
+
+def _thumbnail(run: Run, position: int) -> Picture:
     """Return the image at a position of the cache, with its path as alternative text."""
     return of_image(run.images[position], run.experiment.competition.paths[position])
 
@@ -83,11 +88,9 @@ def _copy_cards(run: Run, pairs: Pairs) -> list[Card]:
     competition, rows = run.experiment.competition, len(run.experiment.split)
     ids = [*competition.train["id"], *competition.test["id"]]
     labels = competition.train["label"].to_list()
-    return [
-        Card(
-            [thumbnail(run, position) for position in pair],
-            [", ".join(labels[position] if position < rows else "test" for position in pair)]
-            + [str(ids[position]) for position in pair],
-        )
-        for pair in pairs.tolist()
-    ]
+    cards = []
+    for pair in pairs.tolist():
+        kinds = ", ".join(labels[position] if position < rows else "test" for position in pair)
+        pictures = [_thumbnail(run, position) for position in pair]
+        cards.append(Card(pictures, [kinds, *(str(ids[position]) for position in pair)]))
+    return cards

@@ -56,7 +56,11 @@ def gains(run: Run) -> list[Block]:
     """Show what views, tuning and folds each added."""
     metric, untuned = run.metric, run.decision["ladder"][0]
     views = views_gain(run) if len(run.runs) == 1 else None  # several runs have views of their own
-    start, begin = (plain_score(run), "plain view") if views else (untuned["cross_fitted"], untuned["rung"])
+    start, begin = (
+        (run.score(metric.untuned(first_view(run))), "plain view")
+        if views
+        else (untuned["cross_fitted"], untuned["rung"])
+    )
     steps = [views] if views else []
     steps += [
         Gain(rung["rung"], rung["gain"], rung["standard_error"], rung["chosen"]) for rung in run.decision["ladder"][1:]
@@ -105,11 +109,6 @@ def calibration(run: Run) -> list[Block]:
         ),
         Table(["probabilities", "NLL", "ECE"], rows, "Out of fold; lower is better"),
     ]
-
-
-def plain_score(run: Run) -> float:
-    """Return the score of the plain view alone, nothing tuned."""
-    return run.score(run.metric.untuned(first_view(run)))
 
 
 def first_view(run: Run) -> LogProbabilities:

@@ -11,10 +11,7 @@ import numpy as np
 
 from supcon.arrays import Floats, Labels
 from supcon.metrics.metric import Metric, Prediction
-from supcon.run.experiment import Experiment
-from supcon.run.runs import read_labels, read_runs
-from supcon.run.scores import cross_fitted
-from supcon.storage.files import read_json
+from supcon.report.run import Run
 from supcon.study.cells import Results, Scores
 from supcon.study.runs import Cell, Runs
 
@@ -91,23 +88,16 @@ def paired_gains(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Estimate, Esti
         variant, base = pairs[0]
         nll_error = _standard_error(variant.log_loss - base.log_loss)
         error = nll_error if base.metric.of_probabilities else _bootstrap_error(variant, base)
-    return (
-        Estimate(float(gains.mean()), error, len(pairs)),
-        Estimate(float(nll_gains.mean()), nll_error, len(pairs)),
-    )
+    return Estimate(float(gains.mean()), error, len(pairs)), Estimate(float(nll_gains.mean()), nll_error, len(pairs))
 
 
 def read_whole_run_scores(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) -> list[WholeRunScore]:
     """Return how the whole runs stand by their decision.json, best first; none unless the baseline is whole too."""
-    experiments = {pair: runs.experiment(*pair) for pair in whole}
     predicted: dict[str, list[Prediction]] = {}
-    for (variant, _), experiment in experiments.items():
-        predicted.setdefault(variant, []).append(_read_prediction(experiment))
-    if baseline not in predicted:
-        return []
-    first = next(iter(experiments.values()))
-    true = first.split.labels[first.split.scored_rows]
-    return compare_whole_runs(true, predicted, baseline, first.metric, first.split.scored_groups)
+    for variant, seed in whole:
+        run = Run(runs.experiment(variant, seed))
+        predicted.setdefault(variant, []).append(run.predicted)
+    return compare_whole_runs(run.true, predicted, baseline, run.metric, run.groups) if baseline in predicted else []
 
 
 def compare_whole_runs(
@@ -186,11 +176,3 @@ def _standard_error(differences: Floats) -> float:
 
 def _average(values: Sequence[float]) -> float:
     return float(np.mean(values)) if values else float("nan")
-
-
-def _read_prediction(experiment: Experiment) -> Prediction:
-    """Return what the metric scores of a tuned run, fold k's rows by the decision made on the other folds."""
-    if not experiment.metric.of_probabilities:
-        return read_labels(experiment)
-    decision = read_json(experiment.call.run_folder / "decision.json")
-    return cross_fitted(experiment, decision, read_runs(experiment))

@@ -64,8 +64,7 @@ class RunComparison:
         )
         low, high = np.percentile(after - before, [2.5, 97.5], axis=0)
         value = class_f1(self.runs[run]) - class_f1(first)
-        unscored = np.bincount(first.true, minlength=size) == 0
-        blank = np.where(unscored, np.nan, 0.0)
+        blank = np.where(np.bincount(first.true, minlength=size) == 0, np.nan, 0.0)  # where there is nothing to score
         return value + blank, low + blank, high + blank
 
     def text(self) -> str:
