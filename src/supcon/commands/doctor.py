@@ -21,7 +21,9 @@ EPOCHS = ("pretrain.epochs", "finetune.epochs")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     call = parse(__doc__, argv, add_options)
-    refuse_epochs(call)
+    given = [key for key in EPOCHS if key in call.given]
+    if call.settings.time_budget and given:
+        raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
     budget = parse_budget(call.settings.time_budget) if call.settings.time_budget else 0.0
     fill_empty(call.root / "input")
     found = survey(call)
@@ -39,13 +41,6 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="leave out the timed batches, unless --time_budget needs them"
     )
-
-
-def refuse_epochs(call: Call) -> None:
-    """Raise `UserError` where both a time budget and epochs are given."""
-    given = [key for key in EPOCHS if key in call.given]
-    if call.settings.time_budget and given:
-        raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
 
 
 def experiment_of(found: Survey) -> Experiment:

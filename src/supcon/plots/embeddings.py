@@ -78,7 +78,8 @@ def embedding_map(
     axes.set_aspect("equal")
     axes.margins(0.03)
     size = float(np.clip(_AREA / max(len(points), 1), 8, 30))
-    groups = [(classes[number], labels == number, *_mark(index)) for index, number in enumerate(chosen)]
+    marks = [(colour, shape) for shape in _SHAPES for colour in COLOURS]
+    groups = [(classes[number], labels == number, *mark) for number, mark in zip(chosen, marks, strict=False)]
     others = (labels >= 0) & ~np.isin(labels, chosen)
     if others.any():
         groups.insert(0, ("other", others, _REST, "o"))
@@ -107,7 +108,3 @@ def _chosen(labels: Labels, classes: int, shown: Sequence[int] | None) -> list[i
     counts = np.bincount(labels[labels >= 0], minlength=classes)
     preferred = [*(shown or ()), *np.argsort(-counts, kind="stable").tolist()]
     return sorted(list(dict.fromkeys(preferred))[: MOST - 1])
-
-
-def _mark(index: int) -> tuple[str, str]:
-    return COLOURS[index % len(COLOURS)], _SHAPES[index // len(COLOURS)]

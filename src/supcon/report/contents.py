@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from supcon.report.classes import classes, confusions
+from supcon.report.classes import classes, confusions, duplicates, label_errors, mistakes, pairs
 from supcon.report.embeddings import drift, maps, quality
-from supcon.report.galleries import duplicates, label_errors, mistakes, pairs
 from supcon.report.page import Block, Section, make_sections
 from supcon.report.robustness import robustness
 from supcon.report.run import Run

@@ -32,7 +32,7 @@ def maps(run: Run) -> list[Block]:
     seen = parts.part != TEST
     features, held_out = parts.features[seen], parts.part[seen] == HELD_OUT
     labels = run.labels_of(parts.ids[seen])
-    shown = _confused_classes(run)
+    confused = [number for pair in run.pairs for number in (pair.first, pair.second)]
     blocks: list[Block] = [
         Text(
             f"What fold {fold}'s encoder makes of the plain view of {(~held_out).sum():,} rows it was trained on and"
@@ -42,7 +42,9 @@ def maps(run: Run) -> list[Block]:
     for method, name in (("pca", "PCA"), ("tsne", "t-SNE")):
         points = project(features, method)  # type: ignore[arg-type]
         rows = points.rows
-        figure = embedding_map(points.points, labels[rows], held_out[rows], run.classes, name, shown)
+        figure = embedding_map(
+            points.points, labels[rows], held_out[rows], run.classes, name, list(dict.fromkeys(confused))
+        )
         blocks.append(Figure(of_figure(figure, f"Embedding map by {name}"), f"{len(rows):,} rows."))
     return blocks
 
@@ -119,11 +121,6 @@ def _quality(run: Run, parts: Embeddings, kind: str) -> tuple[float, ...]:
     labels, true = run.labels_of(train.ids), run.labels_of(held_out.ids)
     quality = embedding_quality(getattr(train, kind), labels, getattr(held_out, kind), true, len(run.classes))
     return astuple(quality)
-
-
-def _confused_classes(run: Run) -> list[int]:
-    """Return the classes, those of the most frequent confusions first, for maps that cannot colour all."""
-    return list(dict.fromkeys(number for pair in run.pairs for number in (pair.first, pair.second)))
 
 
 def _as_text(value: float) -> str:

@@ -7,15 +7,7 @@ from dataclasses import dataclass, replace
 from supcon.errors import UserError
 from supcon.run.stages import fold_stages, page_of
 from supcon.storage import lock
-from supcon.study.cells import (
-    Results,
-    Scores,
-    finished,
-    forget_failure,
-    read_failure,
-    read_scores,
-    write_failure,
-)
+from supcon.study.cells import Results, Scores, finished, forget_failure, read_failure, read_scores, write_failure
 from supcon.study.compare import VariantResult, rank_variants
 from supcon.study.read import Round, Study
 from supcon.study.runs import Cell, Runs

@@ -78,9 +78,7 @@ class Runs:
         write_text(self._kept_file, yaml.safe_dump({"flags": self.flags, "train": self._train}, allow_unicode=True))
         for variant, settings in self._settings.items():
             text = yaml.safe_dump(nested(_differences(settings)), sort_keys=False, allow_unicode=True)
-            path = self._config_file(variant)
-            if not path.exists() or path.read_text(encoding="utf-8") != text:
-                write_text(path, text)
+            write_text(self._config_file(variant), text)
 
     def call(self, variant: str, seed: int) -> Call:
         """Return what every stage of a run is asked to do."""

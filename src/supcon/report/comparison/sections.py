@@ -10,10 +10,10 @@ from supcon.decision.calibration import negative_log_likelihood
 from supcon.metrics.calibration import calibration_error, reliability_bins
 from supcon.plots import corruption_curves, per_class_difference, reliability, score_intervals, stability
 from supcon.report import robustness as damage
+from supcon.report.classes import error_card
 from supcon.report.comparison.run_comparison import RunComparison, class_f1
 from supcon.report.comparison.stability import find_study, scores_by_rate, scores_by_seed
 from supcon.report.embeddings import quality_rows, quality_table
-from supcon.report.galleries import error_card
 from supcon.report.page import Block, Figure, Gallery, Missing, Point, Points, Section, Table, Text, make_sections
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
@@ -157,7 +157,7 @@ def robustness(comparison: RunComparison) -> list[Block]:
          f"{own.relative(first):.2f}" if own.rows_a_fold == first.rows_a_fold else "other rows"]
         for name, own in results.items()
     ]  # fmt: skip
-    curves = {name: damage.curves_of(own) for name, own in results.items()}
+    curves = {name: own.curves for name, own in results.items()}
     return [
         Text(damage.about(first.rows)),
         *missing,

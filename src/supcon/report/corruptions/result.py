@@ -34,6 +34,11 @@ class CorruptionScores:
     fingerprint: str  # of the models and corruptions
 
     @property
+    def curves(self) -> dict[str, dict[int, float]]:
+        """Each corruption's scores by severity, 0 for the undamaged rows."""
+        return {name: dict(enumerate([self.clean, *damaged])) for name, damaged in self.scores.items()}
+
+    @property
     def corruption_f1(self) -> float:
         """Mean over corruptions and severities."""
         return float(np.mean(list(self.scores.values())))
