@@ -57,8 +57,8 @@ def test_the_time_left_is_that_of_the_cells_that_are_left(
 ) -> None:
     clock = iter([0, 30, 30])
     monkeypatch.setattr(progress, "time", SimpleNamespace(time=lambda: next(clock)))
-    for name in ("forget_failure", "read_scores"):
-        monkeypatch.setattr(progress, name, lambda *_: scores(RIGHT))
+    monkeypatch.setattr(progress, "failure_file", lambda *_: Path("there is none"))
+    monkeypatch.setattr(progress, "read_scores", lambda *_: scores(RIGHT))
     monkeypatch.setattr(progress, "fold_stages", lambda _: [])
     study = progress_of([Round(None, (0,))], Results())
     study._runs.experiment = lambda *_: SimpleNamespace(call=SimpleNamespace(settings=None))  # type: ignore[assignment]

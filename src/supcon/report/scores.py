@@ -56,15 +56,11 @@ def gains(run: Run) -> list[Block]:
     """Show what views, tuning and folds each added."""
     metric, untuned = run.metric, run.decision["ladder"][0]
     views = views_gain(run) if len(run.runs) == 1 else None  # several runs have views of their own
-    start, begin = (
-        (run.score(metric.untuned(first_view(run))), "plain view")
-        if views
-        else (untuned["cross_fitted"], untuned["rung"])
-    )
-    steps = [views] if views else []
-    steps += [
-        Gain(rung["rung"], rung["gain"], rung["standard_error"], rung["chosen"]) for rung in run.decision["ladder"][1:]
-    ]
+    start, begin, tuning = untuned["cross_fitted"], untuned["rung"], run.decision["ladder"][1:]
+    steps = [Gain(rung["rung"], rung["gain"], rung["standard_error"], rung["chosen"]) for rung in tuning]
+    if views:
+        start, begin = run.score(metric.untuned(first_view(run))), "plain view"
+        steps.insert(0, views)
     drawn = ladder(start, [replace(step, value=metric.sign * step.value) for step in steps], metric.title, begin=begin)
     rows = [[begin, f"{start:.4f}", "", ""]]
     rows += [

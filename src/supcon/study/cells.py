@@ -84,7 +84,7 @@ def _stages(experiment: Experiment, fold: int) -> Iterator[StageRun]:
 
 def read_failure(experiment: Experiment, fold: int) -> str:
     """Return why a cell failed with these settings; empty when it did not."""
-    path = _failure_file(experiment, fold)
+    path = failure_file(experiment, fold)
     if not path.exists():
         return ""
     content = read_json(path)
@@ -93,15 +93,11 @@ def read_failure(experiment: Experiment, fold: int) -> str:
 
 def write_failure(experiment: Experiment, fold: int, reason: str) -> None:
     """Keep why a cell failed, so that the study, started again, does not fail it again."""
-    write_json(_failure_file(experiment, fold), {"reason": reason, "settings": _settings_digest(experiment)})
+    write_json(failure_file(experiment, fold), {"reason": reason, "settings": _settings_digest(experiment)})
 
 
-def forget_failure(experiment: Experiment, fold: int) -> None:
-    """Let a cell be tried again."""
-    _failure_file(experiment, fold).unlink(missing_ok=True)
-
-
-def _failure_file(experiment: Experiment, fold: int) -> Path:
+def failure_file(experiment: Experiment, fold: int) -> Path:
+    """Return where a cell's failure is kept; without it the cell is tried again."""
     return experiment.call.run_folder / f"fold{fold}" / FAILURE
 
 

@@ -159,8 +159,7 @@ def _scores(results: Results, variant: str, pairs: Sequence[tuple[int, int]]) ->
 
 def _pooled(cells: Sequence[Scores]) -> float:
     true, predicted, log_loss = (
-        np.concatenate(parts)
-        for parts in zip(*((cell.true, cell.predicted, cell.log_loss) for cell in cells), strict=True)
+        np.concatenate([getattr(cell, name) for cell in cells]) for name in ("true", "predicted", "log_loss")
     )
     return replace(cells[0], true=true, predicted=predicted, log_loss=log_loss).score
 

@@ -68,9 +68,7 @@ def root(changeable: Path) -> Path:
 
 def test_a_run_knows_its_study_even_where_names_hold_dashes(root: Path) -> None:
     (root / "runs" / "study-ce-s0").rename(root / "runs" / "study-ce-fast-s12")
-    study_run = find_study(run_of(root, "study-ce-fast-s12"))
-    assert study_run is not None
-    assert (study_run.study, study_run.variant) == ("study", "ce-fast")
+    assert find_study(run_of(root, "study-ce-fast-s12")) == ("study", "ce-fast")
     assert find_study(run_of(root, "cross_entropy")) is None
 
 

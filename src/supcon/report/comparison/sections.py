@@ -171,8 +171,7 @@ def scatter(comparison: RunComparison) -> list[Block]:
     seeds: dict[str, list[float]] = {}
     rates: dict[str, list[float]] = {}
     for run in comparison.runs:
-        study_run = find_study(run)
-        name = f"{study_run.study}-{study_run.variant}" if study_run else run.name
+        name = run.name.rpartition("-s")[0] if find_study(run) else run.name
         if len(by_seed := scores_by_seed(run)) > 1:
             seeds[name] = list(by_seed.values())
         rates |= {f"{name}, {rate}": values for rate, values in scores_by_rate(run).items()}

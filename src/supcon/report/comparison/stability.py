@@ -1,8 +1,6 @@
 """How the scores of a run's recipe vary over seeds and learning rates, where a study has tried them."""
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 from supcon.report.run import Run
 from supcon.settings.sources import Flat, flatten, load_yaml
@@ -12,35 +10,24 @@ from supcon.storage.tables import read_table
 RATES = ("pretrain.lr", "finetune.lr", "finetune.encoder_lr")
 
 
-@dataclass(frozen=True)
-class StudyRun:
-    """A run of a study: runs/STUDY-VARIANT-sSEED."""
-
-    study: str
-    variant: str
-    folder: Path  # runs/STUDY
-
-
-def find_study(run: Run) -> StudyRun | None:
-    """Return the study and variant of a run; None where it belongs to no study."""
+def find_study(run: Run) -> tuple[str, str] | None:
+    """Return the study and variant of a run, runs/STUDY-VARIANT-sSEED; None where it belongs to no study."""
     named = re.fullmatch(r"(.+)-s\d+", run.name)
     words = named[1].split("-") if named else []
     for split in range(1, len(words)):  # both names may hold dashes
         study, variant = "-".join(words[:split]), "-".join(words[split:])
-        folder = run.folder.parent / study
-        if (folder / "variants" / f"{variant}.yaml").exists():
-            return StudyRun(study, variant, folder)
+        if (run.folder.parent / study / "variants" / f"{variant}.yaml").exists():
+            return study, variant
     return None
 
 
 def scores_by_seed(run: Run) -> dict[int, float]:
     """Return the cross-fitted scores by seed, of the complete runs that differ from this one in nothing else."""
-    study_run = find_study(run)
-    if study_run is None:
+    if not find_study(run):
         return {}
-    scores = {}
+    scores, recipe = {}, run.name.rpartition("-s")[0]
     for path in run.folder.parent.glob("*/decision.json"):
-        named = re.fullmatch(rf"{re.escape(study_run.study)}-{re.escape(study_run.variant)}-s(\d+)", path.parent.name)
+        named = re.fullmatch(rf"{re.escape(recipe)}-s(\d+)", path.parent.name)
         if named and (decision := read_json(path)).get("metric") == run.metric.name:
             scores[int(named[1])] = float(decision["cross_fitted"])
     return dict(sorted(scores.items()))
@@ -52,14 +39,15 @@ def scores_by_rate(run: Run) -> dict[str, list[float]]:
     Only seeds and folds that all of them have count; empty where fewer than two variants have any in common, or the
     study's table is of another metric.
     """
-    study_run = find_study(run)
-    if study_run is None or not (study_run.folder / "table.csv").exists():
+    study, variant = find_study(run) or ("", "")
+    folder = run.folder.parent / study
+    if not study or not (folder / "table.csv").exists():
         return {}
-    table, metric = read_table(study_run.folder / "table.csv"), run.metric.name
+    table, metric = read_table(folder / "table.csv"), run.metric.name
     if metric not in table:
         return {}
-    variants = {path.stem: flatten(load_yaml(path)) for path in (study_run.folder / "variants").glob("*.yaml")}
-    rest, _ = _parted(variants[study_run.variant])
+    variants = {path.stem: flatten(load_yaml(path)) for path in (folder / "variants").glob("*.yaml")}
+    rest, _ = _parted(variants[variant])
     alike = {
         name: rates for name, own in variants.items() if (parted := _parted(own))[0] == rest and (rates := parted[1])
     }
