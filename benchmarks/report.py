@@ -2,7 +2,6 @@
 
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
@@ -10,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 started = time.perf_counter()
 
 from supcon.report.contents import CONTENTS  # noqa: E402
-from supcon.report.page import make_section, render  # noqa: E402
+from supcon.report.page import make_sections, render  # noqa: E402
 from supcon.report.run import open_run  # noqa: E402
 from supcon.settings import parse  # noqa: E402
 
@@ -23,7 +22,7 @@ def main(root: str, name: str) -> None:
     sections = []
     for title, maker in CONTENTS.items():
         begun, used = time.perf_counter(), time.process_time()
-        sections.append(make_section(title, partial(maker, run)))
+        sections += make_sections({title: maker}, run, title)
         print(f"{time.perf_counter() - begun:6.1f} s  {title} ({time.process_time() - used:.1f} s of the processor)")
     page = render(name, "", sections)
     print(f"{time.perf_counter() - started:6.1f} s  in all ({time.process_time():.1f} s of the processor)")

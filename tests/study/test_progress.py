@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 
 from supcon.metrics.metric import make_metric
+from supcon.report.run import Run
 from supcon.run.split import Split
 from supcon.study import progress
-from supcon.study import whole_runs as module
 from supcon.study.cells import Results, Scores
-from supcon.study.progress import Progress, RoundResult
+from supcon.study.compare import read_whole_run_scores
+from supcon.study.progress import Progress, RoundResult, whole_runs
 from supcon.study.read import Round, Study
 from supcon.study.runs import Cell, Runs
-from supcon.study.whole_runs import read_whole_run_scores, whole_runs
 
 TRUE = np.array([0, 0, 1, 1])
 RIGHT, BAD = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0])
@@ -57,8 +57,8 @@ def test_the_time_left_is_that_of_the_cells_that_are_left(
 ) -> None:
     clock = iter([0, 30, 30])
     monkeypatch.setattr(progress, "time", SimpleNamespace(time=lambda: next(clock)))
-    for name in ("forget_failure", "read_scores"):
-        monkeypatch.setattr(progress, name, lambda *_: scores(RIGHT))
+    monkeypatch.setattr(progress, "failure_file", lambda *_: Path("there is none"))
+    monkeypatch.setattr(progress, "read_scores", lambda *_: scores(RIGHT))
     monkeypatch.setattr(progress, "fold_stages", lambda _: [])
     study = progress_of([Round(None, (0,))], Results())
     study._runs.experiment = lambda *_: SimpleNamespace(call=SimpleNamespace(settings=None))  # type: ignore[assignment]
@@ -84,7 +84,7 @@ def test_whole_runs_of_rows_with_groups_are_compared_over_groups(monkeypatch: py
         ("ce", 0): SimpleNamespace(split=Split(table), metric=MACRO_F1, predicted=BAD),
         ("b", 0): SimpleNamespace(split=Split(table), metric=MACRO_F1, predicted=RIGHT),
     }
-    monkeypatch.setattr(module, "_read_prediction", lambda experiment: experiment.predicted)
+    monkeypatch.setattr(Run, "predicted", property(lambda run: run.experiment.predicted))
     runs = cast(Runs, SimpleNamespace(experiment=lambda *one: experiments[one]))
     lines = read_whole_run_scores(runs, list(experiments), "ce")
     assert [(line.variant, line.units) for line in lines] == [("b", "groups"), ("ce", "groups")]

@@ -7,7 +7,7 @@ import pytest
 from supcon.metrics.f1 import macro_f1
 from supcon.metrics.metric import LogLoss, make_metric
 from supcon.run.split import Split
-from supcon.study.whole_runs import compare_whole_runs
+from supcon.study.compare import compare_whole_runs
 
 MACRO_F1 = make_metric("macro_f1", 3, np.arange(3))
 

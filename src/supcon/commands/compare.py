@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supcon.errors import UserError, run_stage
+from supcon.report.page import render
 from supcon.report.run import open_run
 from supcon.settings import open_call
 from supcon.settings.parse import Parser, parse_options
@@ -22,9 +23,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = read_options(argv)
     started = time.time()
     runs = [open_run(open_call(options.root, name)) for name in options.runs]
-    from supcon.report.comparison.contents import sections  # imports matplotlib
     from supcon.report.comparison.run_comparison import RunComparison, require_comparable
-    from supcon.report.page import render
+    from supcon.report.comparison.sections import sections  # imports matplotlib
 
     require_comparable(runs)
     comparison = RunComparison(runs)

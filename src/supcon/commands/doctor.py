@@ -1,7 +1,7 @@
 """Say what was understood of input/, what is wrong with it, and how long a run will take. `all` begins with it."""
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 
 from supcon.competition.builtin import fill_empty
 from supcon.competition.folds import make_folds, read_folds
@@ -21,7 +21,9 @@ EPOCHS = ("pretrain.epochs", "finetune.epochs")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     call = parse(__doc__, argv, add_options)
-    refuse_epochs(call)
+    given = [key for key in EPOCHS if key in call.given]
+    if call.settings.time_budget and given:
+        raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
     budget = parse_budget(call.settings.time_budget) if call.settings.time_budget else 0.0
     fill_empty(call.root / "input")
     found = survey(call)
@@ -39,13 +41,6 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="leave out the timed batches, unless --time_budget needs them"
     )
-
-
-def refuse_epochs(call: Call) -> None:
-    """Raise `UserError` where both a time budget and epochs are given."""
-    given = [key for key in EPOCHS if key in call.given]
-    if call.settings.time_budget and given:
-        raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
 
 
 def experiment_of(found: Survey) -> Experiment:
@@ -67,14 +62,13 @@ def time_run(experiment: Experiment, budget: float) -> None:
     call, settings = experiment.call, experiment.call.settings
     timing = time_stages(experiment)
     if budget:
-        stages = [
-            (settings.pretrain.epochs, timing.pretrain_epoch),
-            (settings.finetune.epochs, timing.finetune_epoch),
-        ]
+        pretrain, finetune = settings.pretrain, settings.finetune
+        stages = [(pretrain.epochs, timing.pretrain_epoch), (finetune.epochs, timing.finetune_epoch)]
         epochs = fit_epochs(budget, settings.data.folds, timing.finetune_start + timing.predict, stages)
-        call = with_epochs(call, *epochs)
-        call = dataclasses.replace(call, measured={**call.measured, "seconds": dataclasses.asdict(timing)})
-        settings = call.settings
+        settings = replace(
+            settings, pretrain=replace(pretrain, epochs=epochs[0]), finetune=replace(finetune, epochs=epochs[1])
+        )
+        call = replace(call, settings=settings, measured={**call.measured, "seconds": asdict(timing)})
         write_resolved(call)
         print(
             f"{'epochs':<12}{_epochs(call)}: what fits {duration(budget)}; written to {call.run_folder}/resolved.yaml"
@@ -86,16 +80,6 @@ def time_run(experiment: Experiment, budget: float) -> None:
         f" predict; all {settings.data.folds} folds about {duration(settings.data.folds * a_fold)}",
         flush=True,
     )
-
-
-def with_epochs(call: Call, pretrain: int, finetune: int) -> Call:
-    """Return the call with other epochs."""
-    settings = dataclasses.replace(
-        call.settings,
-        pretrain=dataclasses.replace(call.settings.pretrain, epochs=pretrain),
-        finetune=dataclasses.replace(call.settings.finetune, epochs=finetune),
-    )
-    return dataclasses.replace(call, settings=settings)
 
 
 def _epochs(call: Call) -> str:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from supcon.errors import UserError, run_stage
-from supcon.report.page import Missing
+from supcon.report.page import Missing, render
 from supcon.report.run import Run, open_run
 from supcon.settings import Call, open_call, parse
 from supcon.settings.parse import Parser
@@ -25,7 +25,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     baseline = open_baseline(call, options.baseline) if options.baseline else None
     if options.corruptions:
         try_damaged_images(run, options.rows)
-    page = make_page(run, baseline)
+    from supcon.report.contents import sections  # imports matplotlib
+
+    made = time.strftime("%Y-%m-%d %H:%M")
+    page = render(f"Report of {run.name}", f"{about(run)}. Made {made}.", sections(run, baseline))
     path = run.folder / "report.html"
     write_text(path, page)
     print(f"report: {path} ({len(page.encode()) / 1e6:.1f} MB, {time.time() - started:.0f} s)", flush=True)
@@ -64,15 +67,6 @@ def try_damaged_images(run: Run, rows: int) -> None:
     measure(run.experiment, rows)
     scores = write_scores(run.experiment, rows)
     print(f"report: corruption F1 {scores.corruption_f1:.4f}, undamaged {scores.clean:.4f}", flush=True)
-
-
-def make_page(run: Run, baseline: Run | None) -> str:
-    """Return the page as HTML."""
-    from supcon.report.contents import sections  # imports matplotlib
-    from supcon.report.page import render
-
-    made = time.strftime("%Y-%m-%d %H:%M")
-    return render(f"Report of {run.name}", f"{about(run)}. Made {made}.", sections(run, baseline))
 
 
 def about(run: Run) -> str:

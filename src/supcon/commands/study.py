@@ -9,12 +9,11 @@ from supcon.run.experiment import check_form
 from supcon.run.stages import page_of
 from supcon.settings.parse import Parser, parse_flags
 from supcon.settings.sources import Flat
-from supcon.study.plot import write_plot
-from supcon.study.progress import Progress
+from supcon.study.compare import read_whole_run_scores
+from supcon.study.progress import Progress, whole_runs
 from supcon.study.read import read_study
-from supcon.study.report import write_report
+from supcon.study.report import write_plot, write_report
 from supcon.study.runs import Runs
-from supcon.study.whole_runs import read_whole_run_scores, whole_runs
 
 EPILOG = """The file, such as studies/digits.yaml, is YAML. config: the file that every variant starts from. flags, and
 variants by name: settings by dotted key, {finetune.epochs: 20}. baseline: one of the variants. rounds: a list such as

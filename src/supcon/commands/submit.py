@@ -80,11 +80,8 @@ def refuse_repeat(path: Path, ledger: Path) -> None:
     same = table[(table["sha256"] == sha256_file(path)) & (table["submitted"] != "")]
     if len(same):
         last = same.iloc[-1]
-        score = (
-            f"public score {last[PUBLIC_SCORE]}"
-            if last[PUBLIC_SCORE]
-            else "./run.sh ledger --refresh fetches its score"
-        )
+        known = last[PUBLIC_SCORE]
+        score = f"public score {known}" if known else "./run.sh ledger --refresh fetches its score"
         raise UserError(f"{path} was uploaded on {last['submitted']} UTC ({score}): --again uploads it once more")
 
 

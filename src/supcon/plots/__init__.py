@@ -9,9 +9,8 @@ from supcon.plots.calibration import reliability
 from supcon.plots.classes import class_costs, per_class_difference
 from supcon.plots.confusion import cluster_order, confusion
 from supcon.plots.corruptions import corruption_curves, corruption_heat
-from supcon.plots.embeddings import embedding_map
+from supcon.plots.embeddings import Projection, embedding_map, project
 from supcon.plots.look import as_png
-from supcon.plots.project import Projection, project
 from supcon.plots.scores import Gain, Interval, differences, ladder, score_intervals, stability
 from supcon.plots.training import learning_curves, stage_times
 

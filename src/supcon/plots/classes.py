@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from supcon.plots.look import BLUE, GREY, ORANGE, beside, label, name_rows, new_figure, panels
+from supcon.plots.look import BLUE, GREY, ORANGE, beside, label, named_panel
 
 _ROW, _MARGIN = 0.26, 0.6  # inches
 
@@ -21,9 +21,7 @@ def class_costs(table: pd.DataFrame, worst: int = 20, title: str = "") -> Figure
     scored = table[table["f1"].notna()]
     costliest = scored.sort_values("f1", kind="stable").head(worst)
     costs = (1 - costliest["f1"].to_numpy(float)) / max(len(scored), 1)
-    figure = new_figure(_MARGIN + _ROW * max(len(costliest), 1), title)
-    axes = panels(figure)[0, 0]
-    name_rows(axes, list(costliest["class"]))
+    figure, axes = named_panel(list(costliest["class"]), _MARGIN + _ROW * max(len(costliest), 1), title)
     axes.barh(np.arange(len(costs)), costs, height=0.65, color=ORANGE)
     for row, (f1, support) in enumerate(zip(costliest["f1"], costliest["support"], strict=True)):
         beside(axes, row, f"F1 {f1:.3f}, {int(support)} rows")
@@ -49,9 +47,8 @@ def per_class_difference(
     known = np.flatnonzero(np.isfinite(value))
     largest = known[np.argsort(-np.abs(value[known]), kind="stable")[:most]]
     order = largest[np.argsort(-value[largest], kind="stable")]
-    figure = new_figure(_MARGIN + _ROW * max(len(order), 1), title)
-    axes = panels(figure)[0, 0]
-    name_rows(axes, [classes[number] for number in order])
+    names = [classes[number] for number in order]
+    figure, axes = named_panel(names, _MARGIN + _ROW * max(len(order), 1), title)
     axes.axvline(0, color=GREY, linewidth=1)
     for row, number in enumerate(order):
         colour = BLUE if value[number] >= 0 else ORANGE

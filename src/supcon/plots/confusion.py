@@ -64,26 +64,25 @@ def confusion(matrix: ConfusionCounts, classes: Sequence[str], title: str = "") 
     if len(matrix) <= _ALL_NAMED:
         figure = new_figure(4.9, title, "compressed")
         axes = panels(figure)[0, 0]
-        _draw(figure, axes, matrix, np.arange(len(matrix)), classes, _shares(matrix))
+        _draw(figure, axes, matrix, np.arange(len(matrix)), classes)
         return figure
     apart = most_confused(matrix, _COUNTED)
     figure = new_figure(9.2 if len(apart) else 4.6, title, "compressed")
     upper, *lower = panels(figure, 2 if len(apart) else 1)[:, 0]
     _draw_overview(figure, upper, matrix, classes)
     for axes in lower:
-        _draw(figure, axes, matrix, apart, classes, _shares(matrix))
+        _draw(figure, axes, matrix, apart, classes)
         label(axes, title=f"the {len(apart)} classes that are confused most")
     return figure
 
 
-def _draw(
-    figure: Figure, axes: Axes, matrix: ConfusionCounts, numbers: ClassOrder, classes: Sequence[str], shares: Shares
-) -> None:
+def _draw(figure: Figure, axes: Axes, matrix: ConfusionCounts, numbers: ClassOrder, classes: Sequence[str]) -> None:
     """Draw the cells of the classes `numbers` with their names, and their counts where there is room."""
-    cells = np.ix_(numbers, numbers)
-    _image(figure, axes, shares[cells], np.eye(len(numbers), dtype=bool))
+    cells, diagonal = np.ix_(numbers, numbers), np.eye(len(numbers), dtype=bool)
+    shares = _shares(matrix)[cells]
+    _image(figure, axes, shares, diagonal)
     names = [classes[number] for number in numbers]
-    largest = float(np.where(np.eye(len(numbers), dtype=bool), 0, shares[cells]).max())
+    largest = float(np.where(diagonal, 0, shares).max())
     size = SMALL if len(numbers) <= 20 else SMALL - 1.5
     upright = len(names) * max(map(len, names)) > _LETTERS_ACROSS
     axes.set_yticks(range(len(numbers)), [written(name, 16) for name in names], fontsize=size)
@@ -91,7 +90,7 @@ def _draw(
     if len(numbers) <= _COUNTED:
         for (row, column), count in np.ndenumerate(matrix[cells]):
             if count:
-                dark = shares[cells][row, column] > (0.5 if row == column else 0.4 * largest)
+                dark = shares[row, column] > (0.5 if row == column else 0.4 * largest)
                 colour = "white" if dark else INK
                 axes.text(column, row, str(count), ha="center", va="center", fontsize=SMALL - 1, color=colour)
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from supcon.plots.look import BASE, COLOURS, INK, ORANGE, SMALL, label, legend, name_rows, new_figure, panels, written
+from supcon.plots.look import BASE, COLOURS, INK, ORANGE, SMALL, label, legend, named_panel, new_figure, panels, written
 
 _LOW = LinearSegmentedColormap.from_list("low", ["#5c2600", ORANGE, "#fdebd8", "#ffffff"])
 ScoreBySeverity = Mapping[int, float]  # severity 0: the clean images
@@ -53,12 +53,10 @@ def corruption_heat(scores: Mapping[str, ScoreBySeverity], metric: str = "macro-
     mean = np.nan_to_num(np.nansum(values, axis=1) / np.maximum(np.isfinite(values).sum(axis=1), 1))
     order = np.argsort(mean, kind="stable")
     names = list(scores)
-    figure = new_figure(0.7 + 0.3 * max(len(names), 1), title)
-    axes = panels(figure)[0, 0]
+    figure, axes = named_panel([names[number] for number in order], 0.7 + 0.3 * max(len(names), 1), title)
     axes.grid(False)
     if values.size:
         axes.imshow(values[order], cmap=_LOW, aspect="auto", vmin=0, vmax=1)
-    name_rows(axes, [names[number] for number in order])
     axes.set_ylim(max(len(names), 1) - 0.5, -0.5)
     axes.set_xticks(range(len(severities)), [str(severity) for severity in severities])
     for row, number in enumerate(order):

@@ -19,7 +19,6 @@ INK, GREY, GRID = "#333333", "#8c8c8c", "#e6e6e6"
 # after Okabe & Ito 2008: colour-blind readers can tell them apart, and they are dark enough for lines on white
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#882255")
 BLUE, ORANGE = COLOURS[:2]
-STYLES = ("-", "--", ":", "-.")  # of lines: the next one once all colours are used
 _TITLE_LETTERS = 46  # that fit into a line of the title
 _LEGEND_LETTERS = 70  # that fit into a line of the legend
 _HANDLE_LETTERS = 7  # the width of a legend's line or mark, with the space around it
@@ -80,6 +79,14 @@ def name_rows(axes: Axes, names: Sequence[str], most: int = 20) -> None:
     axes.grid(False, axis="y")
 
 
+def named_panel(names: Sequence[str], height: float, title: str = "", most: int = 20) -> tuple[Figure, Axes]:
+    """Return a figure of one panel whose rows have names, and the panel."""
+    figure = new_figure(height, title)
+    axes = panels(figure)[0, 0]
+    name_rows(axes, names, most)
+    return figure, axes
+
+
 def beside(axes: Axes, row: float, text: str, colour: str = INK) -> None:
     """Write a short text to the right of a row."""
     right_of_panel = axes.get_yaxis_transform()
@@ -101,11 +108,6 @@ def legend(figure: Figure, entries: Mapping[str, Any], most: int = 16) -> None:
     figure.set_figheight(figure.get_figheight() + 0.18 * -(-len(names) // columns))
 
 
-def line_style(number: int) -> dict[str, str]:
-    """Return colour and style of line `number`; the first 28 lines all differ."""
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": STYLES[number // len(COLOURS) % len(STYLES)]}
-
-
 def written(name: object, most: int = 20) -> str:
     """Return a name as a figure can show it: at most `most` letters, no markup, a box for letters the font lacks.
 
@@ -119,10 +121,8 @@ def written(name: object, most: int = 20) -> str:
 
 
 def _drawable(letter: str) -> str:
-    kind = unicodedata.category(letter)
-    if (
-        kind in ("Cc", "Cf") or "\ufe00" <= letter <= "\ufe0f"
-    ):  # control characters, text direction, joiners, emoji variants
+    # control characters, text direction, joiners, emoji variants
+    if unicodedata.category(letter) in ("Cc", "Cf") or "\ufe00" <= letter <= "\ufe0f":
         return ""
     return letter if ord(letter) in _glyphs(findfont(FontProperties())) else _BOX
 

@@ -17,6 +17,7 @@ from supcon.plots.look import (
     label,
     legend,
     name_rows,
+    named_panel,
     new_figure,
     panels,
 )
@@ -46,9 +47,7 @@ def score_intervals(
     the intervals are, written below.
     """
     names = list(dict.fromkeys(name for scores in series.values() for name in scores))
-    figure = new_figure(_MARGIN + _ROW * len(names) * max(1, len(series) / 2), title)
-    axes = panels(figure)[0, 0]
-    name_rows(axes, names)
+    figure, axes = named_panel(names, _MARGIN + _ROW * len(names) * max(1, len(series) / 2), title)
     handles = {}
     for number, (kind, scores) in enumerate(series.items()):
         rows = [row for row, name in enumerate(names) if name in scores]
@@ -72,9 +71,8 @@ def ladder(
     start: float, gains: Sequence[Gain], metric: str = "macro-F1", title: str = "", begin: str = "start"
 ) -> Figure:
     """Draw a waterfall: from the score `start`, named `begin`, what each step added, with its standard error."""
-    figure = new_figure(_MARGIN + _ROW * (len(gains) + 2), title)
-    axes = panels(figure)[0, 0]
-    name_rows(axes, [begin, *(gain.name for gain in gains), "end"], most=22)
+    names = [begin, *(gain.name for gain in gains), "end"]
+    figure, axes = named_panel(names, _MARGIN + _ROW * len(names), title, most=22)
     total = start
     for row, gain in enumerate(gains, start=1):
         _step(axes, row, total, gain)
@@ -113,9 +111,7 @@ def stability(
 
     `over` says what the dots are. Scores that are nan (failed) are left out.
     """
-    figure = new_figure(_MARGIN + _ROW * len(scores), title)
-    axes = panels(figure)[0, 0]
-    name_rows(axes, list(scores))
+    figure, axes = named_panel(list(scores), _MARGIN + _ROW * len(scores), title)
     for row, values in enumerate(scores.values()):
         known = np.array([value for value in values if np.isfinite(value)])
         if len(known) == 0:

@@ -7,7 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from supcon.plots.look import COLOURS, beside, label, legend, line_style, name_rows, new_figure, panels
+from supcon.plots.look import COLOURS, beside, label, legend, named_panel, new_figure, panels
+
+_STYLES = ("-", "--", ":", "-.")  # of lines: the next one once all colours are used
 
 
 def learning_curves(logs: Mapping[str, pd.DataFrame], columns: Sequence[str], title: str = "") -> Figure:
@@ -25,8 +27,9 @@ def learning_curves(logs: Mapping[str, pd.DataFrame], columns: Sequence[str], ti
             if column in log:
                 marker = "o" if log[column].notna().sum() == 1 else None
                 (handles[name],) = axes.plot(
-                    log["epoch"], log[column], linewidth=1.4, marker=marker, markersize=4, **line_style(number)
-                )
+                    log["epoch"], log[column], linewidth=1.4, marker=marker, markersize=4,
+                    color=COLOURS[number % len(COLOURS)], linestyle=_STYLES[number // len(COLOURS) % len(_STYLES)],
+                )  # fmt: skip
         label(axes, title=column.replace("_", " "))
         axes.set_ylim(*_range_after_start([log[column] for log in logs.values() if column in log]))
     grid[-1].xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
@@ -54,9 +57,7 @@ def stage_times(
 
     `seconds` and `memory_mb`: stage to fold ("fold 0", or "" for a stage without folds) to value.
     """
-    figure = new_figure(0.6 + 0.36 * len(seconds), title)
-    axes = panels(figure)[0, 0]
-    name_rows(axes, list(seconds))
+    figure, axes = named_panel(list(seconds), 0.6 + 0.36 * len(seconds), title)
     totals = [sum(folds.values()) for folds in seconds.values()]
     unit, length = _unit(max(totals, default=0.0))
     for row, (stage, folds) in enumerate(seconds.items()):

@@ -3,22 +3,16 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from tqdm import tqdm
-
-from supcon.report.calibration import calibration
-from supcon.report.classes import classes, confusions
+from supcon.report.classes import classes, confusions, duplicates, label_errors, mistakes, pairs
 from supcon.report.embeddings import drift, maps, quality
-from supcon.report.galleries import duplicates, label_errors, mistakes, pairs
-from supcon.report.page import Block, Section, make_section
+from supcon.report.page import Block, Section, make_sections
 from supcon.report.robustness import robustness
 from supcon.report.run import Run
-from supcon.report.scores import gains, scores
+from supcon.report.scores import calibration, gains, scores
 from supcon.report.summary import summary
 from supcon.report.training import costs, curves, settings
 
-Maker = Callable[[Run], Sequence[Block]]
-
-CONTENTS: dict[str, Maker] = {
+CONTENTS: dict[str, Callable[[Run], Sequence[Block]]] = {
     "Summary": summary,
     "Scores": scores,
     "Classes": classes,
@@ -40,7 +34,5 @@ CONTENTS: dict[str, Maker] = {
 
 
 def sections(run: Run, baseline: Run | None = None) -> list[Section]:
-    """Return the report's sections; one whose data is missing says so."""
-    contents = CONTENTS | {"Damaged images": partial(robustness, baseline=baseline)}
-    shown = tqdm(contents.items(), "report", unit="section", leave=False, disable=None)
-    return [make_section(title, partial(maker, run)) for title, maker in shown]
+    """Return the report's sections."""
+    return make_sections(CONTENTS | {"Damaged images": partial(robustness, baseline=baseline)}, run, "report")

@@ -1,5 +1,6 @@
 """Sections on the embedding space: its map, its quality, and whether test rows can be told from training rows."""
 
+from collections.abc import Mapping
 from dataclasses import astuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from supcon.run.predictions import HELD_OUT, TEST, TRAINING, Embeddings
 
 _FOREIGN = 0.6  # from this AUC on, the test rows are called another population
 
-QUALITY_MEASURES = {  # in the order of `EmbeddingQuality`: what each measures, and which way is better
+_QUALITY_MEASURES = {  # in the order of `EmbeddingQuality`: what each measures, and which way is better
     "alignment": "mean squared distance of a class's rows, lower is better",
     "uniformity": "how evenly all rows spread, lower is better",
     "isotropy": "share of the dimensions used alike, 0 to 1",
@@ -31,7 +32,7 @@ def maps(run: Run) -> list[Block]:
     seen = parts.part != TEST
     features, held_out = parts.features[seen], parts.part[seen] == HELD_OUT
     labels = run.labels_of(parts.ids[seen])
-    shown = _confused_classes(run)
+    confused = [number for pair in run.pairs for number in (pair.first, pair.second)]
     blocks: list[Block] = [
         Text(
             f"What fold {fold}'s encoder makes of the plain view of {(~held_out).sum():,} rows it was trained on and"
@@ -41,7 +42,9 @@ def maps(run: Run) -> list[Block]:
     for method, name in (("pca", "PCA"), ("tsne", "t-SNE")):
         points = project(features, method)  # type: ignore[arg-type]
         rows = points.rows
-        figure = embedding_map(points.points, labels[rows], held_out[rows], run.classes, name, shown)
+        figure = embedding_map(
+            points.points, labels[rows], held_out[rows], run.classes, name, list(dict.fromkeys(confused))
+        )
         blocks.append(Figure(of_figure(figure, f"Embedding map by {name}"), f"{len(rows):,} rows."))
     return blocks
 
@@ -49,14 +52,10 @@ def maps(run: Run) -> list[Block]:
 def quality(run: Run) -> list[Block]:
     """Show the quality of the embeddings before and after the projection head, mean over the folds."""
     tables = quality_table(run)
-    rows = [
-        [name, says, *(as_text(values[index]) for values in tables.values())]
-        for index, (name, says) in enumerate(QUALITY_MEASURES.items())
-    ]
     about = f"Mean over {len(run.folds)} folds, of held-out rows."
     if len(tables) == 1:
         about += " No projection head belongs to the final encoder: contrast, if any, saw the features themselves."
-    return [Text(about), Table(["", "what it says", *tables], rows, left=2)]
+    return [Text(about), Table(["", "what it says", *tables], quality_rows(tables), left=2)]
 
 
 def quality_table(run: Run) -> dict[str, Scores]:
@@ -66,6 +65,14 @@ def quality_table(run: Run) -> dict[str, Scores]:
         if all(getattr(embeddings, kind) is not None for embeddings in run.embeddings):
             tables[kind] = np.mean([_quality(run, embeddings, kind) for embeddings in run.embeddings], axis=0)
     return tables
+
+
+def quality_rows(tables: Mapping[str, Scores]) -> list[list[str]]:
+    """Return a line a measure with what it says, and its value in each table."""
+    return [
+        [name, says, *map(_as_text, values)]
+        for (name, says), *values in zip(_QUALITY_MEASURES.items(), *tables.values(), strict=True)
+    ]
 
 
 def drift(run: Run) -> list[Block]:
@@ -111,22 +118,10 @@ def _quality(run: Run, parts: Embeddings, kind: str) -> tuple[float, ...]:
     from supcon.metrics.quality import embedding_quality  # imports torch
 
     train, held_out = parts.of(TRAINING), parts.of(HELD_OUT)
-    return astuple(
-        embedding_quality(
-            getattr(train, kind),
-            run.labels_of(train.ids),
-            getattr(held_out, kind),
-            run.labels_of(held_out.ids),
-            len(run.classes),
-        )
-    )
+    labels, true = run.labels_of(train.ids), run.labels_of(held_out.ids)
+    quality = embedding_quality(getattr(train, kind), labels, getattr(held_out, kind), true, len(run.classes))
+    return astuple(quality)
 
 
-def _confused_classes(run: Run) -> list[int]:
-    """Return the classes, those of the most frequent confusions first, for maps that cannot colour all."""
-    return list(dict.fromkeys(number for pair in run.pairs for number in (pair.first, pair.second)))
-
-
-def as_text(value: float) -> str:
-    """Return a measure as a table shows it."""
+def _as_text(value: float) -> str:
     return "-" if np.isnan(value) else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

@@ -1,18 +1,18 @@
 """A page of sections as one HTML file that needs nothing else: no network, no script, pictures within."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from tqdm import tqdm
 
 if TYPE_CHECKING:  # its module imports matplotlib
     from supcon.report.pictures import Picture
 
-_FOLDER = Path(__file__).parent
+_Shown = TypeVar("_Shown")  # a run, or several beside each other
 
 
 class Missing(Exception):
@@ -33,11 +33,6 @@ class Point:
 
     text: str
     section: str = ""
-
-    @property
-    def anchor(self) -> str:
-        """Of that section."""
-        return anchor_of(self.section)
 
 
 @dataclass(frozen=True)
@@ -95,37 +90,21 @@ class Section:
     title: str
     blocks: Sequence[Block]
 
-    @property
-    def anchor(self) -> str:
-        """Where the contents lead to."""
-        return anchor_of(self.title)
 
-
-def make_section(title: str, make: Callable[[], Sequence[Block]]) -> Section:
-    """Return the section of what `make` returns, or one that says what it lacks."""
-    try:
-        return Section(title, make())
-    except Missing as reason:
-        return Section(title, [Text(str(reason))])
-
-
-def anchor_of(title: str) -> str:
-    """Return a section's name in addresses."""
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+def make_sections(contents: Mapping[str, Callable[[_Shown], Sequence[Block]]], shown: _Shown, by: str) -> list[Section]:
+    """Return the sections of what is `shown`; one whose data is missing says so. `by`: who shows the progress."""
+    sections = []
+    for title, make in tqdm(contents.items(), by, unit="section", leave=False, disable=None):
+        try:
+            sections.append(Section(title, make(shown)))
+        except Missing as reason:
+            sections.append(Section(title, [Text(str(reason))]))
+    return sections
 
 
 def render(title: str, about: str, sections: Sequence[Section]) -> str:
     """Return the page. Whatever text it shows is escaped."""
-    return _template().render(title=title, about=about, sections=sections)
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html")
+    loader = FileSystemLoader(Path(__file__).parent)
+    page = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.filters["anchor"] = lambda title: re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    return page.get_template("page.html").render(title=title, about=about, sections=sections)

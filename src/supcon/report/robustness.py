@@ -17,11 +17,10 @@ def robustness(run: Run, baseline: Run | None = None) -> list[Block]:
     own = corruption_scores(run)
     head = ["corruption", "lost"]
     rows = [[name, f"{lost:.3f}"] for name, lost in sorted(own.lost.items(), key=lambda item: -item[1])]
-    heat = corruption_heat(curves_of(own))
     blocks: list[Block] = [
         Text(about(own.rows)),
         Text(f"Corruption F1 {own.corruption_f1:.4f}, where the same rows undamaged give {own.clean:.4f}."),
-        Figure(of_figure(heat, "Macro-F1 under each corruption")),
+        Figure(of_figure(corruption_heat(own.curves), "Macro-F1 under each corruption")),
     ]
     if baseline is not None:
         other = corruption_scores(baseline)
@@ -32,27 +31,20 @@ def robustness(run: Run, baseline: Run | None = None) -> list[Block]:
 
 
 def _beside(run: Run, own: "CorruptionScores", baseline: Run, other: "CorruptionScores") -> list[Block]:
-    from supcon.report.corruptions.result import relative
-
     if own.rows_a_fold != other.rows_a_fold:
         raise UserError(
             f"--baseline {baseline.name} has seen {other.rows_a_fold} damaged rows of each fold, {run.name}"
             f" {own.rows_a_fold}: give both the same --rows"
         )
-    figure = corruption_curves({run.name: curves_of(own), baseline.name: curves_of(other)})
+    figure = corruption_curves({run.name: own.curves, baseline.name: other.curves})
     return [
         Text(
             f"Corruptions take {own.mean_lost:.4f} from this run and {other.mean_lost:.4f} from {baseline.name}:"
-            f" {relative(own, other):.2f} times as much. Its corruption F1 is {other.corruption_f1:.4f}, undamaged"
+            f" {own.relative(other):.2f} times as much. Its corruption F1 is {other.corruption_f1:.4f}, undamaged"
             f" {other.clean:.4f}."
         ),
         Figure(of_figure(figure, "Both runs under each corruption")),
     ]
-
-
-def curves_of(scores: "CorruptionScores") -> dict[str, dict[int, float]]:
-    """Return each corruption's scores by severity, 0 for the undamaged rows."""
-    return {name: dict(enumerate([scores.clean, *damaged])) for name, damaged in scores.scores.items()}
 
 
 def about(rows: int) -> str:

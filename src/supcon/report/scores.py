@@ -1,14 +1,16 @@
-"""Sections on the scores: what the run scores, and what views, folds and tuning each added."""
+"""Sections on the scores: what the run scores, what views, folds and tuning each added, and calibration."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from supcon.decision.calibration import negative_log_likelihood
 from supcon.decision.logits import LoadedLogits, map_blocks
 from supcon.decision.merge import merge_views
+from supcon.metrics.calibration import calibration_error, reliability_bins
 from supcon.metrics.metric import LogProbabilities
 from supcon.metrics.top_k import TopK
-from supcon.plots import Gain, ladder, score_intervals
+from supcon.plots import Gain, Interval, ladder, reliability, score_intervals
 from supcon.report.page import Block, Figure, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
@@ -18,10 +20,9 @@ from supcon.run.scores import POOLED, Score
 def scores(run: Run) -> list[Block]:
     """Show the score of each fold and of all, cross-fitted beside untuned and in-sample."""
     table, metric = run.table, run.metric.title
-    series = {"cross-fitted": table.cross_fitted, "untuned": table.raw}
     intervals = {
-        name: {fold: (score.score, score.low, score.high) for fold, score in by_fold.items()}
-        for name, by_fold in series.items()
+        kind: {fold: interval(score) for fold, score in by_fold.items()}
+        for kind, by_fold in (("cross-fitted", table.cross_fitted), ("untuned", table.raw))
     }
     counts = {f"fold {fold}": int((run.fold == fold).sum()) for fold in run.folds} | {POOLED: len(run.rows)}
     figure = score_intervals(intervals, metric, f"Out-of-fold {metric}", f"95 % bootstrap over {run.unit}")
@@ -41,24 +42,25 @@ def scores(run: Run) -> list[Block]:
     ]
     if private := run.scores.get("private"):
         ensemble = Score(**private["ensemble"])
-        blocks.append(
-            Text(
-                f"On the private labels: single folds {private['single_mean']:.4f} on average, all folds together"
-                f" {ensemble}."
-            )
-        )
+        single = f"{private['single_mean']:.4f}"
+        blocks.append(Text(f"On the private labels: single folds {single} on average, all folds together {ensemble}."))
     return blocks
+
+
+def interval(score: Score) -> Interval:
+    """Return what is drawn of a score."""
+    return score.score, score.low, score.high
 
 
 def gains(run: Run) -> list[Block]:
     """Show what views, tuning and folds each added."""
     metric, untuned = run.metric, run.decision["ladder"][0]
     views = views_gain(run) if len(run.runs) == 1 else None  # several runs have views of their own
-    start, begin = (plain_score(run), "plain view") if views else (untuned["cross_fitted"], untuned["rung"])
-    steps = [views] if views else []
-    steps += [
-        Gain(rung["rung"], rung["gain"], rung["standard_error"], rung["chosen"]) for rung in run.decision["ladder"][1:]
-    ]
+    start, begin, tuning = untuned["cross_fitted"], untuned["rung"], run.decision["ladder"][1:]
+    steps = [Gain(rung["rung"], rung["gain"], rung["standard_error"], rung["chosen"]) for rung in tuning]
+    if views:
+        start, begin = run.score(metric.untuned(first_view(run))), "plain view"
+        steps.insert(0, views)
     drawn = ladder(start, [replace(step, value=metric.sign * step.value) for step in steps], metric.title, begin=begin)
     rows = [[begin, f"{start:.4f}", "", ""]]
     rows += [
@@ -83,9 +85,26 @@ def gains(run: Run) -> list[Block]:
     return blocks
 
 
-def plain_score(run: Run) -> float:
-    """Return the score of the plain view alone, nothing tuned."""
-    return run.score(run.metric.untuned(first_view(run)))
+def calibration(run: Run) -> list[Block]:
+    """Show the reliability diagram, ECE and NLL before and after the temperature."""
+    states = {"as predicted": run.log_probabilities, "at the temperature": run.calibrated}
+    before, after = (reliability_bins(predicted, run.true) for predicted in states.values())
+    rows = [
+        [name, f"{negative_log_likelihood(predicted, run.true):.4f}", f"{calibration_error(predicted, run.true):.4f}"]
+        for name, predicted in states.items()
+    ]
+    fitted = list(run.temperatures.values())
+    return [
+        Text(
+            "Temperature divides the logits before views are merged; above 1 it makes the model less sure. Each fold's"
+            f" is fitted to the other folds: {np.mean(fitted):.2f} on average, {min(fitted):.2f} to {max(fitted):.2f}."
+        ),
+        Figure(
+            of_figure(reliability(before, after), "Accuracy over confidence"),
+            "On the diagonal a confidence is kept; below it the model is too sure of itself.",
+        ),
+        Table(["probabilities", "NLL", "ECE"], rows, "Out of fold; lower is better"),
+    ]
 
 
 def first_view(run: Run) -> LogProbabilities:

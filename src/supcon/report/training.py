@@ -1,6 +1,6 @@
 """Sections on how the run was made: learning curves, time and memory, settings."""
 
-import dataclasses
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -12,6 +12,7 @@ from supcon.report.run import Run
 from supcon.run.stages import STAGE, STAGES
 from supcon.settings import Settings
 from supcon.settings.budget import duration
+from supcon.settings.sources import flatten
 from supcon.storage.files import read_json
 from supcon.storage.tables import read_table
 
@@ -51,15 +52,16 @@ def costs(run: Run) -> list[Block]:
         for stage, folds in done.items()
     }
     memory = {stage: known for stage, folds in done.items() if (known := _known(folds, "peak_memory_mb"))}
-    rows = []
-    for stage, folds in seconds.items():
-        peaks = [_peak(_known(done[stage], name)) for name in ("peak_memory_mb", "peak_gpu_memory_mb")]
-        rows.append([stage, f"{sum(folds.values()):,.0f}", f"{sum(folds.values()) / len(folds):,.1f}", *peaks])
-    total = sum(sum(folds.values()) for folds in seconds.values())
-    figure = stage_times(seconds, memory or None)
+    totals = {stage: sum(folds.values()) for stage, folds in seconds.items()}
+    rows = [
+        [stage, f"{total:,.0f}", f"{total / len(done[stage]):,.1f}",
+         *(_peak(_known(done[stage], name)) for name in ("peak_memory_mb", "peak_gpu_memory_mb"))]
+        for stage, total in totals.items()
+    ]  # fmt: skip
+    took = duration(sum(totals.values()))
     return [
-        Text(f"All stages took {duration(total)} in all. Memory is the peak of the process up to a stage's end."),
-        Figure(of_figure(figure, "Seconds of each stage, by fold")),
+        Text(f"All stages took {took} in all. Memory is the peak of the process up to a stage's end."),
+        Figure(of_figure(stage_times(seconds, memory or None), "Seconds of each stage, by fold")),
         Table(["stage", "seconds", "each", "GB", "GB on the GPU"], rows),
     ]
 
@@ -99,10 +101,4 @@ def _seconds(run: Run, stage: str, fold: str, done: dict[str, Any]) -> float:
 
 def flat_settings(settings: Settings) -> dict[str, Any]:
     """Return the settings by dotted key, those of the machine left out."""
-    flat: dict[str, Any] = {}
-    for section, values in dataclasses.asdict(settings).items():
-        if section != "machine":
-            flat |= (
-                {f"{section}.{key}": v for key, v in values.items()} if isinstance(values, dict) else {section: values}
-            )
-    return flat
+    return {key: value for key, value in flatten(asdict(settings)).items() if not key.startswith("machine.")}

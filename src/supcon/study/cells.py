@@ -65,19 +65,16 @@ def finished(experiment: Experiment, fold: int) -> bool:
 def read_scores(experiment: Experiment, fold: int) -> Scores:
     """Score a finished cell by its oof.npz."""
     rows = experiment.split.rows_of(fold)
-    stages = list(_stages(experiment, fold))
     log_probabilities = plain_mean(read_out_of_fold(experiment, [fold]))
     true = experiment.split.labels[rows]
-    epochs = {stage.name: _epochs(stage) for stage in stages if stage.stage.curves}
-    return Scores(
-        true,
-        log_probabilities.argmax(axis=1),
-        row_losses(true, log_probabilities),
-        experiment.metric,
-        sum(passes for passes, _ in epochs.values()),
+    passes = seconds = 0.0
+    for stage in _stages(experiment, fold):
+        looked_at, trained = _epochs(stage) if stage.stage.curves else (0.0, 0.0)
+        passes += looked_at
         # done.json counts from the last resumption, the CSV all epochs but nothing beside them
-        sum(max(_seconds(stage), epochs.get(stage.name, (0.0, 0.0))[1]) for stage in stages),
-    )
+        seconds += max(float(read_json(stage.done_file)["seconds"]), trained)
+    losses = row_losses(true, log_probabilities)
+    return Scores(true, log_probabilities.argmax(axis=1), losses, experiment.metric, passes, seconds)
 
 
 def _stages(experiment: Experiment, fold: int) -> Iterator[StageRun]:
@@ -87,7 +84,7 @@ def _stages(experiment: Experiment, fold: int) -> Iterator[StageRun]:
 
 def read_failure(experiment: Experiment, fold: int) -> str:
     """Return why a cell failed with these settings; empty when it did not."""
-    path = _failure_file(experiment, fold)
+    path = failure_file(experiment, fold)
     if not path.exists():
         return ""
     content = read_json(path)
@@ -96,15 +93,11 @@ def read_failure(experiment: Experiment, fold: int) -> str:
 
 def write_failure(experiment: Experiment, fold: int, reason: str) -> None:
     """Keep why a cell failed, so that the study, started again, does not fail it again."""
-    write_json(_failure_file(experiment, fold), {"reason": reason, "settings": _settings_digest(experiment)})
+    write_json(failure_file(experiment, fold), {"reason": reason, "settings": _settings_digest(experiment)})
 
 
-def forget_failure(experiment: Experiment, fold: int) -> None:
-    """Let a cell be tried again."""
-    _failure_file(experiment, fold).unlink(missing_ok=True)
-
-
-def _failure_file(experiment: Experiment, fold: int) -> Path:
+def failure_file(experiment: Experiment, fold: int) -> Path:
+    """Return where a cell's failure is kept; without it the cell is tried again."""
     return experiment.call.run_folder / f"fold{fold}" / FAILURE
 
 
@@ -121,7 +114,3 @@ def _epochs(stage: StageRun) -> tuple[float, float]:
     if not {"passes", "seconds"} <= set(table.columns):
         raise UserError(f"{path} has no columns passes and seconds: --force redoes the cell")
     return float(table["passes"].astype(float).sum()), float(table["seconds"].astype(float).sum())
-
-
-def _seconds(stage: StageRun) -> float:
-    return float(read_json(stage.done_file)["seconds"])

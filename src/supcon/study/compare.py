@@ -1,13 +1,19 @@
-"""How a round's variants stand: means over cells, and differences to the baseline paired by seed and fold."""
+"""How variants stand: a round's by means over cells, and whole runs by what counts in the end, their decisions.
 
-from collections.abc import Sequence
+Differences to the baseline are paired: by seed and fold, or on the same bootstrap samples of rows.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 
+from supcon.arrays import Floats, Labels
+from supcon.metrics.metric import Metric, Prediction
+from supcon.report.run import Run
 from supcon.study.cells import Results, Scores
-from supcon.study.runs import Cell
+from supcon.study.runs import Cell, Runs
 
 UNEQUAL = 0.02  # image passes may differ from the baseline's by this part before the variant is marked
 RESAMPLES = 2000
@@ -45,6 +51,17 @@ class VariantResult:
         return self.scored == self.planned
 
 
+@dataclass(frozen=True)
+class WholeRunScore:
+    """A variant's cross-fitted score, mean over seeds, and its paired difference to the baseline's."""
+
+    variant: str
+    score: float
+    gain: float
+    error: float  # standard error of the difference, over `units`
+    units: str  # rows, or groups of them
+
+
 def rank_variants(
     results: Results, variants: Sequence[str], pairs: Sequence[tuple[int, int]], baseline: str
 ) -> list[VariantResult]:
@@ -71,10 +88,42 @@ def paired_gains(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Estimate, Esti
         variant, base = pairs[0]
         nll_error = _standard_error(variant.log_loss - base.log_loss)
         error = nll_error if base.metric.of_probabilities else _bootstrap_error(variant, base)
-    return (
-        Estimate(float(gains.mean()), error, len(pairs)),
-        Estimate(float(nll_gains.mean()), nll_error, len(pairs)),
-    )
+    return Estimate(float(gains.mean()), error, len(pairs)), Estimate(float(nll_gains.mean()), nll_error, len(pairs))
+
+
+def read_whole_run_scores(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) -> list[WholeRunScore]:
+    """Return how the whole runs stand by their decision.json, best first; none unless the baseline is whole too."""
+    predicted: dict[str, list[Prediction]] = {}
+    for variant, seed in whole:
+        run = Run(runs.experiment(variant, seed))
+        predicted.setdefault(variant, []).append(run.predicted)
+    return compare_whole_runs(run.true, predicted, baseline, run.metric, run.groups) if baseline in predicted else []
+
+
+def compare_whole_runs(
+    true: Labels,
+    predicted: Mapping[str, Sequence[Prediction]],
+    baseline: str,
+    metric: Metric,
+    groups: Labels | None = None,
+) -> list[WholeRunScore]:
+    """Return every variant beside the baseline, given each one's predictions by seed, best first.
+
+    The standard error is that of the mean over seeds, by a paired bootstrap over rows, or over `groups` [rows] of them
+    where there are any: every seed is scored on the same samples, since seeds share their rows.
+    """
+    every = [labels for seeds in predicted.values() for labels in seeds]
+    drawn = iter(metric.bootstrap(true, every, RESAMPLES, seed=0, groups=groups))
+    score, sample = dict[str, float](), dict[str, Floats]()  # means over seeds
+    for variant, seeds in predicted.items():
+        score[variant] = float(np.mean([metric.score(true, labels) for labels in seeds]))
+        sample[variant] = np.mean(list(islice(drawn, len(seeds))), axis=0)
+    units = "rows" if groups is None else "groups"
+    lines = []
+    for variant in predicted:
+        error = float(np.std(sample[variant] - sample[baseline]))
+        lines.append(WholeRunScore(variant, score[variant], score[variant] - score[baseline], error, units))
+    return sorted(lines, key=lambda line: -metric.sign * line.score)
 
 
 def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], baseline: str) -> VariantResult:
@@ -110,8 +159,7 @@ def _scores(results: Results, variant: str, pairs: Sequence[tuple[int, int]]) ->
 
 def _pooled(cells: Sequence[Scores]) -> float:
     true, predicted, log_loss = (
-        np.concatenate(parts)
-        for parts in zip(*((cell.true, cell.predicted, cell.log_loss) for cell in cells), strict=True)
+        np.concatenate([getattr(cell, name) for cell in cells]) for name in ("true", "predicted", "log_loss")
     )
     return replace(cells[0], true=true, predicted=predicted, log_loss=log_loss).score
 
@@ -121,7 +169,7 @@ def _bootstrap_error(variant: Scores, base: Scores) -> float:
     return float(np.std(after - before))
 
 
-def _standard_error(differences: npt.NDArray[np.float64]) -> float:
+def _standard_error(differences: Floats) -> float:
     return float(np.std(differences, ddof=1) / np.sqrt(len(differences)))
 
 

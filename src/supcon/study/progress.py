@@ -1,20 +1,13 @@
 """A study's progress, round by round: finished cells are read, the others are trained, a failed one is noted."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from supcon.errors import UserError
 from supcon.run.stages import fold_stages, page_of
 from supcon.storage import lock
-from supcon.study.cells import (
-    Results,
-    Scores,
-    finished,
-    forget_failure,
-    read_failure,
-    read_scores,
-    write_failure,
-)
+from supcon.study.cells import Results, Scores, failure_file, finished, read_failure, read_scores, write_failure
 from supcon.study.compare import VariantResult, rank_variants
 from supcon.study.read import Round, Study
 from supcon.study.runs import Cell, Runs
@@ -69,7 +62,7 @@ class Progress:
         number = len(self.results.scores) + len(self.results.failures) + 1
         print(f"study: cell {number} of {self.planned()}: {cell}", flush=True)
         experiment = self._runs.experiment(cell.variant, cell.seed)
-        forget_failure(experiment, cell.fold)
+        failure_file(experiment, cell.fold).unlink(missing_ok=True)
         started = time.time()
         try:
             self._run_stages(cell)
@@ -85,8 +78,9 @@ class Progress:
             outcome = _shown(scores)
         self._trained += 1
         self._seconds += time.time() - started
-        left = (self.planned() - number) * self._seconds / self._trained
-        print(f"study: {cell}: {outcome}, {time.time() - started:.0f} s; about {_duration(left)} left", flush=True)
+        seconds = (self.planned() - number) * self._seconds / self._trained
+        left = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+        print(f"study: {cell}: {outcome}, {time.time() - started:.0f} s; about {left} left", flush=True)
 
     def require_baseline(self) -> None:
         """Raise `UserError` where the baseline failed everywhere in a round: nothing is compared there."""
@@ -165,6 +159,15 @@ class Progress:
             page_of(stage.name).run(call)
 
 
+def whole_runs(rounds: Sequence[RoundResult], fold_count: int) -> list[tuple[str, int]]:
+    """Return the (variant, seed) of which every fold is scored, in the last round that is over all folds."""
+    for outcome in reversed(rounds):
+        if {cell.fold for cell in outcome.cells} == set(range(fold_count)):
+            complete = {line.variant for line in outcome.variants if line.complete}
+            return [(variant, seed) for variant in sorted(complete) for seed in outcome.plan.seeds]
+    return []
+
+
 def _one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
     return lines[0] if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"
@@ -173,7 +176,3 @@ def _one_line(error: Exception) -> str:
 def _shown(scores: Scores) -> str:
     nll = "" if scores.metric.of_probabilities else f", NLL {scores.nll:.4f}"
     return f"{scores.metric.title} {scores.score:.4f}{nll}"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -57,7 +57,9 @@ def read_study(file: str, name: str = "") -> Study:
         raise UserError(f"--run {name!r} is not a folder name: use letters, digits, '-', '_' and '.'")
     content = load_yaml(path, holds=f"the keys {', '.join(_KEYS)}")
     _refuse_unknown(str(path), content, _KEYS)
-    variants = _section(path, content, "variants")
+    variants = {} if content.get("variants") is None else content["variants"]
+    if not isinstance(variants, dict):
+        raise UserError(f"{path}: variants must be names with settings, such as {{ce: {{pretrain.epochs: 0}}}}")
     if not variants:
         raise UserError(f"{path}: variants is empty: name the baseline and at least one variant to judge")
     for variant in variants:
@@ -84,13 +86,6 @@ def _refuse_unknown(where: str, content: dict[Any, Any], known: Sequence[str]) -
     for key in content:
         if key not in known:
             raise UserError(f"{where}: unknown key {key!r}: the keys are {', '.join(known)}")
-
-
-def _section(path: Path, content: dict[Any, Any], key: str) -> dict[Any, Any]:
-    section = {} if content.get(key) is None else content[key]
-    if not isinstance(section, dict):
-        raise UserError(f"{path}: {key} must be names with settings, such as {{ce: {{pretrain.epochs: 0}}}}")
-    return section
 
 
 def _settings(path: Path, where: str, value: object) -> Flat:

@@ -1,4 +1,4 @@
-"""What a study leaves behind: table.md and table.csv in runs/STUDY."""
+"""What a study leaves behind: table.md, table.csv and plot.png in runs/STUDY."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,12 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from supcon.metrics.metric import Metric
-from supcon.storage.files import write_csv, write_text
+from supcon.storage.files import write_atomic, write_csv, write_text
 from supcon.study.cells import Results
-from supcon.study.compare import UNEQUAL, Estimate, VariantResult
+from supcon.study.compare import UNEQUAL, Estimate, VariantResult, WholeRunScore
 from supcon.study.progress import RoundResult
 from supcon.study.read import Study
-from supcon.study.whole_runs import WholeRunScore
 
 FOOTNOTES = f"""\
 All scores are out of fold, labels by argmax; NLL and log loss are as predicted, lower is better. "Over" is the mean
@@ -31,16 +30,34 @@ def write_report(
     whole_runs: Sequence[WholeRunScore] = (),
 ) -> str:
     """Write table.md and table.csv; return the text of the former."""
-    sections = [
-        f"# Study {study.name}",
-        *(round_section(outcome, study.baseline, metric) for outcome in rounds),
-    ]
+    sections = [f"# Study {study.name}", *(round_section(outcome, study.baseline, metric) for outcome in rounds)]
     if whole_runs:
         sections.append(whole_runs_section(whole_runs, study.baseline, metric))
     text = "\n\n".join([*sections, FOOTNOTES])
     write_text(folder / "table.md", text)
     write_csv(folder / "table.csv", cell_table(rounds, results, metric))
     return text
+
+
+def write_plot(path: Path, rounds: Sequence[RoundResult], name: str, baseline: str, metric: Metric) -> None:
+    """Draw each round's differences to the baseline with two standard errors, best on top.
+
+    Rounds without a difference are left out, and no picture is left of none.
+    """
+    from supcon.plots import as_png, differences  # a second to import
+
+    panels = {}
+    for outcome in rounds:
+        if gains := {line.variant + "*" * line.unequal: line.gain for line in outcome.variants if line.gain}:
+            title = f"round {outcome.number}, errors over {_cells({gain.cells for gain in gains.values()})}"
+            panels[title] = {variant: (gain.value, gain.error) for variant, gain in gains.items()}
+    if panels:
+        unequal = "; *: unequal passes" if any("*" in variant for lines in panels.values() for variant in lines) else ""
+        better = " (lower is better)" if metric.sign < 0 else ""
+        picture = as_png(differences(panels, f"{metric.title} over {baseline}{better}{unequal}", f"study {name}"))
+        write_atomic(path, lambda file: file.write(picture))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def cell_table(rounds: Sequence[RoundResult], results: Results, metric: Metric) -> pd.DataFrame:
@@ -60,14 +77,17 @@ def cell_table(rounds: Sequence[RoundResult], results: Results, metric: Metric) 
 
 def round_section(outcome: RoundResult, baseline: str, metric: Metric) -> str:
     """Return one round as Markdown: its variants best first, the baseline marked, then why cells failed."""
-    seeds, folds = (sorted({getattr(cell, name) for cell in outcome.cells}) for name in ("seed", "fold"))
+    seeds = sorted({cell.seed for cell in outcome.cells})
+    folds = sorted({cell.fold for cell in outcome.cells})
     over = f"over {baseline}"
     header = ["variant", metric.title, over, "pooled", "NLL", over, "passes", "seconds"]
     table = [header, *(_row(line, baseline) for line in outcome.variants)]
     left_out = [3] * (len(folds) == 1) + [4, 5] * metric.of_probabilities  # which would say the same again
     table = [[cell for column, cell in enumerate(row) if column not in left_out] for row in table]
     finished = f"{len(outcome.cells) - len(outcome.missing)} of {len(outcome.cells)} cells"
-    heading = f"## Round {outcome.number}: seed {_list(seeds)}, fold {_list(folds)} ({finished})"
+    heading = (
+        f"## Round {outcome.number}: seed {' '.join(map(str, seeds))}, fold {' '.join(map(str, folds))} ({finished})"
+    )
     failures = [f"- {cell} failed: {reason}" for line in outcome.variants for cell, reason in line.failures.items()]
     if failures:
         failures = ["\n".join(failures), "(`--force` tries failed cells again.)"]
@@ -93,15 +113,9 @@ def _row(line: VariantResult, baseline: str) -> list[str]:
         return [name, "failed" if line.failures else "to do", *[""] * 6]
     part = "" if line.complete else f" ({line.scored} of {line.planned} cells)"
     return [
-        name,
-        f"{line.score:.4f}{part}",
-        _estimate(line.gain),
-        f"{line.pooled:.4f}",
-        f"{line.nll:.4f}",
-        _estimate(line.nll_gain),
-        f"{line.passes:.0f}" + ("*" if line.unequal else ""),
-        f"{line.seconds:.0f}",
-    ]
+        name, f"{line.score:.4f}{part}", _estimate(line.gain), f"{line.pooled:.4f}", f"{line.nll:.4f}",
+        _estimate(line.nll_gain), f"{line.passes:.0f}" + "*" * line.unequal, f"{line.seconds:.0f}",
+    ]  # fmt: skip
 
 
 def _estimate(estimate: Estimate | None) -> str:
@@ -112,12 +126,13 @@ def _estimate(estimate: Estimate | None) -> str:
 
 def _markdown(table: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as a Markdown table that reads well as plain text too."""
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in table
-    ]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    head, *rows = (f"| {' | '.join(map(str.ljust, row, widths))} |" for row in table)
+    return "\n".join([head, "|" + "|".join("-" * (width + 2) for width in widths) + "|", *rows])
 
 
-def _list(numbers: Sequence[int]) -> str:
-    return " ".join(map(str, numbers))
+def _cells(counts: set[int]) -> str:
+    """Return what the standard errors are over, where variants may have fewer cells than others."""
+    if counts == {1}:
+        return "rows of 1 cell"
+    return f"{max(counts)} cells" if len(counts) == 1 else f"{min(counts)} to {max(counts)} cells"

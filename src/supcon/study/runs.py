@@ -42,6 +42,8 @@ class Runs:
     def __init__(self, study: Study, root: Path, flags: Flat) -> None:
         """Take `flags` as settings of all variants, over the study file's own flags and those of earlier calls."""
         self._study, self._root = study, root
+        self.folder = root / "runs" / study.name  # the variants' configs and the study's tables
+        self._kept_file = self.folder / "study.yaml"
         kept = load_yaml(self._kept_file) if self._kept_file.exists() else {"flags": {}, "train": {}}
         if not all(isinstance(kept.get(key), dict) for key in ("flags", "train")):
             raise UserError(f"{self._kept_file} is not what a study keeps: delete it, and give its settings again")
@@ -57,15 +59,6 @@ class Runs:
                 raise UserError(f"{study.path}: rounds: fold {fold}: the folds are 0 to {self.fold_count - 1}")
         self.experiment = cache(self._experiment)
 
-    @property
-    def folder(self) -> Path:
-        """runs/STUDY: the variants' configs and the study's tables."""
-        return self._root / "runs" / self._study.name
-
-    @property
-    def _kept_file(self) -> Path:
-        return self.folder / "study.yaml"
-
     def choose_precision(self) -> None:
         """Choose the precision of all variants, where it is `auto`: that in which the baseline is fastest."""
         if not self._train:
@@ -78,9 +71,7 @@ class Runs:
         write_text(self._kept_file, yaml.safe_dump({"flags": self.flags, "train": self._train}, allow_unicode=True))
         for variant, settings in self._settings.items():
             text = yaml.safe_dump(nested(_differences(settings)), sort_keys=False, allow_unicode=True)
-            path = self._config_file(variant)
-            if not path.exists() or path.read_text(encoding="utf-8") != text:
-                write_text(path, text)
+            write_text(self._config_file(variant), text)
 
     def call(self, variant: str, seed: int) -> Call:
         """Return what every stage of a run is asked to do."""

@@ -10,7 +10,7 @@ from supcon.errors import UserError
 from supcon.metrics.f1 import macro_f1
 from supcon.report.corruptions.kinds import NAMES, SEVERITIES, STATES
 from supcon.report.corruptions.measure import measure, sample_rows
-from supcon.report.corruptions.result import CorruptionScores, read_scores, relative, write_scores
+from supcon.report.corruptions.result import CorruptionScores, read_scores, write_scores
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.settings import parse
 from supcon.storage.files import read_json, read_npz, write_json
@@ -102,6 +102,6 @@ def test_what_is_lost_is_held_against_the_baseline() -> None:
     def scores(clean: float, damaged: float) -> CorruptionScores:
         return CorruptionScores(10, 5, clean, {name: [damaged] * len(SEVERITIES) for name in NAMES}, "")
 
-    assert relative(scores(0.9, 0.8), scores(0.8, 0.6)) == pytest.approx(0.5)
-    assert np.isnan(relative(scores(0.9, 0.8), scores(0.8, 0.8)))
+    assert scores(0.9, 0.8).relative(scores(0.8, 0.6)) == pytest.approx(0.5)
+    assert np.isnan(scores(0.9, 0.8).relative(scores(0.8, 0.8)))
     assert scores(0.9, 0.8).lost["jpeg"] == pytest.approx(0.1)

@@ -1,1 +1,1 @@
-"""Runs beside each other on the same rows: who is better (`run_comparison`), and where (`contents`)."""
+"""Runs beside each other on the same rows: who is better (`run_comparison`), and where (`sections`)."""

@@ -64,20 +64,18 @@ class RunComparison:
         )
         low, high = np.percentile(after - before, [2.5, 97.5], axis=0)
         value = class_f1(self.runs[run]) - class_f1(first)
-        unscored = np.bincount(first.true, minlength=size) == 0
-        blank = np.where(unscored, np.nan, 0.0)
+        blank = np.where(np.bincount(first.true, minlength=size) == 0, np.nan, 0.0)  # where there is nothing to score
         return value + blank, low + blank, high + blank
 
     def text(self) -> str:
         """Return the table for a terminal."""
         lines = [["run", f"{self.first.metric.title} [95 %]", f"over {self.first.name}", "better with probability"]]
         for number, name in enumerate(self.names):
-            difference = [] if number == 0 else [_signed(*self.gain(number)), f"{self.probability(number):.3f}"]
-            lines.append([name, str(self.scores[number]), *difference])
-        widths = [max(len(line[column]) for line in lines if column < len(line)) for column in range(4)]
-        return "\n".join(
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines
-        )
+            value, error = self.gain(number)
+            over = ["", ""] if number == 0 else [f"{value:+.4f} +- {error:.4f}", f"{self.probability(number):.3f}"]
+            lines.append([name, str(self.scores[number]), *over])
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
 def class_f1(run: Run) -> Scores:
@@ -100,7 +98,3 @@ def require_comparable(runs: Sequence[Run]) -> None:
                 f"run {run.name} is tuned for {run.metric.name}, {first.name} for {first.metric.name}: tune both for"
                 " the same --tune.metric first"
             )
-
-
-def _signed(value: float, error: float) -> str:
-    return f"{value:+.4f} +- {error:.4f}"

@@ -1,92 +1,65 @@
 """How the scores of a run's recipe vary over seeds and learning rates, where a study has tried them."""
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import pandas as pd
-import yaml
 
 from supcon.report.run import Run
+from supcon.settings.sources import Flat, flatten, load_yaml
 from supcon.storage.files import read_json
 from supcon.storage.tables import read_table
 
 RATES = ("pretrain.lr", "finetune.lr", "finetune.encoder_lr")
 
 
-@dataclass(frozen=True)
-class StudyRun:
-    """A run of a study: runs/STUDY-VARIANT-sSEED."""
-
-    study: str
-    variant: str
-    folder: Path  # runs/STUDY
-
-
-def find_study(run: Run) -> StudyRun | None:
-    """Return the study and variant of a run; None where it belongs to no study."""
+def find_study(run: Run) -> tuple[str, str] | None:
+    """Return the study and variant of a run, runs/STUDY-VARIANT-sSEED; None where it belongs to no study."""
     named = re.fullmatch(r"(.+)-s\d+", run.name)
     words = named[1].split("-") if named else []
     for split in range(1, len(words)):  # both names may hold dashes
         study, variant = "-".join(words[:split]), "-".join(words[split:])
-        folder = run.folder.parent / study
-        if (folder / "variants" / f"{variant}.yaml").exists():
-            return StudyRun(study, variant, folder)
+        if (run.folder.parent / study / "variants" / f"{variant}.yaml").exists():
+            return study, variant
     return None
 
 
 def scores_by_seed(run: Run) -> dict[int, float]:
     """Return the cross-fitted scores by seed, of the complete runs that differ from this one in nothing else."""
-    study_run = find_study(run)
-    if study_run is None:
+    if not find_study(run):
         return {}
-    scores = {}
+    scores, recipe = {}, run.name.rpartition("-s")[0]
     for path in run.folder.parent.glob("*/decision.json"):
-        named = re.fullmatch(rf"{re.escape(study_run.study)}-{re.escape(study_run.variant)}-s(\d+)", path.parent.name)
+        named = re.fullmatch(rf"{re.escape(recipe)}-s(\d+)", path.parent.name)
         if named and (decision := read_json(path)).get("metric") == run.metric.name:
             scores[int(named[1])] = float(decision["cross_fitted"])
     return dict(sorted(scores.items()))
 
 
 def scores_by_rate(run: Run) -> dict[str, list[float]]:
-    """Return the macro-F1 of the study's cells, by learning rate: of the variants that differ in these rates alone.
+    """Return the run's metric of the study's cells by learning rate, of the variants that differ in these rates alone.
 
-    Only seeds and folds that all of them have count; empty where fewer than two variants have any in common.
+    Only seeds and folds that all of them have count; empty where fewer than two variants have any in common, or the
+    study's table is of another metric.
     """
-    study_run = find_study(run)
-    if study_run is None or not (study_run.folder / "table.csv").exists():
+    study, variant = find_study(run) or ("", "")
+    folder = run.folder.parent / study
+    if not study or not (folder / "table.csv").exists():
         return {}
-    variants = {path.stem: _settings(path) for path in (study_run.folder / "variants").glob("*.yaml")}
-    rest, _ = _parted(variants[study_run.variant])
+    table, metric = read_table(folder / "table.csv"), run.metric.name
+    if metric not in table:
+        return {}
+    variants = {path.stem: flatten(load_yaml(path)) for path in (folder / "variants").glob("*.yaml")}
+    rest, _ = _parted(variants[variant])
     alike = {
         name: rates for name, own in variants.items() if (parted := _parted(own))[0] == rest and (rates := parted[1])
     }
-    cells = dict(_cells(study_run.folder / "table.csv", set(alike)))
-    shared = set.intersection(*(set(own) for own in cells.values())) if cells else set()
-    if len(cells) < 2 or not shared:
+    scored = table[table["variant"].isin(alike) & (table[metric] != "")].drop_duplicates(["variant", "seed", "fold"])
+    cells = scored.pivot(index=["seed", "fold"], columns="variant", values=metric).dropna().astype(float)
+    if cells.empty or len(cells.columns) < 2:
         return {}
-    named = sorted((alike[name], [own[cell] for cell in sorted(shared)]) for name, own in cells.items())
+    named = sorted((alike[str(name)], scores.to_list()) for name, scores in cells.items())
     return {", ".join(f"{key.partition('.')[2]} {rate:g}" for key, rate in rates): scores for rates, scores in named}
 
 
-def _cells(path: Path, variants: set[str]) -> Iterator[tuple[str, dict[tuple[str, str], float]]]:
-    """Yield each variant's macro-F1 by seed and fold."""
-    table = read_table(path)
-    table = table[table["variant"].isin(variants) & (table["macro_f1"] != "")]
-    for variant, rows in table.groupby("variant"):
-        values = pd.to_numeric(rows["macro_f1"])
-        yield str(variant), dict(zip(zip(rows["seed"], rows["fold"], strict=True), values.tolist(), strict=True))
-
-
-def _settings(path: Path) -> dict[str, Any]:
-    """Return a variant's settings by dotted key."""
-    sections = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return {f"{section}.{key}": value for section, own in sections.items() for key, value in own.items()}
-
-
-def _parted(settings: dict[str, Any]) -> tuple[dict[str, Any], tuple[tuple[str, float], ...]]:
+def _parted(settings: Flat) -> tuple[Flat, tuple[tuple[str, float], ...]]:
     """Return the settings without the learning rates, and the learning rates."""
     rest = {key: value for key, value in settings.items() if key not in RATES}
     return rest, tuple((key, float(settings[key])) for key in RATES if key in settings)

@@ -18,7 +18,6 @@ from supcon.randomness import seed_at
 from supcon.report.corruptions.kinds import STATES, Corruptions
 from supcon.report.corruptions.result import FOLD_FILE, corruption_stage
 from supcon.run.experiment import Experiment
-from supcon.run.stage import StageRun
 from supcon.storage.files import write_npz
 from supcon.training.predictor import Predictor
 
@@ -48,27 +47,26 @@ class DamagedRows(Dataset[Tensor]):
 
 
 def measure(experiment: Experiment, limit: int) -> None:
-    """Predict at most `limit` rows of every fold that is not done. Raises `UserError` as stages do."""
+    """Predict at most `limit` rows of every fold that is not done: from the plain view, with predict's blend.
+
+    Raises `UserError` as stages do.
+    """
+    settings = experiment.call.settings
     for fold in experiment.folds:
         stage = corruption_stage(experiment, fold, limit)
-        if stage.ready():
-            measure_fold(experiment, stage, fold, limit)
-
-
-def measure_fold(experiment: Experiment, stage: StageRun, fold: int, limit: int) -> None:
-    """Predict one fold's rows from the plain view, with the blend of head and class means that predict uses."""
-    started = time.time()
-    settings = experiment.call.settings
-    predictor = Predictor(_with_no_more_than_needed(experiment), fold, stage.folder)
-    rows = sample_rows(experiment, fold, limit)
-    dataset = DamagedRows(predictor.images, rows, experiment.prediction_side, settings.data.fit)
-    predicted, _ = predictor.classify(dataset, stage.label)
-    merged = merge_views(blend(predicted, settings.predict.class_mean_weight), 1.0)
-    labels = merged.argmax(axis=1).reshape(len(rows), len(STATES))
-    ids = np.array(experiment.split.ids.iloc[rows].to_list(), dtype=str)
-    write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": labels.astype(np.int32)})
-    stage.finish(started)
-    print(f"{stage.label}: {len(rows):,} rows in {len(STATES)} states, {time.time() - started:.0f} s", flush=True)
+        if not stage.ready():
+            continue
+        started = time.time()
+        predictor = Predictor(_with_no_more_than_needed(experiment), fold, stage.folder)
+        rows = sample_rows(experiment, fold, limit)
+        dataset = DamagedRows(predictor.images, rows, experiment.prediction_side, settings.data.fit)
+        predicted, _ = predictor.classify(dataset, stage.label)
+        merged = merge_views(blend(predicted, settings.predict.class_mean_weight), 1.0)
+        labels = merged.argmax(axis=1).reshape(len(rows), len(STATES))
+        ids = np.array(experiment.split.ids.iloc[rows].to_list(), dtype=str)
+        write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": labels.astype(np.int32)})
+        stage.finish(started)
+        print(f"{stage.label}: {len(rows):,} rows in {len(STATES)} states, {time.time() - started:.0f} s", flush=True)
 
 
 def _with_no_more_than_needed(experiment: Experiment) -> Experiment:

@@ -1,14 +1,12 @@
 """Scores on damaged images: runs/NAME/corruptions.json, from each fold's corruptions.npz."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
 from supcon.errors import UserError
 from supcon.metrics.metric import make_metric
-from supcon.report.corruptions.kinds import DEFINITION, NAMES, SEVERITIES
+from supcon.report.corruptions.kinds import DEFINITION, NAMES
 from supcon.run.experiment import Experiment
 from supcon.run.stage import StageRun
 from supcon.run.stages import Stage
@@ -22,8 +20,6 @@ CORRUPTIONS = Stage(  # a stage of the report alone
     files=(FOLD_FILE,),
     settings=("data.image_size", "data.test_size", "data.fit", "predict.class_mean_weight"),
 )
-
-
 _NOTHING = 1e-6  # of macro-F1: a loss that is but rounding
 
 
@@ -36,6 +32,11 @@ class CorruptionScores:
     clean: float
     scores: dict[str, list[float]]  # corruption to its severities, mildest first
     fingerprint: str  # of the models and corruptions
+
+    @property
+    def curves(self) -> dict[str, dict[int, float]]:
+        """Each corruption's scores by severity, 0 for the undamaged rows."""
+        return {name: dict(enumerate([self.clean, *damaged])) for name, damaged in self.scores.items()}
 
     @property
     def corruption_f1(self) -> float:
@@ -51,6 +52,10 @@ class CorruptionScores:
     def mean_lost(self) -> float:
         """The loss of macro-F1, mean over corruptions."""
         return self.clean - self.corruption_f1
+
+    def relative(self, baseline: "CorruptionScores") -> float:
+        """Return the mean loss over a baseline's: below 1 is more robust, nan where the baseline loses nothing."""
+        return self.mean_lost / baseline.mean_lost if baseline.mean_lost > _NOTHING else float("nan")
 
 
 def corruption_stage(experiment: Experiment, fold: int, limit: int) -> StageRun:
@@ -73,8 +78,7 @@ def write_scores(experiment: Experiment, limit: int) -> CorruptionScores:
     predicted = np.concatenate([part["predicted"] for part in parts])
     metric = make_metric("macro_f1", len(experiment.split.classes), np.unique(true))
     clean, *damaged = (metric.score(true, column) for column in predicted.T)
-    count = len(SEVERITIES)
-    scores = {name: damaged[kind * count : (kind + 1) * count] for kind, name in enumerate(NAMES)}
+    scores = dict(zip(NAMES, np.reshape(damaged, (len(NAMES), -1)).tolist(), strict=True))
     result = CorruptionScores(len(true), limit, clean, scores, _fingerprint(experiment, limit))
     write_json(experiment.call.run_folder / FILE, {"corruption_f1": result.corruption_f1, **asdict(result)})
     return result
@@ -85,20 +89,13 @@ def read_scores(experiment: Experiment) -> CorruptionScores | None:
     path = experiment.call.run_folder / FILE
     if not path.exists():
         return None
-    scores = _parse(path, read_json(path))
-    return scores if scores.fingerprint == _fingerprint(experiment, scores.rows_a_fold) else None
-
-
-def relative(scores: CorruptionScores, baseline: CorruptionScores) -> float:
-    """Return the run's mean loss over the baseline's: below 1 is more robust, nan where the baseline loses nothing."""
-    return scores.mean_lost / baseline.mean_lost if baseline.mean_lost > _NOTHING else float("nan")
-
-
-def _parse(path: Path, content: Mapping[str, object]) -> CorruptionScores:
-    fields = {name: content.get(name) for name in CorruptionScores.__dataclass_fields__}
-    if any(value is None for value in fields.values()):
+    content = read_json(path)
+    names = CorruptionScores.__dataclass_fields__
+    known = {name: content[name] for name in names if content.get(name) is not None}
+    if len(known) < len(names):
         raise UserError(f"{path} is damaged: delete it, and ./run.sh report --corruptions makes it again")
-    return CorruptionScores(**fields)  # type: ignore[arg-type]
+    scores = CorruptionScores(**known)
+    return scores if scores.fingerprint == _fingerprint(experiment, scores.rows_a_fold) else None
 
 
 def _fingerprint(experiment: Experiment, limit: int) -> str:
