@@ -8,7 +8,7 @@ hand_over(__name__)
 import time
 from collections.abc import Sequence
 
-from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
+from supcon.decision.merge import CLASS_MEANS, HEAD, blend, merge_views
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
@@ -65,8 +65,8 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         print(f"{stage.label}: {len(ids)} test rows of {len(views)} views", flush=True)
         return
     scores = untuned_scores(experiment, held_out, oof)
-    stage.finish(started, metric=experiment.metric.name, raw=scores[BLEND], prototypes=scores.get(PROTOTYPES))
-    apart = f" (head {scores[HEAD]:.4f}, class means {scores[PROTOTYPES]:.4f})" if PROTOTYPES in scores else ""
+    stage.finish(started, metric=experiment.metric.name, raw=scores[BLEND], prototypes=scores.get(CLASS_MEANS))
+    apart = f" (head {scores[HEAD]:.4f}, class means {scores[CLASS_MEANS]:.4f})" if CLASS_MEANS in scores else ""
     print(
         f"{stage.label}: out-of-fold {experiment.metric.title} {scores[BLEND]:.4f} of {len(views)} views, nothing tuned"
         f"{apart}",

@@ -14,8 +14,8 @@ from supcon.decision.crossfit import Decider
 from supcon.decision.ladder import TuningTask
 from supcon.decision.logits import load_logits
 from supcon.decision.merge import (
+    CLASS_MEANS,
     HEAD,
-    PROTOTYPES,
     blend,
     clipped,
     keep_likeliest_of,
@@ -157,10 +157,10 @@ def test_rows_are_scattered_and_joined() -> None:
 
 def test_class_means_are_kept_of_the_same_classes_and_blended() -> None:
     head, means = logits_of(seed=1)[0], logits_of(seed=2)[0]
-    both = keep_likeliest_of({HEAD: head, PROTOTYPES: means})
+    both = keep_likeliest_of({HEAD: head, CLASS_MEANS: means})
     blended = blend(both, 0.3)
     assert isinstance(blended, TopK)
-    whole = blend({HEAD: dense(both[HEAD]), PROTOTYPES: dense(both[PROTOTYPES])}, 0.3)
+    whole = blend({HEAD: dense(both[HEAD]), CLASS_MEANS: dense(both[CLASS_MEANS])}, 0.3)
     np.testing.assert_allclose(dense(blended), whole, atol=1e-5)
 
 
@@ -174,7 +174,7 @@ def written(folder: Path, seed: int = 0) -> tuple[list[Path], pd.Series, npt.NDA
     files = []
     for fold in (0, 1):
         rows = np.arange(ROWS) % 2 == fold
-        both = keep_likeliest_of({HEAD: logits[rows], PROTOTYPES: -logits[rows]})
+        both = keep_likeliest_of({HEAD: logits[rows], CLASS_MEANS: -logits[rows]})
         files.append(folder / f"{fold}.npz")
         write_predictions(files[-1], ids[rows], both, classes, ["plain", "hflip"])
     return files, ids, logits, true, classes
@@ -190,7 +190,7 @@ def test_a_file_holds_top_logits_and_rest_and_rows_are_read_by_id_when_they_are_
     np.testing.assert_allclose(whole, np.logaddexp.reduce(logits[::2], axis=2), rtol=1e-5)
     for weight in (0.0, 0.4):
         stored = read_blended(files, ids[::-1], classes, weight)
-        both = keep_likeliest_of({HEAD: logits[::-1], PROTOTYPES: -logits[::-1]})
+        both = keep_likeliest_of({HEAD: logits[::-1], CLASS_MEANS: -logits[::-1]})
         assert stored.shape == (ROWS, VIEWS, CLASSES)
         for rows in (slice(None), slice(3, 17), np.arange(ROWS) % 3 == 0, np.array([9, 2, 2])):
             np.testing.assert_allclose(dense(load_logits(stored[rows])), dense(blend(both, weight))[rows], atol=1e-4)

@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from supcon.arrays import NumericArray, RowIndex, Rows
-from supcon.decision.merge import HEAD, PROTOTYPES, blend
+from supcon.decision.merge import CLASS_MEANS, HEAD, blend
 from supcon.metrics.top_k import TopK
 from supcon.storage.files import NpzArray
 
 TOP = "top"  # class numbers that a file keeps of each row
-REST = {HEAD: "rest", PROTOTYPES: "prototype_rest"}  # log-sum-exp of the logits that it does not keep
+REST = {HEAD: "rest", CLASS_MEANS: "prototype_rest"}  # log-sum-exp of the logits that it does not keep
 
 File = Mapping[str, NpzArray]
 
@@ -37,7 +37,7 @@ class LazyLogits:
 
     def load(self) -> TopK:
         """Read the chosen rows."""
-        names = (HEAD, PROTOTYPES) if self._weight > 0 else (HEAD,)
+        names = (HEAD, CLASS_MEANS) if self._weight > 0 else (HEAD,)
         numbers = self._read(TOP).astype(np.int32, copy=False)
         predicted = {}
         for name in names:

@@ -10,7 +10,7 @@ from supcon.metrics.metric import LogProbabilities
 from supcon.metrics.top_k import M, Matrix, TopK, blocks, keep_likeliest, kept_values, map_values, mean_of
 
 Precision = type[np.float32] | type[np.float64]
-HEAD, PROTOTYPES = "logits", "prototype_logits"  # predicted by the classifier, or by the class means of the features
+HEAD, CLASS_MEANS = "logits", "prototype_logits"  # predicted by the classifier, or by the class means of the features
 
 _LOWEST = -1e30  # below the highest logit: dividing by a temperature and summing up stay finite in single precision
 _HALVINGS = 30  # of the interval that holds the logarithm of an exponent
@@ -139,7 +139,7 @@ def blend(predicted: Mapping[str, M], weight: float) -> M:
     """Return (1 - weight) x the head's log-probabilities + weight x the class means'; for 0 the head's logits."""
     if weight == 0:
         return predicted[HEAD]
-    head, means = (map_values(predicted[name], _log_softmax_64) for name in (HEAD, PROTOTYPES))
+    head, means = (map_values(predicted[name], _log_softmax_64) for name in (HEAD, CLASS_MEANS))
     if isinstance(head, TopK) and isinstance(means, TopK):  # of the same classes
         return cast(M, TopK(_blended(head.values, means.values, weight), head.numbers, head.classes))
     return cast(M, _blended(cast(FloatArray, head), cast(FloatArray, means), weight))

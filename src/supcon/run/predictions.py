@@ -21,12 +21,12 @@ import pandas as pd
 from supcon.arrays import ModelLogits, Rows
 from supcon.decision.lazy import REST, TOP, LazyLogits
 from supcon.decision.logits import Logits
-from supcon.decision.merge import HEAD, PROTOTYPES, blend
+from supcon.decision.merge import CLASS_MEANS, HEAD, blend
 from supcon.errors import UserError
 from supcon.metrics.top_k import Matrix, TopK, keeps_all
 from supcon.storage.files import NpzArray, open_npz, read_npz, write_npz
 
-Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by PROTOTYPES
+Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by CLASS_MEANS
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
 
@@ -92,7 +92,7 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
 
 def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weight: float) -> Logits:
     """Return the logits of `ids` out of a run's files, the class means blended in with `weight`."""
-    names = (HEAD, PROTOTYPES) if weight > 0 else (HEAD,)
+    names = (HEAD, CLASS_MEANS) if weight > 0 else (HEAD,)
     if not keeps_all(len(classes)):
         return _stored([open_npz(file) for file in files], ids, classes, names, weight)
     parts = [read_npz(file) for file in files]
@@ -102,7 +102,7 @@ def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weig
 def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> ModelLogits:
     """Return the logits of `ids`, in their order, out of files that together hold each id once.
 
-    `by` is HEAD or PROTOTYPES. Raises `UserError` where an id is missing or stands twice, or where a file has other
+    `by` is HEAD or CLASS_MEANS. Raises `UserError` where an id is missing or stands twice, or where a file has other
     classes or views, or no logits of that kind.
     """
     for part in parts:
