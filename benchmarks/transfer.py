@@ -46,7 +46,7 @@ def simulated(strength: float, rows: int, seed: int, task: TuningTask) -> tuple[
     (logits,), true = simulate(rows, strength, seed)
     rule = Decider([logits], true, np.arange(rows) % 5, task).decide().rule
     members, fresh = simulate(10_000, strength, 1000 + seed, members=5)
-    merged = [rule.merge([member]) for member in members]
+    merged = [np.asarray(rule.merge([member])) for member in members]
     sharpened, exponent = merge_members(merged)
     plain = log_softmax(np.mean(merged, axis=0))
     scores = [

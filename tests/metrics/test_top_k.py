@@ -11,7 +11,7 @@ import pytest
 from supcon.arrays import Labels
 from supcon.decision.calibration import calibration_temperature, negative_log_likelihood
 from supcon.decision.crossfit import Decider
-from supcon.decision.ladder import TuningTask
+from supcon.decision.ladder import TuningTask, greedy_weights
 from supcon.decision.logits import load_logits
 from supcon.decision.merge import (
     CLASS_MEANS,
@@ -29,7 +29,6 @@ from supcon.decision.merge import (
 )
 from supcon.decision.rule import Rule
 from supcon.decision.undecided import UndecidedRows
-from supcon.decision.weights import greedy_weights
 from supcon.errors import UserError
 from supcon.metrics.metric import make_metric
 from supcon.metrics.top_k import Matrix, TopK, joined, keep_likeliest, mean_of, scattered, value_of
@@ -261,7 +260,7 @@ def test_runs_that_keep_other_classes_are_blended(tmp_path: Path) -> None:
 
 def test_weights_are_judged_on_as_many_rows_as_fit_of_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     runs, true = [kept(logits_of(strength, seed=3)[0]) for strength in (1.0, 4.0)], logits_of(seed=3)[1]
-    monkeypatch.setattr("supcon.decision.weights._MOST_VALUES", len(runs) * ROWS * (KEPT + 1))
+    monkeypatch.setattr("supcon.decision.ladder._MOST_VALUES", len(runs) * ROWS * (KEPT + 1))
     task = TuningTask(make_metric("macro_f1", CLASSES, np.arange(CLASSES)), TuneSettings(), np.zeros(CLASSES, np.int64))
     counted: list[int] = []
 

@@ -10,11 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from supcon.arrays import Folds, Groups, Labels, RowMask
-from supcon.decision.ladder import Rungs, TuningTask, rungs_up_to
+from supcon.decision.ladder import Rungs, TuningTask, fit_rule, rungs_up_to
 from supcon.decision.logits import Logits
 from supcon.decision.rule import Rule
 from supcon.decision.search import SearchStorage
-from supcon.decision.tune import fit_rule
 from supcon.metrics.metric import LogProbabilities, Prediction
 from supcon.metrics.top_k import scattered
 from supcon.storage.processes import worker_pool

@@ -87,7 +87,6 @@ def mean_entropy(log_probabilities: LogProbabilities) -> float:
 
 def row_entropies(log_probabilities: LogProbabilities) -> FloatArray:
     """Return the entropy of each row, [rows], in nats."""
-
     values, others = _values_and_others(log_probabilities)
     terms = np.exp(values) * values
     terms[:, -1] *= others
@@ -139,15 +138,12 @@ def blend(predicted: Mapping[str, M], weight: float) -> M:
     """Return (1 - weight) x the head's log-probabilities + weight x the class means'; for 0 the head's logits."""
     if weight == 0:
         return predicted[HEAD]
-    head, means = (map_values(predicted[name], _log_softmax_64) for name in (HEAD, CLASS_MEANS))
-    if isinstance(head, TopK) and isinstance(means, TopK):  # of the same classes
-        return cast(M, TopK(_blended(head.values, means.values, weight), head.numbers, head.classes))
-    return cast(M, _blended(cast(FloatArray, head), cast(FloatArray, means), weight))
-
-
-def _blended(head: FloatArray, means: FloatArray, weight: float) -> ModelLogits:
-    blended: ModelLogits = ((1 - weight) * head + weight * means).astype(np.float32)
-    return blended
+    head, means = (
+        map_values(predicted[name], lambda values, others: _log_softmax(values.astype(np.float64), others))
+        for name in (HEAD, CLASS_MEANS)
+    )
+    of_means, _ = _values_and_others(means)  # of the same classes as the head's
+    return map_values(head, lambda of_head, _: ((1 - weight) * of_head + weight * of_means).astype(np.float32))
 
 
 def _log_softmax(values: FloatArray, others: int = 1) -> FloatArray:
@@ -158,7 +154,3 @@ def _log_softmax(values: FloatArray, others: int = 1) -> FloatArray:
         shares[..., -1] *= others
     result: FloatArray = shifted - np.log(shares.sum(axis=-1, keepdims=True))
     return result
-
-
-def _log_softmax_64(values: FloatArray, others: int) -> FloatArray:
-    return _log_softmax(values.astype(np.float64), others)

@@ -5,11 +5,11 @@ log p is the weighted mean of the runs' log-probabilities, each run at its tempe
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 
-from supcon.arrays import ClassCounts, Floats, Labels, ModelLogits
+from supcon.arrays import ClassCounts, Floats, Labels
 from supcon.decision.logits import LoadedLogits, Logits, logit_blocks, map_blocks
 from supcon.decision.merge import (
     Precision,
@@ -57,12 +57,6 @@ class Rule:
     def predict(self, log_probabilities: LogProbabilities, metric: Metric) -> Prediction:
         """Return what `metric` scores: class numbers [rows], or log-probabilities [rows, classes]."""
         return (self.adjusted if metric.of_probabilities else self.decide)(log_probabilities)
-
-    @overload
-    def merge(self, runs: Sequence[ModelLogits], precision: Precision = np.float64) -> Floats: ...
-
-    @overload
-    def merge(self, runs: Sequence[Logits], precision: Precision = np.float64) -> LogProbabilities: ...
 
     def merge(self, runs: Sequence[Logits], precision: Precision = np.float64) -> LogProbabilities:
         """Return the merged log-probabilities [rows, classes] of the runs' logits, [rows, views, classes] each."""

@@ -19,8 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.arrays import ModelLogits, Rows
-from supcon.decision.lazy import REST, TOP, LazyLogits
-from supcon.decision.logits import Logits
+from supcon.decision.logits import REST, TOP, LazyLogits, Logits
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend
 from supcon.errors import UserError
 from supcon.metrics.top_k import Matrix, TopK, keeps_all
