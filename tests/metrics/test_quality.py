@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from supcon.metrics.geometry import alignment, distance_ratio, effective_rank, isotropy, uniformity
-from supcon.metrics.knn import knn_macro_f1
-from supcon.metrics.quality import embedding_quality
+from supcon.metrics.embeddings import (
+    alignment,
+    distance_ratio,
+    effective_rank,
+    embedding_quality,
+    isotropy,
+    knn_macro_f1,
+    uniformity,
+)
 
 
 def test_the_geometry_is_that_of_held_out_rows_and_training_rows_are_their_neighbours() -> None:

@@ -108,7 +108,7 @@ def drift_verdict(auc: float) -> str:
 
 
 def _quality(run: Run, parts: Embeddings, kind: str) -> tuple[float, ...]:
-    from supcon.metrics.quality import embedding_quality  # imports torch
+    from supcon.metrics.embeddings import embedding_quality  # imports torch
 
     train, held_out = parts.of(TRAINING), parts.of(HELD_OUT)
     return astuple(
