@@ -6,6 +6,7 @@ hand_over(__name__)
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from supcon.competition.ledger import add_to_ledger
@@ -15,7 +16,7 @@ from supcon.decision.logits import Logits
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
-from supcon.run.runs import RunLogits, read_runs, renew_for_full, write_test
+from supcon.run.runs import TEST, RunLogits, read_runs, renew_for_full, write_probabilities
 from supcon.run.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 from supcon.run.stage import StageRun
 from supcon.settings import Call, parse
@@ -57,7 +58,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     if experiment.call.settings.tune.runs:
-        write_test(experiment, merged)
+        write_probabilities(experiment, TEST, merged)
     for file in (path, newest):
         write_submission(file, competition, rows)
     add_to_ledger(path.with_name("ledger.csv"), ledger_row(stage, path, table))
@@ -70,7 +71,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
         ]
         private = private_scores(solution, experiment, singles, rule.predict(merged, experiment.metric))
     shares = class_shares(classes, merged.argmax(axis=1), labels)
-    scores = {**table.as_json(), "private": private.as_json() if private else None}
+    scores = {**asdict(table), "private": asdict(private) if private else None}
     write_json(stage.folder / "scores.json", {**scores, "exponent": exponent, "class_shares": shares})
     stage.finish(started, submission=path.name, sha256=sha256_file(path))
 

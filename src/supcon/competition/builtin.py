@@ -7,7 +7,7 @@ import numpy as np
 
 from supcon.arrays import ClassCounts
 from supcon.errors import UserError
-from supcon.settings.builtin_mark import is_empty, mark_builtin
+from supcon.settings.sources import is_empty, mark_builtin
 from supcon.storage import lock
 
 LARGEST, SMALLEST = 450, 90  # images of digit 0 and of digit 9; geometric in between

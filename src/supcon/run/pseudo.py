@@ -17,8 +17,8 @@ import pandas as pd
 
 from supcon.arrays import Labels, Rows
 from supcon.decision.calibration import calibration_temperature
-from supcon.decision.logits import Logits, map_blocks
-from supcon.decision.merge import log_doubts, merge_views
+from supcon.decision.logits import Logits, plain_mean
+from supcon.decision.merge import log_doubts
 from supcon.errors import UserError
 from supcon.metrics.metric import LogProbabilities
 from supcon.run.experiment import Experiment
@@ -45,20 +45,16 @@ def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, floa
     test_ids = experiment.competition.test["id"]
     readable = experiment.readable_test_positions(experiment.open_training_images()) - len(experiment.split)
     test = _read(experiment, [own / "test.npz"], test_ids)[readable]
-    parts = [_labelled(experiment, TEST_ROWS, test_ids.iloc[readable], _merged(test, temperature))]
+    parts = [_labelled(experiment, TEST_ROWS, test_ids.iloc[readable], plain_mean(test, temperature))]
     if fold != FULL:
         held_out = ids.iloc[experiment.split.rows_of(fold)]
         logits = _read(experiment, [own / "oof.npz"], held_out)
-        parts.append(_labelled(experiment, HELD_OUT_ROWS, held_out, _merged(logits, temperature)))
+        parts.append(_labelled(experiment, HELD_OUT_ROWS, held_out, plain_mean(logits, temperature)))
     return pd.concat(parts, ignore_index=True), temperature
 
 
 def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logits:
     return read_blended(files, ids, experiment.split.classes, experiment.first_round.class_mean_weight)
-
-
-def _merged(logits: Logits, temperature: float) -> LogProbabilities:
-    return map_blocks(lambda block: merge_views(block[0], temperature), [logits])
 
 
 def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabilities: LogProbabilities) -> pd.DataFrame:

@@ -25,6 +25,7 @@ from supcon.storage.files import write_csv
 from supcon.storage.tables import Dialect, read_table, write_table
 
 LABELS = "cross_fitted.csv"  # of a tuned run: id and label of the scored rows, fold k's by the rule of the other folds
+OUT_OF_FOLD, TEST = 0, 1  # parts: the scored training rows, the test rows
 LEAST_PROBABILITY = 1e-12  # in place of a 0 in a table
 
 
@@ -72,7 +73,7 @@ def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
     That model is asked for by hand and may come late: it gives a new submission. The one before keeps its file and its
     row in the ledger.
     """
-    if experiment.call.force or ensemble.changed() != [f"input {FULL_MODEL}"]:
+    if experiment.call.force or list(ensemble.changed()) != [f"input {FULL_MODEL}"]:
         return
     print(f"ensemble: the full model is {'new' if experiment.full_model else 'gone'}: a new submission", flush=True)
     ensemble.forget()
@@ -85,15 +86,13 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
     `predict.class_mean_weight`. A blend of runs has one view: the log-probabilities by the rule fitted on the other
     folds.
     """
-    folders = [
-        experiment.call.run_folder / f"fold{fold}" for fold in folds or range(experiment.call.settings.data.folds)
-    ]
     rows = experiment.split.fold >= 0 if folds is None else np.isin(experiment.split.fold, folds)
     ids = experiment.split.ids[rows]
     if experiment.call.settings.tune.runs:
-        return _read_table(experiment.call.run_folder, 0, ids, experiment.split.classes)
-    weight = experiment.call.settings.predict.class_mean_weight
-    return read_blended([folder / "oof.npz" for folder in folders], ids, experiment.split.classes, weight)
+        return _read_table(experiment.call.run_folder, OUT_OF_FOLD, ids, experiment.split.classes)
+    every, weight = range(experiment.call.settings.data.folds), experiment.call.settings.predict.class_mean_weight
+    files = [experiment.call.fold_folder(fold) / "oof.npz" for fold in folds or every]
+    return read_blended(files, ids, experiment.split.classes, weight)
 
 
 def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_ids: pd.Series) -> RunLogits:
@@ -116,7 +115,7 @@ def _one_view(log_probabilities: LogProbabilities) -> LoadedLogits:
 
 
 def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> Logits:
-    """Return the logits [rows, 1, classes] of a run's table of training (0) or test rows (1), in the order of `ids`."""
+    """Return the logits [rows, 1, classes] of a part's table, in the order of `ids`."""
     wanted = TABLES if keeps_all(len(classes)) else LARGE_TABLES
     path = folder / wanted[part]
     if not path.exists():
@@ -191,8 +190,8 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
             if all(path.exists() for path in done):
                 raise
             return  # another process has begun to predict a fold anew, and will write the tables
-        write_out_of_fold(experiment, out_of_fold)
-        write_test(experiment, merge_members(members, full)[0])
+        write_probabilities(experiment, OUT_OF_FOLD, out_of_fold)
+        write_probabilities(experiment, TEST, merge_members(members, full)[0])
 
 
 def _tables_alone(experiment: Experiment) -> AbstractContextManager[None]:
@@ -200,21 +199,10 @@ def _tables_alone(experiment: Experiment) -> AbstractContextManager[None]:
     return lock.alone(call.run_folder / ".tables.lock", f"{' and '.join(TABLES)} of run {call.run}")
 
 
-def write_out_of_fold(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
-    """Write the run's oof.csv of the scored rows, [rows, classes]; oof.npz where not all classes are kept."""
-    ids = experiment.split.scored_ids
-    _write_probabilities(experiment, 0, ids, log_probabilities)
-
-
-def write_test(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
-    """Write the run's test.csv, [rows, classes]; test.npz where not all classes are kept."""
-    _write_probabilities(experiment, 1, experiment.competition.test["id"], log_probabilities)
-
-
-def _write_probabilities(
-    experiment: Experiment, part: int, ids: pd.Series, log_probabilities: LogProbabilities
-) -> None:
+def write_probabilities(experiment: Experiment, part: int, log_probabilities: LogProbabilities) -> None:
+    """Write the run's table of a part, its rows' probabilities; its npz where not all classes are kept."""
     folder, classes = experiment.call.run_folder, experiment.split.classes
+    ids = experiment.competition.test["id"] if part == TEST else experiment.split.scored_ids
     if isinstance(log_probabilities, TopK):
         predicted = {HEAD: _one_view(log_probabilities)}
         write_predictions(folder / LARGE_TABLES[part], ids, predicted, classes, ["merged"])

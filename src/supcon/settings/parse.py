@@ -15,9 +15,9 @@ from supcon.errors import UserError
 from supcon.settings.bounds import bounds_of
 from supcon.settings.call import FULL, Call
 from supcon.settings.check import check, check_run_name
-from supcon.settings.renamed import RENAMED, refuse_old_name
 from supcon.settings.settings import Settings, settings_from
 from supcon.settings.sources import (
+    RENAMED,
     REPOSITORY,
     Flat,
     chosen_precision,
@@ -27,6 +27,7 @@ from supcon.settings.sources import (
     load_resolved,
     load_yaml,
     nested,
+    refuse_old_name,
     resolved_settings,
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from supcon.competition.host.client import TESTED, last_words, page_of, run_client
 from supcon.errors import UserError
-from supcon.settings.builtin_mark import is_empty
+from supcon.settings.sources import is_empty
 
 ANSWER_S = 120.0  # longest wait for an answer of a few lines
 NEAR_S = 900.0  # largest difference between this machine's clock and the host's
