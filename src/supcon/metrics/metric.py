@@ -7,14 +7,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from supcon.arrays import FloatArray, Groups, Labels, Scores
-from supcon.metrics.f1 import (
-    Counts,
-    count,
-    f1_of_counts,
-    limit_units,
-    paired_bootstrap,
-    present_f1_of_counts,
-)
+from supcon.metrics.f1 import Counts, count, f1_of_counts, limit_units, paired_bootstrap, present_f1_of_counts
 from supcon.metrics.top_k import TopK, value_of
 
 MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
@@ -96,12 +89,7 @@ class LogLoss:
         return float(row_losses(true, predicted).mean())
 
     def bootstrap(
-        self,
-        true: Labels,
-        predictions: Sequence[Prediction],
-        resamples: int,
-        seed: int,
-        groups: Groups | None = None,
+        self, true: Labels, predictions: Sequence[Prediction], resamples: int, seed: int, groups: Groups | None = None
     ) -> list[Scores]:
         """Return each prediction's losses on the same bootstrap samples of rows or groups, [resamples] each."""
         unit = np.arange(len(true)) if groups is None else np.unique(groups, return_inverse=True)[1]

@@ -6,13 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from supcon.settings.bounds import bounded
-from supcon.settings.training import (
-    BatchSettings,
-    ContrastSettings,
-    FinetuneSettings,
-    PretrainSettings,
-    TrainSettings,
-)
+from supcon.settings.training import BatchSettings, ContrastSettings, FinetuneSettings, PretrainSettings, TrainSettings
 
 
 @dataclass(frozen=True)
