@@ -25,8 +25,7 @@ from supcon.decision.ladder import (  # noqa: E402
     TuningTask,
     fit_rule,  # noqa: E402
 )
-from supcon.metrics.f1 import macro_f1  # noqa: E402
-from supcon.metrics.metric import make_metric  # noqa: E402
+from supcon.metrics.metric import macro_f1, make_metric  # noqa: E402
 from supcon.settings.settings import TuneSettings  # noqa: E402
 from supcon.storage.processes import available_cores  # noqa: E402
 

@@ -8,8 +8,7 @@ from supcon.decision.crossfit import Decider
 from supcon.decision.ladder import GREEDY, LARGEST_GROUPS, WEIGHTS, TuningTask, fit_rule, offset_groups, rungs_up_to
 from supcon.decision.merge import merge_runs, merge_views
 from supcon.decision.rule import Rule
-from supcon.metrics.f1 import macro_f1
-from supcon.metrics.metric import MetricName, make_metric
+from supcon.metrics.metric import MetricName, macro_f1, make_metric
 from supcon.settings.settings import TuneSettings
 
 CLASSES = 5

@@ -90,8 +90,7 @@ def row_entropies(log_probabilities: LogProbabilities) -> FloatArray:
     values, others = _values_and_others(log_probabilities)
     terms = np.exp(values) * values
     terms[:, -1] *= others
-    entropies: FloatArray = -terms.sum(axis=1)
-    return entropies
+    return cast(FloatArray, -terms.sum(axis=1))
 
 
 def _values_and_others(matrix: Matrix) -> tuple[FloatArray, int]:
@@ -105,8 +104,7 @@ def log_doubts(log_probabilities: LogProbabilities) -> Floats:
     likeliest = kept_values(log_probabilities)[0].argmax(axis=1)
     values = np.where(np.arange(values.shape[1]) == likeliest[:, None], -np.inf, values)
     values[:, -1] += np.log(others)
-    doubts: Floats = np.logaddexp.reduce(values, axis=1)
-    return doubts
+    return cast(Floats, np.logaddexp.reduce(values, axis=1))
 
 
 def with_bias(log_probabilities: M, bias: Floats) -> M:
@@ -152,5 +150,4 @@ def _log_softmax(values: FloatArray, others: int = 1) -> FloatArray:
     shares = np.exp(shifted)
     if others > 1:
         shares[..., -1] *= others
-    result: FloatArray = shifted - np.log(shares.sum(axis=-1, keepdims=True))
-    return result
+    return cast(FloatArray, shifted - np.log(shares.sum(axis=-1, keepdims=True)))

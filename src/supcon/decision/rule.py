@@ -5,7 +5,7 @@ log p is the weighted mean of the runs' log-probabilities, each run at its tempe
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -41,8 +41,7 @@ class Rule:
     def bias(self) -> Floats:
         """What is added to the log-probabilities, [classes]."""
         offsets = np.asarray(self.offsets) if self.offsets else np.zeros(len(self.prior))
-        bias: Floats = offsets - self.alpha * np.log(np.asarray(self.prior))
-        return bias
+        return cast(Floats, offsets - self.alpha * np.log(np.asarray(self.prior)))
 
     def decide(self, log_probabilities: LogProbabilities) -> Labels:
         """Return class numbers for merged log-probabilities [rows, classes]."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supcon.arrays import Features, Labels
-from supcon.metrics.f1 import macro_f1
+from supcon.metrics.metric import macro_f1
 
 
 @dataclass(frozen=True)

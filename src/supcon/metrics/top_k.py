@@ -58,8 +58,7 @@ class TopK:
 
     def max(self, axis: int = 1) -> FloatArray:
         """Return the value of the largest kept class, [rows]."""
-        largest: FloatArray = self.values[..., :-1].max(axis=axis)
-        return largest
+        return cast(FloatArray, self.values[..., :-1].max(axis=axis))
 
     def dense(self) -> FloatArray:
         """Return the values of all classes, [rows, classes]."""
@@ -115,8 +114,7 @@ def value_of(matrix: Matrix, labels: Labels) -> FloatArray:
     """Return the value of one class of each row, [rows]."""
     rows = np.arange(len(labels))
     if not isinstance(matrix, TopK):
-        values: FloatArray = matrix[rows, labels]
-        return values
+        return matrix[rows, labels]
     same = matrix.numbers == labels[:, None]
     return np.where(same.any(axis=1), matrix.values[rows, same.argmax(axis=1)], matrix.values[:, -1])
 
@@ -220,5 +218,4 @@ def _largest(scores: FloatArray, count: int) -> Rows:
 def _log_sum(values: FloatArray) -> FloatArray:
     """Return the logarithm of the sum of exponentials of each row, [rows]."""
     top = values.max(axis=1, keepdims=True)
-    total: FloatArray = top[:, 0] + np.log(np.exp(values - top).sum(axis=1))
-    return total
+    return cast(FloatArray, top[:, 0] + np.log(np.exp(values - top).sum(axis=1)))

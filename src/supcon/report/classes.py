@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from supcon.metrics.f1 import count, f1_of_counts
+from supcon.metrics.metric import count, f1_of_counts
 from supcon.plots import class_costs, confusion
 from supcon.plots.confusion import ConfusionCounts
 from supcon.report.page import Block, Figure, Table, Text

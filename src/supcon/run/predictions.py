@@ -12,7 +12,7 @@ and `prototype_rest` are the same for the class means, of the same classes.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -109,8 +109,7 @@ def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: 
         if part[by].shape != (len(part["ids"]), len(part["views"]), len(part["classes"])):
             raise UserError(f"a prediction file has {by} of another shape than its ids: run predict with --force")
     positions = positions_of([part["ids"] for part in parts], ids)
-    logits: ModelLogits = np.concatenate([part[by] for part in parts])[positions]
-    return logits
+    return cast(ModelLogits, np.concatenate([part[by] for part in parts])[positions])
 
 
 def positions_of(ids_of_files: Iterable[npt.NDArray[np.str_]], ids: pd.Series) -> Rows:

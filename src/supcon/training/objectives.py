@@ -13,7 +13,7 @@ from supcon.losses.batch import count_positives
 from supcon.losses.contrastive import FormOptions
 from supcon.losses.distributed import Shares, gather
 from supcon.metrics.embeddings import alignment, knn_macro_f1, uniformity
-from supcon.metrics.f1 import macro_f1
+from supcon.metrics.metric import macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
 from supcon.training.health import Metrics, StepMetrics
