@@ -164,7 +164,6 @@ class Decider:
         return float(np.std(draws[1] - draws[0]))
 
     def _predict_parts(self, rules: Iterable[tuple[Units, Rule]]) -> Prediction:
-        """Return the predictions of all rows, each part's by its rule; -1 in rows of no part."""
         parts = [(self._rows(part), rule) for part, rule in rules]
         return scattered(len(self._true), [(rows, self._predict(rule, rows)) for rows, rule in parts])
 
@@ -183,7 +182,6 @@ class Decider:
 
     @contextmanager
     def _pool(self) -> Iterator[ProcessPoolExecutor | None]:
-        """Yield worker processes that hold this decider; None where one process does all."""
         if self._processes < 2:
             yield None
             return

@@ -216,6 +216,5 @@ def _largest(scores: FloatArray, count: int) -> Rows:
 
 
 def _log_sum(values: FloatArray) -> FloatArray:
-    """Return the logarithm of the sum of exponentials of each row, [rows]."""
     top = values.max(axis=1, keepdims=True)
     return cast(FloatArray, top[:, 0] + np.log(np.exp(values - top).sum(axis=1)))

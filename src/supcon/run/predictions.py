@@ -28,7 +28,6 @@ from supcon.storage.files import NpzArray, open_npz, read_npz, write_npz
 Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by CLASS_MEANS
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
-
 EMBEDDINGS = "embeddings.npz"
 TRAINING, HELD_OUT, TEST = 0, 1, 2  # parts of a fold's embeddings
 
@@ -56,13 +55,8 @@ def read_embeddings(folder: Path) -> Embeddings:
     a projection head: with `contrast.projection none`, without contrast, or where it was trained further without one.
     """
     content = read_npz(folder / EMBEDDINGS)
-    projections = content.get("projections")
-    return Embeddings(
-        content["ids"],
-        content["part"],
-        content["features"].astype(np.float32),
-        None if projections is None else projections.astype(np.float32),
-    )
+    spaces = {name: content[name].astype(np.float32) for name in ("features", "projections") if name in content}
+    return Embeddings(content["ids"], content["part"], spaces["features"], spaces.get("projections"))
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -76,8 +70,7 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
 def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes: list[str], views: list[str]) -> None:
     """Write one npz file of natural-prior log-odds, `predicted` [rows, views, classes]."""
     shape = (len(ids), len(views), len(classes))
-    names = {"ids": np.array(list(ids), dtype=str), "classes": np.array(classes), "views": np.array(views)}
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {"ids": np.array(list(ids), dtype=str)}
     for name, logits in predicted.items():
         if logits.shape != shape:
             raise ValueError(f"{name} must be [rows, views, classes] = {list(shape)}, not {list(logits.shape)}")
@@ -86,7 +79,7 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
             kept = logits.values[..., :-1]
             arrays[TOP], arrays[REST[name]] = logits.numbers, logits.values[..., -1] + np.float32(np.log(logits.others))
         arrays[name] = np.ascontiguousarray(kept, dtype=np.float32)
-    write_npz(path, {"ids": names["ids"], **arrays, **names})
+    write_npz(path, arrays | {"classes": np.array(classes), "views": np.array(views)})
 
 
 def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weight: float) -> Logits:

@@ -58,7 +58,6 @@ def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logi
 
 
 def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabilities: LogProbabilities) -> pd.DataFrame:
-    """Return the most confident rows of a part with their likeliest class."""
     settings = experiment.call.settings.pseudo
     rows = surest(log_probabilities, settings.share, settings.min_confidence)
     chosen = log_probabilities[rows]

@@ -110,12 +110,10 @@ def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_
 
 
 def _one_view(log_probabilities: LogProbabilities) -> LoadedLogits:
-    """Return log-probabilities [rows, classes] as logits of one view."""
     return map_values(log_probabilities, lambda values, _: values[:, None].astype(np.float32))
 
 
 def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> Logits:
-    """Return the logits [rows, 1, classes] of a part's table, in the order of `ids`."""
     wanted = TABLES if keeps_all(len(classes)) else LARGE_TABLES
     path = folder / wanted[part]
     if not path.exists():

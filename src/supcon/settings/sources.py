@@ -101,10 +101,7 @@ def flatten(nested: dict[str, Any]) -> Flat:
     """Return settings by dotted key: {"train": {"seed": 1}} as {"train.seed": 1}."""
     flat: Flat = {}
     for section, values in nested.items():
-        if isinstance(values, dict):
-            flat.update({f"{section}.{key}": value for key, value in values.items()})
-        else:
-            flat[str(section)] = values
+        flat |= {f"{section}.{k}": v for k, v in values.items()} if isinstance(values, dict) else {str(section): values}
     return flat
 
 
