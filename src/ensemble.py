@@ -19,13 +19,8 @@ from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.runs import TEST, RunLogits, read_runs, renew_for_full, write_probabilities
 from supcon.run.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 from supcon.run.stage import StageRun
-from supcon.settings import Call, parse
+from supcon.settings import Call, command_line
 from supcon.storage.files import digest, read_json, sha256_file, write_atomic, write_json
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, and run the stage."""
-    run(parse(__doc__, argv, blends=True))
 
 
 def run(call: Call) -> None:
@@ -137,6 +132,8 @@ def ledger_row(stage: StageRun, path: Path, table: ScoreTable) -> dict[str, str]
         "file": path.name,
     }
 
+
+main = command_line(run, __doc__, blends=True)
 
 if __name__ == "__main__":
     run_stage(main)

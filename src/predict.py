@@ -6,7 +6,6 @@ from supcon.environment import hand_over
 hand_over(__name__)
 
 import time
-from collections.abc import Sequence
 
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend, merge_views
 from supcon.errors import run_stage
@@ -14,14 +13,9 @@ from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
 from supcon.run.runs import remove_tables, write_tables
 from supcon.run.stage import StageRun
-from supcon.settings import FULL, Call, parse
+from supcon.settings import FULL, Call, command_line
 
 BLEND = "blend"  # of the head and the class means, as predict.class_mean_weight says
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, and run the stage."""
-    run(parse(__doc__, argv, per_fold=True))
 
 
 def run(call: Call) -> None:
@@ -83,6 +77,8 @@ def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[s
         for name, logits in {BLEND: blend(oof, weight), **oof}.items()
     }
 
+
+main = command_line(run, __doc__, per_fold=True)
 
 if __name__ == "__main__":
     run_stage(main)

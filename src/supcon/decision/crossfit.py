@@ -81,8 +81,7 @@ class Decider:
     ) -> None:
         """Take each run's out-of-fold logits [rows, views, classes], class numbers, fold and group numbers [rows].
 
-        The searches over all rows are kept in `storage`. The others are spread over `processes`; how many changes no
-        result.
+        Searches over all rows are kept in `storage`; the others are spread over `processes`, which changes no result.
         """
         self._runs, self._true, self._task = runs, true, task
         self._groups, self._storage, self._processes = groups, storage, processes

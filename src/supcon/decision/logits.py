@@ -18,10 +18,7 @@ _BLOCK = 2**22  # values: 32 MB in double precision, of which a few are held at 
 
 @dataclass(frozen=True, eq=False)
 class LazyLogits:
-    """Natural-prior log-odds [rows, views, classes] of chosen rows of some files; only `load` takes memory.
-
-    With many classes they may not fit into it.
-    """
+    """Natural-prior log-odds [rows, views, classes] of chosen rows of some files; only `load` takes memory for them."""
 
     files: Sequence[Mapping[str, NpzArray]]
     rows: Rows  # as if the files were one

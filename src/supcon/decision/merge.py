@@ -58,8 +58,7 @@ def merge_members(members: Sequence[M], beside: Sequence[M] = ()) -> tuple[M, fl
 def sharpen(merged: M, entropy: float) -> tuple[M, float]:
     """Return probabilities proportional to exp(exponent x `merged`), whose mean entropy is `entropy`, and the exponent.
 
-    The exponent lies in 1/4 .. 16, found to 1e-8 by bisection; 1 where no exponent there fits, as when all rows are
-    certain.
+    The exponent lies in 1/4 .. 16, found to 1e-8 by bisection; 1 where none there fits, as when all rows are certain.
     """
 
     def raised(block: M, exponent: float) -> M:

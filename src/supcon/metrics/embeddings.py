@@ -115,8 +115,7 @@ def distance_ratio(embeddings: Tensor, labels: Tensor) -> float:
 def effective_rank(embeddings: Tensor) -> float:
     """Return exp of the entropy of the singular values' shares (Roy & Vetterli 2007): 1 .. min(N, D).
 
-    `embeddings` [N, D]. How many dimensions are used; not centred, as in RankMe (Garrido et al. 2023). `nan` without
-    rows.
+    `embeddings` [N, D]. The dimensions in use; not centred, as in RankMe (Garrido et al. 2023). `nan` without rows.
     """
     z = _on_sphere(embeddings.double())
     if len(z) == 0:

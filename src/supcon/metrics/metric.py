@@ -143,8 +143,7 @@ def f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) -> Counts:
 def present_f1_of_counts(hits: Counts, in_true: Counts, in_predicted: Counts) -> Scores:
     """Return the mean F1 of the classes that have rows, [...].
 
-    For bootstrap samples, from some of which a small class is missing: counted as 0 there, it would draw the interval
-    below the score.
+    For bootstrap samples, from some of which a small class is missing: a 0 would draw the interval below the score.
     """
     return _mean_of_present(f1_of_counts(hits, in_true, in_predicted), in_true)
 

@@ -33,8 +33,7 @@ TEST_ROWS, HELD_OUT_ROWS = "test", "held out"  # parts
 def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, float]:
     """Return a fold's pseudo-labels (part, id, label, confidence) of test and held-out rows, and their temperature.
 
-    Rows without a readable image get none. The model on all rows (FULL) has no held-out rows: its temperature is fitted
-    to those of all folds.
+    Rows without a readable image get none. FULL has no held-out rows: its temperature is fitted to those of all folds.
     """
     run, ids = experiment.first_round, experiment.split.ids
     others = (experiment.split.fold >= 0) & (experiment.split.fold != fold)
@@ -85,8 +84,7 @@ def surest(log_probabilities: LogProbabilities, share: float, min_confidence: fl
 def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, Labels]:
     """Return a fold's rows with pseudo-labels, as positions in the image cache, and their class numbers.
 
-    No rows where `pseudo.run` is empty. Raises `UserError` where the file has other rows or classes than the
-    competition.
+    No rows where `pseudo.run` is empty. `UserError` where the file has other rows or classes than the competition.
     """
     if not experiment.call.settings.pseudo.run:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

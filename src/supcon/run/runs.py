@@ -83,8 +83,7 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
     """Return this run's logits [rows, views, classes] of all scored rows, or of those of `folds`.
 
     Each row is predicted by the model that never saw it; head and class means are blended by
-    `predict.class_mean_weight`. A blend of runs has one view: the log-probabilities by the rule fitted on the other
-    folds.
+    `predict.class_mean_weight`. A blend of runs has one view: log-probabilities by the rule fitted on the other folds.
     """
     rows = experiment.split.fold >= 0 if folds is None else np.isin(experiment.split.fold, folds)
     ids = experiment.split.ids[rows]
@@ -167,8 +166,7 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
     """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted.
 
     Existing tables stay, unless `anew`. Processes that predict folds side by side take turns here: the last of them
-    sees the files of all folds. With more classes than are all kept there are no tables: the folds' own files can be
-    shared.
+    sees the files of all folds. With more classes than are all kept there are none: the folds' own files can be shared.
     """
     if not keeps_all(len(experiment.split.classes)):
         return

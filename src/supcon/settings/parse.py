@@ -72,6 +72,13 @@ def parse(
     return dataclasses.replace(call, folds=folds, force=bool(options.force), options=options, given=given)
 
 
+def command_line(
+    run: Callable[[Call], None], description: str | None, *, per_fold: bool = False, blends: bool = False
+) -> Callable[[Sequence[str] | None], None]:
+    """Return a stage's `main(argv)`: it reads the command line as `parse` does, and runs the stage."""
+    return lambda argv: run(parse(description, argv, per_fold=per_fold, blends=blends))
+
+
 def parse_options(
     description: str | None, argv: Sequence[str] | None, add_options: AddOptions, *, epilog: str = ""
 ) -> argparse.Namespace:
