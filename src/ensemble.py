@@ -16,7 +16,7 @@ from supcon.decision.logits import Logits
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
-from supcon.run.runs import TEST, RunLogits, read_runs, renew_for_full, write_probabilities
+from supcon.run.runs import RunLogits, read_runs, renew_for_full, write_probabilities
 from supcon.run.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 from supcon.run.stage import StageRun
 from supcon.settings import Call, command_line
@@ -53,7 +53,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     if experiment.call.settings.tune.runs:
-        write_probabilities(experiment, TEST, merged)
+        write_probabilities(experiment, "test", merged)
     for file in (path, newest):
         write_submission(file, competition, rows)
     add_to_ledger(path.with_name("ledger.csv"), ledger_row(stage, path, table))

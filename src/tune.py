@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, check_form, load_experiment
-from supcon.run.runs import OUT_OF_FOLD, RunLogits, read_runs, write_labels, write_probabilities
+from supcon.run.runs import RunLogits, read_runs, write_labels, write_probabilities
 from supcon.run.stage import StageRun
 from supcon.settings import Call, command_line
 from supcon.storage.files import digest, write_json
@@ -57,7 +57,7 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     decision = Decider(logits, true, fold, task, groups=groups, storage=storage, processes=processes).decide()
 
     if blends:
-        write_probabilities(experiment, OUT_OF_FOLD, decision.merge(logits, fold))
+        write_probabilities(experiment, "oof", decision.merge(logits, fold))
     labels = decision.predicted.argmax(axis=1) if metric.of_probabilities else decision.predicted
     write_labels(experiment, labels)
     write_trials(stage.folder / "trials.csv", storage, [rung.rung for rung in decision.ladder])

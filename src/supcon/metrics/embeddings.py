@@ -5,7 +5,6 @@ and Uniformity on the Hypersphere" (arXiv 2005.10242); both are the better the l
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,39 +15,27 @@ from supcon.arrays import Features, Labels
 from supcon.metrics.metric import macro_f1
 
 
-@dataclass(frozen=True)
-class EmbeddingQuality:
-    """Measures of held-out rows, as the functions of these names say; nan where they are not defined."""
-
-    alignment: float  # lower is better
-    uniformity: float  # lower is more even
-    isotropy: float  # 0 .. 1, the share of dimensions that are used alike
-    effective_rank: float  # 1 .. D
-    distance_ratio: float  # lower is better
-    knn_macro_f1: float  # of the nearest training rows' vote
-
-
 def embedding_quality(
     train_embeddings: Features,
     train_labels: Labels,
     held_out_embeddings: Features,
     held_out_labels: Labels,
     classes: int,
-) -> EmbeddingQuality:
-    """Return the quality of embeddings [rows, D] with class numbers [rows].
+) -> dict[str, float]:
+    """Return what each function here says of embeddings [rows, D] with class numbers [rows], by its name.
 
     The geometry is that of the held-out rows, which the encoder never saw; training rows serve only as neighbours.
     """
     bank, rows = (torch.from_numpy(np.asarray(z, np.float32)) for z in (train_embeddings, held_out_embeddings))
     bank_labels, labels = (torch.from_numpy(np.asarray(y, np.int64)) for y in (train_labels, held_out_labels))
-    return EmbeddingQuality(
-        alignment=alignment(rows, labels),
-        uniformity=uniformity(rows),
-        isotropy=isotropy(rows),
-        effective_rank=effective_rank(rows),
-        distance_ratio=distance_ratio(rows, labels),
-        knn_macro_f1=knn_macro_f1(bank, bank_labels, rows, labels, classes) if len(rows) else math.nan,
-    )
+    return {
+        "alignment": alignment(rows, labels),
+        "uniformity": uniformity(rows),
+        "isotropy": isotropy(rows),
+        "effective_rank": effective_rank(rows),
+        "distance_ratio": distance_ratio(rows, labels),
+        "knn_macro_f1": knn_macro_f1(bank, bank_labels, rows, labels, classes) if len(rows) else math.nan,
+    }
 
 
 def knn_macro_f1(

@@ -1,7 +1,5 @@
 """Sections on the embedding space: its map, its quality, and whether test rows can be told from training rows."""
 
-from dataclasses import astuple
-
 import numpy as np
 
 from supcon.arrays import Scores
@@ -14,7 +12,7 @@ from supcon.run.predictions import HELD_OUT, TEST, TRAINING, Embeddings
 
 _FOREIGN = 0.6  # from this AUC on, the test rows are called another population
 
-QUALITY_MEASURES = {  # in the order of `EmbeddingQuality`: what each measures, and which way is better
+QUALITY_MEASURES = {  # in the order of `embedding_quality`: what each measures, and which way is better
     "alignment": "mean squared distance of a class's rows, lower is better",
     "uniformity": "how evenly all rows spread, lower is better",
     "isotropy": "share of the dimensions used alike, 0 to 1",
@@ -111,15 +109,14 @@ def _quality(run: Run, parts: Embeddings, kind: str) -> tuple[float, ...]:
     from supcon.metrics.embeddings import embedding_quality  # imports torch
 
     train, held_out = parts.of(TRAINING), parts.of(HELD_OUT)
-    return astuple(
-        embedding_quality(
-            getattr(train, kind),
-            run.labels_of(train.ids),
-            getattr(held_out, kind),
-            run.labels_of(held_out.ids),
-            len(run.classes),
-        )
+    measures = embedding_quality(
+        getattr(train, kind),
+        run.labels_of(train.ids),
+        getattr(held_out, kind),
+        run.labels_of(held_out.ids),
+        len(run.classes),
     )
+    return tuple(measures.values())
 
 
 def _confused_classes(run: Run) -> list[int]:

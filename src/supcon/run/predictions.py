@@ -1,4 +1,4 @@
-"""Prediction files of a fold: logits of every view as npz, rows joined by id (law 7).
+"""Prediction files: where those of a finished run lie, and what is in them; rows are joined by id (law 7).
 
 A file holds `ids` [rows]; `logits` float32 [rows, views, classes], natural-prior log-odds; the names `classes` and
 `views`; and, where class means predict too, their `prototype_logits` in the same shape.
@@ -23,11 +23,15 @@ from supcon.decision.logits import REST, TOP, LazyLogits, Logits
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend
 from supcon.errors import UserError
 from supcon.metrics.top_k import Matrix, TopK, keeps_all
-from supcon.storage.files import NpzArray, open_npz, read_npz, write_npz
+from supcon.run.stages import SPLIT
+from supcon.settings import command_of
+from supcon.storage.files import NpzArray, open_npz, read_json, read_npz, sha256_file, write_npz
 
 Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by CLASS_MEANS
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
+TABLES = ("oof.csv", "test.csv")  # probabilities of training and test rows
+LARGE_TABLES = ("oof.npz", "test.npz")  # instead, where there are too many classes for a column each: `predictions`
 EMBEDDINGS = "embeddings.npz"
 TRAINING, HELD_OUT, TEST = 0, 1, 2  # parts of a fold's embeddings
 
@@ -152,3 +156,57 @@ def _check_names(part: Mapping[str, Any], first: Mapping[str, Any], classes: lis
         raise UserError("a prediction file has other classes than the training rows: run predict with --force")
     if list(part["views"][:]) != list(first["views"][:]):
         raise UserError("the folds were predicted with different views: run predict with --force")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run of which every fold is predicted, or a folder that holds only its tables."""
+
+    name: str
+    folder: Path
+    inputs: dict[str, str]  # of each of its prediction files: name -> hash
+    fold_folders: tuple[Path, ...]  # empty where there are only tables
+    class_mean_weight: float = 0.0  # of the class means in its predictions
+    full: str = ""  # hash of the predictions of the model on all rows; empty without one
+
+
+def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRun:
+    """Return the run `name` below `root`, or the folder of that path.
+
+    Raises `UserError` where it is unknown, unfinished, or made with another split than `split_digest`.
+    """
+    folder = root / "runs" / name  # an absolute path stays itself
+    if not folder.is_dir():
+        known = ", ".join(sorted(path.name for path in (root / "runs").glob("*") if path.is_dir())) or "none"
+        raise UserError(f"no run is called {name}: name some of those in {root / 'runs'} ({known}), or a folder")
+    if not any(folder.glob("fold*/predict.done.json")):
+        return _tables(name, folder)
+    inputs, weights, folders = {}, set(), tuple(folder / f"fold{fold}" for fold in range(folds))
+    for fold, fold_folder in enumerate(folders):
+        done = fold_folder / "predict.done.json"
+        if not done.exists():
+            command = command_of("predict", root, "--run", name)
+            raise UserError(f"run {name} has no predictions of fold {fold}: `{command}` first")
+        content = read_json(done)
+        if content["fingerprint"].get(f"input {SPLIT}") != split_digest:
+            raise UserError(f"run {name} was made with other folds, rows or labels than {SPLIT} has now: leave it out")
+        inputs[f"{name} fold {fold}"] = content["hash"]
+        settings = content["fingerprint"]
+        before = settings.get("predict.prototype_weight", 0.0)  # what it was called before version 0.1.0
+        weights.add(settings.get("predict.class_mean_weight", before))
+    return FinishedRun(name, folder, inputs, folders, max(weights), _full_model(folder, split_digest))
+
+
+def _full_model(folder: Path, split_digest: str) -> str:
+    done = folder / "full" / "predict.done.json"
+    content = read_json(done) if done.exists() else {}
+    ours = content.get("fingerprint", {}).get(f"input {SPLIT}") == split_digest
+    return content["hash"] if ours else ""
+
+
+def _tables(name: str, folder: Path) -> FinishedRun:
+    tables = LARGE_TABLES if (folder / LARGE_TABLES[0]).is_file() else TABLES
+    for table in tables:
+        if not (folder / table).is_file():
+            raise UserError(f"run {name} has neither predicted folds nor {folder / table}: finish it, or leave it out")
+    return FinishedRun(name, folder, {f"{name} {table}": sha256_file(folder / table) for table in tables}, ())
