@@ -7,7 +7,7 @@ import numpy as np
 
 from supcon.arrays import ClassCounts, Floats, Labels
 from supcon.decision.calibration import best_clip, calibration_factor, calibration_temperature, subsample
-from supcon.decision.logits import LoadedLogits, Logits, load_logits, logit_blocks
+from supcon.decision.logits import Logits, load_logits, logit_blocks
 from supcon.decision.merge import log_softmax, merge_views
 from supcon.decision.rule import Rule, class_prior
 from supcon.decision.search import Parameters, SearchStorage, search
@@ -228,13 +228,11 @@ def _value_of_weights(base: Rule, runs: Sequence[Logits], true: Labels, task: Tu
 
 def _merged(runs: Sequence[Logits], temperatures: Sequence[float]) -> Sequence[Matrix]:
     """Return each run's log-probabilities [rows, classes]; all runs keep the same classes."""
-    merged_blocks = [_merged_block(block, temperatures) for block in logit_blocks(runs)]
+    merged_blocks = []
+    for block in logit_blocks(runs):
+        members = [merge_views(logits, t, np.float32) for logits, t in zip(block, temperatures, strict=True)]
+        likeliest = mean_of(members)
+        if isinstance(likeliest, TopK):
+            members = [member.keep(likeliest.numbers) for member in members if isinstance(member, TopK)]
+        merged_blocks.append(members)
     return [joined(blocks_of_run) for blocks_of_run in zip(*merged_blocks, strict=True)]
-
-
-def _merged_block(block: Sequence[LoadedLogits], temperatures: Sequence[float]) -> Sequence[Matrix]:
-    members = [merge_views(logits, t, np.float32) for logits, t in zip(block, temperatures, strict=True)]
-    likeliest = mean_of(members)
-    if not isinstance(likeliest, TopK):
-        return members
-    return [member.keep(likeliest.numbers) for member in members if isinstance(member, TopK)]
