@@ -17,9 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.arrays import Floats, Labels, RowMask  # noqa: E402
 from supcon.decision.merge import log_softmax, merge_views  # noqa: E402
-from supcon.metrics.f1 import macro_f1  # noqa: E402
-from supcon.metrics.metric import row_losses  # noqa: E402
-from supcon.run.predictions import HEAD, PROTOTYPES, join_rows  # noqa: E402
+from supcon.metrics.metric import macro_f1, row_losses  # noqa: E402
+from supcon.run.predictions import CLASS_MEANS, HEAD, join_rows  # noqa: E402
 from supcon.storage.files import read_npz  # noqa: E402
 from supcon.storage.tables import read_table  # noqa: E402
 
@@ -45,7 +44,7 @@ def score(root: Path, run: str) -> tuple[Floats, Floats, Labels]:
     folds = folds[folds["fold"].astype(int).isin(predicted)]
     true, fold = np.searchsorted(classes, folds["label"].to_numpy(dtype=str)), folds["fold"].to_numpy(dtype=int)
     parts = [read_npz(file) for file in files]
-    head, means = (merge_views(join_rows(parts, folds["id"], list(classes), by), 1.0) for by in (HEAD, PROTOTYPES))
+    head, means = (merge_views(join_rows(parts, folds["id"], list(classes), by), 1.0) for by in (HEAD, CLASS_MEANS))
     blends = [log_softmax((1 - weight) * head + weight * means) for weight in WEIGHTS]
 
     def each(rows: RowMask) -> list[float]:

@@ -18,10 +18,14 @@ from sklearn.metrics import f1_score
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.decision.crossfit import Decider  # noqa: E402
-from supcon.decision.ladder import PRIOR, THRESHOLDS, UNTUNED, TuningTask  # noqa: E402
-from supcon.decision.tune import fit_rule  # noqa: E402
-from supcon.metrics.f1 import macro_f1  # noqa: E402
-from supcon.metrics.metric import make_metric  # noqa: E402
+from supcon.decision.ladder import (  # noqa: E402
+    PRIOR,
+    THRESHOLDS,
+    UNTUNED,
+    TuningTask,
+    fit_rule,  # noqa: E402
+)
+from supcon.metrics.metric import macro_f1, make_metric  # noqa: E402
 from supcon.settings.settings import TuneSettings  # noqa: E402
 from supcon.storage.processes import available_cores  # noqa: E402
 

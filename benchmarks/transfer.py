@@ -18,8 +18,7 @@ from tests.decision.simulate import PRIOR, simulate  # noqa: E402
 from supcon.decision.crossfit import Decider  # noqa: E402
 from supcon.decision.ladder import TuningTask  # noqa: E402
 from supcon.decision.merge import log_softmax, merge_members  # noqa: E402
-from supcon.metrics.f1 import macro_f1  # noqa: E402
-from supcon.metrics.metric import make_metric  # noqa: E402
+from supcon.metrics.metric import macro_f1, make_metric  # noqa: E402
 from supcon.settings.settings import TuneSettings  # noqa: E402
 
 SEEDS = 5
@@ -46,7 +45,7 @@ def simulated(strength: float, rows: int, seed: int, task: TuningTask) -> tuple[
     (logits,), true = simulate(rows, strength, seed)
     rule = Decider([logits], true, np.arange(rows) % 5, task).decide().rule
     members, fresh = simulate(10_000, strength, 1000 + seed, members=5)
-    merged = [rule.merge([member]) for member in members]
+    merged = [np.asarray(rule.merge([member])) for member in members]
     sharpened, exponent = merge_members(merged)
     plain = log_softmax(np.mean(merged, axis=0))
     scores = [

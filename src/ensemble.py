@@ -6,6 +6,7 @@ hand_over(__name__)
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from supcon.competition.ledger import add_to_ledger
@@ -15,16 +16,11 @@ from supcon.decision.logits import Logits
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
-from supcon.run.runs import RunLogits, read_runs, renew_for_full, write_test
+from supcon.run.runs import RunLogits, read_runs, renew_for_full, write_probabilities
 from supcon.run.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 from supcon.run.stage import StageRun
-from supcon.settings import Call, parse
+from supcon.settings import Call, command_line
 from supcon.storage.files import digest, read_json, sha256_file, write_atomic, write_json
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, and run the stage."""
-    run(parse(__doc__, argv, blends=True))
 
 
 def run(call: Call) -> None:
@@ -57,7 +53,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     if experiment.call.settings.tune.runs:
-        write_test(experiment, merged)
+        write_probabilities(experiment, "test", merged)
     for file in (path, newest):
         write_submission(file, competition, rows)
     add_to_ledger(path.with_name("ledger.csv"), ledger_row(stage, path, table))
@@ -70,7 +66,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
         ]
         private = private_scores(solution, experiment, singles, rule.predict(merged, experiment.metric))
     shares = class_shares(classes, merged.argmax(axis=1), labels)
-    scores = {**table.as_json(), "private": private.as_json() if private else None}
+    scores = {**asdict(table), "private": asdict(private) if private else None}
     write_json(stage.folder / "scores.json", {**scores, "exponent": exponent, "class_shares": shares})
     stage.finish(started, submission=path.name, sha256=sha256_file(path))
 
@@ -136,6 +132,8 @@ def ledger_row(stage: StageRun, path: Path, table: ScoreTable) -> dict[str, str]
         "file": path.name,
     }
 
+
+main = command_line(run, __doc__, blends=True)
 
 if __name__ == "__main__":
     run_stage(main)

@@ -5,18 +5,12 @@ from supcon.environment import hand_over
 hand_over(__name__)
 
 import time
-from collections.abc import Sequence
 
 from supcon.cluster.launch import launch, run_stage, work
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.stage import StageRun
-from supcon.settings import Call, parse
+from supcon.settings import Call, command_line
 from supcon.training.precision import choose_precision
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, and run the stage."""
-    run(parse(__doc__, argv, per_fold=True))
 
 
 def run(call: Call) -> None:
@@ -53,6 +47,8 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     stage.finish(started, last_epoch=log.rows[-1])
     plan.checkpoint.unlink(missing_ok=True)
 
+
+main = command_line(run, __doc__, per_fold=True)
 
 if __name__ == "__main__":
     run_stage(main)

@@ -4,18 +4,12 @@ from supcon.environment import hand_over
 
 hand_over(__name__)
 
-from collections.abc import Sequence
 
 from supcon.competition.builtin import fill_empty
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, check_copies, make_folds, read_folds, write_folds
 from supcon.competition.survey import survey
 from supcon.errors import run_stage
-from supcon.settings import Call, parse
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, and run the stage."""
-    run(parse(__doc__, argv))
+from supcon.settings import Call, command_line
 
 
 def run(call: Call) -> None:
@@ -42,6 +36,8 @@ def run(call: Call) -> None:
         f" {len(competition.test)} test rows"
     )
 
+
+main = command_line(run, __doc__)
 
 if __name__ == "__main__":
     run_stage(main)

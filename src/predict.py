@@ -6,22 +6,16 @@ from supcon.environment import hand_over
 hand_over(__name__)
 
 import time
-from collections.abc import Sequence
 
-from supcon.decision.merge import HEAD, PROTOTYPES, blend, merge_views
+from supcon.decision.merge import CLASS_MEANS, HEAD, blend, merge_views
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
 from supcon.run.runs import remove_tables, write_tables
 from supcon.run.stage import StageRun
-from supcon.settings import FULL, Call, parse
+from supcon.settings import FULL, Call, command_line
 
 BLEND = "blend"  # of the head and the class means, as predict.class_mean_weight says
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, and run the stage."""
-    run(parse(__doc__, argv, per_fold=True))
 
 
 def run(call: Call) -> None:
@@ -65,8 +59,8 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         print(f"{stage.label}: {len(ids)} test rows of {len(views)} views", flush=True)
         return
     scores = untuned_scores(experiment, held_out, oof)
-    stage.finish(started, metric=experiment.metric.name, raw=scores[BLEND], prototypes=scores.get(PROTOTYPES))
-    apart = f" (head {scores[HEAD]:.4f}, class means {scores[PROTOTYPES]:.4f})" if PROTOTYPES in scores else ""
+    stage.finish(started, metric=experiment.metric.name, raw=scores[BLEND], prototypes=scores.get(CLASS_MEANS))
+    apart = f" (head {scores[HEAD]:.4f}, class means {scores[CLASS_MEANS]:.4f})" if CLASS_MEANS in scores else ""
     print(
         f"{stage.label}: out-of-fold {experiment.metric.title} {scores[BLEND]:.4f} of {len(views)} views, nothing tuned"
         f"{apart}",
@@ -83,6 +77,8 @@ def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[s
         for name, logits in {BLEND: blend(oof, weight), **oof}.items()
     }
 
+
+main = command_line(run, __doc__, per_fold=True)
 
 if __name__ == "__main__":
     run_stage(main)

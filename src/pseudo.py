@@ -5,19 +5,13 @@ from supcon.environment import hand_over
 hand_over(__name__)
 
 import time
-from collections.abc import Sequence
 
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.pseudo import FILE, TEST_ROWS, pseudo_labels
 from supcon.run.stage import StageRun
-from supcon.settings import Call, fold_name, parse
+from supcon.settings import Call, command_line, fold_name
 from supcon.storage.files import write_csv
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, and run the stage."""
-    run(parse(__doc__, argv, per_fold=True))
 
 
 def run(call: Call) -> None:
@@ -43,6 +37,8 @@ def label_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     by = f"by fold {fold_name(fold)} of run {experiment.call.settings.pseudo.run}"
     print(f"{stage.label}: {rows}, {by}{surety} (temperature {temperature:.3f})", flush=True)
 
+
+main = command_line(run, __doc__, per_fold=True)
 
 if __name__ == "__main__":
     run_stage(main)

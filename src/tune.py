@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, check_form, load_experiment
-from supcon.run.runs import RunLogits, read_runs, write_labels, write_out_of_fold
+from supcon.run.runs import RunLogits, read_runs, write_labels, write_probabilities
 from supcon.run.stage import StageRun
-from supcon.settings import Call, parse
+from supcon.settings import Call, command_line
 from supcon.storage.files import digest, write_json
 from supcon.storage.processes import available_cores
 
@@ -25,11 +25,6 @@ if TYPE_CHECKING:
     from supcon.decision.search import SearchStorage
 
 _ROWS_AT_ONCE = 2**22  # in all processes together: each holds what is open of its rows
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line, and run the stage."""
-    run(parse(__doc__, argv, blends=True))
 
 
 def run(call: Call) -> None:
@@ -62,7 +57,7 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     decision = Decider(logits, true, fold, task, groups=groups, storage=storage, processes=processes).decide()
 
     if blends:
-        write_out_of_fold(experiment, decision.merge(logits, fold))
+        write_probabilities(experiment, "oof", decision.merge(logits, fold))
     labels = decision.predicted.argmax(axis=1) if metric.of_probabilities else decision.predicted
     write_labels(experiment, labels)
     write_trials(stage.folder / "trials.csv", storage, [rung.rung for rung in decision.ladder])
@@ -132,6 +127,8 @@ def print_ladder(decision: "Decision") -> None:
             f"  gain {rung.gain:+.4f} +- {rung.standard_error:.4f}  {'kept' if rung.chosen else 'not used'}"
         )
 
+
+main = command_line(run, __doc__, blends=True)
 
 if __name__ == "__main__":
     run_stage(main)

@@ -7,7 +7,7 @@ import pytest
 from supcon.competition.builtin import class_sizes, write_builtin
 from supcon.competition.submission import read_solution
 from supcon.errors import UserError
-from supcon.settings.builtin_mark import holds_builtin
+from supcon.settings.sources import holds_builtin
 from tests.competition.conftest import Read
 
 

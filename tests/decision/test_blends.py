@@ -5,12 +5,10 @@ import pytest
 
 from supcon.arrays import Labels, ModelLogits
 from supcon.decision.crossfit import Decider
-from supcon.decision.ladder import GREEDY, WEIGHTS, TuningTask, rungs_up_to
+from supcon.decision.ladder import GREEDY, LARGEST_GROUPS, WEIGHTS, TuningTask, fit_rule, offset_groups, rungs_up_to
 from supcon.decision.merge import merge_runs, merge_views
 from supcon.decision.rule import Rule
-from supcon.decision.tune import LARGEST_GROUPS, fit_rule, offset_groups
-from supcon.metrics.f1 import macro_f1
-from supcon.metrics.metric import MetricName, make_metric
+from supcon.metrics.metric import MetricName, macro_f1, make_metric
 from supcon.settings.settings import TuneSettings
 
 CLASSES = 5
@@ -33,7 +31,7 @@ def runs_of(strengths: list[float], rows: int = 900, seed: int = 0, views: int =
 def test_runs_of_equal_weight_are_their_mean_and_a_run_of_all_weight_is_itself() -> None:
     (first, second), _ = runs_of([1, 2], rows=20)
     prior = (1 / CLASSES,) * CLASSES
-    both = Rule(prior, (1.0, 2.0), (0.5, 0.5)).merge([first, second])
+    both = np.asarray(Rule(prior, (1.0, 2.0), (0.5, 0.5)).merge([first, second]))
     parts = [merge_views(first, 1.0), merge_views(second, 2.0)]
     np.testing.assert_allclose(both, merge_runs([(part, 0.5) for part in parts]))
     np.testing.assert_allclose(np.exp(both).sum(axis=1), 1)

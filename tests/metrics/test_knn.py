@@ -2,7 +2,7 @@
 
 import torch
 
-from supcon.metrics.knn import knn_macro_f1
+from supcon.metrics.embeddings import knn_macro_f1
 
 
 def test_clusters_are_told_apart_and_noise_is_chance() -> None:

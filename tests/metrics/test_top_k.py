@@ -11,11 +11,11 @@ import pytest
 from supcon.arrays import Labels
 from supcon.decision.calibration import calibration_temperature, negative_log_likelihood
 from supcon.decision.crossfit import Decider
-from supcon.decision.ladder import TuningTask
+from supcon.decision.ladder import TuningTask, greedy_weights
 from supcon.decision.logits import load_logits
 from supcon.decision.merge import (
+    CLASS_MEANS,
     HEAD,
-    PROTOTYPES,
     blend,
     clipped,
     keep_likeliest_of,
@@ -29,7 +29,6 @@ from supcon.decision.merge import (
 )
 from supcon.decision.rule import Rule
 from supcon.decision.undecided import UndecidedRows
-from supcon.decision.weights import greedy_weights
 from supcon.errors import UserError
 from supcon.metrics.metric import make_metric
 from supcon.metrics.top_k import Matrix, TopK, joined, keep_likeliest, mean_of, scattered, value_of
@@ -157,10 +156,10 @@ def test_rows_are_scattered_and_joined() -> None:
 
 def test_class_means_are_kept_of_the_same_classes_and_blended() -> None:
     head, means = logits_of(seed=1)[0], logits_of(seed=2)[0]
-    both = keep_likeliest_of({HEAD: head, PROTOTYPES: means})
+    both = keep_likeliest_of({HEAD: head, CLASS_MEANS: means})
     blended = blend(both, 0.3)
     assert isinstance(blended, TopK)
-    whole = blend({HEAD: dense(both[HEAD]), PROTOTYPES: dense(both[PROTOTYPES])}, 0.3)
+    whole = blend({HEAD: dense(both[HEAD]), CLASS_MEANS: dense(both[CLASS_MEANS])}, 0.3)
     np.testing.assert_allclose(dense(blended), whole, atol=1e-5)
 
 
@@ -174,7 +173,7 @@ def written(folder: Path, seed: int = 0) -> tuple[list[Path], pd.Series, npt.NDA
     files = []
     for fold in (0, 1):
         rows = np.arange(ROWS) % 2 == fold
-        both = keep_likeliest_of({HEAD: logits[rows], PROTOTYPES: -logits[rows]})
+        both = keep_likeliest_of({HEAD: logits[rows], CLASS_MEANS: -logits[rows]})
         files.append(folder / f"{fold}.npz")
         write_predictions(files[-1], ids[rows], both, classes, ["plain", "hflip"])
     return files, ids, logits, true, classes
@@ -190,7 +189,7 @@ def test_a_file_holds_top_logits_and_rest_and_rows_are_read_by_id_when_they_are_
     np.testing.assert_allclose(whole, np.logaddexp.reduce(logits[::2], axis=2), rtol=1e-5)
     for weight in (0.0, 0.4):
         stored = read_blended(files, ids[::-1], classes, weight)
-        both = keep_likeliest_of({HEAD: logits[::-1], PROTOTYPES: -logits[::-1]})
+        both = keep_likeliest_of({HEAD: logits[::-1], CLASS_MEANS: -logits[::-1]})
         assert stored.shape == (ROWS, VIEWS, CLASSES)
         for rows in (slice(None), slice(3, 17), np.arange(ROWS) % 3 == 0, np.array([9, 2, 2])):
             np.testing.assert_allclose(dense(load_logits(stored[rows])), dense(blend(both, weight))[rows], atol=1e-4)
@@ -261,7 +260,7 @@ def test_runs_that_keep_other_classes_are_blended(tmp_path: Path) -> None:
 
 def test_weights_are_judged_on_as_many_rows_as_fit_of_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     runs, true = [kept(logits_of(strength, seed=3)[0]) for strength in (1.0, 4.0)], logits_of(seed=3)[1]
-    monkeypatch.setattr("supcon.decision.weights._MOST_VALUES", len(runs) * ROWS * (KEPT + 1))
+    monkeypatch.setattr("supcon.decision.ladder._MOST_VALUES", len(runs) * ROWS * (KEPT + 1))
     task = TuningTask(make_metric("macro_f1", CLASSES, np.arange(CLASSES)), TuneSettings(), np.zeros(CLASSES, np.int64))
     counted: list[int] = []
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from supcon.errors import UserError
-from supcon.run.predictions import HEAD, PROTOTYPES, join_rows, write_predictions
+from supcon.run.predictions import CLASS_MEANS, HEAD, join_rows, write_predictions
 from supcon.storage.files import read_npz
 
 CLASSES = ["a", "b"]
@@ -42,21 +42,21 @@ def test_both_classifiers_logits_are_written_and_joined_each_by_its_name(tmp_pat
     parts = []
     for name, names in (("one.npz", ["r3", "r1"]), ("two.npz", ["r2"])):
         logits = np.arange(len(names) * 2.0).reshape(len(names), 1, 2)
-        predicted = {HEAD: logits.astype(np.float32), PROTOTYPES: (logits + 10).astype(np.float32)}
+        predicted = {HEAD: logits.astype(np.float32), CLASS_MEANS: (logits + 10).astype(np.float32)}
         write_predictions(tmp_path / name, pd.Series(names), predicted, CLASSES, ["plain"])
         parts.append(read_npz(tmp_path / name))
     ids = pd.Series(["r1", "r2", "r3"])
     np.testing.assert_array_equal(join_rows(parts, ids, CLASSES)[:, 0, 0], [2, 0, 0])
-    np.testing.assert_array_equal(join_rows(parts, ids, CLASSES, PROTOTYPES)[:, 0, 0], [12, 10, 10])
+    np.testing.assert_array_equal(join_rows(parts, ids, CLASSES, CLASS_MEANS)[:, 0, 0], [12, 10, 10])
 
 
 def test_logits_that_are_absent_or_of_another_shape_are_refused(tmp_path: Path) -> None:
     ids = pd.Series(["r1"])
     with pytest.raises(UserError, match=r"no prototype_logits: .*--predict\.class_means true and --force"):
-        join_rows([part(["r1"], 0)], ids, CLASSES, PROTOTYPES)
+        join_rows([part(["r1"], 0)], ids, CLASSES, CLASS_MEANS)
     with pytest.raises(UserError, match="prototype_logits of another shape"):
-        join_rows([part(["r1"], 0) | {PROTOTYPES: np.zeros((1, 2, 2), np.float32)}], ids, CLASSES, PROTOTYPES)
-    predicted = {HEAD: np.zeros((1, 1, 2), np.float32), PROTOTYPES: np.zeros((1, 2), np.float32)}
+        join_rows([part(["r1"], 0) | {CLASS_MEANS: np.zeros((1, 2, 2), np.float32)}], ids, CLASSES, CLASS_MEANS)
+    predicted = {HEAD: np.zeros((1, 1, 2), np.float32), CLASS_MEANS: np.zeros((1, 2), np.float32)}
     with pytest.raises(ValueError, match=r"prototype_logits must be .* \[1, 1, 2\], not \[1, 2\]"):
         write_predictions(tmp_path / "oof.npz", ids, predicted, CLASSES, ["plain"])
     assert not list(tmp_path.iterdir())

@@ -10,9 +10,8 @@ from supcon.errors import UserError
 from supcon.run.stage import write_resolved
 from supcon.settings import FULL, parse
 from supcon.settings.bounds import bounds_of
-from supcon.settings.builtin_mark import mark_builtin
-from supcon.settings.renamed import RENAMED
 from supcon.settings.settings import Settings
+from supcon.settings.sources import RENAMED, mark_builtin
 from tests.conftest import REPOSITORY
 
 

@@ -130,7 +130,7 @@ def test_its_weight_is_a_folds_and_the_entropy_stays_the_folds(copied: Path, wit
     run_stage("ensemble", copied, "--force")
     table = pd.read_csv(copied / "submissions" / "submission.csv", dtype={"id": str}).set_index("id")
     names = [*(f"fold{fold}" for fold in range(3)), "full"]
-    members = [rule.merge([read_npz(run_folder(copied) / name / "test.npz")["logits"]]) for name in names]
+    members = [np.asarray(rule.merge([read_npz(run_folder(copied) / name / "test.npz")["logits"]])) for name in names]
     exponent = json.loads((run_folder(copied) / "scores.json").read_text())["exponent"]
     expected = log_softmax(exponent * np.mean(members, axis=0))
     assert mean_entropy(expected) == pytest.approx(np.mean([mean_entropy(member) for member in members[:3]]), abs=1e-6)

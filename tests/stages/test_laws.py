@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from supcon.errors import UserError
-from supcon.metrics.f1 import macro_f1
+from supcon.metrics.metric import macro_f1
 from tests.conftest import REPOSITORY, STAGES, TINY, run_all, run_command, run_stage, write_competition
 
 PREDICTIONS = ("oof.npz", "test.npz", "embeddings.npz")

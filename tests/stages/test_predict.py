@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from supcon.decision.merge import log_softmax, merge_views
-from supcon.metrics.f1 import macro_f1
+from supcon.metrics.metric import macro_f1
 from supcon.run.experiment import load_experiment
 from supcon.run.runs import read_out_of_fold
 from supcon.settings import parse

@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from supcon.metrics.f1 import macro_f1
-from supcon.metrics.metric import LogLoss, make_metric
+from supcon.metrics.metric import LogLoss, macro_f1, make_metric
 from supcon.run.split import Split
 from supcon.study.compare import compare_whole_runs
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from supcon.metrics.f1 import macro_f1
-from supcon.metrics.geometry import alignment, uniformity
+from supcon.metrics.embeddings import alignment, uniformity
+from supcon.metrics.metric import macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training.build import adamw, encoder_groups, head_groups
 from supcon.training.loop import Objective, Step, set_lr

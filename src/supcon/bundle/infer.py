@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from supcon.arrays import RowMask
-from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, Bundle
+from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, Bundle
 from supcon.competition.index import SAMPLE, TEST, ImageIndex, find_table
 from supcon.competition.sample import Sample, read_sample, sample_rows, shown_columns, submission_rows
-from supcon.decision.merge import HEAD, PROTOTYPES, blend, keep_likeliest_of, row_entropies, sharpen
+from supcon.decision.merge import CLASS_MEANS, HEAD, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.errors import UserError
 from supcon.images.augment.views import views_of
 from supcon.images.decode import decode
@@ -117,14 +117,14 @@ def _load_model(bundle: Bundle, name: str) -> nn.Module:
     classifiers = nn.ModuleDict({HEAD: classifier})
     if settings.predict.class_mean_weight > 0:
         nothing = torch.zeros(0, encoder.width), torch.zeros(0, dtype=torch.long), torch.ones(len(bundle.classes))
-        classifiers[PROTOTYPES] = ClassMeans(*nothing, settings.predict.class_mean_temperature)
-        load_weights(folder / CLASS_MEANS, class_means=classifiers[PROTOTYPES])
+        classifiers[CLASS_MEANS] = ClassMeans(*nothing, settings.predict.class_mean_temperature)
+        load_weights(folder / CLASS_MEANS_FILE, class_means=classifiers[CLASS_MEANS])
     return Classifiers(fuse_batch_norm(encoder, settings.data.image_size), classifiers)
 
 
 def _logits(bundle: Bundle, number: int, outputs: Tensor, readable: RowMask) -> Matrix:
     """Return a batch's natural-prior log-odds [B, V, classes] from the outputs [B, V, classifiers, classes]."""
-    predicted = dict(zip((HEAD, PROTOTYPES), outputs.unbind(dim=2), strict=False))
+    predicted = dict(zip((HEAD, CLASS_MEANS), outputs.unbind(dim=2), strict=False))
     predicted[HEAD] = predicted[HEAD] + torch.tensor(bundle.log_odds_shifts[number])
     arrays = {name: np.ascontiguousarray(logits.numpy()) for name, logits in predicted.items()}
     logits = blend(keep_likeliest_of(arrays), bundle.settings.predict.class_mean_weight)

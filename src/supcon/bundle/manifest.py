@@ -13,7 +13,7 @@ from supcon.settings.settings import Settings, settings_from
 from supcon.storage.files import read_json
 
 MANIFEST, DECISION = "bundle.json", "decision.json"
-CLASSIFIER, CLASS_MEANS = "classifier.safetensors", "class_means.safetensors"  # of each model
+CLASSIFIER, CLASS_MEANS_FILE = "classifier.safetensors", "class_means.safetensors"  # of each model
 RANGES = {  # package: lowest version, first version that is too new
     "torch": ("2.6", "3"),
     "timm": ("1.0.9", "1.1"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from supcon.bundle.manifest import CLASS_MEANS, CLASSIFIER, DECISION, MANIFEST, RANGES
+from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, DECISION, MANIFEST, RANGES
 from supcon.bundle.notebook import notebook
 from supcon.errors import UserError
 from supcon.run.experiment import Experiment
@@ -97,7 +97,7 @@ def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
     if settings.predict.class_mean_weight > 0:
         encoder, _ = load_classifier(settings, len(experiment.split.classes), source / CLASSIFIER)
         encoder = fuse_batch_norm(encoder.to(device), settings.data.image_size)
-        save_weights(target / CLASS_MEANS, class_means=data.class_means(data.training_features(encoder)))
+        save_weights(target / CLASS_MEANS_FILE, class_means=data.class_means(data.training_features(encoder)))
     return data
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from supcon.arrays import ClassCounts
 from supcon.errors import UserError
-from supcon.settings.builtin_mark import is_empty, mark_builtin
+from supcon.settings.sources import is_empty, mark_builtin
 from supcon.storage import lock
 from supcon.storage.files import write_csv
 

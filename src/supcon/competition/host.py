@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from supcon.errors import UserError
-from supcon.settings.builtin_mark import is_empty
+from supcon.settings.sources import is_empty
 
 TESTED = "kaggle 1.8.4 to 2.2.4"
 ANSWER_S = 120.0  # longest wait for an answer of a few lines

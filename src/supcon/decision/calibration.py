@@ -10,7 +10,6 @@ from supcon.decision.merge import clipped, merge_views
 from supcon.metrics.metric import LogProbabilities, row_losses
 
 ENOUGH_ROWS = 100_000  # to fit one temperature; of more rows a subsample does
-_LARGEST_CLIP = 0.05
 
 
 def negative_log_likelihood(log_probabilities: LogProbabilities, true: Labels) -> float:
@@ -32,26 +31,25 @@ def subsample(rows: int, most: int) -> slice:
 
 def calibration_factor(merge: Callable[[float], LogProbabilities], true: Labels) -> float:
     """Return the factor in 0.05 .. 20 at which `merge(factor)` [rows, classes] has the smallest NLL."""
-    from scipy.optimize import minimize_scalar
 
-    minimum = minimize_scalar(
-        lambda log_factor: negative_log_likelihood(merge(float(np.exp(log_factor))), true),
-        bounds=(np.log(0.05), np.log(20)),
-        method="bounded",
-        options={"xatol": 1e-3},
-    )
-    return float(np.exp(minimum.x))
+    def loss(log_factor: float) -> float:
+        return negative_log_likelihood(merge(float(np.exp(log_factor))), true)
+
+    return _argument_of_least(loss, 0.05, 20, tolerance=1e-3)
 
 
 def best_clip(log_probabilities: LogProbabilities, true: Labels) -> float:
     """Return the clip with the smallest NLL: the least probability of a class, 1e-7 .. 0.05 and below 1 / classes."""
+
+    def loss(log_clip: float) -> float:
+        return negative_log_likelihood(clipped(log_probabilities, log_clip), true)
+
+    return _argument_of_least(loss, 1e-7, min(0.05, 0.5 / log_probabilities.shape[1]), tolerance=1e-2)
+
+
+def _argument_of_least(loss: Callable[[float], float], low: float, high: float, tolerance: float) -> float:
+    """Return the x in `low` .. `high` with the smallest loss(log x), log x to `tolerance`."""
     from scipy.optimize import minimize_scalar
 
-    largest = min(_LARGEST_CLIP, 0.5 / log_probabilities.shape[1])
-    minimum = minimize_scalar(
-        lambda log_clip: negative_log_likelihood(clipped(log_probabilities, log_clip), true),
-        bounds=(np.log(1e-7), np.log(largest)),
-        method="bounded",
-        options={"xatol": 1e-2},
-    )
-    return float(np.exp(minimum.x))
+    bounds = (np.log(low), np.log(high))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": tolerance}).x))

@@ -10,11 +10,10 @@ import numpy as np
 from tqdm import tqdm
 
 from supcon.arrays import Folds, Groups, Labels, RowMask
-from supcon.decision.ladder import Rungs, TuningTask, rungs_up_to
+from supcon.decision.ladder import Rungs, TuningTask, fit_rule, rungs_up_to
 from supcon.decision.logits import Logits
 from supcon.decision.rule import Rule
 from supcon.decision.search import SearchStorage
-from supcon.decision.tune import fit_rule
 from supcon.metrics.metric import LogProbabilities, Prediction
 from supcon.metrics.top_k import scattered
 from supcon.storage.processes import worker_pool
@@ -82,8 +81,7 @@ class Decider:
     ) -> None:
         """Take each run's out-of-fold logits [rows, views, classes], class numbers, fold and group numbers [rows].
 
-        The searches over all rows are kept in `storage`. The others are spread over `processes`; how many changes no
-        result.
+        Searches over all rows are kept in `storage`; the others are spread over `processes`, which changes no result.
         """
         self._runs, self._true, self._task = runs, true, task
         self._groups, self._storage, self._processes = groups, storage, processes
@@ -165,7 +163,6 @@ class Decider:
         return float(np.std(draws[1] - draws[0]))
 
     def _predict_parts(self, rules: Iterable[tuple[Units, Rule]]) -> Prediction:
-        """Return the predictions of all rows, each part's by its rule; -1 in rows of no part."""
         parts = [(self._rows(part), rule) for part, rule in rules]
         return scattered(len(self._true), [(rows, self._predict(rule, rows)) for rows, rule in parts])
 
@@ -184,7 +181,6 @@ class Decider:
 
     @contextmanager
     def _pool(self) -> Iterator[ProcessPoolExecutor | None]:
-        """Yield worker processes that hold this decider; None where one process does all."""
         if self._processes < 2:
             yield None
             return

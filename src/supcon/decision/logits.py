@@ -1,13 +1,62 @@
 """Logits of runs, in memory or in files, worked on in blocks of rows that fit into memory."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from supcon.arrays import ModelLogits
-from supcon.decision.lazy import LazyLogits
-from supcon.decision.merge import merge_views
+import numpy as np
+
+from supcon.arrays import ModelLogits, NumericArray, RowIndex, Rows
+from supcon.decision.merge import CLASS_MEANS, HEAD, blend, merge_views
 from supcon.metrics.top_k import M, Matrix, TopK, joined, width
+from supcon.storage.files import NpzArray
+
+TOP = "top"  # class numbers that a file keeps of each row
+REST = {HEAD: "rest", CLASS_MEANS: "prototype_rest"}  # log-sum-exp of the logits that it does not keep
 
 _BLOCK = 2**22  # values: 32 MB in double precision, of which a few are held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class LazyLogits:
+    """Natural-prior log-odds [rows, views, classes] of chosen rows of some files; only `load` takes memory for them."""
+
+    files: Sequence[Mapping[str, NpzArray]]
+    rows: Rows  # as if the files were one
+    weight: float  # of the class means in the blend
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """[rows, views, classes]."""
+        return len(self.rows), self.files[0][HEAD].shape[1], self.classes
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: RowIndex) -> "LazyLogits":
+        return replace(self, rows=self.rows[rows])
+
+    def load(self) -> TopK:
+        """Read the chosen rows."""
+        numbers = self._read(TOP).astype(np.int32, copy=False)
+        predicted: dict[str, TopK] = {}
+        for name in (HEAD, CLASS_MEANS) if self.weight > 0 else (HEAD,):
+            kept, rest = self._read(name), self._read(REST[name])
+            other = rest - np.float32(np.log(self.classes - numbers.shape[1]))
+            predicted[name] = TopK(np.concatenate([kept, other[..., None]], axis=2), numbers, self.classes)
+        return blend(predicted, self.weight)
+
+    def _read(self, name: str) -> NumericArray:
+        first = self.files[0][name]
+        values = np.empty((len(self.rows), *first.shape[1:]), first.dtype)
+        starts = np.cumsum([0, *(len(file[TOP]) for file in self.files)])
+        file_of = np.searchsorted(starts, self.rows, side="right") - 1
+        for number, file in enumerate(self.files):
+            in_file = file_of == number
+            if in_file.any():
+                values[in_file] = file[name][_as_slice(self.rows[in_file] - starts[number])]
+        return values
+
 
 LoadedLogits = ModelLogits | TopK  # in memory
 Logits = LoadedLogits | LazyLogits  # [rows, views, classes], natural-prior log-odds
@@ -31,6 +80,13 @@ def map_blocks(function: Callable[[list[LoadedLogits]], M], runs: Sequence[Logit
     return joined([function(block) for block in logit_blocks(runs)])
 
 
-def plain_mean(logits: Logits) -> Matrix:
-    """Return one model's untuned log-probabilities [rows, classes]: the views' mean at temperature 1."""
-    return map_blocks(lambda block: merge_views(block[0], 1.0), [logits])
+def plain_mean(logits: Logits, temperature: float = 1.0) -> Matrix:
+    """Return one model's log-probabilities [rows, classes]: the views' mean, by default untuned."""
+    return map_blocks(lambda block: merge_views(block[0], temperature), [logits])
+
+
+def _as_slice(rows: Rows) -> Rows | slice:
+    """Return successive rows as a slice, which is read in one piece; others as they are."""
+    first, last = int(rows[0]), int(rows[-1])
+    successive = last - first + 1 == len(rows) and bool((np.diff(rows) == 1).all())
+    return slice(first, last + 1) if successive else rows

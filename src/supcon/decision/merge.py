@@ -10,7 +10,7 @@ from supcon.metrics.metric import LogProbabilities
 from supcon.metrics.top_k import M, Matrix, TopK, blocks, keep_likeliest, kept_values, map_values, mean_of
 
 Precision = type[np.float32] | type[np.float64]
-HEAD, PROTOTYPES = "logits", "prototype_logits"  # predicted by the classifier, or by the class means of the features
+HEAD, CLASS_MEANS = "logits", "prototype_logits"  # predicted by the classifier, or by the class means of the features
 
 _LOWEST = -1e30  # below the highest logit: dividing by a temperature and summing up stay finite in single precision
 _HALVINGS = 30  # of the interval that holds the logarithm of an exponent
@@ -58,8 +58,7 @@ def merge_members(members: Sequence[M], beside: Sequence[M] = ()) -> tuple[M, fl
 def sharpen(merged: M, entropy: float) -> tuple[M, float]:
     """Return probabilities proportional to exp(exponent x `merged`), whose mean entropy is `entropy`, and the exponent.
 
-    The exponent lies in 1/4 .. 16, found to 1e-8 by bisection; 1 where no exponent there fits, as when all rows are
-    certain.
+    The exponent lies in 1/4 .. 16, found to 1e-8 by bisection; 1 where none there fits, as when all rows are certain.
     """
 
     def raised(block: M, exponent: float) -> M:
@@ -87,12 +86,10 @@ def mean_entropy(log_probabilities: LogProbabilities) -> float:
 
 def row_entropies(log_probabilities: LogProbabilities) -> FloatArray:
     """Return the entropy of each row, [rows], in nats."""
-
     values, others = _values_and_others(log_probabilities)
     terms = np.exp(values) * values
     terms[:, -1] *= others
-    entropies: FloatArray = -terms.sum(axis=1)
-    return entropies
+    return cast(FloatArray, -terms.sum(axis=1))
 
 
 def _values_and_others(matrix: Matrix) -> tuple[FloatArray, int]:
@@ -106,8 +103,7 @@ def log_doubts(log_probabilities: LogProbabilities) -> Floats:
     likeliest = kept_values(log_probabilities)[0].argmax(axis=1)
     values = np.where(np.arange(values.shape[1]) == likeliest[:, None], -np.inf, values)
     values[:, -1] += np.log(others)
-    doubts: Floats = np.logaddexp.reduce(values, axis=1)
-    return doubts
+    return cast(Floats, np.logaddexp.reduce(values, axis=1))
 
 
 def with_bias(log_probabilities: M, bias: Floats) -> M:
@@ -139,15 +135,12 @@ def blend(predicted: Mapping[str, M], weight: float) -> M:
     """Return (1 - weight) x the head's log-probabilities + weight x the class means'; for 0 the head's logits."""
     if weight == 0:
         return predicted[HEAD]
-    head, means = (map_values(predicted[name], _log_softmax_64) for name in (HEAD, PROTOTYPES))
-    if isinstance(head, TopK) and isinstance(means, TopK):  # of the same classes
-        return cast(M, TopK(_blended(head.values, means.values, weight), head.numbers, head.classes))
-    return cast(M, _blended(cast(FloatArray, head), cast(FloatArray, means), weight))
-
-
-def _blended(head: FloatArray, means: FloatArray, weight: float) -> ModelLogits:
-    blended: ModelLogits = ((1 - weight) * head + weight * means).astype(np.float32)
-    return blended
+    head, means = (
+        map_values(predicted[name], lambda values, others: _log_softmax(values.astype(np.float64), others))
+        for name in (HEAD, CLASS_MEANS)
+    )
+    of_means, _ = _values_and_others(means)  # of the same classes as the head's
+    return map_values(head, lambda of_head, _: ((1 - weight) * of_head + weight * of_means).astype(np.float32))
 
 
 def _log_softmax(values: FloatArray, others: int = 1) -> FloatArray:
@@ -156,9 +149,4 @@ def _log_softmax(values: FloatArray, others: int = 1) -> FloatArray:
     shares = np.exp(shifted)
     if others > 1:
         shares[..., -1] *= others
-    result: FloatArray = shifted - np.log(shares.sum(axis=-1, keepdims=True))
-    return result
-
-
-def _log_softmax_64(values: FloatArray, others: int) -> FloatArray:
-    return _log_softmax(values.astype(np.float64), others)
+    return cast(FloatArray, shifted - np.log(shares.sum(axis=-1, keepdims=True)))

@@ -5,11 +5,11 @@ log p is the weighted mean of the runs' log-probabilities, each run at its tempe
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, overload
+from typing import Any, cast
 
 import numpy as np
 
-from supcon.arrays import ClassCounts, Floats, Labels, ModelLogits
+from supcon.arrays import ClassCounts, Floats, Labels
 from supcon.decision.logits import LoadedLogits, Logits, logit_blocks, map_blocks
 from supcon.decision.merge import (
     Precision,
@@ -41,8 +41,7 @@ class Rule:
     def bias(self) -> Floats:
         """What is added to the log-probabilities, [classes]."""
         offsets = np.asarray(self.offsets) if self.offsets else np.zeros(len(self.prior))
-        bias: Floats = offsets - self.alpha * np.log(np.asarray(self.prior))
-        return bias
+        return cast(Floats, offsets - self.alpha * np.log(np.asarray(self.prior)))
 
     def decide(self, log_probabilities: LogProbabilities) -> Labels:
         """Return class numbers for merged log-probabilities [rows, classes]."""
@@ -57,12 +56,6 @@ class Rule:
     def predict(self, log_probabilities: LogProbabilities, metric: Metric) -> Prediction:
         """Return what `metric` scores: class numbers [rows], or log-probabilities [rows, classes]."""
         return (self.adjusted if metric.of_probabilities else self.decide)(log_probabilities)
-
-    @overload
-    def merge(self, runs: Sequence[ModelLogits], precision: Precision = np.float64) -> Floats: ...
-
-    @overload
-    def merge(self, runs: Sequence[Logits], precision: Precision = np.float64) -> LogProbabilities: ...
 
     def merge(self, runs: Sequence[Logits], precision: Precision = np.float64) -> LogProbabilities:
         """Return the merged log-probabilities [rows, classes] of the runs' logits, [rows, views, classes] each."""

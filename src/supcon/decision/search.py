@@ -17,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -54,20 +54,40 @@ def search(
     gives the same result. Raises `UserError` where the storage does not answer.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def open_study(seed: int) -> optuna.Study:
+        study = optuna.create_study(
+            storage=_open_storage(storage.url) if storage else None,
+            sampler=_sampler(space, first, seed),
+            direction="maximize",
+            study_name=storage.name if storage else "search",
+            load_if_exists=True,
+        )
+        study.enqueue_trial(first, skip_if_exists=True)
+        return study
+
+    def value(trial: optuna.Trial) -> float:
+        return objective({name: _suggest(trial, name, *ends) for name, ends in space.items()})
+
+    def work(worker: int) -> None:
+        own = open_study(settings.seed + worker) if worker else study  # connections are not shared
+        if len(_done(own)) < settings.trials:
+            stop_after_trials = MaxTrialsCallback(settings.trials, states=(TrialState.COMPLETE,))
+            own.optimize(value, settings.trials, settings.seconds or None, callbacks=[stop_after_trials])
+
     if storage is None:
-        study = _open_study(None, "search", space, first, settings.seed)
-        _work(study, objective, space, settings)
+        study = open_study(settings.seed)
+        work(0)
     else:
         try:
-            study = _open_study(storage, storage.name, space, first, settings.seed)
+            study = open_study(settings.seed)
         except Exception as error:  # each storage and driver has errors of its own
             raise _no_answer(storage.url, error) from None
         try:
-            _search_together(study, objective, space, first, settings, storage)
+            _work_together(work, storage.workers)
         except (OSError, SQLAlchemyError, StorageInternalError) as error:
             raise _no_answer(storage.url, error) from None
-    done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    best = max(done, key=lambda trial: (trial.value, -trial.number))
+    best = max(_done(study), key=lambda trial: (trial.value, -trial.number))
     return {name: best.params[name] for name in space}
 
 
@@ -95,57 +115,27 @@ def _trial_rows(storage: SearchStorage) -> list[dict[str, object]]:
     ]
 
 
-def _search_together(
-    study: optuna.Study,
-    objective: Objective,
-    space: Space,
-    first: Parameters,
-    settings: TuneSettings,
-    storage: SearchStorage,
-) -> None:
-    def work(worker: int) -> None:
-        own = _open_study(storage, storage.name, space, first, settings.seed + worker)  # connections are not shared
-        _work(own, objective, space, settings)
-
-    # forked, so that they share the objective's arrays without a copy
-    others = [
-        multiprocessing.get_context("fork").Process(target=work, args=(number,)) for number in range(1, storage.workers)
-    ]
+def _work_together(work: Callable[[int], None], workers: int) -> None:
+    """Let `workers` processes do `work(number)`, this one as number 0."""
+    fork = multiprocessing.get_context("fork")  # so that they share the objective's arrays without a copy
+    others = [fork.Process(target=work, args=(number,)) for number in range(1, workers)]
     for process in others:
         process.start()
     try:
-        _work(study, objective, space, settings)
+        work(0)
     finally:
         for process in others:
             process.join()
 
 
-def _work(study: optuna.Study, objective: Objective, space: Space, settings: TuneSettings) -> None:
-    def value(trial: optuna.Trial) -> float:
-        return objective({name: _suggest(trial, name, *ends) for name, ends in space.items()})
-
-    stop_after_trials = MaxTrialsCallback(settings.trials, states=(TrialState.COMPLETE,))
-    done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-    if done < settings.trials:
-        study.optimize(value, settings.trials, settings.seconds or None, callbacks=[stop_after_trials])
+def _done(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
 
 def _suggest(trial: optuna.Trial, name: str, low: float, high: float) -> float:
     if isinstance(low, int) and isinstance(high, int):
         return trial.suggest_int(name, low, high)
     return trial.suggest_float(name, low, high)
-
-
-def _open_study(storage: SearchStorage | None, name: str, space: Space, first: Parameters, seed: int) -> optuna.Study:
-    study = optuna.create_study(
-        storage=_open_storage(storage.url) if storage else None,
-        sampler=_sampler(space, first, seed),
-        direction="maximize",
-        study_name=name,
-        load_if_exists=True,
-    )
-    study.enqueue_trial(first, skip_if_exists=True)
-    return study
 
 
 def _sampler(space: Space, first: Parameters, seed: int) -> optuna.samplers.BaseSampler:
@@ -159,9 +149,7 @@ def _sampler(space: Space, first: Parameters, seed: int) -> optuna.samplers.Base
 
 
 def _open_storage(url: str) -> BaseStorage:
-    if "://" in url:
-        return RDBStorage(url)
-    return JournalStorage(JournalFileBackend(url))
+    return RDBStorage(url) if "://" in url else JournalStorage(JournalFileBackend(url))
 
 
 def _no_answer(url: str, error: Exception) -> UserError:

@@ -1,1 +1,1 @@
-"""Scores (`f1`, `metric`), calibration and probable label errors; embeddings: `knn`, `geometry`, `quality`, `drift`."""
+"""Scores (`metric`), calibration and probable label errors; embeddings: `embeddings`, `drift`."""

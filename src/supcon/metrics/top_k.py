@@ -9,7 +9,7 @@ classes are decided for: a row whose true class is not kept counts as wrong, and
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -58,8 +58,7 @@ class TopK:
 
     def max(self, axis: int = 1) -> FloatArray:
         """Return the value of the largest kept class, [rows]."""
-        largest: FloatArray = self.values[..., :-1].max(axis=axis)
-        return largest
+        return cast(FloatArray, self.values[..., :-1].max(axis=axis))
 
     def dense(self) -> FloatArray:
         """Return the values of all classes, [rows, classes]."""
@@ -97,7 +96,6 @@ def width(classes: int) -> int:
 
 Matrix = FloatArray | TopK  # [rows, classes] or [rows, views, classes]
 M = TypeVar("M", bound=Matrix)
-D = TypeVar("D", bound=np.number)
 
 
 def map_values(matrix: M, function: Callable[[FloatArray, int], FloatArray]) -> M:
@@ -116,8 +114,7 @@ def value_of(matrix: Matrix, labels: Labels) -> FloatArray:
     """Return the value of one class of each row, [rows]."""
     rows = np.arange(len(labels))
     if not isinstance(matrix, TopK):
-        values: FloatArray = matrix[rows, labels]
-        return values
+        return matrix[rows, labels]
     same = matrix.numbers == labels[:, None]
     return np.where(same.any(axis=1), matrix.values[rows, same.argmax(axis=1)], matrix.values[:, -1])
 
@@ -189,33 +186,28 @@ def blocks(matrix: M) -> Iterator[M]:
 
 def joined(parts: Sequence[M]) -> M:
     """Return the rows of several parts one after the other."""
-    first = parts[0]
-    if len(parts) == 1:
-        return first
-    if isinstance(first, TopK):
-        top_k = cast(Sequence[TopK], parts)
-        values = np.concatenate([part.values for part in top_k])
-        numbers = np.concatenate([part.numbers for part in top_k])
-        return cast(M, TopK(values, numbers, first.classes))
-    return cast(M, np.concatenate(cast(Sequence[FloatArray], parts)))
+    return parts[0] if len(parts) == 1 else _combined(parts, np.concatenate)
 
 
 def scattered(rows: int, parts: Iterable[tuple[RowMask, M]]) -> M:
     """Return `rows` rows, put together from parts (which rows, their values); -1 in the rows of no part."""
 
-    def scatter(arrays: Sequence[npt.NDArray[D]]) -> npt.NDArray[D]:
+    def scatter(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
         whole = np.full((rows, *arrays[0].shape[1:]), -1, arrays[0].dtype)
         for mask, array in zip(masks, arrays, strict=True):
             whole[mask] = array
         return whole
 
     masks, matrices = zip(*parts, strict=True)
-    first = matrices[0]
-    if isinstance(first, TopK):
-        top_k = cast(Sequence[TopK], matrices)
-        values, numbers = scatter([part.values for part in top_k]), scatter([part.numbers for part in top_k])
-        return cast(M, TopK(values, numbers, first.classes))
-    return cast(M, scatter(cast(Sequence[FloatArray], matrices)))
+    return cast(M, _combined(matrices, scatter))
+
+
+def _combined(parts: Sequence[M], combine: Callable[[list[npt.NDArray[Any]]], npt.NDArray[Any]]) -> M:
+    top_k = [part for part in parts if isinstance(part, TopK)]
+    if not top_k:
+        return cast(M, combine(list(cast(Sequence[FloatArray], parts))))
+    values, numbers = combine([part.values for part in top_k]), combine([part.numbers for part in top_k])
+    return cast(M, replace(top_k[0], values=values, numbers=numbers))
 
 
 def _largest(scores: FloatArray, count: int) -> Rows:
@@ -224,7 +216,5 @@ def _largest(scores: FloatArray, count: int) -> Rows:
 
 
 def _log_sum(values: FloatArray) -> FloatArray:
-    """Return the logarithm of the sum of exponentials of each row, [rows]."""
     top = values.max(axis=1, keepdims=True)
-    total: FloatArray = top[:, 0] + np.log(np.exp(values - top).sum(axis=1))
-    return total
+    return cast(FloatArray, top[:, 0] + np.log(np.exp(values - top).sum(axis=1)))

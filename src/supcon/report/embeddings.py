@@ -1,7 +1,6 @@
 """Sections on the embedding space: its map, its quality, and whether test rows can be told from training rows."""
 
 from collections.abc import Mapping
-from dataclasses import astuple
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from supcon.run.predictions import HELD_OUT, TEST, TRAINING, Embeddings
 
 _FOREIGN = 0.6  # from this AUC on, the test rows are called another population
 
-_QUALITY_MEASURES = {  # in the order of `EmbeddingQuality`: what each measures, and which way is better
+_QUALITY_MEASURES = {  # in the order of `embedding_quality`: what each measures, and which way is better
     "alignment": "mean squared distance of a class's rows, lower is better",
     "uniformity": "how evenly all rows spread, lower is better",
     "isotropy": "share of the dimensions used alike, 0 to 1",
@@ -115,12 +114,17 @@ def drift_verdict(auc: float) -> str:
 
 
 def _quality(run: Run, parts: Embeddings, kind: str) -> tuple[float, ...]:
-    from supcon.metrics.quality import embedding_quality  # imports torch
+    from supcon.metrics.embeddings import embedding_quality  # imports torch
 
     train, held_out = parts.of(TRAINING), parts.of(HELD_OUT)
-    labels, true = run.labels_of(train.ids), run.labels_of(held_out.ids)
-    quality = embedding_quality(getattr(train, kind), labels, getattr(held_out, kind), true, len(run.classes))
-    return astuple(quality)
+    measures = embedding_quality(
+        getattr(train, kind),
+        run.labels_of(train.ids),
+        getattr(held_out, kind),
+        run.labels_of(held_out.ids),
+        len(run.classes),
+    )
+    return tuple(measures.values())
 
 
 def _as_text(value: float) -> str:

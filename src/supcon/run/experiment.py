@@ -15,7 +15,7 @@ from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
 from supcon.metrics.metric import Metric, make_metric
 from supcon.run import stages
-from supcon.run.finished import FinishedRun, find_run
+from supcon.run.predictions import FinishedRun, find_run
 from supcon.run.split import Split
 from supcon.run.stage import StageRun
 from supcon.run.stages import STAGE

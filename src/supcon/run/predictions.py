@@ -1,4 +1,4 @@
-"""Prediction files of a fold: logits of every view as npz, rows joined by id (law 7).
+"""Prediction files: where those of a finished run lie, and what is in them; rows are joined by id (law 7).
 
 A file holds `ids` [rows]; `logits` float32 [rows, views, classes], natural-prior log-odds; the names `classes` and
 `views`; and, where class means predict too, their `prototype_logits` in the same shape.
@@ -12,24 +12,26 @@ and `prototype_rest` are the same for the class means, of the same classes.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from supcon.arrays import ModelLogits, Rows
-from supcon.decision.lazy import REST, TOP, LazyLogits
-from supcon.decision.logits import Logits
-from supcon.decision.merge import HEAD, PROTOTYPES, blend
+from supcon.decision.logits import REST, TOP, LazyLogits, Logits
+from supcon.decision.merge import CLASS_MEANS, HEAD, blend
 from supcon.errors import UserError
 from supcon.metrics.top_k import Matrix, TopK, keeps_all
-from supcon.storage.files import NpzArray, open_npz, read_npz, write_npz
+from supcon.run.stages import SPLIT
+from supcon.settings import command_of
+from supcon.storage.files import NpzArray, open_npz, read_json, read_npz, sha256_file, write_npz
 
-Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by PROTOTYPES
+Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by CLASS_MEANS
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
-
+TABLES = ("oof.csv", "test.csv")  # probabilities of training and test rows
+LARGE_TABLES = ("oof.npz", "test.npz")  # instead, where there are too many classes for a column each: `predictions`
 EMBEDDINGS = "embeddings.npz"
 TRAINING, HELD_OUT, TEST = 0, 1, 2  # parts of a fold's embeddings
 
@@ -57,13 +59,8 @@ def read_embeddings(folder: Path) -> Embeddings:
     a projection head: with `contrast.projection none`, without contrast, or where it was trained further without one.
     """
     content = read_npz(folder / EMBEDDINGS)
-    projections = content.get("projections")
-    return Embeddings(
-        content["ids"],
-        content["part"],
-        content["features"].astype(np.float32),
-        None if projections is None else projections.astype(np.float32),
-    )
+    spaces = {name: content[name].astype(np.float32) for name in ("features", "projections") if name in content}
+    return Embeddings(content["ids"], content["part"], spaces["features"], spaces.get("projections"))
 
 
 def write_embeddings(path: Path, embeddings: Embeddings) -> None:
@@ -77,8 +74,7 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
 def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes: list[str], views: list[str]) -> None:
     """Write one npz file of natural-prior log-odds, `predicted` [rows, views, classes]."""
     shape = (len(ids), len(views), len(classes))
-    names = {"ids": np.array(list(ids), dtype=str), "classes": np.array(classes), "views": np.array(views)}
-    arrays: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {"ids": np.array(list(ids), dtype=str)}
     for name, logits in predicted.items():
         if logits.shape != shape:
             raise ValueError(f"{name} must be [rows, views, classes] = {list(shape)}, not {list(logits.shape)}")
@@ -87,12 +83,12 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
             kept = logits.values[..., :-1]
             arrays[TOP], arrays[REST[name]] = logits.numbers, logits.values[..., -1] + np.float32(np.log(logits.others))
         arrays[name] = np.ascontiguousarray(kept, dtype=np.float32)
-    write_npz(path, {"ids": names["ids"], **arrays, **names})
+    write_npz(path, arrays | {"classes": np.array(classes), "views": np.array(views)})
 
 
 def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weight: float) -> Logits:
     """Return the logits of `ids` out of a run's files, the class means blended in with `weight`."""
-    names = (HEAD, PROTOTYPES) if weight > 0 else (HEAD,)
+    names = (HEAD, CLASS_MEANS) if weight > 0 else (HEAD,)
     if not keeps_all(len(classes)):
         return _stored([open_npz(file) for file in files], ids, classes, names, weight)
     parts = [read_npz(file) for file in files]
@@ -102,7 +98,7 @@ def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weig
 def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> ModelLogits:
     """Return the logits of `ids`, in their order, out of files that together hold each id once.
 
-    `by` is HEAD or PROTOTYPES. Raises `UserError` where an id is missing or stands twice, or where a file has other
+    `by` is HEAD or CLASS_MEANS. Raises `UserError` where an id is missing or stands twice, or where a file has other
     classes or views, or no logits of that kind.
     """
     for part in parts:
@@ -110,8 +106,7 @@ def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: 
         if part[by].shape != (len(part["ids"]), len(part["views"]), len(part["classes"])):
             raise UserError(f"a prediction file has {by} of another shape than its ids: run predict with --force")
     positions = positions_of([part["ids"] for part in parts], ids)
-    logits: ModelLogits = np.concatenate([part[by] for part in parts])[positions]
-    return logits
+    return cast(ModelLogits, np.concatenate([part[by] for part in parts])[positions])
 
 
 def positions_of(ids_of_files: Iterable[npt.NDArray[np.str_]], ids: pd.Series) -> Rows:
@@ -161,3 +156,57 @@ def _check_names(part: Mapping[str, Any], first: Mapping[str, Any], classes: lis
         raise UserError("a prediction file has other classes than the training rows: run predict with --force")
     if list(part["views"][:]) != list(first["views"][:]):
         raise UserError("the folds were predicted with different views: run predict with --force")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run of which every fold is predicted, or a folder that holds only its tables."""
+
+    name: str
+    folder: Path
+    inputs: dict[str, str]  # of each of its prediction files: name -> hash
+    fold_folders: tuple[Path, ...]  # empty where there are only tables
+    class_mean_weight: float = 0.0  # of the class means in its predictions
+    full: str = ""  # hash of the predictions of the model on all rows; empty without one
+
+
+def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRun:
+    """Return the run `name` below `root`, or the folder of that path.
+
+    Raises `UserError` where it is unknown, unfinished, or made with another split than `split_digest`.
+    """
+    folder = root / "runs" / name  # an absolute path stays itself
+    if not folder.is_dir():
+        known = ", ".join(sorted(path.name for path in (root / "runs").glob("*") if path.is_dir())) or "none"
+        raise UserError(f"no run is called {name}: name some of those in {root / 'runs'} ({known}), or a folder")
+    if not any(folder.glob("fold*/predict.done.json")):
+        return _tables(name, folder)
+    inputs, weights, folders = {}, set(), tuple(folder / f"fold{fold}" for fold in range(folds))
+    for fold, fold_folder in enumerate(folders):
+        done = fold_folder / "predict.done.json"
+        if not done.exists():
+            command = command_of("predict", root, "--run", name)
+            raise UserError(f"run {name} has no predictions of fold {fold}: `{command}` first")
+        content = read_json(done)
+        if content["fingerprint"].get(f"input {SPLIT}") != split_digest:
+            raise UserError(f"run {name} was made with other folds, rows or labels than {SPLIT} has now: leave it out")
+        inputs[f"{name} fold {fold}"] = content["hash"]
+        settings = content["fingerprint"]
+        before = settings.get("predict.prototype_weight", 0.0)  # what it was called before version 0.1.0
+        weights.add(settings.get("predict.class_mean_weight", before))
+    return FinishedRun(name, folder, inputs, folders, max(weights), _full_model(folder, split_digest))
+
+
+def _full_model(folder: Path, split_digest: str) -> str:
+    done = folder / "full" / "predict.done.json"
+    content = read_json(done) if done.exists() else {}
+    ours = content.get("fingerprint", {}).get(f"input {SPLIT}") == split_digest
+    return content["hash"] if ours else ""
+
+
+def _tables(name: str, folder: Path) -> FinishedRun:
+    tables = LARGE_TABLES if (folder / LARGE_TABLES[0]).is_file() else TABLES
+    for table in tables:
+        if not (folder / table).is_file():
+            raise UserError(f"run {name} has neither predicted folds nor {folder / table}: finish it, or leave it out")
+    return FinishedRun(name, folder, {f"{name} {table}": sha256_file(folder / table) for table in tables}, ())

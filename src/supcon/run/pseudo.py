@@ -17,8 +17,8 @@ import pandas as pd
 
 from supcon.arrays import Labels, Rows
 from supcon.decision.calibration import calibration_temperature
-from supcon.decision.logits import Logits, map_blocks
-from supcon.decision.merge import log_doubts, merge_views
+from supcon.decision.logits import Logits, plain_mean
+from supcon.decision.merge import log_doubts
 from supcon.errors import UserError
 from supcon.metrics.metric import LogProbabilities
 from supcon.run.experiment import Experiment
@@ -33,8 +33,7 @@ TEST_ROWS, HELD_OUT_ROWS = "test", "held out"  # parts
 def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, float]:
     """Return a fold's pseudo-labels (part, id, label, confidence) of test and held-out rows, and their temperature.
 
-    Rows without a readable image get none. The model on all rows (FULL) has no held-out rows: its temperature is fitted
-    to those of all folds.
+    Rows without a readable image get none. FULL has no held-out rows: its temperature is fitted to those of all folds.
     """
     run, ids = experiment.first_round, experiment.split.ids
     others = (experiment.split.fold >= 0) & (experiment.split.fold != fold)
@@ -45,11 +44,11 @@ def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, floa
     test_ids = experiment.competition.test["id"]
     readable = experiment.readable_test_positions(experiment.open_training_images()) - len(experiment.split)
     test = _read(experiment, [own / "test.npz"], test_ids)[readable]
-    parts = [_labelled(experiment, TEST_ROWS, test_ids.iloc[readable], _merged(test, temperature))]
+    parts = [_labelled(experiment, TEST_ROWS, test_ids.iloc[readable], plain_mean(test, temperature))]
     if fold != FULL:
         held_out = ids.iloc[experiment.split.rows_of(fold)]
         logits = _read(experiment, [own / "oof.npz"], held_out)
-        parts.append(_labelled(experiment, HELD_OUT_ROWS, held_out, _merged(logits, temperature)))
+        parts.append(_labelled(experiment, HELD_OUT_ROWS, held_out, plain_mean(logits, temperature)))
     return pd.concat(parts, ignore_index=True), temperature
 
 
@@ -57,12 +56,7 @@ def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logi
     return read_blended(files, ids, experiment.split.classes, experiment.first_round.class_mean_weight)
 
 
-def _merged(logits: Logits, temperature: float) -> LogProbabilities:
-    return map_blocks(lambda block: merge_views(block[0], temperature), [logits])
-
-
 def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabilities: LogProbabilities) -> pd.DataFrame:
-    """Return the most confident rows of a part with their likeliest class."""
     settings = experiment.call.settings.pseudo
     rows = surest(log_probabilities, settings.share, settings.min_confidence)
     chosen = log_probabilities[rows]
@@ -90,8 +84,7 @@ def surest(log_probabilities: LogProbabilities, share: float, min_confidence: fl
 def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, Labels]:
     """Return a fold's rows with pseudo-labels, as positions in the image cache, and their class numbers.
 
-    No rows where `pseudo.run` is empty. Raises `UserError` where the file has other rows or classes than the
-    competition.
+    No rows where `pseudo.run` is empty. `UserError` where the file has other rows or classes than the competition.
     """
     if not experiment.call.settings.pseudo.run:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)

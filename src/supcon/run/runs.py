@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,8 +16,7 @@ from supcon.errors import UserError
 from supcon.metrics.metric import LogProbabilities
 from supcon.metrics.top_k import TopK, keeps_all, map_values
 from supcon.run.experiment import Experiment
-from supcon.run.finished import LARGE_TABLES, TABLES, FinishedRun
-from supcon.run.predictions import read_blended, write_predictions
+from supcon.run.predictions import LARGE_TABLES, TABLES, FinishedRun, read_blended, write_predictions
 from supcon.run.stage import StageRun
 from supcon.run.stages import FULL_MODEL
 from supcon.settings import FULL
@@ -26,6 +26,7 @@ from supcon.storage.tables import Dialect, read_table, write_table
 
 LABELS = "cross_fitted.csv"  # of a tuned run: id and label of the scored rows, fold k's by the rule of the other folds
 LEAST_PROBABILITY = 1e-12  # in place of a 0 in a table
+Part = Literal["oof", "test"]  # of the rows that a table holds
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
     That model is asked for by hand and may come late: it gives a new submission. The one before keeps its file and its
     row in the ledger.
     """
-    if experiment.call.force or ensemble.changed() != [f"input {FULL_MODEL}"]:
+    if experiment.call.force or list(ensemble.changed()) != [f"input {FULL_MODEL}"]:
         return
     print(f"ensemble: the full model is {'new' if experiment.full_model else 'gone'}: a new submission", flush=True)
     ensemble.forget()
@@ -82,18 +83,15 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
     """Return this run's logits [rows, views, classes] of all scored rows, or of those of `folds`.
 
     Each row is predicted by the model that never saw it; head and class means are blended by
-    `predict.class_mean_weight`. A blend of runs has one view: the log-probabilities by the rule fitted on the other
-    folds.
+    `predict.class_mean_weight`. A blend of runs has one view: log-probabilities by the rule fitted on the other folds.
     """
-    folders = [
-        experiment.call.run_folder / f"fold{fold}" for fold in folds or range(experiment.call.settings.data.folds)
-    ]
     rows = experiment.split.fold >= 0 if folds is None else np.isin(experiment.split.fold, folds)
     ids = experiment.split.ids[rows]
     if experiment.call.settings.tune.runs:
-        return _read_table(experiment.call.run_folder, 0, ids, experiment.split.classes)
-    weight = experiment.call.settings.predict.class_mean_weight
-    return read_blended([folder / "oof.npz" for folder in folders], ids, experiment.split.classes, weight)
+        return _read_table(experiment.call.run_folder, "oof", ids, experiment.split.classes)
+    every, weight = range(experiment.call.settings.data.folds), experiment.call.settings.predict.class_mean_weight
+    files = [experiment.call.fold_folder(fold) / "oof.npz" for fold in folds or every]
+    return read_blended(files, ids, experiment.split.classes, weight)
 
 
 def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_ids: pd.Series) -> RunLogits:
@@ -103,22 +101,19 @@ def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_
     entropy of its out-of-fold rows, on which the decision is tuned.
     """
     _require_split(run, experiment)
-    oof, test = (
-        _read_table(run.folder, part, rows, experiment.split.classes) for part, rows in enumerate((ids, test_ids))
-    )
+    oof = _read_table(run.folder, "oof", ids, experiment.split.classes)
+    test = _read_table(run.folder, "test", test_ids, experiment.split.classes)
     sharpened, _ = sharpen(plain_mean(test), mean_entropy(plain_mean(oof)))
     return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.call.settings.data.folds)
 
 
 def _one_view(log_probabilities: LogProbabilities) -> LoadedLogits:
-    """Return log-probabilities [rows, classes] as logits of one view."""
     return map_values(log_probabilities, lambda values, _: values[:, None].astype(np.float32))
 
 
-def _read_table(folder: Path, part: int, ids: pd.Series, classes: list[str]) -> Logits:
-    """Return the logits [rows, 1, classes] of a run's table of training (0) or test rows (1), in the order of `ids`."""
+def _read_table(folder: Path, part: Part, ids: pd.Series, classes: list[str]) -> Logits:
     wanted = TABLES if keeps_all(len(classes)) else LARGE_TABLES
-    path = folder / wanted[part]
+    path = folder / (part + (".csv" if wanted == TABLES else ".npz"))
     if not path.exists():
         raise UserError(f"{path} is missing: of {len(classes):,} classes a run is shared as {' and '.join(wanted)}")
     return _read_probabilities(path, ids, classes) if wanted == TABLES else read_blended([path], ids, classes, 0.0)
@@ -170,8 +165,7 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
     """Write the run's oof.csv and test.csv, id and a probability column a class, once every fold is predicted.
 
     Existing tables stay, unless `anew`. Processes that predict folds side by side take turns here: the last of them
-    sees the files of all folds. With more classes than are all kept there are no tables: the folds' own files can be
-    shared.
+    sees the files of all folds. With more classes than are all kept there are none: the folds' own files can be shared.
     """
     if not keeps_all(len(experiment.split.classes)):
         return
@@ -191,8 +185,8 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
             if all(path.exists() for path in done):
                 raise
             return  # another process has begun to predict a fold anew, and will write the tables
-        write_out_of_fold(experiment, out_of_fold)
-        write_test(experiment, merge_members(members, full)[0])
+        write_probabilities(experiment, "oof", out_of_fold)
+        write_probabilities(experiment, "test", merge_members(members, full)[0])
 
 
 def _tables_alone(experiment: Experiment) -> AbstractContextManager[None]:
@@ -200,28 +194,17 @@ def _tables_alone(experiment: Experiment) -> AbstractContextManager[None]:
     return lock.alone(call.run_folder / ".tables.lock", f"{' and '.join(TABLES)} of run {call.run}")
 
 
-def write_out_of_fold(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
-    """Write the run's oof.csv of the scored rows, [rows, classes]; oof.npz where not all classes are kept."""
-    ids = experiment.split.scored_ids
-    _write_probabilities(experiment, 0, ids, log_probabilities)
-
-
-def write_test(experiment: Experiment, log_probabilities: LogProbabilities) -> None:
-    """Write the run's test.csv, [rows, classes]; test.npz where not all classes are kept."""
-    _write_probabilities(experiment, 1, experiment.competition.test["id"], log_probabilities)
-
-
-def _write_probabilities(
-    experiment: Experiment, part: int, ids: pd.Series, log_probabilities: LogProbabilities
-) -> None:
+def write_probabilities(experiment: Experiment, part: Part, log_probabilities: LogProbabilities) -> None:
+    """Write the run's oof.csv of the scored rows or its test.csv, [rows, classes]; npz where not all are kept."""
     folder, classes = experiment.call.run_folder, experiment.split.classes
+    ids = experiment.competition.test["id"] if part == "test" else experiment.split.scored_ids
     if isinstance(log_probabilities, TopK):
         predicted = {HEAD: _one_view(log_probabilities)}
-        write_predictions(folder / LARGE_TABLES[part], ids, predicted, classes, ["merged"])
+        write_predictions(folder / f"{part}.npz", ids, predicted, classes, ["merged"])
         return
     table = pd.DataFrame(np.exp(log_probabilities), columns=classes)
     table.insert(0, "id", ids.to_numpy(), allow_duplicates=True)
-    write_csv(folder / TABLES[part], table)
+    write_csv(folder / f"{part}.csv", table)
 
 
 def write_labels(experiment: Experiment, labels: Labels) -> None:

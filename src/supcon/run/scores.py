@@ -4,7 +4,7 @@ Intervals are by bootstrap, over groups of rows where there are any: rows of a p
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,10 +41,6 @@ class ScoreTable:
     raw: dict[str, Score]
     cross_fitted: dict[str, Score]
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain dictionaries."""
-        return asdict(self)
-
     def text(self) -> str:
         """Return the table, the cross-fitted score first."""
         width = max(22, len(self.metric) + 14)
@@ -61,10 +57,6 @@ class PrivateScores:
     single_mean: float  # what the cross-fitted score estimates
     standard_error: float
     ensemble: Score
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain dictionaries."""
-        return asdict(self)
 
     def text(self, table: ScoreTable) -> str:
         """Return the private lines of the table, and how far the cross-fitted score was from the private one."""

@@ -122,9 +122,7 @@ class StageRun:
 
     def done(self) -> bool:
         """Say whether the work is done. Raises `UserError` when other settings or inputs made what is there."""
-        path = self.done_file if self.done_file.exists() else self.started_file
-        if path.exists():
-            self._refuse_difference(path)
+        self._refuse_difference()
         return self.done_file.exists() and all((self.folder / file).exists() for file in self.files)
 
     def finish(self, started: float, **facts: Any) -> None:
@@ -149,27 +147,29 @@ class StageRun:
         if not self.done_file.exists():
             command = self.call.command(self.stage.module, self.fold)
             raise UserError(f"{self.label} of run {self.call.run} is not done: run `{command}` first")
-        self._refuse_difference(self.done_file)
+        self._refuse_difference()
         return str(read_json(self.done_file)["hash"])
 
-    def changed(self) -> list[str]:
-        """Return the keys of the fingerprint by which what is there, finished or not, was made otherwise."""
+    def changed(self) -> dict[str, tuple[object, object]]:
+        """Return by what in the fingerprint that which is there, finished or not, was made otherwise: then and now."""
         path = self.done_file if self.done_file.exists() else self.started_file
-        return self._changed(_fingerprint_in(path)) if path.exists() else []
+        if not path.exists():
+            return {}
+        then, now = read_json(path).get("fingerprint", {}), self.fingerprint
+        pairs = {key: (then.get(key), now.get(key)) for key in sorted(then.keys() | now.keys())}
+        return {key: (before, after) for key, (before, after) in pairs.items() if before != after}
 
     def forget(self) -> None:
         """Let the work be done again in place of what is there."""
         self.done_file.unlink(missing_ok=True)
         self.started_file.unlink(missing_ok=True)
 
-    def _changed(self, then: Fingerprint) -> list[str]:
-        now = self.fingerprint
-        return sorted(key for key in then.keys() | now.keys() if then.get(key) != now.get(key))
-
-    def _refuse_difference(self, path: Path) -> None:
-        then, now = _fingerprint_in(path), self.fingerprint
-        if changed := self._changed(then):
-            shown = ", ".join(_change(key, then.get(key), now.get(key)) for key in changed)
+    def _refuse_difference(self) -> None:
+        if changed := self.changed():
+            shown = ", ".join(
+                f"{key.removeprefix('input ')} changed" if key.startswith("input ") else f"{key} {then} -> {now}"
+                for key, (then, now) in changed.items()
+            )
             raise UserError(
                 f"{self.label} of run {self.call.run} was made otherwise: {shown};"
                 " use another --run, or --force to redo it (the old files are kept in old/)"
@@ -196,25 +196,11 @@ def lock_file(folder: Path, name: str) -> Path:
 
 def write_resolved(call: Call) -> None:
     """Write every setting of the run to resolved.yaml, where later calls start from."""
-    content = {
-        "config": call.config,
-        "config_settings": call.config_settings,
-        "settings": dataclasses.asdict(call.settings),
-    }
+    settings = dataclasses.asdict(call.settings)
+    content = {"config": call.config, "config_settings": call.config_settings, "settings": settings}
     if call.measured:
         content["measured"] = dict(call.measured)
     write_text(call.run_folder / "resolved.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
-
-
-def _fingerprint_in(path: Path) -> Fingerprint:
-    fingerprint: Fingerprint = read_json(path).get("fingerprint", {})
-    return fingerprint
-
-
-def _change(key: str, then: object, now: object) -> str:
-    if key.startswith("input "):
-        return f"{key.removeprefix('input ')} changed"
-    return f"{key} {then} -> {now}"
 
 
 def versions() -> dict[str, str]:

@@ -21,10 +21,6 @@ FIRST_ROUND, RUNS = "first round", "runs"  # runs that another one starts from, 
 FULL_MODEL = "predict fold full"  # the ensemble's input that may be there or not
 
 
-def _always(_: Settings) -> bool:
-    return True
-
-
 @dataclass(frozen=True)
 class Stage:
     """One stage of the pipeline."""
@@ -38,10 +34,11 @@ class Stage:
     settings_where: tuple[tuple[Callable[[Settings], bool], tuple[str, ...]], ...] = ()  # more of them, where it holds
     inputs: tuple[str, ...] = ()
     curves: tuple[str, ...] = ()  # of a stage that has epochs: the columns of its log that a report draws
-    plays: Callable[[Settings], bool] = _always  # whether a run with these settings has it at all
+    plays: Callable[[Settings], bool] = lambda _: True  # whether a run with these settings has it at all
 
 
 _TRAINING = ("data.image_size", "data.fit", "data.shots", "augment", "model", "train")
+_TUNING = tuple(f"tune.{name}" for name in ("metric", "runs", "trials", "seconds", "shrinkage", "bootstrap", "seed"))
 
 STAGES = (
     Stage("folds", "make_folds", per_fold=False),  # of a root, for all its runs
@@ -90,15 +87,7 @@ STAGES = (
         per_fold=False,
         files=("decision.json", "cross_fitted.csv"),
         logs=("trials.csv", "optuna.journal"),
-        settings=(
-            "tune.metric",
-            "tune.runs",
-            "tune.trials",
-            "tune.seconds",
-            "tune.shrinkage",
-            "tune.bootstrap",
-            "tune.seed",
-        ),
+        settings=_TUNING,
         inputs=(SPLIT, IMAGES, RUNS),
     ),
     Stage(

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from supcon.errors import UserError
-
 Number = TypeVar("Number", int, float)
 
 
@@ -25,10 +23,10 @@ def bounds_of(settings: Any) -> Iterator[tuple[str, tuple[float, float]]]:
             yield field.name, field.metadata["bounds"]
 
 
-def check_bounds(settings: Any) -> None:
-    """Raise `UserError` for the first setting outside its bounds."""
+def out_of_bounds(settings: Any) -> Iterator[str]:
+    """Yield what is wrong with each setting outside its bounds."""
     for key, (smallest, largest) in bounds_of(settings):
         section, _, name = key.rpartition(".")
         value = getattr(getattr(settings, section) if section else settings, name)
         if not smallest <= value <= largest:
-            raise UserError(f"--{key} {value} is out of bounds: {smallest:g} to {largest:g}")
+            yield f"--{key} {value} is out of bounds: {smallest:g} to {largest:g}"

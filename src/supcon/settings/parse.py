@@ -12,28 +12,14 @@ from typing import NoReturn
 import jsonargparse
 
 from supcon.errors import UserError
+from supcon.settings import sources
 from supcon.settings.bounds import bounds_of
 from supcon.settings.call import FULL, Call
 from supcon.settings.check import check, check_run_name
-from supcon.settings.renamed import RENAMED, refuse_old_name
 from supcon.settings.settings import Settings, settings_from
-from supcon.settings.sources import (
-    REPOSITORY,
-    Flat,
-    chosen_precision,
-    default_config,
-    find_config,
-    flatten,
-    load_resolved,
-    load_yaml,
-    nested,
-    resolved_settings,
-)
+from supcon.settings.sources import REPOSITORY, Flat, flatten, nested, refuse_old_name
 
 _LONGEST = 1000  # characters of an error that quotes a value
-_RUNS_HELP = (
-    "blend these runs into the run NAME of --run: names below runs/, or folders with a run's oof.csv and test.csv"
-)
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -66,20 +52,16 @@ def parse(
     `--runs A B ...`. Raises `UserError` for what it does not know.
     """
     parser = _make_parser(description, epilog, add_options)
-    parser.add_argument(
-        "--config", metavar="FILE", help="settings (default: demo for the built-in competition, else default)"
-    )
+    told = "settings (default: demo for the built-in competition, else default)"
+    parser.add_argument("--config", metavar="FILE", help=told)
     parser.add_argument("--run", metavar="NAME", help="folder below runs/ (default: the config's name)")
     if per_fold:
-        parser.add_argument(
-            "--fold",
-            type=_fold_number,
-            nargs="+",
-            metavar="K",
-            help="folds to work on (default: all of them); `full`: one model on all rows, which the ensemble adds",
-        )
+        told = "folds to work on (default: all of them); `full`: one model on all rows, which the ensemble adds"
+        parser.add_argument("--fold", type=_fold_number, nargs="+", metavar="K", help=told)
     if blends:
-        parser.add_argument("--runs", nargs="+", metavar="RUN", help=_RUNS_HELP)
+        told = "blend these runs into the run NAME of --run: names below runs/, or folders with a run's oof.csv and"
+        told += " test.csv"
+        parser.add_argument("--runs", nargs="+", metavar="RUN", help=told)
     parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
     _add_settings(parser)
     options, given = _read(parser, argv)
@@ -88,6 +70,13 @@ def parse(
         options.root, options.run or "", config=options.config or "", given=given, blend=getattr(options, "runs", None)
     )
     return dataclasses.replace(call, folds=folds, force=bool(options.force), options=options, given=given)
+
+
+def command_line(
+    run: Callable[[Call], None], description: str | None, *, per_fold: bool = False, blends: bool = False
+) -> Callable[[Sequence[str] | None], None]:
+    """Return a stage's `main(argv)`: it reads the command line as `parse` does, and runs the stage."""
+    return lambda argv: run(parse(description, argv, per_fold=per_fold, blends=blends))
 
 
 def parse_options(
@@ -113,17 +102,17 @@ def open_call(
 
     `blend` names runs that `run` is made of. Raises `UserError` for settings that no run can use.
     """
-    path = find_config(config) if config else default_config(root)
+    path = sources.find_config(config) if config else sources.default_config(root)
     name, stem = run or path.stem, path.stem
     check_run_name("--run", name)
-    config_settings = flatten(load_yaml(path))
+    config_settings = flatten(sources.load_yaml(path))
     flat = checked(config_settings, str(path))
     resolved, content = root / "runs" / name / "resolved.yaml", Flat()
     if resolved.exists():
-        content = load_resolved(resolved)
+        content = sources.load_resolved(resolved)
         if not config:  # the run knows its own config
             stem, config_settings = content["config"], content["config_settings"]
-        began = resolved_settings(content, config_settings)
+        began = sources.resolved_settings(content, config_settings)
         flat |= checked(began, str(resolved), "an earlier version began this run: use another --run")
     elif blend:
         flat |= _data_of(root / "runs" / blend[0] / "resolved.yaml")
@@ -131,22 +120,15 @@ def open_call(
     if flat.get("model.weights"):  # a later stage may start from another folder
         flat["model.weights"] = str(absolute("--model.weights", flat["model.weights"]))
     if flat.get("train.precision", "auto") == "auto" and content:  # chosen already, when the run began
-        flat |= {f"train.{key}": value for key, value in chosen_precision(content).items()}
+        flat |= {f"train.{key}": value for key, value in sources.chosen_precision(content).items()}
     if blend:
         flat["tune.runs"] = _blended_runs(run, blend, root)
     settings = settings_from(nested(flat))
     check(settings)
-    named = ["--config", config] if config and path != default_config(root) else []
-    named += ["--run", name] if name != path.stem else []
-    return Call(
-        root,
-        name,
-        settings,
-        config=stem,
-        config_settings=config_settings,
-        measured=content.get("measured", {}),
-        named=tuple(named),
-    )
+    named: tuple[str, ...] = ("--config", config) if config and path != sources.default_config(root) else ()
+    named += ("--run", name) if name != path.stem else ()
+    measured = content.get("measured", {})
+    return Call(root, name, settings, config=stem, config_settings=config_settings, measured=measured, named=named)
 
 
 def checked(flat: Flat, source: str, cure: str = "rename it there") -> Flat:
@@ -186,7 +168,6 @@ def _make_parser(description: str | None, epilog: str, add_options: AddOptions) 
 
 
 def _add_settings(parser: Parser) -> None:
-    """Add every setting, with its help and its bounds."""
     for part in dataclasses.fields(Settings):
         told = part.metadata.get("help")  # of the settings that stand alone; sections document their own
         parser.add_argument(f"--{part.name}", type=part.type, default=getattr(Settings(), part.name), help=told)
@@ -209,9 +190,8 @@ def _read(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Namespac
     """Return a command's own options, defaults included, and the settings that are given, by dotted key."""
     words = list(sys.argv[1:] if argv is None else argv)
     for word in words:
-        flag = word.partition("=")[0]
-        if flag.removeprefix("--") in RENAMED and flag.startswith("--"):
-            refuse_old_name(flag.removeprefix("--"), "the command line", "use that")
+        if word.startswith("--"):
+            refuse_old_name(word.removeprefix("--").partition("=")[0], "the command line", "use that")
     given = _readable(lambda: parser.parse_args(words, defaults=False))
     defaults, sections = parser.get_defaults(), {part.name for part in dataclasses.fields(Settings)}
     options = argparse.Namespace(
@@ -235,11 +215,8 @@ def _blended_runs(run: str, blend: Sequence[str], root: Path) -> list[str]:
     """Return the runs of `--runs`, folders outside runs/ as absolute paths."""
     if not run or run in blend:
         raise UserError("--runs makes a run of its own: name it with --run, other than those it is made of")
-    runs = root / "runs"
-    names = [
-        name if (runs / name).is_dir() or not Path(name).expanduser().is_dir() else str(absolute("--runs", name))
-        for name in blend
-    ]
+    outside = {name for name in blend if not (root / "runs" / name).is_dir() and Path(name).expanduser().is_dir()}
+    names = [str(absolute("--runs", name)) if name in outside else name for name in blend]
     if len(set(names)) < len(names):
         raise UserError("--runs names a run twice: weights are found by themselves, name each once")
     return names
@@ -249,7 +226,7 @@ def _data_of(resolved: Path) -> Flat:
     """Return the settings of a run that say how the host's files are read, and its metric."""
     if not resolved.exists():
         return {}
-    settings = flatten(load_resolved(resolved)["settings"])
+    settings = flatten(sources.load_resolved(resolved)["settings"])
     return checked({k: v for k, v in settings.items() if k.startswith("data.") or k == "tune.metric"}, str(resolved))
 
 

@@ -6,13 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from supcon.settings.bounds import bounded
-from supcon.settings.training import (
-    BatchSettings,
-    ContrastSettings,
-    FinetuneSettings,
-    PretrainSettings,
-    TrainSettings,
-)
+from supcon.settings.training import BatchSettings, ContrastSettings, FinetuneSettings, PretrainSettings, TrainSettings
 
 
 @dataclass(frozen=True)
@@ -196,10 +190,9 @@ class Settings:
 def settings_from(sections: Mapping[str, Any]) -> Settings:
     """Return settings by section, {"train": {"seed": 1}}, as `Settings`; what is not named has its default."""
     defaults = Settings()
-    return dataclasses.replace(
-        defaults,
+    return Settings(
         **{
             name: dataclasses.replace(getattr(defaults, name), **value) if isinstance(value, Mapping) else value
             for name, value in sections.items()
-        },
+        }
     )

@@ -1,6 +1,7 @@
 """Where settings come from: a config file, and the resolved.yaml of a run that has begun."""
 
 import dataclasses
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -8,14 +9,28 @@ from typing import Any
 import yaml
 
 from supcon.errors import UserError
-from supcon.settings.builtin_mark import holds_builtin, is_empty
 from supcon.settings.settings import Settings
 
 _ABOVE = Path(__file__).resolve().parents[3]
 REPOSITORY = _ABOVE if (_ABOVE / "run.sh").exists() else Path.cwd()  # elsewhere the package is installed as a library
 
 Flat = dict[str, Any]  # settings by dotted key
+_BUILTIN_MARK = ".builtin"  # holds the hash of the built-in train.csv: it may outlive the files that it speaks of
 _RESOLVED = {"config": str, "config_settings": dict, "settings": dict}  # what resolved.yaml holds
+
+# settings that were called otherwise before version 0.1.0: whoever uses an old name is told the new one
+_CONTRAST = (
+    "form temperature epsilon hardness prototypes scale_by_temperature"
+    " projection projection_layers projection_norm projection_hidden projection_dim"
+)
+RENAMED = {  # old key -> new key
+    **{f"pretrain.{key}": f"contrast.{key}" for key in _CONTRAST.split()},
+    **{f"pretrain.{key}": f"batches.{key}" for key in ("classes_per_batch", "images_per_class", "balance")},
+    "pretrain.batch_size": "batches.size",
+    "predict.prototypes": "predict.class_means",
+    "predict.prototype_weight": "predict.class_mean_weight",
+    "predict.prototype_temperature": "predict.class_mean_temperature",
+}
 
 
 def default_config(root: Path) -> Path:
@@ -23,6 +38,28 @@ def default_config(root: Path) -> Path:
     folder = root / "input"
     demo = is_empty(folder) or holds_builtin(folder)
     return REPOSITORY / "configs" / ("demo.yaml" if demo else "default.yaml")
+
+
+def is_empty(folder: Path) -> bool:
+    """Say whether `folder` is absent or holds nothing but dot-files."""
+    return not folder.exists() or all(entry.name.startswith(".") for entry in folder.iterdir())
+
+
+def mark_builtin(folder: Path) -> None:
+    """Mark the competition in `folder` as the built-in one."""
+    (folder / _BUILTIN_MARK).write_text(_hash(folder) + "\n")
+
+
+def holds_builtin(folder: Path) -> bool:
+    """Say whether `folder` holds the competition that was marked."""
+    try:
+        return (folder / _BUILTIN_MARK).read_text().strip() == _hash(folder)
+    except OSError:
+        return False
+
+
+def _hash(folder: Path) -> str:
+    return hashlib.sha256((folder / "train.csv").read_bytes()).hexdigest()
 
 
 def find_config(name: str) -> Path:
@@ -64,10 +101,7 @@ def flatten(nested: dict[str, Any]) -> Flat:
     """Return settings by dotted key: {"train": {"seed": 1}} as {"train.seed": 1}."""
     flat: Flat = {}
     for section, values in nested.items():
-        if isinstance(values, dict):
-            flat.update({f"{section}.{key}": value for key, value in values.items()})
-        else:
-            flat[str(section)] = values
+        flat |= {f"{section}.{k}": v for k, v in values.items()} if isinstance(values, dict) else {str(section): values}
     return flat
 
 
@@ -105,3 +139,9 @@ def resolved_settings(content: dict[str, Any], config_now: Flat) -> Flat:
         if config_now.get(key, defaults.get(key)) != config_then.get(key, defaults.get(key)):
             settings[key] = config_now.get(key, defaults.get(key))
     return settings
+
+
+def refuse_old_name(key: str, where: str, cure: str = "rename it there") -> None:
+    """Raise `UserError`, with the cure, where `key`, which stands in `where`, is the old name of a setting."""
+    if key in RENAMED:
+        raise UserError(f"{where}: {key} is called {RENAMED[key]} now: {cure}")

@@ -12,9 +12,8 @@ from supcon.losses import contrastive_bounds, contrastive_loss
 from supcon.losses.batch import count_positives
 from supcon.losses.contrastive import FormOptions
 from supcon.losses.distributed import Shares, gather
-from supcon.metrics.f1 import macro_f1
-from supcon.metrics.geometry import alignment, uniformity
-from supcon.metrics.knn import knn_macro_f1
+from supcon.metrics.embeddings import alignment, knn_macro_f1, uniformity
+from supcon.metrics.metric import macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
 from supcon.training.health import Metrics, StepMetrics

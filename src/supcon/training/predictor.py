@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from supcon.arrays import Rows
-from supcon.decision.merge import HEAD, PROTOTYPES, keep_likeliest_of
+from supcon.decision.merge import CLASS_MEANS, HEAD, keep_likeliest_of
 from supcon.images.augment.views import prediction_views
 from supcon.metrics.top_k import joined, keep_likeliest, scattered
 from supcon.randomness import seed_at
@@ -54,7 +54,7 @@ class Predictor:
         kept = self._draw(TRAINING, np.arange(self._data.labelled))  # pseudo-labelled rows belong to other parts
         if self._settings.predict.class_means:
             features = self._data.training_features(encoder)
-            self._classifiers[PROTOTYPES] = self._data.class_means(features)
+            self._classifiers[CLASS_MEANS] = self._data.class_means(features)
             features = features[torch.from_numpy(kept)]
         elif len(kept):
             features = self._data.training_features(encoder, kept)

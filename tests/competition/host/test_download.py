@@ -10,7 +10,7 @@ import pytest
 from supcon.commands import download
 from supcon.competition.host import PART
 from supcon.errors import UserError
-from supcon.settings.builtin_mark import is_empty
+from supcon.settings.sources import is_empty
 from tests.competition.host.fake import FakeClient
 from tests.competition.host.test_client import CASES
 

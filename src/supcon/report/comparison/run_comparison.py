@@ -8,7 +8,7 @@ import numpy as np
 
 from supcon.arrays import Scores
 from supcon.errors import UserError
-from supcon.metrics.f1 import count, f1_of_counts, paired_bootstrap
+from supcon.metrics.metric import count, f1_of_counts, paired_bootstrap
 from supcon.report.run import Run
 from supcon.run.scores import Score
 
