@@ -41,7 +41,7 @@ from supcon.decision.merge import HEAD  # noqa: E402
 from supcon.metrics.top_k import KEPT, LARGEST_DENSE, Matrix, TopK  # noqa: E402
 from supcon.run.experiment import Experiment, load_experiment  # noqa: E402
 from supcon.run.predictions import write_predictions  # noqa: E402
-from supcon.settings import Call, parse  # noqa: E402
+from supcon.settings import Request, parse  # noqa: E402
 from supcon.training.sampler import NaturalSampler, PKSampler  # noqa: E402
 
 FOLDS, TEST_SHARE = 5, 10
@@ -146,21 +146,21 @@ def build(root: Path, rows: int, classes: int) -> None:
 
 def reading(root: Path, rows: int, classes: int) -> None:
     """Read train.csv and sample_submission.csv, each row with its image."""
-    call = call_of(root)
-    competition = read_competition(root / "input", root / "cache", call.settings.data)
+    request = call_of(root)
+    competition = read_competition(root / "input", root / "cache", request.settings.data)
     assert (len(competition.train), len(competition.classes)) == (rows, classes)
 
 
 def folds(root: Path, rows: int, classes: int) -> None:
     """Read, split and write folds.csv; one image in a hundred is a copy of the one before."""
-    call = call_of(root)
-    train = read_competition(root / "input", root / "cache", call.settings.data).train
+    request = call_of(root)
+    train = read_competition(root / "input", root / "cache", request.settings.data).train
     label = np.load(root / "labels.npy")
     order = np.argsort(label, kind="stable")
     pairs = np.column_stack([order[:-1], order[1:]])[::100]
     frequent = np.bincount(label)[label[pairs]].min(axis=1) > 4 * FOLDS
     pairs = pairs[frequent & (label[pairs[:, 0]] == label[pairs[:, 1]])]
-    table = make_folds(train, pairs, np.zeros(0, np.int64), call.settings.data)
+    table = make_folds(train, pairs, np.zeros(0, np.int64), request.settings.data)
     write_folds(root / "folds" / "folds.csv", table)
 
 
@@ -184,7 +184,7 @@ def predictions(root: Path, rows: int, classes: int) -> None:
     prior = np.bincount(experiment.split.labels, minlength=classes) / rows
     test = pd.Index(experiment.split.classes).get_indexer(pd.Index(np.load(root / "test.npy").astype(str)))
     for fold in range(FOLDS):
-        folder, held_out = experiment.call.fold_folder(fold), experiment.split.rows_of(fold)
+        folder, held_out = experiment.request.fold_folder(fold), experiment.split.rows_of(fold)
         folder.mkdir(parents=True)
         (folder / "classifier.safetensors").write_bytes(b"")
         experiment.stage("finetune", fold).finish(time.time())
@@ -227,7 +227,7 @@ STEPS: dict[str, Callable[[Path, int, int], None]] = {
 # What they work on.
 
 
-def call_of(root: Path) -> Call:
+def call_of(root: Path) -> Request:
     """Return the command line of the stages."""
     return parse("", ["--root", str(root), *FLAGS])
 

@@ -19,13 +19,13 @@ from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.runs import RunLogits, read_runs, renew_for_full, write_probabilities
 from supcon.run.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 from supcon.run.stage import StageRun
-from supcon.settings import Call, command_line
+from supcon.settings import Request, command_line
 from supcon.storage.files import digest, read_json, sha256_file, write_atomic, write_json
 
 
-def run(call: Call) -> None:
+def run(request: Request) -> None:
     """Run the stage."""
-    experiment = load_experiment(call)
+    experiment = load_experiment(request)
     stage = experiment.stage("ensemble")
     renew_for_full(experiment, stage)
     restore_newest(stage)
@@ -52,7 +52,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     rows = submission_rows(competition.sample, ids, classes, asked)
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
-    if experiment.call.settings.tune.runs:
+    if experiment.request.settings.tune.runs:
         write_probabilities(experiment, "test", merged)
     for file in (path, newest):
         write_submission(file, competition, rows)
@@ -98,10 +98,10 @@ def share_line(shares: Mapping[str, tuple[float, float]], most: int = 10) -> str
 
 def restore_newest(stage: StageRun) -> None:
     """Where another run has written submission.csv since, put this run's kept file back; redo it when that is gone."""
-    if stage.call.force or not stage.done_file.exists():
+    if stage.request.force or not stage.done_file.exists():
         return
     done = read_json(stage.done_file)
-    kept = stage.call.root / "submissions" / done["submission"]
+    kept = stage.request.root / "submissions" / done["submission"]
     newest = kept.with_name("submission.csv")
     if not kept.exists() or sha256_file(kept) != done["sha256"]:
         stage.done_file.unlink()
@@ -112,7 +112,7 @@ def restore_newest(stage: StageRun) -> None:
 
 def submission_path(experiment: Experiment) -> Path:
     """Return submissions/RUN-TIME.csv, a name that is not taken."""
-    folder, run = experiment.call.root / "submissions", experiment.call.run
+    folder, run = experiment.request.root / "submissions", experiment.request.run
     path = folder / f"{run}-{time.strftime('%Y%m%d-%H%M%S')}.csv"
     while path.exists():
         path = path.with_stem(path.stem + "x")
@@ -123,9 +123,9 @@ def ledger_row(stage: StageRun, path: Path, table: ScoreTable) -> dict[str, str]
     """Return what the ledger keeps of one submission."""
     return {
         "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "run": stage.call.run,
+        "run": stage.request.run,
         "fingerprint": digest(stage.fingerprint)[:16],
-        "metric": stage.call.settings.tune.metric,
+        "metric": stage.request.settings.tune.metric,
         "raw": f"{table.raw[POOLED].score:.5f}",
         "cross_fitted": f"{table.cross_fitted[POOLED].score:.5f}",
         "sha256": sha256_file(path),

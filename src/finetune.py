@@ -9,13 +9,13 @@ import time
 from supcon.cluster.launch import launch, run_stage, work
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.stage import StageRun
-from supcon.settings import Call, command_line
+from supcon.settings import Request, command_line
 from supcon.training.precision import choose_precision
 
 
-def run(call: Call) -> None:
+def run(request: Request) -> None:
     """Run the stage for the folds asked for."""
-    experiment = choose_precision(load_experiment(call))
+    experiment = choose_precision(load_experiment(request))
     if launch(experiment, "finetune"):
         return
     for fold, stage in work(experiment, "finetune"):
@@ -24,7 +24,7 @@ def run(call: Call) -> None:
 
 def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one classifier: classifier.safetensors, which holds its encoder and its projection head too."""
-    print(f"{stage.label}: {experiment.task(fold, experiment.call.settings.finetune.epochs)}", flush=True)
+    print(f"{stage.label}: {experiment.task(fold, experiment.request.settings.finetune.epochs)}", flush=True)
     from supcon.training.build import classifier_training
     from supcon.training.device import set_up_device
     from supcon.training.loop import Plan, train
@@ -32,7 +32,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.training.ranks import is_first
 
     started = time.time()
-    settings = experiment.call.settings
+    settings = experiment.request.settings
     device = set_up_device(settings.machine)
     pretrained = stage.folder / "encoder.safetensors" if settings.pretrain.epochs else None
     training = classifier_training(experiment, fold, device, pretrained)

@@ -9,19 +9,19 @@ from supcon.competition.builtin import fill_empty
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, check_copies, make_folds, read_folds, write_folds
 from supcon.competition.survey import survey
 from supcon.errors import run_stage
-from supcon.settings import Call, command_line
+from supcon.settings import Request, command_line
 
 
-def run(call: Call) -> None:
+def run(request: Request) -> None:
     """Run the stage."""
-    settings = call.settings.data
-    folder, path = call.root / "input", call.root / "folds" / "folds.csv"
+    settings = request.settings.data
+    folder, path = request.root / "input", request.root / "folds" / "folds.csv"
     fill_empty(folder)
-    found = survey(call)
+    found = survey(request)
     competition = found.competition
     if path.exists():
         check_copies(path, read_folds(path, competition.train, settings), found.copies.within_train)
-        kept = f" ({path} stays: every run of this root stands on it)" if call.force else ""
+        kept = f" ({path} stays: every run of this root stands on it)" if request.force else ""
         print(f"folds: done already{kept}", flush=True)
         return
     table = make_folds(competition.train, found.copies.within_train, found.unreadable_training_rows, settings)

@@ -13,14 +13,14 @@ from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
 from supcon.run.runs import remove_tables, write_tables
 from supcon.run.stage import StageRun
-from supcon.settings import FULL, Call, command_line
+from supcon.settings import FULL, Request, command_line
 
 BLEND = "blend"  # of the head and the class means, as predict.class_mean_weight says
 
 
-def run(call: Call) -> None:
+def run(request: Request) -> None:
     """Run the stage for the folds asked for."""
-    experiment = load_experiment(call)
+    experiment = load_experiment(request)
     predicted = False
     for fold, stage in experiment.work("predict"):
         remove_tables(experiment)  # of the predictions before
@@ -35,7 +35,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     FULL has no held-out rows, so no oof.npz.
     """
     rows = f"{len(experiment.split.rows_of(fold)):,} held-out and {len(experiment.test_positions):,} test rows"
-    print(f"{stage.label}: {rows} of up to {experiment.call.settings.predict.views} views each", flush=True)
+    print(f"{stage.label}: {rows} of up to {experiment.request.settings.predict.views} views each", flush=True)
     from supcon.training.predictor import Predictor
 
     started = time.time()
@@ -71,7 +71,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[str, float]:
     """Return the score of the held-out rows by the head, by the class means and by their blend."""
     metric, true = experiment.metric, experiment.split.labels[rows]
-    weight = experiment.call.settings.predict.class_mean_weight
+    weight = experiment.request.settings.predict.class_mean_weight
     return {
         name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))
         for name, logits in {BLEND: blend(oof, weight), **oof}.items()

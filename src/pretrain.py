@@ -9,16 +9,16 @@ import time
 from supcon.cluster.launch import launch, run_stage, work
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.stage import StageRun
-from supcon.settings import Call, command_line
+from supcon.settings import Request, command_line
 from supcon.training.precision import choose_precision
 
 
-def run(call: Call) -> None:
+def run(request: Request) -> None:
     """Run the stage for the folds asked for."""
-    if call.settings.pretrain.epochs == 0:
+    if request.settings.pretrain.epochs == 0:
         print("pretrain: left out (pretrain.epochs is 0)", flush=True)
         return
-    experiment = choose_precision(load_experiment(call))
+    experiment = choose_precision(load_experiment(request))
     if launch(experiment, "pretrain"):
         return
     for fold, stage in work(experiment, "pretrain"):
@@ -27,7 +27,7 @@ def run(call: Call) -> None:
 
 def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one encoder and its projection head: encoder.safetensors."""
-    print(f"{stage.label}: {experiment.task(fold, experiment.call.settings.pretrain.epochs)}", flush=True)
+    print(f"{stage.label}: {experiment.task(fold, experiment.request.settings.pretrain.epochs)}", flush=True)
     from supcon.training.build import contrastive_training
     from supcon.training.device import set_up_device
     from supcon.training.loop import Plan, train
@@ -35,7 +35,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.training.ranks import is_first
 
     started = time.time()
-    settings = experiment.call.settings
+    settings = experiment.request.settings
     device = set_up_device(settings.machine)
     training = contrastive_training(experiment, fold, device)
     plan = Plan(stage, settings.pretrain, settings.train, device)

@@ -10,15 +10,15 @@ from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.pseudo import FILE, TEST_ROWS, pseudo_labels
 from supcon.run.stage import StageRun
-from supcon.settings import Call, command_line, fold_name
+from supcon.settings import Request, command_line, fold_name
 from supcon.storage.files import write_csv
 
 
-def run(call: Call) -> None:
+def run(request: Request) -> None:
     """Run the stage for the folds asked for; nothing where no run is named, as in most runs of `all`."""
-    if not call.settings.pseudo.run:
+    if not request.settings.pseudo.run:
         return
-    experiment = load_experiment(call)
+    experiment = load_experiment(request)
     for fold, stage in experiment.work("pseudo"):
         label_fold(experiment, stage, fold)
 
@@ -34,7 +34,7 @@ def label_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     test = int((labels["part"] == TEST_ROWS).sum())
     rows = f"{test} of {len(experiment.test_positions)} test rows and {len(labels) - test} of"
     rows += f" {len(experiment.split.rows_of(fold))} held-out rows, {len(counts)} classes"
-    by = f"by fold {fold_name(fold)} of run {experiment.call.settings.pseudo.run}"
+    by = f"by fold {fold_name(fold)} of run {experiment.request.settings.pseudo.run}"
     print(f"{stage.label}: {rows}, {by}{surety} (temperature {temperature:.3f})", flush=True)
 
 

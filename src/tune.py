@@ -16,7 +16,7 @@ from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, check_form, load_experiment
 from supcon.run.runs import RunLogits, read_runs, write_labels, write_probabilities
 from supcon.run.stage import StageRun
-from supcon.settings import Call, command_line
+from supcon.settings import Request, command_line
 from supcon.storage.files import digest, write_json
 from supcon.storage.processes import available_cores
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 2**22  # in all processes together: each holds what is open of its rows
 
 
-def run(call: Call) -> None:
+def run(request: Request) -> None:
     """Run the stage."""
-    experiment = load_experiment(call)
+    experiment = load_experiment(request)
     stage = experiment.stage("tune")
     if stage.ready():
         tune(experiment, stage)
@@ -38,7 +38,7 @@ def run(call: Call) -> None:
 def tune(experiment: Experiment, stage: StageRun) -> None:
     """Fit and judge the decision: decision.json and trials.csv; of a blend, oof.csv too."""
     check_form(experiment)
-    rows, settings = experiment.split.scored_rows, experiment.call.settings.tune
+    rows, settings = experiment.split.scored_rows, experiment.request.settings.tune
     said = f"{len(rows):,} rows of {len(experiment.split.classes):,} classes, {settings.trials} trials a search"
     print(f"tune: {said}, for {experiment.metric.title}", flush=True)
     from supcon.decision.crossfit import Decider
@@ -81,12 +81,12 @@ def search_storage(stage: StageRun) -> "SearchStorage":
     """Return where the searches over all rows are kept: a journal of this run's own, or the storage asked for."""
     from supcon.decision.search import SearchStorage
 
-    settings = stage.call.settings.tune
+    settings = stage.request.settings.tune
     if settings.storage:  # shared: searches of other inputs must not mix with these
-        return SearchStorage(settings.storage, f"{stage.call.run}-{digest(stage.fingerprint)[:8]}", settings.workers)
+        return SearchStorage(settings.storage, f"{stage.request.run}-{digest(stage.fingerprint)[:8]}", settings.workers)
     journal = stage.folder / "optuna.journal"
     journal.unlink(missing_ok=True)
-    return SearchStorage(str(journal), stage.call.run, settings.workers)
+    return SearchStorage(str(journal), stage.request.run, settings.workers)
 
 
 def described(experiment: Experiment, runs: Sequence[RunLogits], decision: "Decision") -> dict[str, object]:

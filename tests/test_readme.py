@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[list[str]], object]] = {  # of the commands with op
     "ledger": ledger.read_options,
     "download": download.read_options,
     "compare": compare.read_options,
-    "submit": submit.read_call,
+    "submit": submit.read_request,
     **{
         name: partial(parse, "", add_options=page.add_options)
         for name, page in {"report": report, "check": check, "doctor": doctor, "all": doctor}.items()

@@ -40,8 +40,8 @@ def play(
 ) -> tuple[dict[int, dict[str, Any]], list[fan_out.Failure]]:
     """Fan the stub out; return what it saw in each fold, and what failed."""
     options = Namespace(fails=fails, dies=dies, meets=meets)
-    call = replace(parse("", ["--root", str(folder)]), options=options)
-    failures = fan_out.fan_out(call, [STUB, STUB], folds, fan_out.environments(jobs, gpus))
+    request = replace(parse("", ["--root", str(folder)]), options=options)
+    failures = fan_out.fan_out(request, [STUB, STUB], folds, fan_out.environments(jobs, gpus))
     return {int(path.stem): json.loads(path.read_text()) for path in folder.glob("[0-9]*.json")}, failures
 
 
@@ -78,15 +78,15 @@ def test_where_folds_fail_the_others_go_on_and_one_line_says_which(
 
 
 def test_a_fold_that_another_process_is_at_is_begun_last(tmp_path: Path) -> None:
-    call = parse("", ["--root", str(tmp_path)])
-    path = fan_out.lock_file(call.fold_folder(0), "pretrain")
+    request = parse("", ["--root", str(tmp_path)])
+    path = fan_out.lock_file(request.fold_folder(0), "pretrain")
     path.parent.mkdir(parents=True)
     path.touch()
-    assert fan_out.next_fold(call, ["pretrain"], [0, 1]) == 0
+    assert fan_out.next_fold(request, ["pretrain"], [0, 1]) == 0
     other = holder(path)
     try:
-        assert fan_out.next_fold(call, ["pretrain"], [0, 1]) == 1
-        assert fan_out.next_fold(call, ["pretrain"], [0]) == 0
+        assert fan_out.next_fold(request, ["pretrain"], [0, 1]) == 1
+        assert fan_out.next_fold(request, ["pretrain"], [0]) == 0
     finally:
         other.kill()
         other.wait()

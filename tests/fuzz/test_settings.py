@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from supcon.errors import UserError
 from supcon.settings import parse
-from supcon.settings.parse import Call
+from supcon.settings.parse import Request
 from supcon.settings.settings import Settings
 from tests.conftest import REPOSITORY
 from tests.fuzz.budget import assert_one_line, budget
@@ -41,25 +41,25 @@ VALUES = st.recursive(
 )
 
 
-def call_or_one_line(argv: list[str], config: bytes | None = None) -> Call | None:
+def request_or_one_line(argv: list[str], config: bytes | None = None) -> Request | None:
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         if config is not None:
             (root / "mine.yaml").write_bytes(config)
             argv = ["--config", str(root / "mine.yaml"), *argv]
         try:
-            call = parse("", ["--root", name, *argv], per_fold=True)
+            request = parse("", ["--root", name, *argv], per_fold=True)
         except UserError as error:
             assert_one_line(error)
-            call = None
+            request = None
         assert [path.name for path in root.iterdir()] == (["mine.yaml"] if config is not None else [])
-    if call is not None:
-        read = dataclasses.asdict(call.settings)
+    if request is not None:
+        read = dataclasses.asdict(request.settings)
         assert isinstance(read["time_budget"], str)
         for section, values in SECTIONS.items():
             for key, default in values.items():
                 assert type(read[section][key]) is type(default), f"{section}.{key} {read[section][key]!r}"
-    return call
+    return request
 
 
 @budget(120)
@@ -69,7 +69,7 @@ def call_or_one_line(argv: list[str], config: bytes | None = None) -> Call | Non
     )
 )
 def test_configs_of_any_shape(content: dict[str, Any]) -> None:
-    call_or_one_line([], yaml.safe_dump(content, allow_unicode=True).encode())
+    request_or_one_line([], yaml.safe_dump(content, allow_unicode=True).encode())
 
 
 @budget(120)
@@ -79,13 +79,13 @@ def test_configs_of_known_settings_with_any_value(items: list[tuple[str, Any]], 
     for number, (key, odd) in enumerate(items):
         section, name = key.split(".")
         content.setdefault(section, {})[name] = DEFAULTS[section][name] if whole and number else odd
-    call_or_one_line([], yaml.safe_dump(content, allow_unicode=True).encode())
+    request_or_one_line([], yaml.safe_dump(content, allow_unicode=True).encode())
 
 
 @budget(150)
 @given(st.sampled_from(CONFIGS).flatmap(mutated) | ARGUMENT.map(lambda text: f"data:\n  folds: {text}\n".encode()))
 def test_damaged_configs(config: bytes) -> None:
-    call_or_one_line([], config)
+    request_or_one_line([], config)
 
 
 @budget(250)
@@ -96,4 +96,4 @@ def test_any_flags(flags: list[tuple[str, str, bool]]) -> None:
         if {name, value, f"{name}={value}"} & {"-h", "--help"}:
             continue
         argv += [f"{name}={value}"] if joined else [name, value]
-    call_or_one_line(argv)
+    request_or_one_line(argv)

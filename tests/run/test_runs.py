@@ -16,7 +16,7 @@ from supcon.run.split import Split
 def experiment(folder: Path) -> Any:
     """Four scored rows of two classes."""
     split = pd.DataFrame({"id": ["a", "b", "c", "d"], "label": ["ant", "bee", "bee", "ant"], "fold": 0})
-    return SimpleNamespace(call=SimpleNamespace(run_folder=folder), split=Split(split))
+    return SimpleNamespace(request=SimpleNamespace(run_folder=folder), split=Split(split))
 
 
 def test_labels_are_read_by_id_whatever_their_order_and_odd_tables_are_refused(tmp_path: Path) -> None:

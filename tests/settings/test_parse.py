@@ -40,11 +40,11 @@ def test_flags_win_over_the_config_and_the_config_over_defaults(tmp_path: Path) 
 
 def test_the_run_is_named_by_its_config_and_folds_are_sorted(tmp_path: Path) -> None:
     argv = ["--root", str(tmp_path), "--config", str(REPOSITORY / "configs/smoke.yaml"), "--fold", "3", "1", "3"]
-    call = parse("", argv, per_fold=True)
-    assert (call.run, call.folds, call.run_folder) == ("smoke", [1, 3], tmp_path / "runs" / "smoke")
-    call = parse("", [*argv, "--fold", "full", "2", "full"], per_fold=True)
-    assert call.folds == [2, FULL]
-    assert [call.fold_folder(fold).name for fold in call.folds] == ["fold2", "full"]
+    request = parse("", argv, per_fold=True)
+    assert (request.run, request.folds, request.run_folder) == ("smoke", [1, 3], tmp_path / "runs" / "smoke")
+    request = parse("", [*argv, "--fold", "full", "2", "full"], per_fold=True)
+    assert request.folds == [2, FULL]
+    assert [request.fold_folder(fold).name for fold in request.folds] == ["fold2", "full"]
 
 
 def test_without_a_config_the_built_in_competition_gets_demo_and_any_other_default(tmp_path: Path) -> None:

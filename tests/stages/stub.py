@@ -6,21 +6,21 @@ import signal
 import time
 
 from supcon.errors import UserError
-from supcon.settings import Call
+from supcon.settings import Request
 
 
-def run(call: Call) -> None:
-    """Do to `call.folds` what `call.options` say: `fails` and `dies` name folds, `meets` how many run at once."""
-    (fold,), options, started = call.folds, call.options, time.time()
+def run(request: Request) -> None:
+    """Do to `request.folds` what `request.options` say: `fails` and `dies` name folds, `meets` how many run at once."""
+    (fold,), options, started = request.folds, request.options, time.time()
     if fold in options.dies:
         os.kill(os.getpid(), signal.SIGKILL)
     if fold in options.fails:
         raise UserError("the loss is nan: lower the learning rate")
-    (call.root / f"{fold}.begun").touch()
-    while len(list(call.root.glob("*.begun"))) < options.meets:  # others, or it waits in vain
+    (request.root / f"{fold}.begun").touch()
+    while len(list(request.root.glob("*.begun"))) < options.meets:  # others, or it waits in vain
         time.sleep(0.02)
     seen: dict[str, object] = {
         name: os.environ.get(name) for name in ("SUPCON_CORES", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     }
     seen |= {"process": os.getpid(), "started": started, "ended": time.time()}
-    (call.root / f"{fold}.json").write_text(json.dumps(seen))
+    (request.root / f"{fold}.json").write_text(json.dumps(seen))

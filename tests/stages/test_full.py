@@ -27,8 +27,8 @@ TRAINING = ("pretrain", "finetune", "predict")
 
 
 def fold_data(root: Path, fold: int, *flags: str) -> FoldData:
-    call = parse("", ["--root", str(root), *CONFIG, *TINY, *flags], per_fold=True)
-    return FoldData(load_experiment(call), fold, torch.device("cpu"))
+    request = parse("", ["--root", str(root), *CONFIG, *TINY, *flags], per_fold=True)
+    return FoldData(load_experiment(request), fold, torch.device("cpu"))
 
 
 def train_full(root: Path, *flags: str) -> None:

@@ -12,7 +12,7 @@ import yaml
 from supcon.commands import study
 from supcon.run import stages
 from supcon.run.stages import Page
-from supcon.settings import Call
+from supcon.settings import Request
 from supcon.storage.tables import read_table
 from supcon.study import progress
 from tests.conftest import TINY, built_once, write_competition
@@ -59,7 +59,7 @@ def cells(root: Path) -> pd.DataFrame:
     return read_table(root / "runs" / "tiny" / "table.csv").astype({"round": int, "seed": int, "fold": int})
 
 
-StageRunner = Callable[[Call], None]
+StageRunner = Callable[[Request], None]
 
 
 def replace_stages(monkeypatch: pytest.MonkeyPatch, runners: Mapping[str, StageRunner]) -> None:
@@ -71,8 +71,8 @@ def replace_stages(monkeypatch: pytest.MonkeyPatch, runners: Mapping[str, StageR
     monkeypatch.setattr(progress, "page_of", page_of)
 
 
-def never(call: Call) -> None:
-    raise AssertionError(f"a stage was called: {call}")
+def never(request: Request) -> None:
+    raise AssertionError(f"a stage was called: {request}")
 
 
 NEVER = dict.fromkeys(("pseudo", "pretrain", "finetune", "predict"), never)

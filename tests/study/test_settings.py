@@ -8,7 +8,7 @@ import pytest
 from supcon.commands import study
 from supcon.errors import UserError
 from supcon.run.experiment import Experiment
-from supcon.settings import Call
+from supcon.settings import Request
 from tests.study.conftest import BRIEF, NEVER, ROUNDS, play, replace_stages, write_study
 
 
@@ -28,20 +28,20 @@ def test_one_precision_is_chosen_for_all_variants(root: Path, monkeypatch: pytes
     asked: list[str] = []
 
     def fastest(experiment: Experiment) -> Experiment:
-        asked.append(experiment.call.run)
-        settings = experiment.call.settings
+        asked.append(experiment.request.run)
+        settings = experiment.request.settings
         settings = dataclasses.replace(settings, train=dataclasses.replace(settings.train, precision="bfloat16"))
-        return dataclasses.replace(experiment, call=dataclasses.replace(experiment.call, settings=settings))
+        return dataclasses.replace(experiment, request=dataclasses.replace(experiment.request, settings=settings))
 
     monkeypatch.setattr("supcon.study.runs.fastest_precision", fastest)
-    called: list[Call] = []
+    called: list[Request] = []
     replace_stages(monkeypatch, dict.fromkeys(NEVER, called.append))
     for _ in range(2):  # the second call takes what the first one chose
         with pytest.raises(UserError, match="the baseline, failed"):
             play(root, "--force")
     assert asked == ["tiny-ce-s0"]
-    assert {call.settings.train.precision for call in called} == {"bfloat16"}
-    assert {call.run for call in called} == {"tiny-ce-s0", "tiny-two-s0"}
+    assert {request.settings.train.precision for request in called} == {"bfloat16"}
+    assert {request.run for request in called} == {"tiny-ce-s0", "tiny-two-s0"}
 
 
 def test_a_metric_that_the_form_cannot_hold_ends_the_study_before_it_trains(root: Path, no_training: None) -> None:

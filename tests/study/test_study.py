@@ -13,7 +13,7 @@ import yaml
 
 from supcon.errors import UserError
 from supcon.run.stages import page_of
-from supcon.settings import Call
+from supcon.settings import Request
 from tests.conftest import REPOSITORY
 from tests.study.conftest import BRIEF, NEVER, StageRunner, cells, play, replace_stages, write_study
 
@@ -83,7 +83,7 @@ def test_the_list_shows_every_cell_with_its_state(played: Path, capsys: pytest.C
     assert "  ce, seed 0, fold 2: macro-F1 " in shown
 
 
-def interrupted(call: Call) -> None:
+def interrupted(request: Request) -> None:
     raise KeyboardInterrupt
 
 
@@ -100,9 +100,9 @@ def test_an_interrupted_study_goes_on_with_the_cells_it_lacks(
     called: list[tuple[str, str]] = []
 
     def watch(name: str) -> StageRunner:
-        def run(call: Call) -> None:
-            called.append((name, call.run))
-            page_of(name).run(call)
+        def run(request: Request) -> None:
+            called.append((name, request.run))
+            page_of(name).run(request)
 
         return run
 
@@ -145,7 +145,7 @@ def test_a_changed_variant_is_refused_and_redone_by_force(root: Path) -> None:
 
 
 def test_a_failed_cell_is_tried_again_by_force_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def out_of_memory(call: Call) -> None:
+    def out_of_memory(request: Request) -> None:
         raise RuntimeError("no memory left\nfor this")
 
     write_study(root, {"ce": BRIEF["ce"]}, [{"folds": [0], "seeds": [0]}])

@@ -13,7 +13,7 @@ from supcon.run.experiment import Experiment
 from supcon.run.split import Split
 from supcon.run.stage import fingerprint
 from supcon.run.stages import STAGE
-from supcon.settings import Call
+from supcon.settings import Request
 from supcon.settings.check import check
 from supcon.settings.settings import Settings
 from supcon.settings.training import BatchSettings, FinetuneSettings, PretrainSettings
@@ -31,7 +31,7 @@ def fold_of(batches: dict[str, Any], finetune: dict[str, Any] | None = None, vie
     )
     check(settings)
     experiment = SimpleNamespace(
-        call=SimpleNamespace(settings=settings),
+        request=SimpleNamespace(settings=settings),
         split=Split(pd.DataFrame({"label": np.array(list("abcde"))[LABELS], "fold": FOLDS})),
         open_training_images=lambda: None,
         open_prediction_images=lambda: None,
@@ -79,8 +79,8 @@ def test_the_batches_settings_are_part_of_the_fingerprint(change: dict[str, Any]
         settings = Settings(
             batches=BatchSettings(**settings_of_batches), finetune=FinetuneSettings(batches=cast(Any, batches))
         )
-        call = cast(Call, SimpleNamespace(settings=settings))
-        return [fingerprint(STAGE[stage], call, {}) for stage in ("pretrain", "finetune")]
+        request = cast(Request, SimpleNamespace(settings=settings))
+        return [fingerprint(STAGE[stage], request, {}) for stage in ("pretrain", "finetune")]
 
     for batches in ("pk", "natural"):
         before, after = fingerprints(batches), fingerprints(batches, **change)

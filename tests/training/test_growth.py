@@ -34,8 +34,8 @@ GROWING = ("--data.image_size=48", "--train.first_size=16", "--finetune.epochs=4
 def test_a_batch_has_the_side_of_its_epoch(root: Path, on_device: str) -> None:
     run_stage("make_folds", root, *GROWING)
     flags = [*TINY, *GROWING, f"--augment.on_device={on_device}"]
-    call = parse("", ["--root", str(root), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *flags])
-    data = FoldData(load_experiment(call), 0, torch.device("cpu"))
+    request = parse("", ["--root", str(root), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *flags])
+    data = FoldData(load_experiment(request), 0, torch.device("cpu"))
     sampler = data.classifier_sampler()
     loader, sides = data.classifier_loader(sampler), []
     for epoch in range(4):

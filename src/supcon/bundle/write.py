@@ -40,7 +40,7 @@ def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
 
     Raises `UserError`, with nothing left behind, where a file of the run is missing or the disk is full.
     """
-    run_folder = experiment.call.run_folder
+    run_folder = experiment.request.run_folder
     folder, partial = run_folder / "bundle", run_folder / ".bundle"
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -59,23 +59,23 @@ def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
 
 
 def _fill(folder: Path, experiment: Experiment) -> None:
-    run_folder, settings = experiment.call.run_folder, experiment.call.settings
+    run_folder, settings = experiment.request.run_folder, experiment.request.settings
     decision = _own_decision(experiment)
     folder.mkdir(parents=True)
     folds = [*range(settings.data.folds), *([FULL] if experiment.own_full_model else [])]
-    models = {experiment.call.fold_folder(fold).name: _add_model(folder, experiment, fold) for fold in folds}
+    models = {experiment.request.fold_folder(fold).name: _add_model(folder, experiment, fold) for fold in folds}
     _add_code(folder / "supcon")
     shutil.copyfile(run_folder / "resolved.yaml", folder / "resolved.yaml")
     write_json(folder / DECISION, decision)
     shutil.copyfile(LIBRARY.parents[1] / "LICENSE", folder / "LICENSE")
     write_json(folder / MANIFEST, _manifest(experiment, models))
-    write_json(folder / "predict.ipynb", notebook(experiment.call.run))
+    write_json(folder / "predict.ipynb", notebook(experiment.request.run))
     write_text(folder / "README.md", _readme(experiment, models))
 
 
 def _own_decision(experiment: Experiment) -> dict[str, Any]:
     """Return decision.json with this run's part of the rule. Raises `UserError` where other runs have weight too."""
-    run, decision = experiment.call.run, read_json(experiment.call.run_folder / DECISION)
+    run, decision = experiment.request.run, read_json(experiment.request.run_folder / DECISION)
     rule = decision["rule"]
     if rule["weights"].get(run) != 1:
         names = ", ".join(name for name, weight in rule["weights"].items() if weight > 0)
@@ -87,11 +87,11 @@ def _own_decision(experiment: Experiment) -> dict[str, Any]:
 
 def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
     """Add the weights of a fold's model, or of the model on all rows, and return its data."""
-    source = experiment.call.fold_folder(fold)
+    source = experiment.request.fold_folder(fold)
     target = folder / source.name
     target.mkdir()
     shutil.copyfile(source / CLASSIFIER, target / CLASSIFIER)
-    settings = experiment.call.settings
+    settings = experiment.request.settings
     device = set_up_device(settings.machine)
     data = FoldData(experiment, fold, device)
     if settings.predict.class_mean_weight > 0:
@@ -152,10 +152,10 @@ def docstring_of(path: Path) -> str:
 
 
 def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:
-    settings, sample = experiment.call.settings, experiment.competition.sample
+    settings, sample = experiment.request.settings, experiment.competition.sample
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
     return {
-        "run": experiment.call.run,
+        "run": experiment.request.run,
         "settings": dataclasses.asdict(dataclasses.replace(settings, model=model)),
         "classes": experiment.split.classes,
         "columns": [sample.id_column, *sample.targets],
@@ -168,9 +168,9 @@ def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[st
 
 
 def _readme(experiment: Experiment, models: Mapping[str, FoldData]) -> str:
-    settings = experiment.call.settings
+    settings = experiment.request.settings
     return _README.format(
-        run=experiment.call.run,
+        run=experiment.request.run,
         models=len(models),
         encoder=settings.model.encoder,
         side=experiment.prediction_side,

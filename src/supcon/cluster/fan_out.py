@@ -3,7 +3,7 @@
     python -m supcon.cluster.fan_out JOBS "PAGE ..." [options of the stages]
 
 run.sh names the stages' pages, in the order of their table. Every job has its share of the cores, and one GPU where
-there are some: that of its place among the jobs, modulo their number. A fold that fails leaves the others to go on; the
+there are some: that of its slot among the jobs, modulo their number. A fold that fails leaves the others to go on; the
 exit status is that of the first that failed.
 """
 
@@ -22,7 +22,7 @@ from supcon.errors import UserError, run_stage
 from supcon.run.experiment import load_experiment
 from supcon.run.stage import lock_file
 from supcon.run.stages import STAGES, load_page
-from supcon.settings import Call, fold_name, parse
+from supcon.settings import Request, fold_name, parse
 from supcon.storage import lock
 from supcon.storage.processes import CORES, available_cores, end_with_parent
 from supcon.training.precision import choose_precision
@@ -35,7 +35,7 @@ class Job:
     """A process at work on a fold."""
 
     fold: int
-    place: int  # among the jobs at work at once
+    slot: int  # among the jobs at work at once
     process: SpawnProcess
     told: Connection  # the error that ended it
 
@@ -59,33 +59,35 @@ def main(argv: Sequence[str] | None = None) -> None:
     for stage in stages:
         if not stage.per_fold:
             raise UserError(f"--jobs works on several folds at once, and {stage.name} is of all together: leave it out")
-    call = parse(__doc__, words[2:], per_fold=True)
-    if call.settings.nproc > 1:
+    request = parse(__doc__, words[2:], per_fold=True)
+    if request.settings.nproc > 1:
         raise UserError("--nproc shares the batches of one fold, --jobs works on several folds: use one of them")
-    experiment = load_experiment(call)
+    experiment = load_experiment(request)
     experiment.open_training_images()  # decoded before, by all cores together
     experiment.open_prediction_images()
     folds = experiment.folds
-    places = environments(min(jobs, len(folds)), visible_gpus(call.settings.machine.device))
+    slots = environments(min(jobs, len(folds)), visible_gpus(request.settings.machine.device))
     if any(stage.curves for stage in stages):
-        with started_with(places[0]):
+        with started_with(slots[0]):
             choose_precision(experiment)  # once, by the share of a job: the jobs find it
-    failures = fan_out(call, pages, folds, places)
+    failures = fan_out(request, pages, folds, slots)
     if failures:
         print(f"error: {described(failures)}", file=sys.stderr)
         sys.exit(failures[0].status)
 
 
-def fan_out(call: Call, pages: Sequence[str], folds: list[int], places: Sequence[Mapping[str, str]]) -> list[Failure]:
-    """Run the stages of `pages` for each fold, one fold in each of the `places` (environments). Return what failed."""
+def fan_out(
+    request: Request, pages: Sequence[str], folds: list[int], slots: Sequence[Mapping[str, str]]
+) -> list[Failure]:
+    """Run the stages of `pages` for each fold, one fold in each of the `slots` (environments); return what failed."""
     waiting, working, failures = list(folds), list[Job](), list[Failure]()
     try:
         while waiting or working:
-            while waiting and len(working) < len(places):
-                waiting.remove(fold := next_fold(call, pages, waiting))
-                place = min(set(range(len(places))) - {job.place for job in working})
-                with started_with(places[place]):
-                    working.append(start(call, pages, fold, place))
+            while waiting and len(working) < len(slots):
+                waiting.remove(fold := next_fold(request, pages, waiting))
+                slot = min(set(range(len(slots))) - {job.slot for job in working})
+                with started_with(slots[slot]):
+                    working.append(start(request, pages, fold, slot))
             ended = wait([job.process.sentinel for job in working])
             for job in [job for job in working if job.process.sentinel in ended]:
                 working.remove(job)
@@ -101,22 +103,24 @@ def fan_out(call: Call, pages: Sequence[str], folds: list[int], places: Sequence
     return failures
 
 
-def next_fold(call: Call, pages: Sequence[str], folds: Sequence[int]) -> int:
+def next_fold(request: Request, pages: Sequence[str], folds: Sequence[int]) -> int:
     """Return the first fold that no other process is at; the first one where there is none."""
-    return min(folds, key=lambda fold: any(lock.holder_of(lock_file(call.fold_folder(fold), page)) for page in pages))
+    return min(
+        folds, key=lambda fold: any(lock.holder_of(lock_file(request.fold_folder(fold), page)) for page in pages)
+    )
 
 
-def start(call: Call, pages: Sequence[str], fold: int, place: int) -> Job:
+def start(request: Request, pages: Sequence[str], fold: int, slot: int) -> Job:
     """Start a fold's process: a fresh one, since a fork of this one would share its libraries' threads."""
     spawn = multiprocessing.get_context("spawn")
     told, tell = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=run_fold, args=(call, pages, fold, tell), name=f"fold {fold_name(fold)}")
+    process = spawn.Process(target=run_fold, args=(request, pages, fold, tell), name=f"fold {fold_name(fold)}")
     process.start()
     tell.close()
-    return Job(fold, place, process, told)
+    return Job(fold, slot, process, told)
 
 
-def run_fold(call: Call, pages: Sequence[str], fold: int, tell: Connection) -> None:
+def run_fold(request: Request, pages: Sequence[str], fold: int, tell: Connection) -> None:
     """Run the stages of a fold, in its process."""
     end_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # in order: locks are given back
@@ -124,7 +128,7 @@ def run_fold(call: Call, pages: Sequence[str], fold: int, tell: Connection) -> N
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # progress bars would overwrite each other
     try:
         for page in pages:
-            load_page(page).run(replace(call, folds=[fold]))
+            load_page(page).run(replace(request, folds=[fold]))
     except UserError as error:
         tell.send(str(error))
         sys.exit(2)
@@ -154,10 +158,10 @@ def described(failures: Sequence[Failure]) -> str:
 
 
 def environments(jobs: int, gpus: Sequence[str]) -> list[dict[str, str]]:
-    """Return the environment of each place: its share of the cores and its GPU."""
+    """Return the environment of each slot: its share of the cores and its GPU."""
     share = str(max(1, available_cores() // jobs))
     cores = {CORES: share, "OMP_NUM_THREADS": share}  # for ours, and for the libraries' own threads
-    return [cores | ({GPUS: gpus[place % len(gpus)]} if gpus else {}) for place in range(jobs)]
+    return [cores | ({GPUS: gpus[slot % len(gpus)]} if gpus else {}) for slot in range(jobs)]
 
 
 def visible_gpus(device: str) -> list[str]:

@@ -24,7 +24,7 @@ from supcon.errors import UserError
 from supcon.run.experiment import Experiment
 from supcon.run.stage import StageRun
 from supcon.run.stages import page_of
-from supcon.settings import Call
+from supcon.settings import Request
 from supcon.storage import lock
 from supcon.storage.processes import in_job
 
@@ -43,13 +43,13 @@ def launch(experiment: Experiment, name: str) -> bool:
 
     Raises `UserError` where one of them does or is killed, `RankFailed` where one fails otherwise.
     """
-    call, processes = experiment.call, experiment.call.settings.nproc
+    request, processes = experiment.request, experiment.request.settings.nproc
     if processes == 1 or in_job():
         return False
-    if not call.force and not [fold for fold in experiment.folds if not experiment.stage(name, fold).done()]:
+    if not request.force and not [fold for fold in experiment.folds if not experiment.stage(name, fold).done()]:
         return False
     print(f"{name}: {processes} processes share every batch", flush=True)
-    _start(name, call, processes)
+    _start(name, request, processes)
     return True
 
 
@@ -64,7 +64,7 @@ def work(experiment: Experiment, name: str) -> Iterator[tuple[int, StageRun]]:
     from supcon.training import ranks
     from supcon.training.device import set_up_device
 
-    ranks.join(set_up_device(experiment.call.settings.machine))
+    ranks.join(set_up_device(experiment.request.settings.machine))
     for fold in experiment.folds:
         stage = experiment.stage(name, fold)
         if ranks.broadcast(ranks.is_first() and stage.ready()):
@@ -133,7 +133,7 @@ def _report(error: Exception) -> None:
     print(f"error: {text}" if is_user_error else text, file=sys.stderr, flush=True)
 
 
-def _start(name: str, call: Call, processes: int) -> None:
+def _start(name: str, request: Request, processes: int) -> None:
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
@@ -149,14 +149,14 @@ def _start(name: str, call: Call, processes: int) -> None:
             rdzv_endpoint="localhost:0",  # any free port
             max_restarts=0,
         )
-        path = Path(folder) / "call"
-        path.write_bytes(pickle.dumps(call))
+        path = Path(folder) / "request"
+        path.write_bytes(pickle.dumps(request))
         os.environ[_QUIET] = "1"
         logging.disable(logging.CRITICAL)
         try:
-            elastic_launch(config, sys.executable)("-m", __name__, name, str(path), str(call.run_folder))
+            elastic_launch(config, sys.executable)("-m", __name__, name, str(path), str(request.run_folder))
         except ChildFailedError as error:
-            _tell(error.failures, processes, f"{name} of run {call.run}")
+            _tell(error.failures, processes, f"{name} of run {request.run}")
         except SignalException as error:
             if error.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None

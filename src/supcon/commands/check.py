@@ -11,9 +11,9 @@ from supcon.settings.parse import Parser, absolute
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    call = parse(__doc__, argv, add_options)
-    path = absolute("the file", call.options.file)
-    competition = read_competition(call.root / "input", call.root / "cache", call.settings.data)
+    request = parse(__doc__, argv, add_options)
+    path = absolute("the file", request.options.file)
+    competition = read_competition(request.root / "input", request.root / "cache", request.settings.data)
     verify_submission(path, competition)
     form = f"{len(competition.sample.targets)} probabilities a row" if competition.sample.one_hot else "a label a row"
     print(f"{path} fits {competition.sample.path.name}: {len(competition.test)} rows, {form}")

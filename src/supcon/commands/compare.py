@@ -9,7 +9,7 @@ from pathlib import Path
 from supcon.errors import UserError, run_stage
 from supcon.report.page import render
 from supcon.report.run import open_run
-from supcon.settings import open_call
+from supcon.settings import open_request
 from supcon.settings.parse import Parser, parse_options
 from supcon.storage.files import write_text
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare runs."""
     options = read_options(argv)
     started = time.time()
-    runs = [open_run(open_call(options.root, name)) for name in options.runs]
+    runs = [open_run(open_request(options.root, name)) for name in options.runs]
     from supcon.report.comparison.run_comparison import RunComparison, require_comparable
     from supcon.report.comparison.sections import sections  # imports matplotlib
 

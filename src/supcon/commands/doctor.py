@@ -10,7 +10,7 @@ from supcon.errors import UserError, run_stage
 from supcon.run.experiment import Experiment
 from supcon.run.split import Split
 from supcon.run.stage import write_resolved
-from supcon.settings import Call, parse
+from supcon.settings import Request, parse
 from supcon.settings.budget import duration, fit_epochs, parse_budget
 from supcon.settings.parse import Parser
 from supcon.training.precision import fastest_precision
@@ -20,18 +20,18 @@ EPOCHS = ("pretrain.epochs", "finetune.epochs")
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    call = parse(__doc__, argv, add_options)
-    given = [key for key in EPOCHS if key in call.given]
-    if call.settings.time_budget and given:
+    request = parse(__doc__, argv, add_options)
+    given = [key for key in EPOCHS if key in request.given]
+    if request.settings.time_budget and given:
         raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
-    budget = parse_budget(call.settings.time_budget) if call.settings.time_budget else 0.0
-    fill_empty(call.root / "input")
-    found = survey(call)
+    budget = parse_budget(request.settings.time_budget) if request.settings.time_budget else 0.0
+    fill_empty(request.root / "input")
+    found = survey(request)
     print(found.text(), flush=True)
-    chosen = budget > 0 and (call.run_folder / "resolved.yaml").exists()
+    chosen = budget > 0 and (request.run_folder / "resolved.yaml").exists()
     if chosen:
-        print(f"{'epochs':<12}{_epochs(call)}, as chosen when run {call.run} began")
-    if call.options.quick and (chosen or not budget):
+        print(f"{'epochs':<12}{_epochs(request)}, as chosen when run {request.run} began")
+    if request.options.quick and (chosen or not budget):
         return
     time_run(experiment_of(found), 0.0 if chosen else budget)
 
@@ -45,13 +45,13 @@ def add_options(parser: Parser) -> None:
 
 def experiment_of(found: Survey) -> Experiment:
     """Return the experiment on its split, or on the one that will be made."""
-    call, train = found.call, found.competition.train
-    path = call.root / "folds" / "folds.csv"
+    request, train = found.request, found.competition.train
+    path = request.root / "folds" / "folds.csv"
     if path.exists():
-        split = read_folds(path, train, call.settings.data)
+        split = read_folds(path, train, request.settings.data)
     else:
-        split = make_folds(train, found.copies.within_train, found.unreadable_training_rows, call.settings.data)
-    return Experiment(call, found.competition, Split(split))
+        split = make_folds(train, found.copies.within_train, found.unreadable_training_rows, request.settings.data)
+    return Experiment(request, found.competition, Split(split))
 
 
 def time_run(experiment: Experiment, budget: float) -> None:
@@ -59,7 +59,7 @@ def time_run(experiment: Experiment, budget: float) -> None:
     from supcon.training.timing import time_stages
 
     experiment = fastest_precision(experiment)
-    call, settings = experiment.call, experiment.call.settings
+    request, settings = experiment.request, experiment.request.settings
     timing = time_stages(experiment)
     if budget:
         pretrain, finetune = settings.pretrain, settings.finetune
@@ -68,11 +68,10 @@ def time_run(experiment: Experiment, budget: float) -> None:
         settings = replace(
             settings, pretrain=replace(pretrain, epochs=epochs[0]), finetune=replace(finetune, epochs=epochs[1])
         )
-        call = replace(call, settings=settings, measured={**call.measured, "seconds": asdict(timing)})
-        write_resolved(call)
-        print(
-            f"{'epochs':<12}{_epochs(call)}: what fits {duration(budget)}; written to {call.run_folder}/resolved.yaml"
-        )
+        request = replace(request, settings=settings, measured={**request.measured, "seconds": asdict(timing)})
+        write_resolved(request)
+        kept = request.run_folder / "resolved.yaml"
+        print(f"{'epochs':<12}{_epochs(request)}: what fits {duration(budget)}; written to {kept}")
     a_fold = timing.fold(settings.pretrain.epochs, settings.finetune.epochs)
     print(
         f"{'time':<12}a fold: {settings.pretrain.epochs} x {timing.pretrain_epoch:.3g} s of pretrain,"
@@ -82,8 +81,8 @@ def time_run(experiment: Experiment, budget: float) -> None:
     )
 
 
-def _epochs(call: Call) -> str:
-    return f"{call.settings.pretrain.epochs} of pretrain, {call.settings.finetune.epochs} of finetune"
+def _epochs(request: Request) -> str:
+    return f"{request.settings.pretrain.epochs} of pretrain, {request.settings.finetune.epochs} of finetune"
 
 
 if __name__ == "__main__":

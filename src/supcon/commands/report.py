@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from supcon.errors import UserError, run_stage
 from supcon.report.page import Missing, render
 from supcon.report.run import Run, open_run
-from supcon.settings import Call, open_call, parse
+from supcon.settings import Request, open_request, parse
 from supcon.settings.parse import Parser
 from supcon.storage.files import write_text
 
@@ -15,14 +15,14 @@ EPILOG = "Example: ./run.sh report --run digits --corruptions --baseline digits-
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Write one run's page."""
-    call = parse(__doc__, argv, add_options, epilog=EPILOG)
-    options = call.options
+    request = parse(__doc__, argv, add_options, epilog=EPILOG)
+    options = request.options
     if options.rows < 1:
         raise UserError(f"--rows {options.rows}: at least 1 row of each fold is needed")
     started = time.time()
-    run = open_run(call)
+    run = open_run(request)
     print(f"report: {about(run)}", flush=True)
-    baseline = open_baseline(call, options.baseline) if options.baseline else None
+    baseline = open_baseline(request, options.baseline) if options.baseline else None
     if options.corruptions:
         try_damaged_images(run, options.rows)
     from supcon.report.contents import sections  # imports matplotlib
@@ -45,11 +45,11 @@ def add_options(parser: Parser) -> None:
     parser.add_argument("--baseline", metavar="RUN", default="", help="a run to compare the corruptions' harm with")
 
 
-def open_baseline(call: Call, name: str) -> Run:
+def open_baseline(request: Request, name: str) -> Run:
     """Return another run of the same root that has seen damaged images too; `UserError` where it has not."""
     from supcon.report.robustness import corruption_scores  # imports matplotlib
 
-    baseline = open_run(open_call(call.root, name))
+    baseline = open_run(open_request(request.root, name))
     try:
         corruption_scores(baseline)
     except Missing as reason:

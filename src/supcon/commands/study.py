@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     runs = Runs(study, options.root, flags)
     if runs.flags:
         print(f"study: for all variants: {' '.join(f'--{key} {value}' for key, value in runs.flags.items())}")
-    page_of("folds").run(runs.call(study.baseline, 0))
+    page_of("folds").run(runs.request(study.baseline, 0))
     check_form(runs.shared)
     metric = runs.shared.metric
     runs.choose_precision()
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     pairs = whole_runs(progress.rounds(), runs.fold_count)
     for variant, seed in pairs:  # recipes are judged by their cross-fitted decisions in the end
-        page_of("tune").run(replace(runs.call(variant, seed), force=options.force))
+        page_of("tune").run(replace(runs.request(variant, seed), force=options.force))
     scores = read_whole_run_scores(runs, pairs, study.baseline)
     print("\n" + write_report(runs.folder, study, metric, progress.rounds(), progress.results, scores))
     plot = runs.folder / "plot.png"

@@ -14,7 +14,7 @@ from supcon.competition.ledger import PUBLIC_SCORE, add_upload, read_ledger, upd
 from supcon.competition.read import read_competition
 from supcon.competition.submission import verify_submission
 from supcon.errors import UserError, run_stage
-from supcon.settings import Call, parse
+from supcon.settings import Request, parse
 from supcon.settings.parse import Parser
 from supcon.storage.files import sha256_file
 
@@ -25,12 +25,12 @@ requirements-kaggle.txt, then `kaggle auth login`."""
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Submit one file."""
-    call = read_call(argv)
-    options = call.options
-    folder, ledger = call.root / "input", call.root / "submissions" / "ledger.csv"
+    request = read_request(argv)
+    options = request.options
+    folder, ledger = request.root / "input", request.root / "submissions" / "ledger.csv"
     path = Path(options.file).expanduser() if options.file else ledger.with_name("submission.csv")
 
-    verify_submission(path, read_competition(folder, call.root / "cache", call.settings.data))
+    verify_submission(path, read_competition(folder, request.root / "cache", request.settings.data))
     if not options.again:
         refuse_repeat(path, ledger)
     host = Host(find_client(), competition_name(options.competition, folder))
@@ -41,15 +41,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     report(host, found, ledger, row)
 
 
-def read_call(argv: Sequence[str] | None) -> Call:
+def read_request(argv: Sequence[str] | None) -> Request:
     """Return what is asked for."""
     words = join_message(sys.argv[1:] if argv is None else argv)
-    call = parse(__doc__, words, add_options, epilog=EPILOG)
-    if not call.options.message.strip():
+    request = parse(__doc__, words, add_options, epilog=EPILOG)
+    if not request.options.message.strip():
         raise UserError("--message is empty: say in a few words what is new in this submission")
-    if not 0 <= call.options.wait <= 86_400:
-        raise UserError(f"--wait {call.options.wait:g}: it takes 0 to 86400 seconds")
-    return call
+    if not 0 <= request.options.wait <= 86_400:
+        raise UserError(f"--wait {request.options.wait:g}: it takes 0 to 86400 seconds")
+    return request
 
 
 def add_options(parser: Parser) -> None:

@@ -16,7 +16,7 @@ from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.duplicates import near_duplicates
 from supcon.images.hashes import content_hashes
 from supcon.metrics.top_k import keeps_all, width
-from supcon.settings import Call
+from supcon.settings import Request
 from supcon.storage.files import read_npz, write_npz
 from supcon.storage.processes import available_cores
 
@@ -54,7 +54,7 @@ class Copies:
 class Survey:
     """The competition, with its images decoded and compared with each other."""
 
-    call: Call
+    request: Request
     competition: Competition
     images: ImageCache
     copies: Copies
@@ -67,7 +67,8 @@ class Survey:
 
     def text(self) -> str:
         """Return the survey as text, a line for each topic."""
-        competition = self.competition
+        competition, root = self.competition, self.request.root
+        free = shutil.disk_usage(root).free
         train, test, sample = competition.train, competition.test, competition.sample
         form = f"a probability of each of {len(sample.targets)} classes" if sample.one_hot else "a label"
         lines = [
@@ -81,10 +82,9 @@ class Survey:
             ("not used", _first(sorted(set(competition.index.paths) - set(competition.paths)))),
             ("copies", "; ".join(self.copies.text(competition)) or "none"),
             ("submission", f"{sample.path.name}: {sample.id_column}, then {form}; scored by"
-                           f" {self.call.settings.tune.metric}"),
+                           f" {self.request.settings.tune.metric}"),
             ("machine", f"{available_cores()} cores, {'an' if shutil.which('nvidia-smi') else 'no'} NVIDIA driver"),
-            ("disk", f"{_bytes(self.images.bytes)} of decoded images, {_bytes(shutil.disk_usage(self.call.root).free)}"
-                     f" free below {self.call.root}"),
+            ("disk", f"{_bytes(self.images.bytes)} of decoded images, {_bytes(free)} free below {root}"),
             ("memory", self._memory()),
         ]  # fmt: skip
         return "\n".join(f"{topic:<12}{text}" for topic, text in lines)
@@ -93,7 +93,7 @@ class Survey:
         """Return the memory that rows need; the memory of the network depends on the encoder and the batch."""
         numbers = width(len(self.competition.classes))
         if keeps_all(len(self.competition.classes)):
-            numbers *= self.call.settings.predict.views * self.call.settings.data.folds
+            numbers *= self.request.settings.predict.views * self.request.settings.data.folds
         else:
             numbers *= 2  # the files of the folds are read in parts
         available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -103,16 +103,16 @@ class Survey:
         )
 
 
-def survey(call: Call) -> Survey:
+def survey(request: Request) -> Survey:
     """Read the host's files, decode every image once, search for copies. Raises `UserError` for what does not fit."""
-    data, cache = call.settings.data, call.root / "cache"
-    competition = read_competition(call.root / "input", cache, data)
+    data, cache = request.settings.data, request.root / "cache"
+    competition = read_competition(request.root / "input", cache, data)
     files = competition.files
     hashes = content_hashes(cache, files)
     images = open_cache(cache, files, hashes, data.image_size, data.fit)
     if data.bad_images == "error":
         require_readable(images, files)
-    return Survey(call, competition, images, find_copies(competition, remembered_copies(cache, images)))
+    return Survey(request, competition, images, find_copies(competition, remembered_copies(cache, images)))
 
 
 def remembered_copies(cache: Path, images: ImageCache) -> Pairs:

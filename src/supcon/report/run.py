@@ -24,7 +24,7 @@ from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import Embeddings, read_embeddings
 from supcon.run.runs import RunLogits, read_labels, read_out_of_fold, read_runs
 from supcon.run.scores import ScoreTable, cross_fitted, score_table
-from supcon.settings import Call
+from supcon.settings import Request
 from supcon.storage.files import read_json
 
 _FITTED_LOGITS = 4_000_000  # that a temperature is fitted to
@@ -50,12 +50,12 @@ class Run:
     @property
     def name(self) -> str:
         """Its name below runs/."""
-        return self.experiment.call.run
+        return self.experiment.request.run
 
     @property
     def folder(self) -> Path:
         """runs/NAME."""
-        return self.experiment.call.run_folder
+        return self.experiment.request.run_folder
 
     @property
     def classes(self) -> list[str]:
@@ -100,18 +100,18 @@ class Run:
     @property
     def folds(self) -> range:
         """Numbers of the folds."""
-        return range(self.experiment.call.settings.data.folds)
+        return range(self.experiment.request.settings.data.folds)
 
     @property
     def blended(self) -> list[str]:
         """The runs that this one blends; empty where it is trained itself."""
-        return self.experiment.call.settings.tune.runs
+        return self.experiment.request.settings.tune.runs
 
     def fold_folder(self, fold: int) -> Path:
         """Return the folder of a fold. Raises `Missing` where the run is a blend, which has none."""
         if self.blended:
             raise Missing(f"Run {self.name} has no folds of its own: it blends other runs, whose reports show theirs.")
-        return self.experiment.call.fold_folder(fold)
+        return self.experiment.request.fold_folder(fold)
 
     @cached_property
     def decision(self) -> dict[str, Any]:
@@ -203,7 +203,7 @@ class Run:
     def copies(self) -> Copies:
         """Images that are copies of each other."""
         return find_copies(
-            self.experiment.competition, remembered_copies(self.experiment.call.root / "cache", self.images)
+            self.experiment.competition, remembered_copies(self.experiment.request.root / "cache", self.images)
         )
 
     @cached_property
@@ -232,7 +232,7 @@ class Run:
 
     def bootstrap(self, predictions: Sequence[Prediction]) -> list[Scores]:
         """Return the scores of several predictions on the same bootstrap samples of rows or groups, [resamples]."""
-        tune = self.experiment.call.settings.tune
+        tune = self.experiment.request.settings.tune
         return self.metric.bootstrap(self.true, predictions, tune.bootstrap, tune.seed, self.groups)
 
     def labels_of(self, ids: Iterable[str]) -> Labels:
@@ -241,13 +241,13 @@ class Run:
         return np.array([number[name] for name in ids], dtype=np.int64)
 
 
-def open_run(call: Call) -> Run:
+def open_run(request: Request) -> Run:
     """Return a tuned run. Raises `UserError` where it is unknown, unfinished, not tuned, or has other settings."""
-    runs = call.root / "runs"
-    if not (call.run_folder / "resolved.yaml").exists():
+    runs = request.root / "runs"
+    if not (request.run_folder / "resolved.yaml").exists():
         known = sorted(path.parent.name for path in runs.glob("*/resolved.yaml"))
         named = ", ".join(known[:_NAMED_RUNS]) + (", ..." if len(known) > _NAMED_RUNS else "")
-        raise UserError(f"no run is called {call.run} in {runs}" + (f", which has {named}" if known else ""))
-    experiment = load_experiment(call)
+        raise UserError(f"no run is called {request.run} in {runs}" + (f", which has {named}" if known else ""))
+    experiment = load_experiment(request)
     experiment.stage("tune").require()
     return Run(experiment)

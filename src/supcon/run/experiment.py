@@ -19,7 +19,7 @@ from supcon.run.predictions import FinishedRun, find_run
 from supcon.run.split import Split
 from supcon.run.stage import StageRun
 from supcon.run.stages import STAGE
-from supcon.settings import FULL, Call, command_of
+from supcon.settings import FULL, Request, command_of
 from supcon.storage.files import digest, digest_rows, sha256_file
 
 
@@ -27,22 +27,22 @@ from supcon.storage.files import digest, digest_rows, sha256_file
 class Experiment:
     """What every stage after the split starts from."""
 
-    call: Call
+    request: Request
     competition: Competition
     split: Split
 
     @property
     def folds(self) -> list[int]:
-        """The folds this call works on; FULL among them only where it was asked for."""
-        count = self.call.settings.data.folds
-        beyond = [fold for fold in self.call.folds if fold >= count]
+        """The folds to work on; FULL among them only where it was asked for."""
+        count = self.request.settings.data.folds
+        beyond = [fold for fold in self.request.folds if fold >= count]
         if beyond:
             raise UserError(f"--fold {beyond[0]}: the folds are 0 to {count - 1}, and full")
-        return self.call.folds or list(range(count))
+        return self.request.folds or list(range(count))
 
     def task(self, fold: int, epochs: int) -> str:
         """Return what a training stage of a fold has before it, as it says when it begins: torch takes seconds."""
-        settings = self.call.settings
+        settings = self.request.settings
         return (
             f"{len(self.split.training_rows_of(fold)):,} training rows of {len(self.split.classes):,} classes,"
             f" {epochs} epoch{'s' * (epochs != 1)} of {settings.model.encoder} at {settings.data.image_size} pixels"
@@ -52,7 +52,7 @@ class Experiment:
     def metric(self) -> Metric:
         """The host's metric over the classes that have rows to score."""
         scored = np.unique(self.split.labels[self.split.scored_rows])
-        return make_metric(self.call.settings.tune.metric, len(self.split.classes), scored)
+        return make_metric(self.request.settings.tune.metric, len(self.split.classes), scored)
 
     @property
     def test_positions(self) -> Rows:
@@ -79,15 +79,15 @@ class Experiment:
 
     @property
     def _hashes(self) -> list[str]:  # not kept: of millions of images they are half a gigabyte
-        return content_hashes(self.call.root / "cache", self.competition.files)
+        return content_hashes(self.request.root / "cache", self.competition.files)
 
     @cached_property
     def _weights_digest(self) -> str:
-        return sha256_file(Path(self.call.settings.model.weights))
+        return sha256_file(Path(self.request.settings.model.weights))
 
     def open_training_images(self) -> ImageCache:
         """Open (at first: decode) the images for training: training rows first, then test rows."""
-        return self._open_images(self.call.settings.data.image_size)
+        return self._open_images(self.request.settings.data.image_size)
 
     def open_prediction_images(self) -> ImageCache:
         """Open the same images at the size of prediction."""
@@ -96,11 +96,11 @@ class Experiment:
     @property
     def prediction_side(self) -> int:
         """Side of the images at prediction, pixels."""
-        data = self.call.settings.data
+        data = self.request.settings.data
         return data.test_size or data.image_size
 
     def _open_images(self, side: int) -> ImageCache:
-        cache, files, data = self.call.root / "cache", self.competition.files, self.call.settings.data
+        cache, files, data = self.request.root / "cache", self.competition.files, self.request.settings.data
         images = open_cache(cache, files, self._hashes, side, data.fit)
         left_out = set(np.flatnonzero(self.split.fold == LEFT_OUT).tolist())
         if data.bad_images == "error":
@@ -118,11 +118,11 @@ class Experiment:
         stage, inputs = STAGE[name], dict[str, str]()
         for source in stage.inputs:
             inputs |= self._input(source, fold)
-        return StageRun(stage, self.call, fold, inputs)
+        return StageRun(stage, self.request, fold, inputs)
 
     def _input(self, name: str, fold: int | None) -> dict[str, str]:
         """Return an input of a stage by the names of its parts, with their hashes; nothing where this run lacks it."""
-        settings = self.call.settings
+        settings = self.request.settings
         match name:
             case stages.SPLIT:
                 return {name: self.split.digest}
@@ -165,11 +165,11 @@ class Experiment:
     @cached_property
     def first_round(self) -> FinishedRun:
         """The run that `pseudo.run` names. Raises `UserError` where it has no labels to give."""
-        name = self.call.settings.pseudo.run
-        if name == self.call.run:
+        name = self.request.settings.pseudo.run
+        if name == self.request.run:
             raise UserError(f"--pseudo.run {name}: a run cannot learn from itself: name an earlier one")
         try:
-            run = find_run(self.call.root, name, self.call.settings.data.folds, self.split.digest)
+            run = find_run(self.request.root, name, self.request.settings.data.folds, self.split.digest)
         except UserError as error:
             raise UserError(f"--pseudo.run: {error}") from None
         if not run.fold_folders:
@@ -182,7 +182,7 @@ class Experiment:
         if fold == FULL and not run.full:
             raise UserError(
                 f"--pseudo.run: run {run.name} has no predictions of a full model:"
-                f" `{command_of('predict', self.call.root, '--run', run.name, '--fold', 'full')}` first"
+                f" `{command_of('predict', self.request.root, '--run', run.name, '--fold', 'full')}` first"
             )
         return run.inputs | ({f"{run.name} fold full": run.full} if fold == FULL else {})
 
@@ -192,7 +192,7 @@ class Experiment:
 
         Raises `UserError` where one is unknown, unfinished or of another split.
         """
-        root, settings = self.call.root, self.call.settings
+        root, settings = self.request.root, self.request.settings
         others = settings.tune.runs or [settings.pseudo.run] * bool(settings.pseudo.run)
         found = [find_run(root, name, settings.data.folds, self.split.digest) for name in others]
         return found if settings.tune.runs else [*found, self.own_run]
@@ -200,11 +200,11 @@ class Experiment:
     @cached_property
     def own_run(self) -> FinishedRun:
         """What this run's own models predict. Raises `UserError` while a fold is missing."""
-        folds = range(self.call.settings.data.folds)
+        folds = range(self.request.settings.data.folds)
         hashes = {f"predict fold {fold}": self.stage("predict", fold).require() for fold in folds}
-        folders = tuple(self.call.fold_folder(fold) for fold in folds)
-        weight = self.call.settings.predict.class_mean_weight
-        return FinishedRun(self.call.run, self.call.run_folder, hashes, folders, weight, self.own_full_model)
+        folders = tuple(self.request.fold_folder(fold) for fold in folds)
+        weight = self.request.settings.predict.class_mean_weight
+        return FinishedRun(self.request.run, self.request.run_folder, hashes, folders, weight, self.own_full_model)
 
     @property
     def full_model(self) -> str:
@@ -215,7 +215,7 @@ class Experiment:
     @cached_property
     def own_full_model(self) -> str:
         """Hash of what this run's model on all rows predicts; empty without one, and, which is said, if outdated."""
-        if not (self.call.fold_folder(FULL) / "predict.done.json").exists():
+        if not (self.request.fold_folder(FULL) / "predict.done.json").exists():
             return ""
         try:
             return self.stage("predict", FULL).require()
@@ -224,17 +224,17 @@ class Experiment:
             return ""
 
 
-def load_experiment(call: Call) -> Experiment:
+def load_experiment(request: Request) -> Experiment:
     """Read the host's files and the split. Raises `UserError` where they do not fit."""
-    if call.settings.time_budget and not (call.run_folder / "resolved.yaml").exists():
+    if request.settings.time_budget and not (request.run_folder / "resolved.yaml").exists():
         raise UserError(
-            f"--time_budget {call.settings.time_budget} has no epochs yet: `./run.sh doctor` with the same flags"
+            f"--time_budget {request.settings.time_budget} has no epochs yet: `./run.sh doctor` with the same flags"
             " chooses them first (./run.sh all does)"
         )
-    competition = read_competition(call.root / "input", call.root / "cache", call.settings.data)
-    folds, maker = call.root / "folds" / "folds.csv", call.command("make_folds")
-    split = Split(read_folds(folds, competition.train, call.settings.data, maker))
-    return Experiment(call, competition, split)
+    competition = read_competition(request.root / "input", request.root / "cache", request.settings.data)
+    folds, maker = request.root / "folds" / "folds.csv", request.command("make_folds")
+    split = Split(read_folds(folds, competition.train, request.settings.data, maker))
+    return Experiment(request, competition, split)
 
 
 def check_form(experiment: Experiment) -> None:

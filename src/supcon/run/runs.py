@@ -58,12 +58,13 @@ def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
         full = read_blended([run.folder / "full" / "test.npz"], test_ids, classes, weight) if run.full else None
         return RunLogits(run.name, oof, test, full)
     except UserError as error:
-        raise error if run.name == experiment.call.run else UserError(f"run {run.name}: {error}") from None
+        raise error if run.name == experiment.request.run else UserError(f"run {run.name}: {error}") from None
 
 
 def read_test_of(experiment: Experiment, fold: int) -> Logits:
     """Return the logits of the test rows by one fold's model, [rows, views, classes]."""
-    file, weight = experiment.call.fold_folder(fold) / "test.npz", experiment.call.settings.predict.class_mean_weight
+    request = experiment.request
+    file, weight = request.fold_folder(fold) / "test.npz", request.settings.predict.class_mean_weight
     return read_blended([file], experiment.competition.test["id"], experiment.split.classes, weight)
 
 
@@ -73,7 +74,7 @@ def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
     That model is asked for by hand and may come late: it gives a new submission. The one before keeps its file and its
     row in the ledger.
     """
-    if experiment.call.force or list(ensemble.changed()) != [f"input {FULL_MODEL}"]:
+    if experiment.request.force or list(ensemble.changed()) != [f"input {FULL_MODEL}"]:
         return
     print(f"ensemble: the full model is {'new' if experiment.full_model else 'gone'}: a new submission", flush=True)
     ensemble.forget()
@@ -87,10 +88,10 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
     """
     rows = experiment.split.fold >= 0 if folds is None else np.isin(experiment.split.fold, folds)
     ids = experiment.split.ids[rows]
-    if experiment.call.settings.tune.runs:
-        return _read_table(experiment.call.run_folder, "oof", ids, experiment.split.classes)
-    every, weight = range(experiment.call.settings.data.folds), experiment.call.settings.predict.class_mean_weight
-    files = [experiment.call.fold_folder(fold) / "oof.npz" for fold in folds or every]
+    if experiment.request.settings.tune.runs:
+        return _read_table(experiment.request.run_folder, "oof", ids, experiment.split.classes)
+    every, weight = range(experiment.request.settings.data.folds), experiment.request.settings.predict.class_mean_weight
+    files = [experiment.request.fold_folder(fold) / "oof.npz" for fold in folds or every]
     return read_blended(files, ids, experiment.split.classes, weight)
 
 
@@ -104,7 +105,7 @@ def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_
     oof = _read_table(run.folder, "oof", ids, experiment.split.classes)
     test = _read_table(run.folder, "test", test_ids, experiment.split.classes)
     sharpened, _ = sharpen(plain_mean(test), mean_entropy(plain_mean(oof)))
-    return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.call.settings.data.folds)
+    return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.request.settings.data.folds)
 
 
 def _one_view(log_probabilities: LogProbabilities) -> LoadedLogits:
@@ -158,7 +159,7 @@ def remove_tables(experiment: Experiment) -> None:
     """Remove the run's oof.csv and test.csv, because one of its folds is predicted anew."""
     with _tables_alone(experiment):
         for table in TABLES:
-            (experiment.call.run_folder / table).unlink(missing_ok=True)
+            (experiment.request.run_folder / table).unlink(missing_ok=True)
 
 
 def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
@@ -169,9 +170,9 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
     """
     if not keeps_all(len(experiment.split.classes)):
         return
-    folder = experiment.call.run_folder
-    folds = range(experiment.call.settings.data.folds)
-    done = [experiment.call.fold_folder(fold) / "predict.done.json" for fold in folds]
+    folder = experiment.request.run_folder
+    folds = range(experiment.request.settings.data.folds)
+    done = [experiment.request.fold_folder(fold) / "predict.done.json" for fold in folds]
     if not anew and all((folder / table).exists() for table in TABLES):
         return
     with _tables_alone(experiment):
@@ -190,13 +191,13 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
 
 
 def _tables_alone(experiment: Experiment) -> AbstractContextManager[None]:
-    call = experiment.call
-    return lock.alone(call.run_folder / ".tables.lock", f"{' and '.join(TABLES)} of run {call.run}")
+    request = experiment.request
+    return lock.alone(request.run_folder / ".tables.lock", f"{' and '.join(TABLES)} of run {request.run}")
 
 
 def write_probabilities(experiment: Experiment, part: Part, log_probabilities: LogProbabilities) -> None:
     """Write the run's oof.csv of the scored rows or its test.csv, [rows, classes]; npz where not all are kept."""
-    folder, classes = experiment.call.run_folder, experiment.split.classes
+    folder, classes = experiment.request.run_folder, experiment.split.classes
     ids = experiment.competition.test["id"] if part == "test" else experiment.split.scored_ids
     if isinstance(log_probabilities, TopK):
         predicted = {HEAD: _one_view(log_probabilities)}
@@ -211,7 +212,7 @@ def write_labels(experiment: Experiment, labels: Labels) -> None:
     """Write the ids of the scored rows and the names of their cross-fitted labels [rows]."""
     ids = experiment.split.scored_ids.to_numpy()
     names = np.array(experiment.split.classes, dtype=object)[labels]
-    write_table(experiment.call.run_folder / LABELS, pd.DataFrame({"id": ids, "label": names}), Dialect())
+    write_table(experiment.request.run_folder / LABELS, pd.DataFrame({"id": ids, "label": names}), Dialect())
 
 
 def read_labels(experiment: Experiment) -> Labels:
@@ -219,7 +220,7 @@ def read_labels(experiment: Experiment) -> Labels:
 
     Raises `UserError` where cross_fitted.csv is missing, or has other rows or classes than the split.
     """
-    path, ids = experiment.call.run_folder / LABELS, experiment.split.scored_ids
+    path, ids = experiment.request.run_folder / LABELS, experiment.split.scored_ids
     table = read_table(path)
     if not {"id", "label"} <= set(table.columns):
         raise UserError(f"{path} needs the columns id and label: run tune with --force")

@@ -20,7 +20,7 @@ import yaml
 
 from supcon.errors import UserError
 from supcon.run.stages import Stage
-from supcon.settings import FULL, Call, fold_name
+from supcon.settings import FULL, Request, fold_name
 from supcon.storage import lock
 from supcon.storage.files import digest, read_json, sha256_file, write_json, write_text
 from supcon.storage.processes import peak_memory
@@ -28,10 +28,10 @@ from supcon.storage.processes import peak_memory
 Fingerprint = dict[str, Any]  # flat: setting or input -> value
 
 
-def fingerprint(stage: Stage, call: Call, inputs: Mapping[str, str]) -> Fingerprint:
+def fingerprint(stage: Stage, request: Request, inputs: Mapping[str, str]) -> Fingerprint:
     """Return what the result of `stage` depends on: settings by dotted key, inputs by name with their hash."""
-    sections = dataclasses.asdict(call.settings)
-    keys = [*stage.settings, *(key for holds, keys in stage.settings_where if holds(call.settings) for key in keys)]
+    sections = dataclasses.asdict(request.settings)
+    keys = [*stage.settings, *(key for holds, keys in stage.settings_where if holds(request.settings) for key in keys)]
     result: Fingerprint = {}
     for key in keys:
         section, _, name = key.partition(".")
@@ -46,7 +46,7 @@ class StageRun:
     """One stage of one run (of one fold, where it is per fold): its files and its state."""
 
     stage: Stage
-    call: Call
+    request: Request
     fold: int | None
     inputs: Mapping[str, str]  # name -> hash
 
@@ -63,7 +63,7 @@ class StageRun:
     @property
     def folder(self) -> Path:
         """Where its files lie."""
-        return self.call.run_folder if self.fold is None else self.call.fold_folder(self.fold)
+        return self.request.run_folder if self.fold is None else self.request.fold_folder(self.fold)
 
     @property
     def label(self) -> str:
@@ -73,7 +73,7 @@ class StageRun:
     @property
     def fingerprint(self) -> Fingerprint:
         """What its result depends on."""
-        return fingerprint(self.stage, self.call, self.inputs)
+        return fingerprint(self.stage, self.request, self.inputs)
 
     @property
     def done_file(self) -> Path:
@@ -91,7 +91,7 @@ class StageRun:
 
     def left_to_another(self) -> bool:
         """Say whether another process is at this work, having told who."""
-        holder = "" if self.call.force or self.done() else lock.holder_of(self._lock_file)
+        holder = "" if self.request.force or self.done() else lock.holder_of(self._lock_file)
         if holder:
             print(f"{self.label}: being worked on by {holder}: left to it", flush=True)
         return bool(holder)
@@ -103,8 +103,8 @@ class StageRun:
         Raises `UserError` when other settings or inputs made what is there. With `--force` what is there, finished or
         not, is moved to runs/NAME/old/, and another process at it is an error.
         """
-        what = f"{self.label} of run {self.call.run}"
-        if self.call.force:
+        what = f"{self.label} of run {self.request.run}"
+        if self.request.force:
             if holder := lock.try_take(self._lock_file):
                 raise UserError(
                     f"{what} is being worked on by {holder}: wait for it or end it, then --force can redo it"
@@ -116,7 +116,7 @@ class StageRun:
             lock.release(self._lock_file)
             print(f"{self.label}: done already", flush=True)
             return False
-        write_resolved(self.call)
+        write_resolved(self.request)
         write_json(self.started_file, {"fingerprint": self.fingerprint})
         return True
 
@@ -145,8 +145,8 @@ class StageRun:
     def require(self) -> str:
         """Return the hash of this stage's finished work; `UserError` when it is not done, or done otherwise."""
         if not self.done_file.exists():
-            command = self.call.command(self.stage.module, self.fold)
-            raise UserError(f"{self.label} of run {self.call.run} is not done: run `{command}` first")
+            command = self.request.command(self.stage.module, self.fold)
+            raise UserError(f"{self.label} of run {self.request.run} is not done: run `{command}` first")
         self._refuse_difference()
         return str(read_json(self.done_file)["hash"])
 
@@ -171,7 +171,7 @@ class StageRun:
                 for key, (then, now) in changed.items()
             )
             raise UserError(
-                f"{self.label} of run {self.call.run} was made otherwise: {shown};"
+                f"{self.label} of run {self.request.run} was made otherwise: {shown};"
                 " use another --run, or --force to redo it (the old files are kept in old/)"
             )
 
@@ -180,7 +180,7 @@ class StageRun:
         names = (*self.files, *self.stage.logs, *states)
         there = [self.folder / name for name in dict.fromkeys(names) if (self.folder / name).exists()]
         if there:
-            where = self.call.run_folder / "old" / f"{self.label.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
+            where = self.request.run_folder / "old" / f"{self.label.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"
             while where.exists():
                 where = where.with_name(where.name + "x")
             (where / "tensorboard").mkdir(parents=True)
@@ -194,13 +194,13 @@ def lock_file(folder: Path, name: str) -> Path:
     return folder / f".{name}.lock"
 
 
-def write_resolved(call: Call) -> None:
+def write_resolved(request: Request) -> None:
     """Write every setting of the run to resolved.yaml, where later calls start from."""
-    settings = dataclasses.asdict(call.settings)
-    content = {"config": call.config, "config_settings": call.config_settings, "settings": settings}
-    if call.measured:
-        content["measured"] = dict(call.measured)
-    write_text(call.run_folder / "resolved.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+    settings = dataclasses.asdict(request.settings)
+    content = {"config": request.config, "config_settings": request.config_settings, "settings": settings}
+    if request.measured:
+        content["measured"] = dict(request.measured)
+    write_text(request.run_folder / "resolved.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
 
 
 def versions() -> dict[str, str]:

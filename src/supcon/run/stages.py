@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Protocol, cast
 
 from supcon.errors import UserError
-from supcon.settings import REPOSITORY, Call, Settings
+from supcon.settings import REPOSITORY, Request, Settings
 
 # inputs that are no stages, as messages call them; the names of stages may stand beside them
 SPLIT = "folds/folds.csv"  # which rows were held out
@@ -105,8 +105,8 @@ STAGE = {stage.name: stage for stage in STAGES}
 class Page(Protocol):
     """A stage's page: src/NAME.py."""
 
-    def run(self, call: Call) -> None:
-        """Do the stage's work for the run and the folds that `call` names."""
+    def run(self, request: Request) -> None:
+        """Do the stage's work for the run and the folds that `request` names."""
 
 
 def page_of(name: str) -> Page:

@@ -14,8 +14,8 @@ import jsonargparse
 from supcon.errors import UserError
 from supcon.settings import sources
 from supcon.settings.bounds import bounds_of
-from supcon.settings.call import FULL, Call
 from supcon.settings.check import check, check_run_name
+from supcon.settings.request import FULL, Request
 from supcon.settings.settings import Settings, settings_from
 from supcon.settings.sources import REPOSITORY, Flat, flatten, nested, refuse_old_name
 
@@ -45,11 +45,11 @@ def parse(
     epilog: str = "",
     per_fold: bool = False,
     blends: bool = False,
-) -> Call:
+) -> Request:
     """Parse the command line of a stage or a command that takes settings.
 
-    `add_options` adds the command's own options, which become `Call.options`; `per_fold` adds `--fold K ...`, `blends`
-    `--runs A B ...`. Raises `UserError` for what it does not know.
+    `add_options` adds the command's own options, which become `Request.options`; `per_fold` adds `--fold K ...`,
+    `blends` adds `--runs A B ...`. Raises `UserError` for what it does not know.
     """
     parser = _make_parser(description, epilog, add_options)
     told = "settings (default: demo for the built-in competition, else default)"
@@ -66,14 +66,14 @@ def parse(
     _add_settings(parser)
     options, given = _read(parser, argv)
     folds = sorted(set(getattr(options, "fold", None) or []), key=lambda fold: (fold == FULL, fold))
-    call = open_call(
+    request = open_request(
         options.root, options.run or "", config=options.config or "", given=given, blend=getattr(options, "runs", None)
     )
-    return dataclasses.replace(call, folds=folds, force=bool(options.force), options=options, given=given)
+    return dataclasses.replace(request, folds=folds, force=bool(options.force), options=options, given=given)
 
 
 def command_line(
-    run: Callable[[Call], None], description: str | None, *, per_fold: bool = False, blends: bool = False
+    run: Callable[[Request], None], description: str | None, *, per_fold: bool = False, blends: bool = False
 ) -> Callable[[Sequence[str] | None], None]:
     """Return a stage's `main(argv)`: it reads the command line as `parse` does, and runs the stage."""
     return lambda argv: run(parse(description, argv, per_fold=per_fold, blends=blends))
@@ -95,9 +95,9 @@ def parse_flags(
     return _read(parser, argv)
 
 
-def open_call(
+def open_request(
     root: Path, run: str = "", *, config: str = "", given: Flat | None = None, blend: Sequence[str] | None = None
-) -> Call:
+) -> Request:
     """Return what a command on a run of `root` is asked to do, with settings `given` by dotted key over all others.
 
     `blend` names runs that `run` is made of. Raises `UserError` for settings that no run can use.
@@ -128,7 +128,7 @@ def open_call(
     named: tuple[str, ...] = ("--config", config) if config and path != sources.default_config(root) else ()
     named += ("--run", name) if name != path.stem else ()
     measured = content.get("measured", {})
-    return Call(root, name, settings, config=stem, config_settings=config_settings, measured=measured, named=named)
+    return Request(root, name, settings, config=stem, config_settings=config_settings, measured=measured, named=named)
 
 
 def checked(flat: Flat, source: str, cure: str = "rename it there") -> Flat:

@@ -79,7 +79,7 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
 
 def _stages(experiment: Experiment, fold: int) -> Iterator[StageRun]:
     """Yield the stages that make a cell, in order: each asks for those before it."""
-    return (experiment.stage(stage.name, fold) for stage in fold_stages(experiment.call.settings))
+    return (experiment.stage(stage.name, fold) for stage in fold_stages(experiment.request.settings))
 
 
 def read_failure(experiment: Experiment, fold: int) -> str:
@@ -98,11 +98,11 @@ def write_failure(experiment: Experiment, fold: int, reason: str) -> None:
 
 def failure_file(experiment: Experiment, fold: int) -> Path:
     """Return where a cell's failure is kept; without it the cell is tried again."""
-    return experiment.call.run_folder / f"fold{fold}" / FAILURE
+    return experiment.request.run_folder / f"fold{fold}" / FAILURE
 
 
 def _settings_digest(experiment: Experiment) -> str:
-    settings = dataclasses.asdict(experiment.call.settings)
+    settings = dataclasses.asdict(experiment.request.settings)
     del settings["machine"]
     return digest(settings)
 

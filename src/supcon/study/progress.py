@@ -148,15 +148,15 @@ class Progress:
 
     def _run_stages(self, cell: Cell) -> None:
         experiment = self._runs.experiment(cell.variant, cell.seed)
-        for stage in fold_stages(experiment.call.settings):
-            call = replace(experiment.call, folds=[cell.fold])
+        for stage in fold_stages(experiment.request.settings):
+            request = replace(experiment.request, folds=[cell.fold])
             try:
                 experiment.stage(stage.name, cell.fold).done()
             except UserError:
                 if not self._force:
                     raise
-                call = replace(call, force=True)
-            page_of(stage.name).run(call)
+                request = replace(request, force=True)
+            page_of(stage.name).run(request)
 
 
 def whole_runs(rounds: Sequence[RoundResult], fold_count: int) -> list[tuple[str, int]]:

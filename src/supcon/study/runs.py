@@ -9,7 +9,7 @@ import yaml
 
 from supcon.errors import UserError
 from supcon.run.experiment import Experiment, load_experiment
-from supcon.settings import Call, Settings, open_call
+from supcon.settings import Request, Settings, open_request
 from supcon.settings.parse import absolute, checked
 from supcon.settings.sources import Flat, flatten, load_yaml, nested
 from supcon.storage.files import write_text
@@ -62,7 +62,7 @@ class Runs:
     def choose_precision(self) -> None:
         """Choose the precision of all variants, where it is `auto`: that in which the baseline is fastest."""
         if not self._train:
-            train = fastest_precision(self.shared).call.settings.train
+            train = fastest_precision(self.shared).request.settings.train
             self._train = {"train.precision": train.precision, "train.channels_last": train.channels_last}
             self.experiment.cache_clear()
 
@@ -73,23 +73,23 @@ class Runs:
             text = yaml.safe_dump(nested(_differences(settings)), sort_keys=False, allow_unicode=True)
             write_text(self._config_file(variant), text)
 
-    def call(self, variant: str, seed: int) -> Call:
+    def request(self, variant: str, seed: int) -> Request:
         """Return what every stage of a run is asked to do."""
         settings, run = self._settings[variant], self._run(variant, seed)
         chosen = nested(self._train)["train"] if self._train and settings.train.precision == "auto" else {}
         settings = replace(settings, train=replace(settings.train, seed=seed, **chosen))
         named = ("--config", str(self._config_file(variant)), "--run", run)
         differences = _differences(self._settings[variant])
-        return Call(self._root, run, settings, config=variant, config_settings=differences, named=named)
+        return Request(self._root, run, settings, config=variant, config_settings=differences, named=named)
 
     @cached_property
     def shared(self) -> Experiment:
         """The baseline's with seed 0: its competition, split and metric are those of all."""
-        return load_experiment(self.call(self._study.baseline, 0))
+        return load_experiment(self.request(self._study.baseline, 0))
 
     def _experiment(self, variant: str, seed: int) -> Experiment:
         """Return a run's experiment; the competition and its split are read once for all."""
-        return replace(self.shared, call=self.call(variant, seed))
+        return replace(self.shared, request=self.request(variant, seed))
 
     def _run(self, variant: str, seed: int) -> str:
         return f"{self._study.name}-{variant}-s{seed}"
@@ -105,12 +105,12 @@ class Runs:
             given = checked(study.flags, "flags") | self.flags | checked(study.variants[variant], "settings")
             # a run that never exists, so that no resolved.yaml takes part, with a name as long as any
             run = f".{self._run(variant, largest)}"
-            call = open_call(self._root, run, config=study.config, given={**given, "train.seed": largest})
+            request = open_request(self._root, run, config=study.config, given={**given, "train.seed": largest})
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
-        if call.settings.time_budget:
+        if request.settings.time_budget:
             raise UserError(f"{where}: time_budget would choose the epochs: leave it out")
-        return call.settings
+        return request.settings
 
     def _check_shared(self) -> None:
         base = self._settings[self._study.baseline]

@@ -46,19 +46,19 @@ def choose_precision(experiment: Experiment) -> Experiment:
     The first process of a run chooses, by `fastest_precision`; all other folds, processes and machines of that run read
     its choice. Raises `UserError` as `fastest_precision` does.
     """
-    call = experiment.call
-    if call.settings.train.precision != "auto":
+    request = experiment.request
+    if request.settings.train.precision != "auto":
         return experiment
-    resolved = call.run_folder / "resolved.yaml"
-    with lock.alone(call.run_folder / ".precision.lock", f"the choice of precision of run {call.run}"):
+    resolved = request.run_folder / "resolved.yaml"
+    with lock.alone(request.run_folder / ".precision.lock", f"the choice of precision of run {request.run}"):
         content = load_resolved(resolved) if resolved.exists() else {"settings": {}}
-        train = dataclasses.replace(call.settings.train, **chosen_precision(content))
+        train = dataclasses.replace(request.settings.train, **chosen_precision(content))
         if train.precision != "auto":
-            settings = dataclasses.replace(call.settings, train=train)
-            call = dataclasses.replace(call, settings=settings, measured=content.get("measured", {}))
-            return dataclasses.replace(experiment, call=call)
+            settings = dataclasses.replace(request.settings, train=train)
+            request = dataclasses.replace(request, settings=settings, measured=content.get("measured", {}))
+            return dataclasses.replace(experiment, request=request)
         experiment = fastest_precision(experiment)
-        write_resolved(experiment.call)
+        write_resolved(experiment.request)
     return experiment
 
 
@@ -68,11 +68,11 @@ def fastest_precision(experiment: Experiment) -> Experiment:
     Writes the timings to cache/, and nothing else. Raises `UserError` where no candidate can train, for instance
     because the encoder is unknown.
     """
-    call, settings = experiment.call, experiment.call.settings
+    request, settings = experiment.request, experiment.request.settings
     if settings.train.precision != "auto":
         return experiment
     trial = _trial(settings)
-    path = call.root / "cache" / f"precision-{digest(trial)[:16]}.json"
+    path = request.root / "cache" / f"precision-{digest(trial)[:16]}.json"
     if not path.exists():
         with lock.alone(path.with_suffix(".lock"), "timing of precisions"):
             if not path.exists():
@@ -82,9 +82,9 @@ def fastest_precision(experiment: Experiment) -> Experiment:
     shown = ", ".join(f"{name} {speed if isinstance(speed, str) else f'{speed:.0f}'}" for name, speed in speeds.items())
     print(f"precision: {name_of(precision, channels_last)} of {shown} images/s", flush=True)
     train = dataclasses.replace(settings.train, precision=precision, channels_last=channels_last)
-    measured = {**call.measured, "train.precision": speeds}
-    call = dataclasses.replace(call, settings=dataclasses.replace(settings, train=train), measured=measured)
-    return dataclasses.replace(experiment, call=call)
+    measured = {**request.measured, "train.precision": speeds}
+    request = dataclasses.replace(request, settings=dataclasses.replace(settings, train=train), measured=measured)
+    return dataclasses.replace(experiment, request=request)
 
 
 def name_of(precision: str, channels_last: bool) -> str:

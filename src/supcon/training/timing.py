@@ -38,10 +38,10 @@ def time_stages(experiment: Experiment) -> Timing:
 
     Rows with a pseudo-label make epochs longer, but may not be known yet: as many are assumed as `pseudo.share` allows.
     """
-    settings = experiment.call.settings
+    settings = experiment.request.settings
     if settings.pseudo.run:
         plain = dataclasses.replace(settings, pseudo=dataclasses.replace(settings.pseudo, run=""))
-        first = dataclasses.replace(experiment, call=dataclasses.replace(experiment.call, settings=plain))
+        first = dataclasses.replace(experiment, request=dataclasses.replace(experiment.request, settings=plain))
         rows = len(FoldData(first, 0, torch.device("cpu")).train_rows)
         unlabelled = len(experiment.test_positions) + len(experiment.split.rows_of(0))
         timing, factor = time_stages(first), 1 + settings.pseudo.share * unlabelled / rows
@@ -65,7 +65,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, epo
     their pixels.
     """
     training.model.train()
-    shared, side = experiment.call.settings.train, experiment.call.settings.data.image_size
+    shared, side = experiment.request.settings.train, experiment.request.settings.data.image_size
     share = sum(smaller**2 for smaller in growing_sides(shared.first_size, side, epochs)) / (epochs * side**2)
     step = Step(0.5, 0, lambda: autocast(device, shared.precision))
     training.sampler.set_epoch(epochs - 1)
@@ -87,7 +87,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, epo
 
 def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device) -> float:
     """Return the seconds to predict a fold's held-out and test rows in all views, and to make its class means."""
-    settings = experiment.call.settings
+    settings = experiment.request.settings
     views = prediction_views(settings.augment, settings.predict.views)
     images = experiment.open_prediction_images()
     positions = experiment.test_positions[: settings.predict.batch_size * 2]

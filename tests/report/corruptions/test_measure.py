@@ -44,7 +44,7 @@ def predictions(root: Path) -> list[bytes]:
 def test_undamaged_rows_are_predicted_as_they_were_by_the_plain_view(tried: Path) -> None:
     experiment = experiment_of(tried)
     for fold in experiment.folds:
-        folder = experiment.call.run_folder / f"fold{fold}"
+        folder = experiment.request.run_folder / f"fold{fold}"
         damaged, oof = read_npz(folder / "corruptions.npz"), read_npz(folder / "oof.npz")
         assert damaged["predicted"].shape == (ROWS, len(STATES))
         rows = [oof["ids"].tolist().index(name) for name in damaged["ids"]]
@@ -66,7 +66,7 @@ def test_the_scores_are_those_of_the_pooled_rows(tried: Path) -> None:
         assert score == pytest.approx(macro_f1(true, predicted[:, state], len(experiment.split.classes)))
     assert set(scores.scores) == set(NAMES)
     assert scores.corruption_f1 == pytest.approx(np.mean([scores.scores[name] for name in NAMES]))
-    assert read_json(experiment.call.run_folder / "corruptions.json")["corruption_f1"] == scores.corruption_f1
+    assert read_json(experiment.request.run_folder / "corruptions.json")["corruption_f1"] == scores.corruption_f1
 
 
 def test_the_same_bytes_come_again_whatever_the_batches_and_workers(copied: Path) -> None:

@@ -92,10 +92,10 @@ def test_a_saved_head_is_loaded_by_the_same_settings_only(tmp_path: Path) -> Non
 
 
 def test_every_projection_setting_is_in_the_fingerprints_of_what_it_shapes(tmp_path: Path) -> None:
-    call = parse("", ["--root", str(tmp_path)])
+    request = parse("", ["--root", str(tmp_path)])
     keys = {f"contrast.{name}" for name in PROJECTION_KEYS}
-    assert keys <= fingerprint(STAGE["pretrain"], call, {}).keys()
-    joint = dataclasses.replace(call.settings, finetune=FinetuneSettings(contrastive_weight=0.3))
-    plain = dataclasses.replace(call.settings, finetune=FinetuneSettings())
-    assert keys <= fingerprint(STAGE["finetune"], dataclasses.replace(call, settings=joint), {}).keys()
-    assert not keys & fingerprint(STAGE["finetune"], dataclasses.replace(call, settings=plain), {}).keys()
+    assert keys <= fingerprint(STAGE["pretrain"], request, {}).keys()
+    joint = dataclasses.replace(request.settings, finetune=FinetuneSettings(contrastive_weight=0.3))
+    plain = dataclasses.replace(request.settings, finetune=FinetuneSettings())
+    assert keys <= fingerprint(STAGE["finetune"], dataclasses.replace(request, settings=joint), {}).keys()
+    assert not keys & fingerprint(STAGE["finetune"], dataclasses.replace(request, settings=plain), {}).keys()

@@ -51,7 +51,7 @@ def measure(experiment: Experiment, limit: int) -> None:
 
     Raises `UserError` as stages do.
     """
-    settings = experiment.call.settings
+    settings = experiment.request.settings
     for fold in experiment.folds:
         stage = corruption_stage(experiment, fold, limit)
         if not stage.ready():
@@ -71,9 +71,9 @@ def measure(experiment: Experiment, limit: int) -> None:
 
 def _with_no_more_than_needed(experiment: Experiment) -> Experiment:
     """Leave out what takes a pass over the training rows: embeddings, and class means where the blend has none."""
-    call = experiment.call
-    predict = replace(call.settings.predict, embeddings=0, class_means=call.settings.predict.class_mean_weight > 0)
-    return replace(experiment, call=replace(call, settings=replace(call.settings, predict=predict)))
+    request, predict = experiment.request, experiment.request.settings.predict
+    predict = replace(predict, embeddings=0, class_means=predict.class_mean_weight > 0)
+    return replace(experiment, request=replace(request, settings=replace(request.settings, predict=predict)))
 
 
 def sample_rows(experiment: Experiment, fold: int, limit: int) -> Rows:

@@ -66,7 +66,7 @@ def corruption_stage(experiment: Experiment, fold: int, limit: int) -> StageRun:
         "the corruptions": DEFINITION,
         "--rows": str(limit),
     }
-    return StageRun(CORRUPTIONS, experiment.call, fold, inputs)
+    return StageRun(CORRUPTIONS, experiment.request, fold, inputs)
 
 
 def write_scores(experiment: Experiment, limit: int) -> CorruptionScores:
@@ -80,13 +80,13 @@ def write_scores(experiment: Experiment, limit: int) -> CorruptionScores:
     clean, *damaged = (metric.score(true, column) for column in predicted.T)
     scores = dict(zip(NAMES, np.reshape(damaged, (len(NAMES), -1)).tolist(), strict=True))
     result = CorruptionScores(len(true), limit, clean, scores, _fingerprint(experiment, limit))
-    write_json(experiment.call.run_folder / FILE, {"corruption_f1": result.corruption_f1, **asdict(result)})
+    write_json(experiment.request.run_folder / FILE, {"corruption_f1": result.corruption_f1, **asdict(result)})
     return result
 
 
 def read_scores(experiment: Experiment) -> CorruptionScores | None:
     """Return a run's corruptions.json; None where there is none, or the models have changed since."""
-    path = experiment.call.run_folder / FILE
+    path = experiment.request.run_folder / FILE
     if not path.exists():
         return None
     content = read_json(path)

@@ -12,7 +12,7 @@ FULL = -3  # `--fold full`, which no row has: nothing is held out, all but what 
 
 
 @dataclass(frozen=True)
-class Call:
+class Request:
     """What one command is asked to do."""
 
     root: Path
@@ -29,7 +29,7 @@ class Call:
 
     @property
     def run_folder(self) -> Path:
-        """runs/NAME of this call's root."""
+        """runs/NAME of the root."""
         return self.root / "runs" / self.run
 
     def fold_folder(self, fold: int) -> Path:
