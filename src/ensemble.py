@@ -52,7 +52,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     rows = submission_rows(competition.sample, ids, classes, asked)
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
-    if experiment.request.settings.tune.runs:
+    if experiment.settings.tune.runs:
         write_probabilities(experiment, "test", merged)
     for file in (path, newest):
         write_submission(file, competition, rows)

@@ -24,7 +24,7 @@ def run(request: Request) -> None:
 
 def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one classifier: classifier.safetensors, which holds its encoder and its projection head too."""
-    print(f"{stage.label}: {experiment.task(fold, experiment.request.settings.finetune.epochs)}", flush=True)
+    print(f"{stage.label}: {experiment.task(fold, experiment.settings.finetune.epochs)}", flush=True)
     from supcon.training.build import classifier_training
     from supcon.training.device import set_up_device
     from supcon.training.loop import Plan, train
@@ -32,7 +32,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.training.ranks import is_first
 
     started = time.time()
-    settings = experiment.request.settings
+    settings = experiment.settings
     device = set_up_device(settings.machine)
     pretrained = stage.folder / "encoder.safetensors" if settings.pretrain.epochs else None
     training = classifier_training(experiment, fold, device, pretrained)

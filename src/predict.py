@@ -35,7 +35,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     FULL has no held-out rows, so no oof.npz.
     """
     rows = f"{len(experiment.split.rows_of(fold)):,} held-out and {len(experiment.test_positions):,} test rows"
-    print(f"{stage.label}: {rows} of up to {experiment.request.settings.predict.views} views each", flush=True)
+    print(f"{stage.label}: {rows} of up to {experiment.settings.predict.views} views each", flush=True)
     from supcon.training.predictor import Predictor
 
     started = time.time()
@@ -71,7 +71,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[str, float]:
     """Return the score of the held-out rows by the head, by the class means and by their blend."""
     metric, true = experiment.metric, experiment.split.labels[rows]
-    weight = experiment.request.settings.predict.class_mean_weight
+    weight = experiment.settings.predict.class_mean_weight
     return {
         name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))
         for name, logits in {BLEND: blend(oof, weight), **oof}.items()

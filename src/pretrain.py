@@ -27,7 +27,7 @@ def run(request: Request) -> None:
 
 def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     """Train one encoder and its projection head: encoder.safetensors."""
-    print(f"{stage.label}: {experiment.task(fold, experiment.request.settings.pretrain.epochs)}", flush=True)
+    print(f"{stage.label}: {experiment.task(fold, experiment.settings.pretrain.epochs)}", flush=True)
     from supcon.training.build import contrastive_training
     from supcon.training.device import set_up_device
     from supcon.training.loop import Plan, train
@@ -35,7 +35,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.training.ranks import is_first
 
     started = time.time()
-    settings = experiment.request.settings
+    settings = experiment.settings
     device = set_up_device(settings.machine)
     training = contrastive_training(experiment, fold, device)
     plan = Plan(stage, settings.pretrain, settings.train, device)

@@ -34,7 +34,7 @@ def label_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     test = int((labels["part"] == TEST_ROWS).sum())
     rows = f"{test} of {len(experiment.test_positions)} test rows and {len(labels) - test} of"
     rows += f" {len(experiment.split.rows_of(fold))} held-out rows, {len(counts)} classes"
-    by = f"by fold {fold_name(fold)} of run {experiment.request.settings.pseudo.run}"
+    by = f"by fold {fold_name(fold)} of run {experiment.settings.pseudo.run}"
     print(f"{stage.label}: {rows}, {by}{surety} (temperature {temperature:.3f})", flush=True)
 
 

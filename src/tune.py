@@ -38,7 +38,7 @@ def run(request: Request) -> None:
 def tune(experiment: Experiment, stage: StageRun) -> None:
     """Fit and judge the decision: decision.json and trials.csv; of a blend, oof.csv too."""
     check_form(experiment)
-    rows, settings = experiment.split.scored_rows, experiment.request.settings.tune
+    rows, settings = experiment.split.scored_rows, experiment.settings.tune
     said = f"{len(rows):,} rows of {len(experiment.split.classes):,} classes, {settings.trials} trials a search"
     print(f"tune: {said}, for {experiment.metric.title}", flush=True)
     from supcon.decision.crossfit import Decider

@@ -46,7 +46,7 @@ class Clock:
 def pretrain(flags: list[str], options: argparse.Namespace) -> float:
     """Return the images per second of the pre-training stage, views counted, after a first step."""
     experiment = choose_precision(load_experiment(parse("", [*flags, "--pretrain.views=2", "--pretrain.epochs=1"])))
-    settings = experiment.request.settings
+    settings = experiment.settings
     device = set_up_device(settings.machine)
     stage = experiment.stage("pretrain", 0)
     stage.ready()

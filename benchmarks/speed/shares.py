@@ -36,7 +36,7 @@ Parts = dict[str, float]  # seconds
 
 def main() -> None:
     experiment = choose_precision(load_experiment(parse(__doc__ or "", None)))
-    settings = experiment.request.settings
+    settings = experiment.settings
     if settings.augment.on_device:
         sys.exit("error: views made on the device are no loader's work: leave --augment.on_device out")
     device = set_up_device(settings.machine)
@@ -76,7 +76,7 @@ def decoding(experiment: Experiment) -> float:
 
 def epoch(training: Training, experiment: Experiment, stage: str, device: torch.device) -> tuple[Parts, float, Parts]:
     """Return the seconds of an epoch's parts, its images, and the floors."""
-    settings = experiment.request.settings
+    settings = experiment.settings
     clock = Clock()
     model, batches = training.model.train(), len(training.sampler)
     ema = timm.utils.ModelEmaV3(model, decay=0.999)
@@ -128,7 +128,7 @@ def prediction(experiment: Experiment, device: torch.device) -> tuple[Parts, flo
     from supcon.training.device import forward_views
     from supcon.training.model.encoder import Encoder, fuse_batch_norm
 
-    settings = experiment.request.settings
+    settings = experiment.settings
     side, train = settings.data.image_size, settings.train
     encoder = fuse_batch_norm(
         Encoder(settings.model, side, load_weights=False, channels_last=train.channels_last), side

@@ -89,7 +89,7 @@ def test_a_blend_can_be_blended_and_its_tables_join_by_id(own: Path) -> None:
     mix = blend(own, "a", "b")
     flags = [*TINY, "--config", str(REPOSITORY / "configs/cross_entropy.yaml")]
     experiment = load_experiment(parse("", ["--root", str(own), "--run=mix", *flags]))
-    assert experiment.request.settings.tune.runs == ["a", "b"]
+    assert experiment.settings.tune.runs == ["a", "b"]
     logits = np.asarray(read_out_of_fold(experiment))
     table = pd.read_csv(mix / "oof.csv", dtype={"id": str}).set_index("id")
     ids = experiment.split.scored_ids

@@ -91,7 +91,7 @@ def test_a_file_of_other_rows_is_named(first: Path) -> None:
 @pytest.mark.slow
 def test_a_study_makes_the_labels_of_a_cell_before_it_trains(first: Path) -> None:
     experiment = experiment_of(first, "--finetune.epochs=2")
-    assert [stage.name for stage in fold_stages(experiment.request.settings)] == ["pseudo", *STAGES]
+    assert [stage.name for stage in fold_stages(experiment.settings)] == ["pseudo", *STAGES]
     assert not finished_cell(experiment, 0)
     second_round(first, "--fold=0", "--finetune.epochs=2")
     assert finished_cell(experiment, 0)

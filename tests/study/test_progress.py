@@ -61,7 +61,7 @@ def test_the_time_left_is_that_of_the_cells_that_are_left(
     monkeypatch.setattr(progress, "read_scores", lambda *_: scores(RIGHT))
     monkeypatch.setattr(progress, "fold_stages", lambda _: [])
     study = progress_of([Round(None, (0,))], Results())
-    study._runs.experiment = lambda *_: SimpleNamespace(request=SimpleNamespace(settings=None))  # type: ignore[assignment]
+    study._runs.experiment = lambda *_: SimpleNamespace(settings=None)  # type: ignore[assignment]
     study.train(Cell("ce", 0, 0))
     assert "cell 1 of 8" in (shown := capsys.readouterr().out)
     assert "30 s; about 4 min left" in shown  # seven cells of 30 s

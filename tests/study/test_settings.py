@@ -29,7 +29,7 @@ def test_one_precision_is_chosen_for_all_variants(root: Path, monkeypatch: pytes
 
     def fastest(experiment: Experiment) -> Experiment:
         asked.append(experiment.request.run)
-        settings = experiment.request.settings
+        settings = experiment.settings
         settings = dataclasses.replace(settings, train=dataclasses.replace(settings.train, precision="bfloat16"))
         return dataclasses.replace(experiment, request=dataclasses.replace(experiment.request, settings=settings))
 

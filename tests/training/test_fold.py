@@ -31,7 +31,7 @@ def fold_of(batches: dict[str, Any], finetune: dict[str, Any] | None = None, vie
     )
     check(settings)
     experiment = SimpleNamespace(
-        request=SimpleNamespace(settings=settings),
+        settings=settings,
         split=Split(pd.DataFrame({"label": np.array(list("abcde"))[LABELS], "fold": FOLDS})),
         open_training_images=lambda: None,
         open_prediction_images=lambda: None,

@@ -59,7 +59,7 @@ def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
 
 
 def _fill(folder: Path, experiment: Experiment) -> None:
-    run_folder, settings = experiment.request.run_folder, experiment.request.settings
+    run_folder, settings = experiment.request.run_folder, experiment.settings
     decision = _own_decision(experiment)
     folder.mkdir(parents=True)
     folds = [*range(settings.data.folds), *([FULL] if experiment.own_full_model else [])]
@@ -91,7 +91,7 @@ def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
     target = folder / source.name
     target.mkdir()
     shutil.copyfile(source / CLASSIFIER, target / CLASSIFIER)
-    settings = experiment.request.settings
+    settings = experiment.settings
     device = set_up_device(settings.machine)
     data = FoldData(experiment, fold, device)
     if settings.predict.class_mean_weight > 0:
@@ -152,7 +152,7 @@ def docstring_of(path: Path) -> str:
 
 
 def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:
-    settings, sample = experiment.request.settings, experiment.competition.sample
+    settings, sample = experiment.settings, experiment.competition.sample
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
     return {
         "run": experiment.request.run,
@@ -168,7 +168,7 @@ def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[st
 
 
 def _readme(experiment: Experiment, models: Mapping[str, FoldData]) -> str:
-    settings = experiment.request.settings
+    settings = experiment.settings
     return _README.format(
         run=experiment.request.run,
         models=len(models),

@@ -43,7 +43,7 @@ def launch(experiment: Experiment, name: str) -> bool:
 
     Raises `UserError` where one of them does or is killed, `RankFailed` where one fails otherwise.
     """
-    request, processes = experiment.request, experiment.request.settings.nproc
+    request, processes = experiment.request, experiment.settings.nproc
     if processes == 1 or in_job():
         return False
     if not request.force and not [fold for fold in experiment.folds if not experiment.stage(name, fold).done()]:
@@ -64,7 +64,7 @@ def work(experiment: Experiment, name: str) -> Iterator[tuple[int, StageRun]]:
     from supcon.training import ranks
     from supcon.training.device import set_up_device
 
-    ranks.join(set_up_device(experiment.request.settings.machine))
+    ranks.join(set_up_device(experiment.settings.machine))
     for fold in experiment.folds:
         stage = experiment.stage(name, fold)
         if ranks.broadcast(ranks.is_first() and stage.ready()):

@@ -11,7 +11,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     experiment = load_experiment(parse(__doc__, argv))
     experiment.stage("ensemble").require()
-    print(f"bundle: run {experiment.request.run}, {experiment.request.settings.data.folds} folds", flush=True)
+    print(f"bundle: run {experiment.request.run}, {experiment.settings.data.folds} folds", flush=True)
 
     from supcon.bundle.write import write_bundle
 

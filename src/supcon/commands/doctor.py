@@ -59,7 +59,7 @@ def time_run(experiment: Experiment, budget: float) -> None:
     from supcon.training.timing import time_stages
 
     experiment = fastest_precision(experiment)
-    request, settings = experiment.request, experiment.request.settings
+    request, settings = experiment.request, experiment.settings
     timing = time_stages(experiment)
     if budget:
         pretrain, finetune = settings.pretrain, settings.finetune

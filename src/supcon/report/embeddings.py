@@ -91,7 +91,7 @@ def drift(run: Run) -> list[Block]:
 
 def fold_drift(run: Run, fold: int) -> Drift:
     """Return how well test rows are told from held-out rows by one fold's embeddings."""
-    if run.experiment.request.settings.pretrain.use_test:
+    if run.experiment.settings.pretrain.use_test:
         raise Missing(
             f"Run {run.name} has contrasted test rows (pretrain.use_test), no held-out ones: its embeddings tell them"
             " apart for that alone."

@@ -100,12 +100,12 @@ class Run:
     @property
     def folds(self) -> range:
         """Numbers of the folds."""
-        return range(self.experiment.request.settings.data.folds)
+        return range(self.experiment.settings.data.folds)
 
     @property
     def blended(self) -> list[str]:
         """The runs that this one blends; empty where it is trained itself."""
-        return self.experiment.request.settings.tune.runs
+        return self.experiment.settings.tune.runs
 
     def fold_folder(self, fold: int) -> Path:
         """Return the folder of a fold. Raises `Missing` where the run is a blend, which has none."""
@@ -232,7 +232,7 @@ class Run:
 
     def bootstrap(self, predictions: Sequence[Prediction]) -> list[Scores]:
         """Return the scores of several predictions on the same bootstrap samples of rows or groups, [resamples]."""
-        tune = self.experiment.request.settings.tune
+        tune = self.experiment.settings.tune
         return self.metric.bootstrap(self.true, predictions, tune.bootstrap, tune.seed, self.groups)
 
     def labels_of(self, ids: Iterable[str]) -> Labels:

@@ -25,7 +25,7 @@ def curves(run: Run) -> list[Block]:
         if logs:
             drawn = learning_curves(logs, stage.curves, stage.name)
             blocks.append(Figure(of_figure(drawn, f"Learning curves of {stage.name}")))
-        elif not stage.plays(run.experiment.request.settings):
+        elif not stage.plays(run.experiment.settings):
             blocks.append(Text(f"This run has no stage {stage.name}: --{stage.name}.epochs adds it."))
         else:
             command = f"python src/{stage.module}.py --run {run.name} --force"
@@ -68,7 +68,7 @@ def costs(run: Run) -> list[Block]:
 
 def settings(run: Run) -> list[Block]:
     """List the settings that differ from the defaults."""
-    given, defaults = flat_settings(run.experiment.request.settings), flat_settings(Settings())
+    given, defaults = flat_settings(run.experiment.settings), flat_settings(Settings())
     rows = [[key, str(value), str(defaults[key])] for key, value in given.items() if value != defaults[key]]
     about = f"Made from the config {run.experiment.request.config}; {run.name}/resolved.yaml holds every setting."
     if not rows:

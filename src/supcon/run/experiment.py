@@ -19,7 +19,7 @@ from supcon.run.predictions import FinishedRun, find_run
 from supcon.run.split import Split
 from supcon.run.stage import StageRun
 from supcon.run.stages import STAGE
-from supcon.settings import FULL, Request, command_of
+from supcon.settings import FULL, Request, Settings, command_of
 from supcon.storage.files import digest, digest_rows, sha256_file
 
 
@@ -32,9 +32,14 @@ class Experiment:
     split: Split
 
     @property
+    def settings(self) -> Settings:
+        """The run's settings."""
+        return self.request.settings
+
+    @property
     def folds(self) -> list[int]:
         """The folds to work on; FULL among them only where it was asked for."""
-        count = self.request.settings.data.folds
+        count = self.settings.data.folds
         beyond = [fold for fold in self.request.folds if fold >= count]
         if beyond:
             raise UserError(f"--fold {beyond[0]}: the folds are 0 to {count - 1}, and full")
@@ -42,7 +47,7 @@ class Experiment:
 
     def task(self, fold: int, epochs: int) -> str:
         """Return what a training stage of a fold has before it, as it says when it begins: torch takes seconds."""
-        settings = self.request.settings
+        settings = self.settings
         return (
             f"{len(self.split.training_rows_of(fold)):,} training rows of {len(self.split.classes):,} classes,"
             f" {epochs} epoch{'s' * (epochs != 1)} of {settings.model.encoder} at {settings.data.image_size} pixels"
@@ -52,7 +57,7 @@ class Experiment:
     def metric(self) -> Metric:
         """The host's metric over the classes that have rows to score."""
         scored = np.unique(self.split.labels[self.split.scored_rows])
-        return make_metric(self.request.settings.tune.metric, len(self.split.classes), scored)
+        return make_metric(self.settings.tune.metric, len(self.split.classes), scored)
 
     @property
     def test_positions(self) -> Rows:
@@ -83,11 +88,11 @@ class Experiment:
 
     @cached_property
     def _weights_digest(self) -> str:
-        return sha256_file(Path(self.request.settings.model.weights))
+        return sha256_file(Path(self.settings.model.weights))
 
     def open_training_images(self) -> ImageCache:
         """Open (at first: decode) the images for training: training rows first, then test rows."""
-        return self._open_images(self.request.settings.data.image_size)
+        return self._open_images(self.settings.data.image_size)
 
     def open_prediction_images(self) -> ImageCache:
         """Open the same images at the size of prediction."""
@@ -96,11 +101,11 @@ class Experiment:
     @property
     def prediction_side(self) -> int:
         """Side of the images at prediction, pixels."""
-        data = self.request.settings.data
+        data = self.settings.data
         return data.test_size or data.image_size
 
     def _open_images(self, side: int) -> ImageCache:
-        cache, files, data = self.request.root / "cache", self.competition.files, self.request.settings.data
+        cache, files, data = self.request.root / "cache", self.competition.files, self.settings.data
         images = open_cache(cache, files, self._hashes, side, data.fit)
         left_out = set(np.flatnonzero(self.split.fold == LEFT_OUT).tolist())
         if data.bad_images == "error":
@@ -122,7 +127,7 @@ class Experiment:
 
     def _input(self, name: str, fold: int | None) -> dict[str, str]:
         """Return an input of a stage by the names of its parts, with their hashes; nothing where this run lacks it."""
-        settings = self.request.settings
+        settings = self.settings
         match name:
             case stages.SPLIT:
                 return {name: self.split.digest}
@@ -165,11 +170,11 @@ class Experiment:
     @cached_property
     def first_round(self) -> FinishedRun:
         """The run that `pseudo.run` names. Raises `UserError` where it has no labels to give."""
-        name = self.request.settings.pseudo.run
+        name = self.settings.pseudo.run
         if name == self.request.run:
             raise UserError(f"--pseudo.run {name}: a run cannot learn from itself: name an earlier one")
         try:
-            run = find_run(self.request.root, name, self.request.settings.data.folds, self.split.digest)
+            run = find_run(self.request.root, name, self.settings.data.folds, self.split.digest)
         except UserError as error:
             raise UserError(f"--pseudo.run: {error}") from None
         if not run.fold_folders:
@@ -192,7 +197,7 @@ class Experiment:
 
         Raises `UserError` where one is unknown, unfinished or of another split.
         """
-        root, settings = self.request.root, self.request.settings
+        root, settings = self.request.root, self.settings
         others = settings.tune.runs or [settings.pseudo.run] * bool(settings.pseudo.run)
         found = [find_run(root, name, settings.data.folds, self.split.digest) for name in others]
         return found if settings.tune.runs else [*found, self.own_run]
@@ -200,10 +205,10 @@ class Experiment:
     @cached_property
     def own_run(self) -> FinishedRun:
         """What this run's own models predict. Raises `UserError` while a fold is missing."""
-        folds = range(self.request.settings.data.folds)
+        folds = range(self.settings.data.folds)
         hashes = {f"predict fold {fold}": self.stage("predict", fold).require() for fold in folds}
         folders = tuple(self.request.fold_folder(fold) for fold in folds)
-        weight = self.request.settings.predict.class_mean_weight
+        weight = self.settings.predict.class_mean_weight
         return FinishedRun(self.request.run, self.request.run_folder, hashes, folders, weight, self.own_full_model)
 
     @property

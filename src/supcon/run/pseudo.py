@@ -57,7 +57,7 @@ def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logi
 
 
 def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabilities: LogProbabilities) -> pd.DataFrame:
-    settings = experiment.request.settings.pseudo
+    settings = experiment.settings.pseudo
     rows = surest(log_probabilities, settings.share, settings.min_confidence)
     chosen = log_probabilities[rows]
     labels = [experiment.split.classes[label] for label in chosen.argmax(axis=1)]
@@ -86,7 +86,7 @@ def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, Labels]:
 
     No rows where `pseudo.run` is empty. `UserError` where the file has other rows or classes than the competition.
     """
-    if not experiment.request.settings.pseudo.run:
+    if not experiment.settings.pseudo.run:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     path = experiment.request.fold_folder(fold) / FILE
     table, held_out = read_table(path, may_be_empty=True), experiment.split.rows_of(fold).tolist()

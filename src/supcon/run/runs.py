@@ -88,9 +88,9 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
     """
     rows = experiment.split.fold >= 0 if folds is None else np.isin(experiment.split.fold, folds)
     ids = experiment.split.ids[rows]
-    if experiment.request.settings.tune.runs:
+    if experiment.settings.tune.runs:
         return _read_table(experiment.request.run_folder, "oof", ids, experiment.split.classes)
-    every, weight = range(experiment.request.settings.data.folds), experiment.request.settings.predict.class_mean_weight
+    every, weight = range(experiment.settings.data.folds), experiment.settings.predict.class_mean_weight
     files = [experiment.request.fold_folder(fold) / "oof.npz" for fold in folds or every]
     return read_blended(files, ids, experiment.split.classes, weight)
 
@@ -105,7 +105,7 @@ def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_
     oof = _read_table(run.folder, "oof", ids, experiment.split.classes)
     test = _read_table(run.folder, "test", test_ids, experiment.split.classes)
     sharpened, _ = sharpen(plain_mean(test), mean_entropy(plain_mean(oof)))
-    return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.request.settings.data.folds)
+    return RunLogits(run.name, oof, [_one_view(sharpened)] * experiment.settings.data.folds)
 
 
 def _one_view(log_probabilities: LogProbabilities) -> LoadedLogits:
@@ -171,7 +171,7 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
     if not keeps_all(len(experiment.split.classes)):
         return
     folder = experiment.request.run_folder
-    folds = range(experiment.request.settings.data.folds)
+    folds = range(experiment.settings.data.folds)
     done = [experiment.request.fold_folder(fold) / "predict.done.json" for fold in folds]
     if not anew and all((folder / table).exists() for table in TABLES):
         return

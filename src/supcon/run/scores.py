@@ -112,7 +112,7 @@ def class_shares(classes: list[str], before: Labels, after: Labels) -> dict[str,
 def _by_fold(experiment: Experiment, predicted: Prediction) -> dict[str, Score]:
     scored, metric = experiment.split.scored_rows, experiment.metric
     fold, true = experiment.split.fold[scored], experiment.split.labels[scored]
-    rows = {f"fold {number}": fold == number for number in range(experiment.request.settings.data.folds)}
+    rows = {f"fold {number}": fold == number for number in range(experiment.settings.data.folds)}
     rows[POOLED] = np.ones(len(predicted), bool)
     groups = experiment.split.scored_groups
     return {
@@ -124,7 +124,7 @@ def _by_fold(experiment: Experiment, predicted: Prediction) -> dict[str, Score]:
 def _score(
     experiment: Experiment, metric: Metric, true: Labels, predicted: Prediction, groups: Labels | None = None
 ) -> Score:
-    tune = experiment.request.settings.tune
+    tune = experiment.settings.tune
     (draws,) = metric.bootstrap(true, [predicted], tune.bootstrap, tune.seed, groups)
     low, high = np.percentile(draws, [2.5, 97.5])
     return Score(metric.score(true, predicted), float(low), float(high), float(draws.std()))

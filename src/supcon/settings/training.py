@@ -71,7 +71,31 @@ class BatchSettings:
 
 
 @dataclass(frozen=True)
-class PretrainSettings:
+class OptimizerSettings:
+    """What each training stage sets for itself; in finetune what changes the encoder or its images needs mode full."""
+
+    layer_decay: float = bounded(1.0, 0.01, 1)
+    """Learning rate ratio from one layer group of the encoder to the one below."""
+    weight_decay: float = bounded(0.05, 0, 100)
+    """AdamW's weight decay."""
+    warmup: float = bounded(0.1, 0, 0.9)
+    """Part of the steps spent warming up; cosine decay follows."""
+    clip: float = bounded(1.0, 0, 1_000_000)
+    """Largest gradient norm; 0: no clipping."""
+    ema: float = bounded(0.999, 0, 0.999999)
+    """Decay of the averaged weights after its ramp; 0: no averaging."""
+    strength: float = bounded(1.0, 0, 10)
+    """Multiplies the magnitudes of `augment` in this stage."""
+    micro_batch: int = bounded(0, 0, 1_000_000)
+    """GradCache: images (views included) in memory at once, gradient of the whole batch; 0: the batch at once."""
+    mixup: float = bounded(0.0, 0, 100)
+    """Alpha of mixup, every loss weighed between both labels; 0: none."""
+    cutmix: float = bounded(0.0, 0, 100)
+    """Alpha of CutMix, every loss weighed between both labels; 0: none."""
+
+
+@dataclass(frozen=True)
+class PretrainSettings(OptimizerSettings):
     """Supervised contrastive pre-training of the encoder."""
 
     epochs: int = bounded(10, 0, 100_000)
@@ -80,35 +104,17 @@ class PretrainSettings:
     """Augmented views of every image in a batch; with 1 the positives are the class's other images."""
     lr: float = bounded(1e-3, 0, 1000)
     """Highest learning rate (AdamW)."""
-    layer_decay: float = bounded(1.0, 0.01, 1)
-    """Learning rate ratio from one layer group of the encoder to the one below."""
-    weight_decay: float = bounded(0.05, 0, 100)
-    """AdamW's weight decay."""
-    warmup: float = bounded(0.1, 0, 0.9)
-    """Part of the steps spent warming up; cosine decay follows."""
-    clip: float = bounded(1.0, 0, 1000000.0)
-    """Largest gradient norm; 0: no clipping."""
-    ema: float = bounded(0.999, 0, 0.999999)
-    """Decay of the averaged weights after its ramp; 0: no averaging."""
-    strength: float = bounded(1.0, 0, 10)
-    """Multiplies the magnitudes of `augment` in this stage."""
-    micro_batch: int = bounded(0, 0, 1_000_000)
-    """GradCache: images (views included) in memory at once, gradient of the whole batch; 0: the batch at once."""
     memory: int = bounded(0, 0, 10_000_000)
     """MoCo: keys of a momentum encoder, from earlier batches, that join every batch's images; 0: none."""
     momentum: float = bounded(0.99, 0, 0.999999)
     """Decay of the momentum encoder that makes the keys of `memory`."""
-    mixup: float = bounded(0.0, 0, 100)
-    """Alpha of mixup, its contrastive loss weighed between both labels; 0: none."""
-    cutmix: float = bounded(0.0, 0, 100)
-    """Alpha of CutMix, its contrastive loss weighed between both labels; 0: none."""
     use_test: bool = False
     """Unlabelled test images join, each once an epoch as a class of its own: with `views` 2 or more its other views are
     its positives, with 1 it is but a negative of the others. Some hosts forbid it."""
 
 
 @dataclass(frozen=True)
-class FinetuneSettings:
+class FinetuneSettings(OptimizerSettings):
     """Training of the classifier on the encoder."""
 
     mode: Literal["linear", "mlp", "full"] = "full"
@@ -121,32 +127,14 @@ class FinetuneSettings:
     """`natural`: every image once an epoch; `pk`: the PK batches of `batches` (mode full)."""
     batch_size: int = bounded(128, 2, 1_000_000)
     """Images a natural batch."""
-    micro_batch: int = bounded(0, 0, 1_000_000)
-    """GradCache: images (views included) in memory at once (mode full); 0: the batch at once."""
     lr: float = bounded(1e-3, 0, 1000)
     """Highest learning rate of the heads (AdamW)."""
     encoder_lr: float = bounded(1e-3, 0, 1000)
     """Highest learning rate of the encoder (mode full)."""
-    layer_decay: float = bounded(1.0, 0.01, 1)
-    """Learning rate ratio from one layer group of the encoder to the one below (mode full)."""
-    weight_decay: float = bounded(0.05, 0, 100)
-    """AdamW's weight decay."""
-    warmup: float = bounded(0.1, 0, 0.9)
-    """Part of the steps spent warming up; cosine decay follows."""
-    clip: float = bounded(1.0, 0, 1000000.0)
-    """Largest gradient norm; 0: no clipping."""
-    ema: float = bounded(0.999, 0, 0.999999)
-    """Decay of the averaged weights after its ramp; 0: no averaging."""
-    strength: float = bounded(1.0, 0, 10)
-    """Multiplies the magnitudes of `augment` in this stage."""
     label_smoothing: float = bounded(0.0, 0, 0.9)
     """Label smoothing of the cross-entropy."""
     logit_adjustment: float = bounded(0.0, 0, 10)
     """Strength of the log class prior added to the logits in training (Menon et al. 2021); 0: none."""
-    mixup: float = bounded(0.0, 0, 100)
-    """Alpha of mixup, every loss weighed between both labels; 0: none (mode full)."""
-    cutmix: float = bounded(0.0, 0, 100)
-    """Alpha of CutMix, every loss weighed between both labels; 0: none (mode full)."""
     contrastive_weight: float = bounded(0.0, 0, 1000)
     """Weight of the contrastive loss beside cross-entropy at the start (mode full). SCHaNe's lambda is lambda / (1 -
     lambda) here, with contrast.form in and contrast.hardness 1."""

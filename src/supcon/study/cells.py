@@ -79,7 +79,7 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
 
 def _stages(experiment: Experiment, fold: int) -> Iterator[StageRun]:
     """Yield the stages that make a cell, in order: each asks for those before it."""
-    return (experiment.stage(stage.name, fold) for stage in fold_stages(experiment.request.settings))
+    return (experiment.stage(stage.name, fold) for stage in fold_stages(experiment.settings))
 
 
 def read_failure(experiment: Experiment, fold: int) -> str:
@@ -102,7 +102,7 @@ def failure_file(experiment: Experiment, fold: int) -> Path:
 
 
 def _settings_digest(experiment: Experiment) -> str:
-    settings = dataclasses.asdict(experiment.request.settings)
+    settings = dataclasses.asdict(experiment.settings)
     del settings["machine"]
     return digest(settings)
 

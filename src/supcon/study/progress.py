@@ -148,7 +148,7 @@ class Progress:
 
     def _run_stages(self, cell: Cell) -> None:
         experiment = self._runs.experiment(cell.variant, cell.seed)
-        for stage in fold_stages(experiment.request.settings):
+        for stage in fold_stages(experiment.settings):
             request = replace(experiment.request, folds=[cell.fold])
             try:
                 experiment.stage(stage.name, cell.fold).done()

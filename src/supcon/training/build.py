@@ -26,7 +26,7 @@ Group = dict[str, Any]  # params: list of parameters; weight_decay; peak_lr: the
 
 def contrastive_training(experiment: Experiment, fold: int, device: torch.device) -> Training:
     """Build the pre-training of one fold: an encoder with the parts of the contrastive loss."""
-    settings = experiment.request.settings
+    settings = experiment.settings
     options, shared = settings.pretrain, settings.train
     data = FoldData(experiment, fold, device)
     sampler = data.contrastive_sampler()
@@ -52,7 +52,7 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
 
 def classifier_training(experiment: Experiment, fold: int, device: torch.device, pretrained: Path | None) -> Training:
     """Build the training of one fold's classifier, from the `pretrained` encoder's file or from the model's weights."""
-    settings = experiment.request.settings
+    settings = experiment.settings
     options, shared = settings.finetune, settings.train
     data = FoldData(experiment, fold, device)
 

@@ -53,7 +53,7 @@ class FoldData:
 
     def __init__(self, experiment: Experiment, fold: int, device: torch.device) -> None:
         self.fold = fold
-        self._settings, split = experiment.request.settings, experiment.split
+        self._settings, split = experiment.settings, experiment.split
         self._device = device
         self._workers = worker_count(self._settings.machine.workers, on_this_machine()[1])
         self._classes = len(split.classes)

@@ -68,7 +68,7 @@ def fastest_precision(experiment: Experiment) -> Experiment:
     Writes the timings to cache/, and nothing else. Raises `UserError` where no candidate can train, for instance
     because the encoder is unknown.
     """
-    request, settings = experiment.request, experiment.request.settings
+    request, settings = experiment.request, experiment.settings
     if settings.train.precision != "auto":
         return experiment
     trial = _trial(settings)

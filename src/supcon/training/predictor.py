@@ -33,7 +33,7 @@ class Predictor:
 
     def __init__(self, experiment: Experiment, fold: int, folder: Path) -> None:
         """Load the model; make its class means from the training rows where `predict.class_means` asks for them."""
-        settings = experiment.request.settings
+        settings = experiment.settings
         self._experiment, self._settings = experiment, settings
         self._device = set_up_device(settings.machine)
         self._data = FoldData(experiment, fold, self._device)

@@ -38,7 +38,7 @@ def time_stages(experiment: Experiment) -> Timing:
 
     Rows with a pseudo-label make epochs longer, but may not be known yet: as many are assumed as `pseudo.share` allows.
     """
-    settings = experiment.request.settings
+    settings = experiment.settings
     if settings.pseudo.run:
         plain = dataclasses.replace(settings, pseudo=dataclasses.replace(settings.pseudo, run=""))
         first = dataclasses.replace(experiment, request=dataclasses.replace(experiment.request, settings=plain))
@@ -65,7 +65,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, epo
     their pixels.
     """
     training.model.train()
-    shared, side = experiment.request.settings.train, experiment.request.settings.data.image_size
+    shared, side = experiment.settings.train, experiment.settings.data.image_size
     share = sum(smaller**2 for smaller in growing_sides(shared.first_size, side, epochs)) / (epochs * side**2)
     step = Step(0.5, 0, lambda: autocast(device, shared.precision))
     training.sampler.set_epoch(epochs - 1)
@@ -87,7 +87,7 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, epo
 
 def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device) -> float:
     """Return the seconds to predict a fold's held-out and test rows in all views, and to make its class means."""
-    settings = experiment.request.settings
+    settings = experiment.settings
     views = prediction_views(settings.augment, settings.predict.views)
     images = experiment.open_prediction_images()
     positions = experiment.test_positions[: settings.predict.batch_size * 2]

@@ -56,7 +56,7 @@ class RunComparison:
 
     def class_differences(self, run: int) -> tuple[Scores, Scores, Scores]:
         """Return by how much a run's F1 of each class is above the first's, and its 95 % interval, [classes] each."""
-        first, tune = self.first, self.first.experiment.request.settings.tune
+        first, tune = self.first, self.first.experiment.settings.tune
         labels = [first.labels, self.runs[run].labels]
         size = len(first.classes)
         before, after = paired_bootstrap(

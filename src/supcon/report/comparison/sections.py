@@ -58,7 +58,7 @@ def scores(comparison: RunComparison) -> list[Block]:
 def paired_tests(comparison: RunComparison) -> list[Block]:
     """Show how probably each run is better than the first, and than any other."""
     first, names = comparison.first.name, comparison.names
-    resamples = comparison.first.experiment.request.settings.tune.bootstrap
+    resamples = comparison.first.experiment.settings.tune.bootstrap
     lines, rows = [], []
     for number, name in enumerate(names[1:], 1):
         value, error = comparison.gain(number)
@@ -194,7 +194,7 @@ def scatter(comparison: RunComparison) -> list[Block]:
 
 def differing_settings(comparison: RunComparison) -> list[Block]:
     """List the settings in which the runs differ."""
-    first, *others = settings = [flat_settings(run.experiment.request.settings) for run in comparison.runs]
+    first, *others = settings = [flat_settings(run.experiment.settings) for run in comparison.runs]
     rows = [
         [key, *(str(own[key]) for own in settings)] for key in first if any(own[key] != first[key] for own in others)
     ]

@@ -51,7 +51,7 @@ def measure(experiment: Experiment, limit: int) -> None:
 
     Raises `UserError` as stages do.
     """
-    settings = experiment.request.settings
+    settings = experiment.settings
     for fold in experiment.folds:
         stage = corruption_stage(experiment, fold, limit)
         if not stage.ready():
@@ -71,7 +71,7 @@ def measure(experiment: Experiment, limit: int) -> None:
 
 def _with_no_more_than_needed(experiment: Experiment) -> Experiment:
     """Leave out what takes a pass over the training rows: embeddings, and class means where the blend has none."""
-    request, predict = experiment.request, experiment.request.settings.predict
+    request, predict = experiment.request, experiment.settings.predict
     predict = replace(predict, embeddings=0, class_means=predict.class_mean_weight > 0)
     return replace(experiment, request=replace(request, settings=replace(request.settings, predict=predict)))
 
