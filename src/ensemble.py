@@ -48,8 +48,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
 
     ids = competition.test["id"].to_list()
     labels = rule.decide(merged)
-    asked = rule.adjusted(merged) if competition.sample.one_hot else labels
-    rows = submission_rows(competition.sample, ids, classes, asked)
+    submitted = rule.adjusted(merged) if competition.sample.one_hot else labels
+    rows = submission_rows(competition.sample, ids, classes, submitted)
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     if experiment.settings.tune.runs:

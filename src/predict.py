@@ -1,12 +1,12 @@
 """Predict each fold's held-out rows and the test rows: logits of every test-time view, and the run's CSV files."""
 
-from supcon.arrays import Rows
 from supcon.environment import hand_over
 
 hand_over(__name__)
 
 import time
 
+from supcon.arrays import Rows
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend, merge_views
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment

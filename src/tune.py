@@ -39,8 +39,8 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     """Fit and judge the decision: decision.json and trials.csv; of a blend, oof.csv too."""
     check_form(experiment)
     rows, settings = experiment.split.scored_rows, experiment.settings.tune
-    said = f"{len(rows):,} rows of {len(experiment.split.classes):,} classes, {settings.trials} trials a search"
-    print(f"tune: {said}, for {experiment.metric.title}", flush=True)
+    size = f"{len(rows):,} rows of {len(experiment.split.classes):,} classes, {settings.trials} trials a search"
+    print(f"tune: {size}, for {experiment.metric.title}", flush=True)
     from supcon.decision.crossfit import Decider
     from supcon.decision.ladder import TuningTask
     from supcon.decision.search import write_trials
@@ -95,8 +95,8 @@ def described(experiment: Experiment, runs: Sequence[RunLogits], decision: "Deci
     from supcon.decision.logits import load_logits
 
     rows, classes, names = experiment.split.scored_rows, experiment.split.classes, [run.name for run in runs]
-    some = subsample(len(rows), ENOUGH_ROWS)
-    logits, true = [load_logits(run.out_of_fold[some]) for run in runs], experiment.split.labels[rows][some]
+    sample = subsample(len(rows), ENOUGH_ROWS)
+    logits, true = [load_logits(run.out_of_fold[sample]) for run in runs], experiment.split.labels[rows][sample]
     return {
         "calibration_temperature": calibration_factor(lambda t: decision.untuned.at(t).merge(logits), true),
         "rule": decision.rule.as_json(classes, names),

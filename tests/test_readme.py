@@ -16,6 +16,7 @@ import pytest
 from supcon.commands import check, compare, doctor, download, ledger, report, study, submit
 from supcon.run.stages import STAGE
 from supcon.settings import Settings, parse
+from supcon.settings.parse import parse_options
 from supcon.settings.sources import flatten
 from supcon.study.read import read_study
 from tests.conftest import REPOSITORY
@@ -30,9 +31,9 @@ PAGES = {
 PRESENT = {name: text for name, text in PAGES.items() if name not in HISTORY}
 READERS: dict[str, Callable[[list[str]], object]] = {  # of the commands with options of their own
     "ledger": ledger.read_options,
-    "download": download.read_options,
     "compare": compare.read_options,
     "submit": submit.read_request,
+    "download": lambda words: parse_options("", words, download.add_options, ""),
     **{
         name: partial(parse, "", add_options=page.add_options)
         for name, page in {"report": report, "check": check, "doctor": doctor, "all": doctor}.items()

@@ -130,11 +130,11 @@ def test_a_failed_install_says_what_to_do_and_a_whole_one_is_made_again_only_whe
 
 def test_a_stage_started_without_the_packages_says_so_in_one_line(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "src", tmp_path / "src")
-    code = "import sys, runpy; sys.argv = ['src/tune.py']; runpy.run_path('src/tune.py', run_name='__main__')"
-    command = [sys.executable, "-S", "-c", f"import sys; sys.path.insert(0, 'src'); {code}"]  # -S: no site-packages
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert result.returncode == 2
-    assert result.stderr == "error: the packages of requirements.txt are not installed: run ./run.sh setup\n"
+    for page in sorted((tmp_path / "src").glob("*.py")):
+        command = [sys.executable, "-S", str(page)]  # -S: no site-packages
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert result.returncode == 2, page
+        assert result.stderr == "error: the packages of requirements.txt are not installed: run ./run.sh setup\n"
 
 
 @pytest.fixture(scope="module")

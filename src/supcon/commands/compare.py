@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return this command's options."""
-    options = parse_options(__doc__, argv, add_options, epilog=EPILOG)
+    options, _ = parse_options(__doc__, argv, add_options, EPILOG)
     twice = [name for number, name in enumerate(options.runs) if name in options.runs[:number]]
     if twice:
         raise UserError(f"run {twice[0]} is named twice: name each run once")

@@ -1,6 +1,5 @@
 """Fetch a competition's zip into an empty input/ with the host's `kaggle` client."""
 
-import argparse
 from collections.abc import Sequence
 
 from tqdm import tqdm
@@ -15,17 +14,12 @@ that broke off goes on where it stopped. The client is an extra: pip install -r 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Fetch one competition."""
-    options = read_options(argv)
+    options, _ = parse_options(__doc__, argv, add_options, EPILOG)
     folder = options.root / "input"
     competition = competition_name(options.competition, folder)
     with tqdm(desc=competition, unit="B", unit_scale=True, leave=False, disable=None) as bar:
         path = Host(find_client(), competition).download(folder, lambda there: bar.update(there - bar.n))
     print(f"download: {path} ({path.stat().st_size:,} bytes)", flush=True)
-
-
-def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Return this command's options."""
-    return parse_options(__doc__, argv, add_options, epilog=EPILOG)
 
 
 def add_options(parser: Parser) -> None:

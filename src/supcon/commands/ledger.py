@@ -15,10 +15,9 @@ EPILOG = "Rows show the run's metric out of fold, raw and cross-fitted; public i
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the ledger, with `--refresh` after asking the host for the scores that were pending."""
     options = read_options(argv)
-    root = options.root
-    path = root / "submissions" / "ledger.csv"
+    path = options.root / "submissions" / "ledger.csv"
     if options.refresh:
-        refresh(path, options.competition, root / "input")
+        refresh(path, options.competition, options.root / "input")
     table = read_ledger(path)
     if table.empty:
         print(f"ledger: {path} has no submissions yet: ./run.sh all writes one, ./run.sh submit uploads it")
@@ -28,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:
     """Return this command's options."""
-    options = parse_options(__doc__, argv, add_options, epilog=EPILOG)
+    options, _ = parse_options(__doc__, argv, add_options, EPILOG)
     if options.competition and not options.refresh:
         raise UserError("--competition goes with --refresh: without it the host is not asked")
     return options

@@ -7,7 +7,7 @@ from dataclasses import replace
 from supcon.errors import UserError, run_stage
 from supcon.run.experiment import check_form
 from supcon.run.stages import page_of
-from supcon.settings.parse import Parser, parse_flags
+from supcon.settings.parse import Parser, parse_options
 from supcon.settings.sources import Flat
 from supcon.study.compare import read_whole_run_scores
 from supcon.study.progress import Progress, whole_runs
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Flat]:
     """Return the study's own options, and the settings beside them by key."""
-    options, flags = parse_flags(__doc__, argv, add_options, epilog=EPILOG)
+    options, flags = parse_options(__doc__, argv, add_options, EPILOG, settings=True)
     if options.config:
         raise UserError(f"--config: {options.file} names the config of its variants: change it there")
     if options.force and (options.list or options.table_only):

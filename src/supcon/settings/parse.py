@@ -80,18 +80,12 @@ def command_line(
 
 
 def parse_options(
-    description: str | None, argv: Sequence[str] | None, add_options: AddOptions, *, epilog: str = ""
-) -> argparse.Namespace:
-    """Parse the command line of a command that takes no settings: `--root` and what `add_options` adds."""
-    return _read(_make_parser(description, epilog, add_options), argv)[0]
-
-
-def parse_flags(
-    description: str | None, argv: Sequence[str] | None, add_options: AddOptions, *, epilog: str = ""
+    description: str | None, argv: Sequence[str] | None, add_options: AddOptions, epilog: str, *, settings: bool = False
 ) -> tuple[argparse.Namespace, Flat]:
-    """Parse the command line of a command that hands settings on: its own options, and the settings by dotted key."""
+    """Return a command's own options and `--root`; where it hands `settings` on, also these, by dotted key."""
     parser = _make_parser(description, epilog, add_options)
-    _add_settings(parser)
+    if settings:
+        _add_settings(parser)
     return _read(parser, argv)
 
 
