@@ -6,14 +6,7 @@ import pandas as pd
 import pytest
 
 from supcon.commands import ledger
-from supcon.competition.ledger import (
-    LEDGER_COLUMNS,
-    add_to_ledger,
-    add_upload,
-    ledger_text,
-    read_ledger,
-    update_row,
-)
+from supcon.competition.ledger import LEDGER_COLUMNS, add_to_ledger, add_upload, ledger_text, read_ledger, update_row
 from supcon.errors import UserError
 
 ROW = {"time": "t", "run": "r", "fingerprint": "f", "raw": "0.8", "cross_fitted": "0.7", "file": "x"}

@@ -7,11 +7,7 @@ import pytest
 
 from supcon.competition.read import Competition
 from supcon.competition.sample import label_rows, probability_rows
-from supcon.competition.submission import (
-    read_solution,
-    verify_submission,
-    write_submission,
-)
+from supcon.competition.submission import read_solution, verify_submission, write_submission
 from supcon.errors import UserError
 from tests.competition.conftest import Read, write_images
 

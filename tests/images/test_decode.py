@@ -86,10 +86,7 @@ EXACT = {
         saved(PillowImage.fromarray(ALPHA, "CMYK"), "TIFF"),
         (255.0 - ALPHA[..., :3]) * (255.0 - ALPHA[..., 3:]) / 255,
     ),
-    "TIFF of pages": (
-        saved(RGB, "TIFF", save_all=True, append_images=[PillowImage.fromarray(255 - RGB)]),
-        RGB,
-    ),
+    "TIFF of pages": (saved(RGB, "TIFF", save_all=True, append_images=[PillowImage.fromarray(255 - RGB)]), RGB),
     "GIF": (saved(GREY, "GIF"), grey(GREY)),
     "GIF of frames": (saved(GREY, "GIF", save_all=True, append_images=[PillowImage.fromarray(255 - GREY)]), grey(GREY)),
     "GIF with a transparent colour": (

@@ -27,7 +27,7 @@ def test_the_costliest_classes_stand_on_top_with_their_cost() -> None:
     axes = figure.axes[0]
     np.testing.assert_allclose(widths(axes), [0.5 / 4, 0.2 / 4, 0.1 / 4])
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["class 1", "class 4", "class 0"]
-    assert {"F1 0.500, 6 rows", "macro-F1 lost; the 3 dearest of 4 classes"} <= set(said(figure))
+    assert {"F1 0.500, 6 rows", "macro-F1 lost; the 3 costliest of 4 classes"} <= set(said(figure))
     low, high = axes.get_ylim()
     assert low > high  # the first on top
 

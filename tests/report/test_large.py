@@ -59,6 +59,6 @@ def large(tmp_path: Path) -> Run:
 def test_a_thousand_classes_stay_below_five_megabytes(large: Run) -> None:
     page = {section.title: section for section in sections(large)}
     tables = [block for block in page["Classes"].blocks if isinstance(block, Table)]
-    assert len(tables[0].rows) == 51  # the fifty dearest, and all
+    assert len(tables[0].rows) == 51  # the fifty costliest, and all
     assert tables[0].rows[-1][0] == "all 1,000"
     assert len(render("large", "", list(page.values())).encode()) < 5_000_000

@@ -131,9 +131,7 @@ def test_a_later_call_starts_from_the_settings_of_an_earlier_one(tmp_path: Path)
     (tmp_path / "tiny.yaml").write_text(GOOD)
     study = read_study(str(tmp_path / "tiny.yaml"))
     Runs(
-        study,
-        tmp_path,
-        {"pretrain.epochs": 7, "finetune.epochs": 3, "model.pretrained": True, "model.weights": "w"},
+        study, tmp_path, {"pretrain.epochs": 7, "finetune.epochs": 3, "model.pretrained": True, "model.weights": "w"}
     ).keep()
     runs = Runs(study, tmp_path, {"finetune.epochs": 4})
     assert (runs.flags["pretrain.epochs"], runs.flags["finetune.epochs"]) == (7, 4)

@@ -20,11 +20,7 @@ DIRECT_BOUND = 50.0  # largest |s| for which sums of exp(s) and their inverses s
 
 
 def row_logsumexp(
-    batch: SortedBatch,
-    scale: float,
-    *,
-    negatives_only: bool = False,
-    weights: Weights | None = None,
+    batch: SortedBatch, scale: float, *, negatives_only: bool = False, weights: Weights | None = None
 ) -> Tensor:
     """Return log sum_a w_a exp(scale z_i . z_a) over A(i), or over N(i) alone, [N]; 0 where there is no such a."""
     result: Tensor = _RowLogSumExp.apply(batch.z, batch.extra, batch, scale, negatives_only, weights)

@@ -55,12 +55,7 @@ _LOGSUMEXP = _Kernel(
     lambda sums, s, _: torch.logaddexp(sums, s.logsumexp(dim=1)),
     lambda s, level: s.sub_(level[:, None]).exp_(),
 )
-_SOFTPLUS = _Kernel(
-    0.0,
-    torch.inf,
-    _add_softplus,
-    lambda s, level: s.sub_(level[:, None]).neg_().sigmoid_().neg_(),
-)
+_SOFTPLUS = _Kernel(0.0, torch.inf, _add_softplus, lambda s, level: s.sub_(level[:, None]).neg_().sigmoid_().neg_())
 
 
 class _OverPositives(torch.autograd.Function):

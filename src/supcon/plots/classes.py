@@ -26,7 +26,9 @@ def class_costs(table: pd.DataFrame, worst: int = 20, title: str = "") -> Figure
     for row, (f1, support) in enumerate(zip(costliest["f1"], costliest["support"], strict=True)):
         beside(axes, row, f"F1 {f1:.3f}, {int(support)} rows")
     axes.set_xlim(0, max(costs.max(initial=0.0) * 1.05, 1e-4))
-    shown = f"the {len(costliest)} dearest of {len(scored)} classes" if len(costliest) < len(scored) else "every class"
+    shown = (
+        f"the {len(costliest)} costliest of {len(scored)} classes" if len(costliest) < len(scored) else "every class"
+    )
     label(axes, x=f"macro-F1 lost; {shown}")
     return figure
 

@@ -32,7 +32,7 @@ def classes(run: Run) -> list[Block]:
         [f"all {len(table):,}", f"{table['support'].sum():,}", *(f"{table[name].mean():.3f}" for name in _MEANS),
          f"{table['cost'].sum():.4f}", ""]
     )  # fmt: skip
-    left_out = f" The {_LISTED} dearest of {len(table):,} are listed." if len(table) > _LISTED else ""
+    left_out = f" The {_LISTED} costliest of {len(table):,} are listed." if len(table) > _LISTED else ""
     return [
         Text(
             "By the cross-fitted decision. A class costs (1 - F1) / classes: what macro-F1 would gain were it perfect."

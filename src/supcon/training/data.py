@@ -106,14 +106,7 @@ def growing_sides(first: int, last: int, epochs: int) -> list[int]:
 class FixedViews(Dataset[Tensor]):
     """Named views of rows, always the same: for prediction, monitoring and the features of a frozen encoder."""
 
-    def __init__(
-        self,
-        cache: ImageCache,
-        positions: Rows,
-        views: Mapping[str, View],
-        side: int,
-        fit: Fit,
-    ) -> None:
+    def __init__(self, cache: ImageCache, positions: Rows, views: Mapping[str, View], side: int, fit: Fit) -> None:
         self._cache, self._positions, self._views = cache, positions, views
         self._side, self._fit = side, fit
 

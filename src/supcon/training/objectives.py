@@ -104,11 +104,7 @@ class Classification(Objective):
     """Cross-entropy of a model with the parts `encoder` and `classifier`, and `projection` for a contrastive term."""
 
     def __init__(
-        self,
-        settings: FinetuneSettings,
-        contrast: ContrastSettings,
-        prior: Tensor,
-        held_out: HeldOut | None,
+        self, settings: FinetuneSettings, contrast: ContrastSettings, prior: Tensor, held_out: HeldOut | None
     ) -> None:
         """Take the class shares `prior` [C] of the batches, and `held_out` to monitor held-out rows where there are."""
         self._settings, self._contrast, self._held_out = settings, contrast, held_out

@@ -103,7 +103,7 @@ ERRORS = {
         (500, "Oops", "exit status 1"),
     ],
     "CreateSubmission": [
-        (400, "Submission not allowed: Your team has used its submission allowance (5 of 5).", "used up"),
+        (400, "Submission not allowed: Your team has used its submission allowance (5 of 5).", "used up")
     ],
     "PUT": [(400, "", "the upload failed")],
 }

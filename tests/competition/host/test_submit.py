@@ -72,9 +72,7 @@ def test_a_submission_is_checked_uploaded_and_its_score_written_beside_ours(
 ) -> None:
     run(ready)
     path = ready / "submissions" / "submission.csv"
-    assert plays.calls_of("submit") == [
-        ["competitions", "submit", NAME, f"--file={path}", "--message=mine", "--quiet"],
-    ]
+    assert plays.calls_of("submit") == [["competitions", "submit", NAME, f"--file={path}", "--message=mine", "--quiet"]]
     row = row_of(ready)
     assert (row["message"], row["submitted"], row["public_score"]) == ("mine", DATE[:19], "0.79")
     assert (row["run"], row["file"], row["cross_fitted"]) == ("x", "x-1.csv", "0.81")

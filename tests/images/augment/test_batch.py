@@ -46,12 +46,7 @@ def recipe_of(
 
 
 def views_of(
-    augment: AugmentSettings,
-    image: Image,
-    count: int,
-    fit: Fit = "crop",
-    strength: float = 1.0,
-    device: str = "cpu",
+    augment: AugmentSettings, image: Image, count: int, fit: Fit = "crop", strength: float = 1.0, device: str = "cpu"
 ) -> npt.NDArray[np.uint8]:
     ranges = ranges_of(augment, strength)
     square, ratio = canvas(image, ranges, SIDE, fit)

@@ -86,8 +86,7 @@ def test_a_saved_head_is_loaded_by_the_same_settings_only(tmp_path: Path) -> Non
     ):
         with pytest.raises(UserError, match=r"encoder\.safetensors could not be loaded"):
             load_weights(
-                tmp_path / "encoder.safetensors",
-                projection=projection_head(8, dataclasses.replace(settings, **other)),
+                tmp_path / "encoder.safetensors", projection=projection_head(8, dataclasses.replace(settings, **other))
             )
 
 
