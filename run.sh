@@ -43,6 +43,8 @@ setup() {
   local wanted="$here/$1" stamp="$here/.venv/.installed-$1" log="$here/.venv/install.log"
   if [ -n "${SUPCON_PYTHON:-}" ]; then
     command -v "$SUPCON_PYTHON" >/dev/null || fail "SUPCON_PYTHON names $SUPCON_PYTHON, which is no interpreter"
+    "$SUPCON_PYTHON" -c 'import importlib.util as find, sys; sys.exit(not find.find_spec("jsonargparse"))' >/dev/null ||
+      fail "SUPCON_PYTHON names $SUPCON_PYTHON, which lacks the packages of $1: install them there, or unset it"
     return
   fi
   cat "$here/pyproject.toml" "$here/requirements.txt" "$wanted" 2>/dev/null | cmp -s - "$stamp" && return
@@ -81,7 +83,7 @@ take_jobs() {
     esac
     [ $# -eq 0 ] || shift
   done
-  case "$jobs" in "" | 0* | *[!0-9]*) fail "--jobs $jobs: how many folds to work on at once, 1 or more?" ;; esac
+  case "$jobs" in "" | 0* | *[!0-9]*) fail "--jobs${jobs:+ $jobs}: how many folds to work on at once, 1 or more?" ;; esac
 }
 
 # once PAGE [options]: a stage of the whole run
@@ -135,7 +137,6 @@ case "$command" in
       setup requirements.txt
       tool "$command" "$@"
     else
-      usage >&2
-      fail "no command is called $command"
+      fail "no command is called $command: ./run.sh alone lists them"
     fi ;;
 esac

@@ -112,7 +112,7 @@ def test_a_share_of_the_cores_is_never_more_than_there_are(monkeypatch: pytest.M
 def test_a_number_of_jobs_that_is_none_is_refused_before_anything_runs(tmp_path: Path, flag: str) -> None:
     result = run("all", flag, "--root", str(tmp_path / "root"))
     assert result.returncode == 2
-    assert result.stderr == f"error: {flag.replace('=', ' ')}: how many folds to work on at once, 1 or more?\n"
+    assert result.stderr == f"error: {flag.replace('=', ' ').strip()}: how many folds to work on at once, 1 or more?\n"
     assert not (tmp_path / "root").exists()
 
 

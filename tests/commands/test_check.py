@@ -20,7 +20,7 @@ def test_the_first_line_that_does_not_fit_is_named(root: Path) -> None:
     result = run_command("check", root, str(path))
     assert result.returncode == 2
     assert result.stderr == f"error: {path} line 6: 'blue' is no class of the training rows\n"
-    with pytest.raises(UserError, match="required: file"):
+    with pytest.raises(UserError, match="FILE is missing"):
         run_stage("check", root)
     with pytest.raises(UserError, match=r"nowhere\.csv is missing"):
         run_stage("check", root, "nowhere.csv")

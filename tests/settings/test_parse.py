@@ -177,7 +177,7 @@ def test_an_old_name_is_answered_with_the_new_one(old: str, new: str, tmp_path: 
     (tmp_path / "mine.yaml").write_text(f"{section}:\n  {key}: 1\n")
     with pytest.raises(UserError, match=rf"mine\.yaml: {old} is called {new} now: rename it there"):
         parse("", ["--root", str(tmp_path), "--config", str(tmp_path / "mine.yaml")])
-    with pytest.raises(UserError, match=rf"the command line: {old} is called {new} now"):
+    with pytest.raises(UserError, match=rf"--{old} is called --{new} now: use that"):
         parse("", ["--root", str(tmp_path), f"--{old}=1"])
 
 

@@ -61,7 +61,7 @@ def test_variants_share_the_split_and_the_metric(root: Path, key: str) -> None:
 def test_options_that_do_not_fit_are_named(tmp_path: Path) -> None:
     path = write_study(tmp_path, {"ce": {}}, ROUNDS)
     for words, said in (
-        (["--root", str(tmp_path)], "required: file"),
+        (["--root", str(tmp_path)], "FILE is missing"),
         ([str(path), "--config", "x.yaml"], "names the config"),
         ([str(path), "--run", "a/b"], "'a/b' is not a folder name"),
         ([str(path), "--fold", "0"], "--fold"),

@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     page_of("folds").run(runs.request(study.baseline, 0))
     check_form(runs.shared)
     metric = runs.shared.metric
-    runs.choose_precision()
+    if not (options.list or options.table_only):
+        runs.choose_precision()
     progress = Progress(study, runs, force=options.force)
 
     while cells := progress.read_finished():

@@ -133,6 +133,8 @@ def anchor_losses(batch: SortedBatch, form: Form, temperature: float, epsilon: f
     if form == "in":  # LSE_A - LSE_P would lose all digits once classes separate, log(1 + exp(H - LSE_P)) does not
         excess = _negatives(batch, temperature, hardness) - positive_logsumexp(batch, temperature)
         return torch.logaddexp(excess, torch.zeros_like(excess)) + _log(batch.positives, batch)
+    if form not in ("out", "eps_supcon"):
+        raise NotImplementedError(f"the form {form} has no formula here")
     pull = batch.mean_positive_similarity() / temperature
     shift = epsilon if form == "eps_supcon" else 0.0
     if hardness == 0 and shift == 0:

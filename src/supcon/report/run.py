@@ -247,7 +247,8 @@ def open_run(request: Request) -> Run:
     if not (request.run_folder / "resolved.yaml").exists():
         known = sorted(path.parent.name for path in runs.glob("*/resolved.yaml"))
         named = ", ".join(known[:_NAMED_RUNS]) + (", ..." if len(known) > _NAMED_RUNS else "")
-        raise UserError(f"no run is called {request.run} in {runs}" + (f", which has {named}" if known else ""))
+        rest = f", which has {named}" if known else ": ./run.sh all makes one"
+        raise UserError(f"no run is called {request.run} in {runs}{rest}")
     experiment = load_experiment(request)
     experiment.stage("tune").require()
     return Run(experiment)

@@ -17,7 +17,7 @@ from supcon.settings.bounds import bounds_of
 from supcon.settings.check import check, check_run_name
 from supcon.settings.request import FULL, Request
 from supcon.settings.settings import Settings, settings_from
-from supcon.settings.sources import REPOSITORY, Flat, flatten, nested, refuse_old_name
+from supcon.settings.sources import RENAMED, REPOSITORY, Flat, flatten, nested, refuse_old_name
 
 _LONGEST = 1000  # characters of an error that quotes a value
 
@@ -31,6 +31,10 @@ class Parser(jsonargparse.ArgumentParser):
         """Raise `UserError`."""
         line = " ".join(line.strip() for line in message.splitlines() if line.strip())
         line = re.sub(r'^Parser key "([^"]*)"', r"--\1", line)
+        if (missing := re.search(r"arguments are required: (.+)", line)) is not None:
+            shown = {action.dest: [*action.option_strings[:1], action.metavar] for action in self._actions}
+            names = [" ".join(map(str, shown.get(name, [name]))) for name in re.split(r", *", missing[1])]
+            line = f"{', '.join(names)} is missing: name it"
         raise UserError(f"{line[:_LONGEST]} (--help lists every option)")
 
 
@@ -184,8 +188,9 @@ def _read(parser: Parser, argv: Sequence[str] | None) -> tuple[argparse.Namespac
     """Return a command's own options, defaults included, and the settings that are given, by dotted key."""
     words = list(sys.argv[1:] if argv is None else argv)
     for word in words:
-        if word.startswith("--"):
-            refuse_old_name(word.removeprefix("--").partition("=")[0], "the command line", "use that")
+        key = word.removeprefix("--").partition("=")[0]
+        if word.startswith("--") and key in RENAMED:
+            raise UserError(f"--{key} is called --{RENAMED[key]} now: use that")
     given = _readable(lambda: parser.parse_args(words, defaults=False))
     defaults, sections = parser.get_defaults(), {part.name for part in dataclasses.fields(Settings)}
     options = argparse.Namespace(

@@ -245,7 +245,7 @@ def test_the_competition_must_be_named_where_no_single_zip_does(ready: Path, pla
 def test_a_bad_call_is_named(ready: Path, plays: FakeClient) -> None:
     for words, message in (
         (["-m", " \n"], "--message is empty"),
-        ([], "required: message"),
+        ([], "-m TEXT is missing"),
         (["-m", "x", "--wait", "-1"], "--wait -1"),
         (["-m", "x", "--wait", "nan"], "--wait"),
         (["-m", "x", "--finetune.epochz", "3"], "finetune.epochz"),
