@@ -24,7 +24,7 @@ from tests.stages.test_laws import prediction_bytes, run_folder, submission_byte
 from tests.storage.test_lock import holder
 from tests.test_run_sh import run
 
-STUB = "tests.stages.stub"
+STUB = "../tests/stages/stub"  # beside src/
 CONFIG = ["--config", str(REPOSITORY / "configs/cross_entropy.yaml")]
 
 
@@ -143,6 +143,13 @@ def test_jobs_give_the_bytes_of_one_after_the_other(root: Path, finished: Path) 
         "predict-fold-0",
         "predict-fold-2",
     ]
+
+
+@pytest.mark.slow
+def test_jobs_take_the_precision_that_was_chosen_before_them(root: Path) -> None:
+    flags = [flag for flag in TINY if "precision" not in flag] + ["--finetune.epochs=1", "--pretrain.epochs=1"]
+    result = run("all", "--jobs", "2", "--root", str(root), *CONFIG, *flags)
+    assert result.returncode == 0, result.stderr
 
 
 def start(script: str, root: Path, *flags: str) -> "subprocess.Popen[str]":

@@ -56,6 +56,24 @@ def test_who_waits_says_so_once_and_goes_on_when_the_other_ends(
     assert capsys.readouterr().out == f"it is being worked on by {HOST}, process {first.pid}: waiting for it\n"
 
 
+def test_who_only_looks_keeps_nobody_out(tmp_path: Path) -> None:
+    path = tmp_path / "x.lock"
+    look = f"{TAKE.replace('lock.take', '#')}\nlock.release(Path(sys.argv[1]))\nprint('held', flush=True)\n"
+    look += "while True: lock.holder_of(Path(sys.argv[1]))"
+    command = [sys.executable, "-c", look, str(path)]
+    path.touch()
+    looking = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PYTHONPATH": str(REPOSITORY / "src")})
+    try:
+        assert looking.stdout is not None
+        assert looking.stdout.readline() == "held\n"
+        for _ in range(2000):
+            assert lock.try_take(path) == ""
+            lock.release(path)
+    finally:
+        looking.kill()
+        looking.wait()
+
+
 def test_a_released_lock_is_free_while_a_worker_process_of_its_holder_lives(tmp_path: Path) -> None:
     path = tmp_path / "x.lock"
     assert lock.try_take(path) == ""

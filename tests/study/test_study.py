@@ -4,6 +4,7 @@ import fcntl
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 
 from supcon.errors import UserError
 from supcon.run.stages import page_of
-from supcon.settings import Request
+from supcon.settings import Request, open_request
 from tests.conftest import REPOSITORY
 from tests.study.conftest import BRIEF, NEVER, StageRunner, cells, play, replace_stages, write_study
 
@@ -142,6 +143,15 @@ def test_a_changed_variant_is_refused_and_redone_by_force(root: Path) -> None:
     write_study(root, variants, rounds)
     with pytest.raises(UserError, match=r"finetune\.lr 0\.01 -> 0\.002"):
         play(root)
+
+
+def test_what_a_stage_run_by_hand_has_set_stays(root: Path) -> None:
+    write_study(root, {"ce": BRIEF["ce"]}, [{"folds": "all", "seeds": [0]}])
+    play(root)
+    request = replace(open_request(root, "tiny-ce-s0", given={"tune.trials": 5}), force=True)
+    page_of("tune").run(request)
+    play(root)  # neither refuses nor tunes anew
+    assert open_request(root, "tiny-ce-s0").settings.tune.trials == 5
 
 
 def test_a_failed_cell_is_tried_again_by_force_alone(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

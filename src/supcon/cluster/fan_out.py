@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     slots = environments(min(jobs, len(folds)), visible_gpus(request.settings.machine.device))
     if any(stage.curves for stage in stages):
         with started_with(slots[0]):
-            choose_precision(experiment)  # once, by the share of a job: the jobs find it
+            request = choose_precision(experiment).request  # once, by the share of a job, for all jobs
     failures = fan_out(request, pages, folds, slots)
     if failures:
         print(f"error: {described(failures)}", file=sys.stderr)

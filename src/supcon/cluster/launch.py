@@ -151,6 +151,9 @@ def _start(name: str, request: Request, processes: int) -> None:
         )
         path = Path(folder) / "request"
         path.write_bytes(pickle.dumps(request))
+        source, before = str(Path(__file__).resolve().parents[2]), dict(os.environ)
+        path_before = before.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = f"{source}{os.pathsep}{path_before}" if path_before else source  # this clone's code
         os.environ[_QUIET] = "1"
         logging.disable(logging.CRITICAL)
         try:
@@ -163,7 +166,8 @@ def _start(name: str, request: Request, processes: int) -> None:
             sys.exit(128 + error.sigval)
         finally:
             logging.disable(logging.NOTSET)
-            del os.environ[_QUIET]
+            os.environ.clear()
+            os.environ.update(before)
 
 
 def _tell(failures: Mapping[int, Any], processes: int, what: str) -> NoReturn:

@@ -3,10 +3,10 @@
 python -m supcon.run.stages         the order, as run.sh plays it: a line for each stage or group of stages
 """
 
-import importlib
-import sys
+import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from typing import Protocol, cast
 
@@ -114,16 +114,19 @@ def page_of(name: str) -> Page:
     return load_page(STAGE[name].module)
 
 
-def load_page(module: str) -> Page:
-    """Return a page of src/. Raises `UserError` where the package is installed without the pages."""
-    if str(REPOSITORY / "src") not in sys.path:
-        sys.path.append(str(REPOSITORY / "src"))
-    try:
-        return cast(Page, importlib.import_module(module))
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        raise UserError(f"src/{module}.py is not there: stages are run from a clone of the repository") from None
+@cache
+def load_page(name: str) -> Page:
+    """Return the page src/NAME.py of this repository, whatever modules of that name lie elsewhere.
+
+    Raises `UserError` where the package is installed without the pages.
+    """
+    path = REPOSITORY / "src" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.exists() or spec is None or spec.loader is None:
+        raise UserError(f"{path} is not there: stages are run from a clone of the repository")
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    return cast(Page, page)
 
 
 def fold_stages(settings: Settings) -> list[Stage]:

@@ -111,7 +111,7 @@ def open_request(
         if not config:  # the run knows its own config
             stem, config_settings = content["config"], content["config_settings"]
         began = sources.resolved_settings(content, config_settings)
-        flat |= checked(began, str(resolved), "an earlier version began this run: use another --run")
+        flat |= checked(began, str(resolved), "an earlier version made this run: use that one, or another --run")
     elif blend:
         flat |= _data_of(root / "runs" / blend[0] / "resolved.yaml")
     flat |= given or {}
@@ -135,8 +135,11 @@ def checked(flat: Flat, source: str, cure: str = "rename it there") -> Flat:
     Raises `UserError`, naming `source`, for an unknown key or a value of another type.
     """
     known = flatten(dataclasses.asdict(Settings()))
+    sections = dataclasses.asdict(Settings()).keys() - known.keys()
     for key in flat:
         refuse_old_name(key, source, cure)
+        if key in sections:
+            raise UserError(f"{source}: {key} is a section: give its settings below it, as {key}.NAME is one")
         if key not in known:
             raise UserError(f"{source}: unknown setting {key!r} (--help lists every setting)")
         if flat[key] is None:

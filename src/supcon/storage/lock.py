@@ -16,6 +16,7 @@ from supcon.errors import UserError
 from supcon.storage.processes import HOST
 
 POLL = 1.0  # seconds between two looks at a lock that is waited for
+_LOOKS = 6  # before a lock counts as taken: `holder_of` takes it for an instant
 
 _held: dict[Path, int] = {}  # descriptors, by lock: this process may take its own again
 
@@ -35,7 +36,11 @@ def try_take(path: Path) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        if holder := _holder(descriptor, fcntl.LOCK_EX):
+        for _ in range(_LOOKS):
+            if not (holder := _holder(descriptor, fcntl.LOCK_EX)):
+                break
+            time.sleep(0.01)
+        else:
             os.close(descriptor)
             return holder
         os.truncate(descriptor, 0)
@@ -65,6 +70,7 @@ def release(path: Path) -> None:
     descriptor = _held.pop(path, None)
     if descriptor is not None:
         with suppress(OSError):
+            os.ftruncate(descriptor, 0)  # who had it is no longer told
             fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough while a worker process holds it too
         os.close(descriptor)  # the file stays: unlinking it would let two others each hold one of that name
 

@@ -11,7 +11,8 @@ from supcon.errors import UserError
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.settings import Request, Settings, open_request
 from supcon.settings.parse import absolute, checked
-from supcon.settings.sources import Flat, flatten, load_yaml, nested
+from supcon.settings.settings import settings_from
+from supcon.settings.sources import Flat, flatten, load_resolved, load_yaml, nested, resolved_settings
 from supcon.storage.files import write_text
 from supcon.study.read import Study
 from supcon.training.precision import fastest_precision
@@ -50,7 +51,7 @@ class Runs:
         if weights := flags.get("model.weights"):  # a later call may start from another folder
             flags = {**flags, "model.weights": str(absolute("--model.weights", weights))}
         self.flags: Flat = checked(kept["flags"], str(self._kept_file)) | flags
-        self._train: Flat = kept["train"]
+        self._train: Flat = checked(kept["train"], str(self._kept_file))
         self._settings = {variant: self._check(variant) for variant in study.variants}
         self._check_shared()
         self.fold_count = self._settings[study.baseline].data.folds
@@ -74,13 +75,23 @@ class Runs:
             write_text(self._config_file(variant), text)
 
     def request(self, variant: str, seed: int) -> Request:
-        """Return what every stage of a run is asked to do."""
+        """Return what every stage of a run is asked to do; what a stage run by hand has set in the run stays."""
         settings, run = self._settings[variant], self._run(variant, seed)
-        chosen = nested(self._train)["train"] if self._train and settings.train.precision == "auto" else {}
-        settings = replace(settings, train=replace(settings.train, seed=seed, **chosen))
-        named = ("--config", str(self._config_file(variant)), "--run", run)
-        differences = _differences(self._settings[variant])
-        return Request(self._root, run, settings, config=variant, config_settings=differences, named=named)
+        differences, resolved, content = _differences(settings), self._root / "runs" / run / "resolved.yaml", Flat()
+        chosen = self._train if settings.train.precision == "auto" else {}
+        if resolved.exists():
+            content = load_resolved(resolved)
+            settings = settings_from(nested(checked(resolved_settings(content, differences), str(resolved))))
+        train = {**nested(chosen).get("train", {}), "seed": seed}
+        return Request(
+            self._root,
+            run,
+            replace(settings, train=replace(settings.train, **train)),
+            config=variant,
+            config_settings=differences,
+            measured=content.get("measured", {}),
+            named=("--config", str(self._config_file(variant)), "--run", run),
+        )
 
     @cached_property
     def shared(self) -> Experiment:
