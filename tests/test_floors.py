@@ -1,6 +1,7 @@
 """A module imports only from floors below it; no file outgrows its room."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,16 @@ def test_imports_go_downwards(path: Path) -> None:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             for other in {name.split(".")[1] for name in names}:
                 assert ROOMS.index(other) <= ROOMS.index(room), f"{room} -> {other}"
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    modules = {".".join(path.relative_to(LIBRARY.parent).with_suffix("").parts): path for path in LIBRARY.rglob("*.py")}
+    graph: dict[str, set[str]] = {}
+    for name, path in modules.items():
+        nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+        names = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
+        graph[name] = modules.keys() & (names | {str(node.module) for node in nodes})
+    TopologicalSorter(graph).prepare()  # raises where there is a circle
 
 
 CONDUCTORS = {"study"}  # no stage of the pipeline: it runs stages, many times over, in one process

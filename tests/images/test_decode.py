@@ -8,8 +8,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from supcon.errors import UserError
-from supcon.images import decode as decode_module
-from supcon.images.decode import Unreadable, decode, read_image
+from supcon.images import geometry
+from supcon.images.decode import decode, read_image
+from supcon.images.geometry import Unreadable
 from tests.images.make import by_cv2, huge, interlaced_png, noise, png, saved, smooth
 
 RGB, GREY, ALPHA = noise(12, 10), noise(12, 10, 1)[..., 0], noise(12, 10, 4)
@@ -228,7 +229,7 @@ def test_a_decompression_bomb_is_refused_by_its_declared_size(
 
 
 def test_an_image_just_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_module, "PIXEL_LIMIT", 24 * 20 - 1)
+    monkeypatch.setattr(geometry, "PIXEL_LIMIT", 24 * 20 - 1)
     for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF"):
         (tmp_path / "image").write_bytes(WHOLE[name])
         with pytest.raises(Unreadable, match="20 x 24 pixels, over the limit of 479"):

@@ -24,8 +24,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from supcon.errors import UserError
-from supcon.images.decode import DECODER, FORMATS, Unreadable, read_image
-from supcon.images.geometry import Fit, Image, cached_side, shrink, shrunk_size
+from supcon.images.decode import DECODER, read_image
+from supcon.images.geometry import FORMATS, Fit, Image, Unreadable, cached_side, shrink, shrunk_size
 from supcon.images.pillow import declared_size
 from supcon.storage import lock
 from supcon.storage.files import read_npz, write_npz

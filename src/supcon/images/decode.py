@@ -14,13 +14,11 @@ import cv2
 import numpy as np
 
 from supcon.errors import UserError
-from supcon.images.geometry import Image
+from supcon.images.geometry import Image, Unreadable, check_pixels
 
 DECODER = 2  # raised whenever a file's pixels would come out otherwise than before: then every cache is made anew
 
 _HEAD = 16  # bytes that tell the format, so that a film named .jpg is not read to its end
-PIXEL_LIMIT = 178_000_000  # declared pixels beyond which a file is taken for a decompression bomb, not a photograph
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 _SIGNATURE = re.compile(
     rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WEBP>RIFF....WEBP)|(?P<BMP>BM)"
@@ -35,10 +33,6 @@ _PNG_GREY, _PNG_RGB = 0, 2  # colour types
 _GIF_EXTENSION, _GIF_FRAME, _GIF_END = 0x21, 0x2C, 0x3B
 
 _TRUNCATED = "truncated: its end mark is missing"
-
-
-class Unreadable(Exception):
-    """Why a file cannot be used as an image, in words that do not name the file."""
 
 
 def decode(path: Path) -> Image:
@@ -92,12 +86,6 @@ def is_plain(data: bytes, kind: str) -> bool:
         return kind in _WALKS and _WALKS[kind](data)
     except (IndexError, struct.error):
         raise Unreadable(_TRUNCATED) from None
-
-
-def check_pixels(width: int, height: int) -> None:
-    """Raise `Unreadable` when an image of this size is too large to be decoded."""
-    if width * height > PIXEL_LIMIT:
-        raise Unreadable(f"{width} x {height} pixels, over the limit of {PIXEL_LIMIT:,}")
 
 
 def _walk_jpeg(data: bytes) -> bool:

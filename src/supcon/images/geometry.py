@@ -1,4 +1,4 @@
-"""The sizes of images: shrunk for the cache, and made square by `crop`, `pad` or `squash`."""
+"""Which images there are, and their sizes: shrunk for the cache, and made square by `crop`, `pad` or `squash`."""
 
 from typing import Literal
 
@@ -9,9 +9,21 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Fit = Literal["crop", "pad", "squash"]
 
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+PIXEL_LIMIT = 178_000_000  # declared pixels beyond which a file is taken for a decompression bomb, not a photograph
 _ROOM = 1.15  # the cached side over the training side
 
 cv2.setNumThreads(0)  # otherwise each of the worker processes would use every core
+
+
+class Unreadable(Exception):
+    """Why a file cannot be used as an image, in words that do not name the file."""
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Raise `Unreadable` when an image of this size is too large to be decoded."""
+    if width * height > PIXEL_LIMIT:
+        raise Unreadable(f"{width} x {height} pixels, over the limit of {PIXEL_LIMIT:,}")
 
 
 def resize(image: Image, height: int, width: int) -> Image:

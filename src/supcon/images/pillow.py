@@ -9,8 +9,7 @@ import numpy.typing as npt
 from PIL import Image as PillowImage
 from PIL import ImageOps
 
-from supcon.images.decode import FORMATS, PIXEL_LIMIT, Unreadable, check_pixels
-from supcon.images.geometry import Image
+from supcon.images.geometry import FORMATS, PIXEL_LIMIT, Image, Unreadable, check_pixels
 
 
 def declared_size(path: str) -> tuple[int, int]:
