@@ -42,15 +42,10 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
     TopologicalSorter(graph).prepare()  # raises where there is a circle
 
 
-CONDUCTORS = {"study"}  # no stage of the pipeline: it runs stages, many times over, in one process
-
-
 def test_no_stage_calls_another() -> None:
     paths = set((REPOSITORY / "src").glob("*.py"))
     stages = {path.stem for path in paths}
     for path in {*paths, *LIBRARY.rglob("*.py")}:
-        if path.stem in CONDUCTORS and path.parent.name == "commands":
-            continue
         for node in ast.walk(ast.parse(path.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
