@@ -61,7 +61,7 @@ def parse(
     parser.add_argument("--run", metavar="NAME", help="folder below runs/ (default: the config's name)")
     if per_fold:
         told = "folds to work on (default: all of them); `full`: one model on all rows, which the ensemble adds"
-        parser.add_argument("--fold", type=_fold_number, nargs="+", metavar="K", help=told)
+        parser.add_argument("--fold", type=str, nargs="+", metavar="K", help=told)
     if blends:
         told = "blend these runs into the run NAME of --run: names below runs/, or folders with a run's oof.csv and"
         told += " test.csv"
@@ -69,7 +69,7 @@ def parse(
     parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
     _add_settings(parser)
     options, given = _read(parser, argv)
-    folds = sorted(set(getattr(options, "fold", None) or []), key=lambda fold: (fold == FULL, fold))
+    folds = sorted(set(map(_fold_number, getattr(options, "fold", None) or [])), key=lambda fold: (fold == FULL, fold))
     request = open_request(
         options.root, options.run or "", config=options.config or "", given=given, blend=getattr(options, "runs", None)
     )
@@ -232,12 +232,7 @@ def _data_of(resolved: Path) -> Flat:
     return checked({k: v for k, v in settings.items() if k.startswith("data.") or k == "tune.metric"}, str(resolved))
 
 
-def _fold_number(word: str | int) -> int:
-    """Return the number of the fold that `--fold` calls so; a number, which the parser checks again, as it is."""
-    if isinstance(word, int):
-        return word
-    if word == "full":
-        return FULL
-    if not re.fullmatch(r"[0-9]{1,9}", word):
-        raise argparse.ArgumentTypeError(f"{word[:50]!r} is no fold: name numbers from 0, or full")
-    return int(word)
+def _fold_number(word: str) -> int:
+    if word != "full" and not re.fullmatch(r"[0-9]{1,9}", word):
+        raise UserError(f"--fold {word[:50]!r} is no fold: name numbers from 0, or full")
+    return FULL if word == "full" else int(word)
