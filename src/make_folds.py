@@ -17,16 +17,16 @@ def run(request: Request) -> None:
     settings = request.settings.data
     folder, path = request.root / "input", request.root / "folds" / "folds.csv"
     fill_empty(folder)
-    found = survey(request)
-    competition = found.competition
+    overview = survey(request)
+    competition = overview.competition
     if path.exists():
-        check_copies(path, read_folds(path, competition.train, settings), found.copies.within_train)
+        check_copies(path, read_folds(path, competition.train, settings), overview.copies.within_train)
         kept = f" ({path} stays: every run of this root stands on it)" if request.force else ""
         print(f"folds: done already{kept}", flush=True)
         return
-    table = make_folds(competition.train, found.copies.within_train, found.unreadable_training_rows, settings)
+    table = make_folds(competition.train, overview.copies.within_train, overview.unreadable_training_rows, settings)
     write_folds(path, table)
-    for line in found.copies.text(competition):
+    for line in overview.copies.text(competition):
         print(f"folds: {line}")
     sizes = ", ".join(str(size) for size in table["fold"][table["fold"] >= 0].value_counts(sort=False).sort_index())
     alone, left_out = (int((table["fold"] == kind).sum()) for kind in (TRAIN_ONLY, LEFT_OUT))

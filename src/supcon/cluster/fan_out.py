@@ -37,7 +37,7 @@ class Job:
     fold: int
     slot: int  # among the jobs at work at once
     process: SpawnProcess
-    told: Connection  # the error that ended it
+    receiver: Connection  # the error that ended it
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,14 @@ def next_fold(request: Request, pages: Sequence[str], folds: Sequence[int]) -> i
 def start(request: Request, pages: Sequence[str], fold: int, slot: int) -> Job:
     """Start a fold's process: a fresh one, since a fork of this one would share its libraries' threads."""
     spawn = multiprocessing.get_context("spawn")
-    told, tell = spawn.Pipe(duplex=False)
-    process = spawn.Process(target=run_fold, args=(request, pages, fold, tell), name=f"fold {fold_name(fold)}")
+    receiver, sender = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=run_fold, args=(request, pages, fold, sender), name=f"fold {fold_name(fold)}")
     process.start()
-    tell.close()
-    return Job(fold, slot, process, told)
+    sender.close()
+    return Job(fold, slot, process, receiver)
 
 
-def run_fold(request: Request, pages: Sequence[str], fold: int, tell: Connection) -> None:
+def run_fold(request: Request, pages: Sequence[str], fold: int, sender: Connection) -> None:
     """Run the stages of a fold, in its process."""
     end_with_parent()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # in order: locks are given back
@@ -130,7 +130,7 @@ def run_fold(request: Request, pages: Sequence[str], fold: int, tell: Connection
         for page in pages:
             load_page(page).run(replace(request, folds=[fold]))
     except UserError as error:
-        tell.send(str(error))
+        sender.send(str(error))
         sys.exit(2)
     finally:
         lock.release_all()
@@ -142,8 +142,8 @@ def failure_of(job: Job) -> Failure | None:
     status = job.process.exitcode or 0
     if status == 0:
         return None
-    if job.told.poll() and status == 2:
-        return Failure(job.fold, str(job.told.recv()), status)
+    if job.receiver.poll() and status == 2:
+        return Failure(job.fold, str(job.receiver.recv()), status)
     killed = " (killed, perhaps for want of memory)" if status == -signal.SIGKILL else ""
     return Failure(job.fold, f"its process ended with status {status}{killed}", status if status > 0 else 128 - status)
 

@@ -99,7 +99,7 @@ def _run_rank(main: Main) -> NoReturn:
     except Exception as error:
         status = 2 if isinstance(error, UserError) else 1
         _report(error)
-    lock.release_all()  # as at an exit in order, which this is not
+    lock.release_all()  # which an exit handler does otherwise: os._exit calls none
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)  # gloo's threads sometimes abort the interpreter's own way out, after all is done (torch 2.13)
@@ -177,7 +177,7 @@ def _tell(failures: Mapping[int, Any], processes: int, what: str) -> NoReturn:
     killed = [(-failure.exitcode, rank) for rank, failure in failures.items() if failure.exitcode < 0]
     if killed and all(word["lost_another"] for word in words):
         later = [signal.SIGTERM, signal.SIGABRT]  # the launcher's, and an answer to a lost connection
-        number, rank = max(killed, key=lambda one: later.index(one[0]) if one[0] in later else len(later))
+        number, rank = max(killed, key=lambda pair: later.index(pair[0]) if pair[0] in later else len(later))
         raise UserError(
             f"{what}: process {rank} of {processes} (from 0) was ended by {signal.Signals(number).name}"
             f"{', perhaps for want of memory' * (number == signal.SIGKILL)}:"

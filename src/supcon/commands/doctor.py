@@ -26,14 +26,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
     budget = parse_budget(request.settings.time_budget) if request.settings.time_budget else 0.0
     fill_empty(request.root / "input")
-    found = survey(request)
-    print(found.text(), flush=True)
+    overview = survey(request)
+    print(overview.text(), flush=True)
     chosen = budget > 0 and (request.run_folder / "resolved.yaml").exists()
     if chosen:
         print(f"{'epochs':<12}{_epochs(request)}, as chosen when run {request.run} began")
     if request.options.quick and (chosen or not budget):
         return
-    time_run(experiment_of(found), 0.0 if chosen else budget)
+    time_run(experiment_of(overview), 0.0 if chosen else budget)
 
 
 def add_options(parser: Parser) -> None:
@@ -43,15 +43,17 @@ def add_options(parser: Parser) -> None:
     )
 
 
-def experiment_of(found: Survey) -> Experiment:
+def experiment_of(overview: Survey) -> Experiment:
     """Return the experiment on its split, or on the one that will be made."""
-    request, train = found.request, found.competition.train
+    request, train = overview.request, overview.competition.train
     path = request.root / "folds" / "folds.csv"
     if path.exists():
         split = read_folds(path, train, request.settings.data)
     else:
-        split = make_folds(train, found.copies.within_train, found.unreadable_training_rows, request.settings.data)
-    return Experiment(request, found.competition, Split(split))
+        split = make_folds(
+            train, overview.copies.within_train, overview.unreadable_training_rows, request.settings.data
+        )
+    return Experiment(request, overview.competition, Split(split))
 
 
 def time_run(experiment: Experiment, budget: float) -> None:

@@ -51,9 +51,9 @@ def refresh(path: Path, competition: str, folder: Path) -> None:
     host = Host(find_client(), competition_name(competition, folder))
     listed, scored = host.submissions(), 0
     for number, row in pending.iterrows():
-        found = find_uploaded(listed, row["message"], row["submitted"])
-        if found and found.outcome:
-            update_row(path, int(str(number)), {"submitted": found.date, PUBLIC_SCORE: found.outcome})
+        submission = find_uploaded(listed, row["message"], row["submitted"])
+        if submission and submission.outcome:
+            update_row(path, int(str(number)), {"submitted": submission.date, PUBLIC_SCORE: submission.outcome})
             scored += 1
     print(f"ledger: {scored} of {len(pending)} pending scores fetched from {host.competition}", flush=True)
 

@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     before = host.submissions()
     say_what_is_left(host)
     row = upload(host, path, options.message, ledger)
-    found = wait_for_score(host, before, options.message, options.wait)
-    report(host, found, ledger, row)
+    submission = wait_for_score(host, before, options.message, options.wait)
+    report(host, submission, ledger, row)
 
 
 def read_request(argv: Sequence[str] | None) -> Request:
@@ -112,37 +112,40 @@ def upload(host: Host, path: Path, message: str, ledger: Path) -> int:
 def wait_for_score(host: Host, before: Sequence[Submission], message: str, limit_s: float) -> Submission | None:
     """Return the new submission once the host has judged it, or as it stands after `limit_s` seconds or Ctrl-C."""
     end = time.monotonic() + limit_s
-    found = None
+    submission = None
     with tqdm(total=round(limit_s), desc="waiting for the score", unit="s", leave=False, disable=None) as bar:
         try:
             while True:
                 try:
-                    found = find_new(host.submissions(), before, message) or found
+                    submission = find_new(host.submissions(), before, message) or submission
                 except UserError as error:  # the file is there already: a broken line now loses nothing
                     tqdm.write(f"submit: {error}", file=sys.stderr)
                 left = end - time.monotonic()
-                if (found and found.status != "pending") or left <= 0:
-                    return found
+                if (submission and submission.status != "pending") or left <= 0:
+                    return submission
                 time.sleep(min(PAUSE_S, left))
                 bar.update(min(round(PAUSE_S), round(limit_s) - bar.n))
         except KeyboardInterrupt:
-            return found
+            return submission
 
 
-def report(host: Host, found: Submission | None, ledger: Path, row: int) -> None:
+def report(host: Host, submission: Submission | None, ledger: Path, row: int) -> None:
     """Write the outcome into the ledger and say it; `UserError` when the host could not score the file."""
-    if found:
-        update_row(ledger, row, {"submitted": found.date, PUBLIC_SCORE: found.outcome})
+    if submission:
+        update_row(ledger, row, {"submitted": submission.date, PUBLIC_SCORE: submission.outcome})
     page = f"{page_of(host.competition)}/submissions"
-    if found is None or not found.outcome:
-        seen = "the score is pending" if found else "the host does not list it yet"
+    if submission is None or not submission.outcome:
+        seen = "the score is pending" if submission else "the host does not list it yet"
         later = f"./run.sh ledger --refresh --competition {host.competition}"
         print(f"submit: {seen}: {later} fetches it later, {page} shows it", flush=True)
-    elif found.status == "error":
+    elif submission.status == "error":
         raise UserError(f"the host could not score it: {page} says why (the ledger keeps the upload)")
     else:
-        here = read_ledger(ledger).iloc[row]["cross_fitted"]
-        print(f"submit: public score {found.outcome}" + (f" (cross-fitted here {here})" if here else ""), flush=True)
+        local = read_ledger(ledger).iloc[row]["cross_fitted"]
+        print(
+            f"submit: public score {submission.outcome}" + (f" (cross-fitted here {local})" if local else ""),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

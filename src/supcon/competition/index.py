@@ -47,8 +47,8 @@ def part_of(path: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _part_of_folder(folder: str) -> str:
-    found = re.search(r"(?<![a-z])(train|test)(ing)?(?![a-z])", folder.lower())
-    return found[1] if found else ""
+    part = re.search(r"(?<![a-z])(train|test)(ing)?(?![a-z])", folder.lower())
+    return part[1] if part else ""
 
 
 class ImageIndex:

@@ -34,27 +34,27 @@ def unpack_zips(folder: Path, cache: Path) -> Path | None:
     """
     zips = [path for path in sorted(folder.glob("*.zip")) if path.is_file()]
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in zips]
-    here = cache / f"unpacked-{digest(facts)[:16]}"
-    if not here.exists():
+    unpacked = cache / f"unpacked-{digest(facts)[:16]}"
+    if not unpacked.exists():
         zips = [path for path in zips if not _is_unpacked(path)]
         if not zips:
             return None
         with lock.alone(cache / ".unpack.lock", f"unpacking {zips[0]}"):
-            if not here.exists():
-                _unpack_all(zips, here)
-    return here
+            if not unpacked.exists():
+                _unpack_all(zips, unpacked)
+    return unpacked
 
 
-def _unpack_all(zips: list[Path], here: Path) -> None:
-    partial = here.with_name(f".{here.name}")
+def _unpack_all(zips: list[Path], unpacked: Path) -> None:
+    partial = unpacked.with_name(f".{unpacked.name}")
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process
     try:
         partial.mkdir(parents=True)
         for path in zips:
             _unpack(path, partial, _DEPTH)
-        partial.rename(here)
+        partial.rename(unpacked)
     except OSError as error:
-        raise UserError(f"{here} could not be written: {error.strerror or error}") from error
+        raise UserError(f"{unpacked} could not be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -70,9 +70,9 @@ def sniff(head: bytes) -> str:
     """Return the format that a file's first bytes announce, one of `FORMATS`. Raises `Unreadable`."""
     if not head:
         raise Unreadable("empty file")
-    found = _SIGNATURE.match(head)
-    if found and found.lastgroup:
-        return found.lastgroup
+    match = _SIGNATURE.match(head)
+    if match and match.lastgroup:
+        return match.lastgroup
     raise Unreadable("not an image: neither JPEG, PNG, WebP, BMP, TIFF nor GIF")
 
 
@@ -90,8 +90,8 @@ def is_plain(data: bytes, kind: str) -> bool:
 
 def _walk_jpeg(data: bytes) -> bool:
     place, plain, scans = 2, False, 0
-    while found := _MARKER.search(data, place):
-        place = found.end()
+    while match := _MARKER.search(data, place):
+        place = match.end()
         marker = data[place - 1]
         if marker == _END_OF_JPEG:
             return plain and scans > 0

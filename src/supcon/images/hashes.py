@@ -35,8 +35,8 @@ def content_hashes(cache: Path, files: Sequence[Path]) -> list[str]:
     missing = [number for number, known in enumerate(hashes) if not known]
     if missing:
         paths = list(numbers)
-        found = _hash_all([paths[number] for number in missing], stamps[missing, 0].tolist())
-        bar = tqdm(found, "hash", len(missing), unit="file", disable=None)
+        computed = _hash_all([paths[number] for number in missing], stamps[missing, 0].tolist())
+        bar = tqdm(computed, "hash", len(missing), unit="file", disable=None)
         for number, sha256 in zip(missing, bar, strict=True):
             hashes[number] = sha256
         write_atomic(index, lambda file: _write(file, index, numbers, stamps, hashes))

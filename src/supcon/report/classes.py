@@ -118,11 +118,11 @@ def label_errors(run: Run) -> list[Block]:
     suspicious = run.label_errors
     if len(suspicious.rows) == 0:
         return [Text("No label looks wrong: wherever the model is sure of another class, it is often wrong there too.")]
-    found = zip(suspicious.rows, suspicious.likely, suspicious.self_confidence, strict=True)
+    suspects = zip(suspicious.rows, suspicious.likely, suspicious.self_confidence, strict=True)
     cards = [
         _card(run, row, f"labelled {run.classes[run.true[row]]}", f"probably {run.classes[likely]}",
               f"label {probability:.1%} likely")
-        for row, likely, probability in islice(found, _LABELS)
+        for row, likely, probability in islice(suspects, _LABELS)
     ]  # fmt: skip
     about = (
         f"Confident learning on the out-of-fold probabilities takes {len(suspicious.rows):,} of {len(run.rows):,}"

@@ -199,8 +199,8 @@ class Experiment:
         """
         root, settings = self.request.root, self.settings
         others = settings.tune.runs or [settings.pseudo.run] * bool(settings.pseudo.run)
-        found = [find_run(root, name, settings.data.folds, self.split.digest) for name in others]
-        return found if settings.tune.runs else [*found, self.own_run]
+        earlier = [find_run(root, name, settings.data.folds, self.split.digest) for name in others]
+        return earlier if settings.tune.runs else [*earlier, self.own_run]
 
     @cached_property
     def own_run(self) -> FinishedRun:

@@ -212,11 +212,13 @@ def versions() -> dict[str, str]:
 @cache
 def _commit() -> str:
     """Return the repository's commit, with '+' when files differ from it; empty outside git."""
-    here = Path(__file__).parent
+    source = Path(__file__).parent
 
     def git(*words: str) -> str:
         try:
-            return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+            return subprocess.run(
+                ["git", *words], cwd=source, capture_output=True, text=True, check=True
+            ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             return ""
 

@@ -56,16 +56,16 @@ def parse(
     `blends` adds `--runs A B ...`. Raises `UserError` for what it does not know.
     """
     parser = _make_parser(description, epilog, add_options)
-    told = "settings (default: demo for the built-in competition, else default)"
-    parser.add_argument("--config", metavar="FILE", help=told)
+    text = "settings (default: demo for the built-in competition, else default)"
+    parser.add_argument("--config", metavar="FILE", help=text)
     parser.add_argument("--run", metavar="NAME", help="folder below runs/ (default: the config's name)")
     if per_fold:
-        told = "folds to work on (default: all of them); `full`: one model on all rows, which the ensemble adds"
-        parser.add_argument("--fold", type=str, nargs="+", metavar="K", help=told)
+        text = "folds to work on (default: all of them); `full`: one model on all rows, which the ensemble adds"
+        parser.add_argument("--fold", type=str, nargs="+", metavar="K", help=text)
     if blends:
-        told = "blend these runs into the run NAME of --run: names below runs/, or folders with a run's oof.csv and"
-        told += " test.csv"
-        parser.add_argument("--runs", nargs="+", metavar="RUN", help=told)
+        text = "blend these runs into the run NAME of --run: names below runs/, or folders with a run's oof.csv and"
+        text += " test.csv"
+        parser.add_argument("--runs", nargs="+", metavar="RUN", help=text)
     parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
     _add_settings(parser)
     options, given = _read(parser, argv)
@@ -170,8 +170,8 @@ def _make_parser(description: str | None, epilog: str, add_options: AddOptions) 
 
 def _add_settings(parser: Parser) -> None:
     for part in dataclasses.fields(Settings):
-        told = part.metadata.get("help")  # of the settings that stand alone; sections document their own
-        parser.add_argument(f"--{part.name}", type=part.type, default=getattr(Settings(), part.name), help=told)
+        text = part.metadata.get("help")  # of the settings that stand alone; sections document their own
+        parser.add_argument(f"--{part.name}", type=part.type, default=getattr(Settings(), part.name), help=text)
     bounds = dict(bounds_of(Settings()))
     for action in parser._actions:
         if action.dest in bounds and action.help:

@@ -134,7 +134,9 @@ def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], 
     base_passes = sum(base.passes for _, base in both)
     difference = sum(cell.passes - base.passes for cell, base in both)
     cells = list(scores.values())
-    by_seed = [[cell for (seed, _), cell in scores.items() if seed == one] for one in {seed for seed, _ in scores}]
+    by_seed = [
+        [cell for (seed, _), cell in scores.items() if seed == number] for number in {seed for seed, _ in scores}
+    ]
     failed = [cell for cell in (Cell(variant, *pair) for pair in pairs) if cell in results.failures]
     return VariantResult(
         variant,

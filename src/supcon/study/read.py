@@ -92,12 +92,12 @@ def _settings(path: Path, where: str, value: object) -> Flat:
     settings = {} if value is None else value
     if not isinstance(settings, dict) or any("." not in str(key) and key != "nproc" for key in settings):
         raise UserError(f"{path}: {where}: give settings by dotted key, such as {{pretrain.epochs: 0}}")
-    for key, one in settings.items():
-        if not isinstance(one, _VALUES):
-            raise UserError(f"{path}: {where}: {key}: {str(one)[:50]} is no number, word or truth value")
+    for key, setting in settings.items():
+        if not isinstance(setting, _VALUES):
+            raise UserError(f"{path}: {where}: {key}: {str(setting)[:50]} is no number, word or truth value")
     if "train.seed" in settings:
         raise UserError(f"{path}: {where}: train.seed is set by the rounds: list the seeds there")
-    return {str(key): one for key, one in settings.items()}
+    return {str(key): setting for key, setting in settings.items()}
 
 
 def _round(path: Path, where: str, entry: object) -> Round:
@@ -112,6 +112,6 @@ def _round(path: Path, where: str, entry: object) -> Round:
 
 
 def _numbers(path: Path, where: str, value: object, otherwise: str) -> tuple[int, ...]:
-    if not isinstance(value, list) or not value or any(type(one) is not int or one < 0 for one in value):
+    if not isinstance(value, list) or not value or any(type(number) is not int or number < 0 for number in value):
         raise UserError(f"{path}: {where} {value!r}: give a list of whole numbers from 0, such as [0, 1]{otherwise}")
     return tuple(dict.fromkeys(value))

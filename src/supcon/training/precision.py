@@ -43,7 +43,7 @@ class Trial(TypedDict):
 def choose_precision(experiment: Experiment) -> Experiment:
     """Return the experiment with its precision chosen, where it is `auto`, and write the choice to resolved.yaml.
 
-    The first process of a run chooses, by `fastest_precision`; all other folds, processes and machines of that run read
+    The first process of a run chooses, by `fastest_precision`; all other folds and processes of that run read
     its choice. Raises `UserError` as `fastest_precision` does.
     """
     request = experiment.request

@@ -77,8 +77,8 @@ def paired_tests(comparison: RunComparison) -> list[Block]:
     if 2 < len(names) <= _LARGEST_MATRIX:
         all_runs = range(len(names))
         cells = [
-            [names[one], *("" if one == other else f"{comparison.probability(one, other):.3f}" for other in all_runs)]
-            for one in all_runs
+            [names[run], *("" if run == other else f"{comparison.probability(run, other):.3f}" for other in all_runs)]
+            for run in all_runs
         ]
         blocks.append(Table(["better than", *names], cells, "Probability that the run of the line is better"))
     return blocks
@@ -234,13 +234,13 @@ def _gallery(right: Run, wrong: Run, rows: Rows) -> Gallery:
 
 def _read_all(comparison: RunComparison, read: Callable[[Run], _Read]) -> tuple[dict[str, _Read], list[Text]]:
     """Return what `read` returns of each run that has it, and why the others lack it; `Missing` where all do."""
-    found: dict[str, _Read] = {}
+    results: dict[str, _Read] = {}
     missing: list[str] = []
     for run in comparison.runs:
         try:
-            found[run.name] = read(run)
+            results[run.name] = read(run)
         except Missing as reason:
             missing.append(str(reason))
-    if not found:
+    if not results:
         raise Missing(" ".join(missing))
-    return found, [Text(reason) for reason in missing]
+    return results, [Text(reason) for reason in missing]
