@@ -24,14 +24,16 @@ def of_sums(terms: int, unit: float = FLOAT32) -> float:
     return terms * unit
 
 
-def of_contrast(temperature: float = 0.1, hardness: float = 0.0, unit: float = FLOAT32) -> float:
+def of_contrast(temperature: float = 0.1, hardness: float = 0.0, unit: float = FLOAT32, length: float = 1.0) -> float:
     """Return how far a contrastive loss and its gradient may be off, relative to them.
 
     A similarity of unit vectors of d entries is off by up to (d + 2) u, u being the unit roundoff; its logit by
     1 / temperature of that, and by 1 + hardness of that where near negatives are weighed up. A gradient is made of
     differences of two such weights. With d = 6 that is 16 u; roundings add up at random, so it is for d = 32 too.
+
+    Embeddings that are not brought to unit length have similarities, and errors, up to the square of their `length`.
     """
-    return 16 * unit * (1 + hardness) / temperature
+    return 16 * unit * (1 + hardness) * length**2 / temperature
 
 
 def distance(found: Tensor, wanted: Tensor) -> float:

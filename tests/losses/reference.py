@@ -1,4 +1,7 @@
-"""The definitions, written as loops over anchors and positives in float64: slow, and easy to compare with a paper."""
+"""The definitions, written as loops over anchors and positives in float64: slow, and easy to compare with a paper.
+
+Sums of exponentials are kept as their logarithms, so that similarities in the thousands overflow nothing.
+"""
 
 import math
 
@@ -15,14 +18,16 @@ def by_loops(
     temperature: float = 0.1,
     epsilon: float = 0.0,
     hardness: float = 0.0,
+    normalize: bool = True,
     memory: Tensor | None = None,
     memory_labels: Tensor | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """Return the loss of the definition."""
-    z = torch.nn.functional.normalize(embeddings.double(), dim=1)
+    z = _rows(embeddings, normalize)
     columns, names = z, labels.tolist()
     if memory is not None and memory_labels is not None:
-        columns = torch.cat([z, torch.nn.functional.normalize(memory.double(), dim=1)])
+        columns = torch.cat([z, _rows(memory, normalize)])
         names = names + memory_labels.tolist()
     losses = []
     for i, anchor in enumerate(z):
@@ -32,7 +37,13 @@ def by_loops(
         negatives = [a for a in others if names[a] != names[i]]
         if positives:
             losses.append(_anchor(s, positives, negatives, names, form, epsilon, hardness))
-    return torch.stack(losses).mean() if losses else z.sum() * 0
+    if not losses:
+        return z.sum() * 0
+    return torch.stack(losses).sum() if reduction == "sum" else torch.stack(losses).mean()
+
+
+def _rows(embeddings: Tensor, normalize: bool) -> Tensor:
+    return torch.nn.functional.normalize(embeddings.double(), dim=1) if normalize else embeddings.double()
 
 
 def _anchor(
@@ -47,31 +58,28 @@ def _anchor(
     total = _weighted_negatives(s, negatives, hardness)
     own = [s[p] for p in positives]
     if form == "out":
-        return -torch.stack([x - _log([_sum(own), total]) for x in own]).mean()
+        return -torch.stack([x - _log_sum([*own, *total]) for x in own]).mean()
     if form == "in":
-        return -(_sum(own).log() - math.log(len(own)) - _log([_sum(own), total]))
+        return -(_log_sum(own) - math.log(len(own)) - _log_sum([*own, *total]))
     if form == "sincere":
-        return -torch.stack([x - _log([x.exp(), total]) for x in own]).mean()
+        return -torch.stack([x - _log_sum([x, *total]) for x in own]).mean()
     if form == "eps_infonce":
-        return -torch.stack([x - _log([(x - epsilon).exp(), total]) for x in own]).mean()
+        return -torch.stack([x - _log_sum([x - epsilon, *total]) for x in own]).mean()
     if form == "eps_supcon":
-        return -torch.stack([x - _log([_sum([q - epsilon for q in own]), total]) for x in own]).mean()
-    classes = {names[a] for a in s}
-    means = [torch.stack([s[a].exp() for a in s if names[a] == c]).mean() for c in classes]
-    return -torch.stack([x - _log(means) for x in own]).mean()
+        return -torch.stack([x - _log_sum([*(q - epsilon for q in own), *total]) for x in own]).mean()
+    members = [[s[a] for a in s if names[a] == c] for c in {names[a] for a in s}]
+    means = [_log_sum(of_class) - math.log(len(of_class)) for of_class in members]
+    return -torch.stack([x - _log_sum(means) for x in own]).mean()
 
 
-def _weighted_negatives(s: dict[int, Tensor], negatives: list[int], hardness: float) -> Tensor:
+def _weighted_negatives(s: dict[int, Tensor], negatives: list[int], hardness: float) -> list[Tensor]:
+    """Return log(w_n exp s_n) of every negative n."""
     if not negatives:
-        return torch.zeros((), dtype=torch.float64)
+        return []
     values = torch.stack([s[n] for n in negatives])
-    weights = len(negatives) * torch.softmax(hardness * values, 0)
-    return (weights * values.exp()).sum()
+    weights = math.log(len(negatives)) + torch.log_softmax(hardness * values, 0)
+    return list(weights + values)
 
 
-def _sum(values: list[Tensor]) -> Tensor:
-    return torch.stack([value.exp() for value in values]).sum()
-
-
-def _log(parts: list[Tensor]) -> Tensor:
-    return torch.stack(parts).sum().log()
+def _log_sum(values: list[Tensor]) -> Tensor:
+    return torch.stack(values).logsumexp(0)

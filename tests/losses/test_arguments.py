@@ -31,6 +31,8 @@ OF_BOTH: list[Change] = [  # of the losses and of their bounds
     ),
     ({"form": "sideways"}, "form must be one of out, in, .* got 'sideways'"),
     ({"form": None}, "form must be .* got None"),
+    ({"normalize": "no"}, "normalize must be True or False, got 'no'"),
+    ({"normalize": None}, "normalize must be True or False, got None"),
     ({"epsilon": 0.1}, "epsilon belongs to the forms"),
     ({"hardness": 1.0, "form": "balanced"}, "'balanced' takes no hardness"),
 ]
@@ -42,6 +44,8 @@ OF_LOSSES: list[Change] = [
     ({"embeddings": np.zeros((4, 2))}, "embeddings must be .* got a ndarray"),
     ({"embeddings": [[0.0, 1.0]] * 4}, "embeddings must be .* got a list"),
     ({"labels": LABELS[:3]}, r"labels must be \[4\], one for each of embeddings, got \[3\]"),
+    ({"reduction": "none"}, "reduction must be one of mean, sum, got 'none'"),
+    ({"reduction": None}, "reduction must be one of mean, sum, got None"),
     ({"memory": MEMORY}, "give both or neither"),
     ({"memory_labels": torch.zeros(3, dtype=torch.long)}, "give both or neither"),
     ({"memory": torch.randn(3, 5), "memory_labels": torch.arange(3)}, r"memory must be \[M, 2\]"),
@@ -96,3 +100,10 @@ def test_numbers_of_numpy_are_taken() -> None:
 def test_prototypes_that_cannot_be_are_refused(arguments: tuple[int, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         BalancedContrast(*arguments)
+
+
+def test_prototypes_refuse_options_that_they_do_not_have() -> None:
+    with pytest.raises(ValueError, match="normalize must be True or False, got 'no'"):
+        BalancedContrast(3, 4, normalize="no")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="reduction must be one of mean, sum, got 'none'"):
+        BalancedContrast(3, 2)(torch.randn(4, 2), LABELS, reduction="none")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from supcon.losses import contrastive_loss
 from tests.losses.reference import FORMS, by_loops
-from tests.losses.variants import Options, batch, each_variant, memory_of, rounding_of
+from tests.losses.variants import Options, batch, each_variant, each_variant_of_any_length, memory_of, rounding_of
 from tests.rounding import distance
 
 
@@ -77,42 +77,12 @@ def test_the_forms_meet_where_their_options_vanish() -> None:
         torch.testing.assert_close(contrastive_loss(z, labels, **left), contrastive_loss(z, labels, **right))  # type: ignore[arg-type]
 
 
-def test_in_is_the_logarithm_of_a_ratio_of_sums_plus_that_of_the_positives() -> None:
-    z, labels = batch(7)
-    unit = torch.nn.functional.normalize(z, dim=1)
-    exponentials = (unit @ unit.T / 0.1).exp().fill_diagonal_(0)
-    same = (labels[:, None] == labels).fill_diagonal_(False)
-    valid = same.any(dim=1)
-    ratio = (exponentials.sum(dim=1) / (exponentials * same).sum(dim=1))[valid].log()
-    expected = ratio.mean() + same.sum(dim=1)[valid].double().log().mean()
-    torch.testing.assert_close(contrastive_loss(z, labels, form="in"), expected)
-
-
 def test_equal_embeddings_give_the_collapse_value_and_in_is_never_above_out() -> None:
     z, labels = batch(6, items=16, classes=3)
     same = torch.ones(16, 4, dtype=torch.float64)
     for form in ("out", "in"):
         assert contrastive_loss(same, labels, form=form).item() == pytest.approx(math.log(15))
     assert contrastive_loss(z, labels, form="in") < contrastive_loss(z, labels, form="out")
-
-
-def test_instance_labels_make_simclr() -> None:
-    views = torch.randn(2, 5, 4, dtype=torch.float64)
-    z, instances = views.flatten(0, 1), torch.arange(5).repeat(2)
-    unit = torch.nn.functional.normalize(z, dim=1)
-    logits = (unit @ unit.T / 0.5).fill_diagonal_(-torch.inf)
-    other_view = (torch.arange(10) + 5) % 10
-    expected = torch.nn.functional.cross_entropy(logits, other_view)  # NT-Xent
-    torch.testing.assert_close(contrastive_loss(z, instances, temperature=0.5), expected)
-
-
-def test_one_positive_and_one_negative_make_the_triplet_limit() -> None:
-    z = torch.randn(3, 5, dtype=torch.float64)
-    labels = torch.tensor([0, 0, 1])
-    unit = torch.nn.functional.normalize(z, dim=1)
-    s = unit @ unit.T / 0.2
-    expected = (torch.nn.functional.softplus(s[0, 2] - s[0, 1]) + torch.nn.functional.softplus(s[1, 2] - s[1, 0])) / 2
-    torch.testing.assert_close(contrastive_loss(z, labels, temperature=0.2), expected)
 
 
 def test_no_gradient_reaches_the_memory() -> None:
@@ -126,3 +96,17 @@ def test_scaling_by_the_temperature_multiplies_the_loss() -> None:
     z, labels = batch(9)
     plain = contrastive_loss(z, labels, temperature=0.3)
     torch.testing.assert_close(contrastive_loss(z, labels, temperature=0.3, scale_by_temperature=True), 0.3 * plain)
+
+
+@each_variant_of_any_length
+@pytest.mark.parametrize("remembers", [False, True], ids=["batch", "memory"])
+def test_the_sum_is_the_mean_times_the_number_of_anchors_with_positives(variant: Options, remembers: bool) -> None:
+    z, _ = batch(10)
+    labels = torch.tensor([0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9])  # 7 of 14 have positives in the batch
+    memory: Options = {"memory": torch.randn(2, 6).double(), "memory_labels": torch.tensor([3, 4])} if remembers else {}
+    total = contrastive_loss(z, labels, reduction="sum", **variant, **memory)
+    mean = contrastive_loss(z, labels, **variant, **memory)
+    torch.testing.assert_close(total, mean * (9 if remembers else 7))
+    torch.testing.assert_close(total, by_loops(z, labels, reduction="sum", **variant, **memory))
+    slopes = [torch.autograd.grad(loss, z)[0] for loss in (total, mean)]
+    torch.testing.assert_close(slopes[0], slopes[1] * (9 if remembers else 7))

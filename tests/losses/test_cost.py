@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 
 from supcon.losses import contrastive_loss, logsumexp, positives
-from tests.losses.variants import Options, batch, each_variant, memory_of
+from tests.losses.variants import Options, batch, each_variant_of_any_length, memory_of
 
 
-@each_variant
+@each_variant_of_any_length
 @pytest.mark.parametrize("temperature", [0.01, 0.2])  # running sums, direct sums
 def test_any_tile_size_gives_the_same_value_and_gradient(
     variant: Options, temperature: float, monkeypatch: pytest.MonkeyPatch
@@ -26,7 +26,7 @@ def test_any_tile_size_gives_the_same_value_and_gradient(
         torch.testing.assert_close(gradient, results[0][1])
 
 
-@each_variant
+@each_variant_of_any_length
 @pytest.mark.parametrize(("classes", "remembers"), [(1, True), (50, False)], ids=["one class", "without memory"])
 def test_no_tensor_grows_with_the_square_of_the_batch(variant: Options, classes: int, remembers: bool) -> None:
     class Largest(torch.utils._python_dispatch.TorchDispatchMode):
@@ -47,7 +47,7 @@ def test_no_tensor_grows_with_the_square_of_the_batch(variant: Options, classes:
     assert largest.size <= 512 * 2048 < items**2 / 5
 
 
-@each_variant
+@each_variant_of_any_length
 @pytest.mark.parametrize(("classes", "remembers"), [(1, True), (50, False)], ids=["one class", "without memory"])
 def test_what_is_kept_for_backward_doubles_with_the_batch(variant: Options, classes: int, remembers: bool) -> None:
     def kept(items: int) -> int:

@@ -10,12 +10,12 @@ import torch
 from supcon.losses import contrastive_loss
 from supcon.losses.distributed import distributed_contrastive_loss, gather
 from tests.conftest import REPOSITORY
-from tests.losses.two_processes import CASES, FORMS
+from tests.losses.two_processes import CASES, OPTIONS
 
 
 @pytest.mark.slow
 def test_two_processes_have_the_loss_and_gradient_of_the_joint_batch() -> None:
-    """By torchrun over the loopback device; `two_processes.py` compares, for every case and form."""
+    """By torchrun over the loopback device; `two_processes.py` compares, for every case, form and set of options."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     result = subprocess.run(
@@ -28,7 +28,7 @@ def test_two_processes_have_the_loss_and_gradient_of_the_joint_batch() -> None:
         timeout=300,
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == [f"{name}, {form}: equal" for name in CASES for form in FORMS]
+    assert result.stdout.splitlines() == [f"{name}, {described}: equal" for name in CASES for described in OPTIONS]
     assert "deprecated" not in result.stderr
 
 

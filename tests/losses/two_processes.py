@@ -11,10 +11,14 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from supcon.losses.contrastive import Form, contrastive_loss
+from supcon.losses.contrastive import Form, LossOptions, contrastive_loss
 from supcon.losses.distributed import distributed_contrastive_loss, gather
 
 FORMS: tuple[Form, ...] = get_args(Form)
+OPTIONS: dict[str, LossOptions] = {
+    **{form: LossOptions(form=form) for form in FORMS},
+    **{f"{form}, as they are, summed": LossOptions(form=form, normalize=False, reduction="sum") for form in FORMS},
+}
 CASES: dict[str, tuple[list[int], list[int]]] = {  # the labels of each process
     "equal shares": ([0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 2, 2]),
     "unequal shares": ([0, 0, 1, 1, 2, 2, 0, 1], [2, 1, 0]),
@@ -32,7 +36,7 @@ def gradients(model: nn.Module, loss: Tensor) -> list[Tensor]:
     return [gradient.clone() for gradient in grads if gradient is not None]
 
 
-def compare(name: str, form: Form) -> None:
+def compare(name: str, options: LossOptions) -> None:
     """Assert that loss and averaged parameter gradients are those of one process with the joint batch."""
     rank = dist.get_rank()
     torch.manual_seed(0)
@@ -42,12 +46,12 @@ def compare(name: str, form: Form) -> None:
     images = torch.randn(len(labels), 5, dtype=torch.float64)
     own = images.split([len(share) for share in shares])[rank]
 
-    expected = contrastive_loss(model(images), labels, form=form)
+    expected = contrastive_loss(model(images), labels, **options)
     wanted = gradients(model, expected)
     model.zero_grad()
     wrapped = DistributedDataParallel(model)  # averages gradients while it lives
     embeddings = wrapped(own)
-    loss = distributed_contrastive_loss(embeddings, shares[rank], form=form)
+    loss = distributed_contrastive_loss(embeddings, shares[rank], **options)
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(gradients(model, loss), wanted)
 
@@ -59,10 +63,10 @@ def compare(name: str, form: Form) -> None:
 def main() -> None:
     dist.init_process_group("gloo")
     for name in CASES:
-        for form in FORMS:
-            compare(name, form)
+        for described, options in OPTIONS.items():
+            compare(name, options)
             if dist.get_rank() == 0:
-                print(f"{name}, {form}: equal", flush=True)
+                print(f"{name}, {described}: equal", flush=True)
     dist.barrier()
     dist.destroy_process_group()
     os._exit(0)  # gloo's threads sometimes abort the interpreter's own way out, after all is compared (torch 2.13)

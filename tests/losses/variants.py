@@ -25,6 +25,9 @@ def name_of(variant: Options) -> str:
 
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS, ids=name_of)
+AS_THEY_ARE: list[Options] = [{**variant, "normalize": False} for variant in VARIANTS]
+each_variant_as_it_is = pytest.mark.parametrize("variant", AS_THEY_ARE, ids=name_of)
+each_variant_of_any_length = pytest.mark.parametrize("variant", VARIANTS + AS_THEY_ARE, ids=name_of)
 
 
 def batch(seed: int, items: int = 14, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -38,6 +41,9 @@ def memory_of(seed: int) -> Options:
     return {"memory": keys.detach(), "memory_labels": labels}
 
 
-def rounding_of(options: Options, unit: float = FLOAT32) -> float:
-    """How far a loss of these options and its gradient may be off, relative to them."""
-    return of_contrast(options.get("temperature", 0.1), options.get("hardness", 0.0), unit)
+def rounding_of(options: Options, unit: float = FLOAT32, length: float = 1.0) -> float:
+    """How far a loss of these options and its gradient may be off, relative to them.
+
+    `length` is that of the longest embedding, where the options take embeddings as they are.
+    """
+    return of_contrast(options.get("temperature", 0.1), options.get("hardness", 0.0), unit, length)

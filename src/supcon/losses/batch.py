@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class SortedBatch:
-    """Unit embeddings and their classes in ascending order of class, and further columns that are never anchors.
+    """Embeddings and their classes in ascending order of class, and further columns that are never anchors.
 
     Whatever depends on labels alone is computed on the CPU, because the loops over tiles need its values there, and
     reading a value from a GPU waits for all that runs on it.
@@ -24,6 +24,7 @@ class SortedBatch:
     numbers: Tensor  # [N]: `classes` on the CPU
     extra_numbers: Tensor  # [M]
     class_count: int
+    unit: bool  # whether no row is longer than 1
 
     @cached_property
     def positives(self) -> Tensor:
@@ -67,10 +68,13 @@ class SortedBatch:
         return tensor.to(self.z.device, non_blocking=True)
 
 
-def sort_batch(embeddings: Tensor, labels: Tensor, extra: Tensor, extra_labels: Tensor) -> SortedBatch:
-    """Return the batch with rows of unit length, in float32 or float64, and classes numbered from 0.
+def sort_batch(
+    embeddings: Tensor, labels: Tensor, extra: Tensor, extra_labels: Tensor, normalize: bool = True
+) -> SortedBatch:
+    """Return the batch in float32 or float64, with classes numbered from 0.
 
     `embeddings` [N, D] with `labels` [N] are the items, `extra` [M, D] with `extra_labels` [M] the further columns.
+    With `normalize` all rows are brought to unit length.
     """
     wide = embeddings.dtype if embeddings.dtype == torch.float64 else torch.float32
     names, numbers = torch.unique(torch.cat([labels.cpu(), extra_labels.cpu()]), return_inverse=True)
@@ -80,14 +84,16 @@ def sort_batch(embeddings: Tensor, labels: Tensor, extra: Tensor, extra_labels: 
     def on_device(tensor: Tensor) -> Tensor:
         return tensor.to(embeddings.device, non_blocking=True)
 
+    z, extra = embeddings.to(wide)[on_device(order)], extra.to(wide)[on_device(extra_order)]
     return SortedBatch(
-        unit_length(embeddings.to(wide)[on_device(order)]),
+        unit_length(z) if normalize else z,
         on_device(classes),
-        unit_length(extra.to(wide)[on_device(extra_order)]),
+        unit_length(extra) if normalize else extra,
         on_device(extra_classes),
         classes,
         extra_classes,
         len(names),
+        unit=normalize,
     )
 
 

@@ -1,8 +1,8 @@
 """The family of contrastive losses, exact and in linear memory.
 
-Notation: z_i are the unit-length embeddings of the N items of a batch, s_ij = z_i . z_j / temperature, A(i) holds the
-memory and all items but i, P(i) the members of A(i) with i's label, N(i) its other members, and
-LSE_X = log sum_{x in X} exp s_ix. An item i is an anchor, P(i) are its positives, N(i) its negatives.
+Notation: z_i are the embeddings of the N items of a batch, of unit length unless `normalize` is off, s_ij = z_i . z_j /
+temperature, A(i) holds the memory and all items but i, P(i) the members of A(i) with i's label, N(i) its other members,
+and LSE_X = log sum_{x in X} exp s_ix. An item i is an anchor, P(i) are its positives, N(i) its negatives.
 """
 
 from numbers import Integral, Real
@@ -17,6 +17,7 @@ from supcon.losses.logsumexp import row_logsumexp
 from supcon.losses.positives import mean_positive_softplus, positive_logsumexp
 
 Form = Literal["out", "in", "sincere", "eps_infonce", "eps_supcon", "balanced"]
+Reduction = Literal["mean", "sum"]
 LABEL_TYPES = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 LARGEST = 1e12  # largest value of an option, and of 1 / temperature: their products stay inside float32
 
@@ -28,6 +29,7 @@ class FormOptions(TypedDict, total=False):
     temperature: float
     epsilon: float
     hardness: float
+    normalize: bool
 
 
 class LossOptions(FormOptions, total=False):
@@ -36,6 +38,7 @@ class LossOptions(FormOptions, total=False):
     memory: Tensor | None
     memory_labels: Tensor | None
     scale_by_temperature: bool
+    reduction: Reduction
 
 
 def contrastive_loss(
@@ -46,11 +49,13 @@ def contrastive_loss(
     temperature: float = 0.1,
     epsilon: float = 0.0,
     hardness: float = 0.0,
+    normalize: bool = True,
     memory: Tensor | None = None,
     memory_labels: Tensor | None = None,
     scale_by_temperature: bool = False,
+    reduction: Reduction = "mean",
 ) -> Tensor:
-    """Return the mean loss of the anchors that have positives, a scalar.
+    """Return the mean loss of the anchors that have positives, a scalar; with `reduction` "sum" their sum.
 
     `embeddings` [N, D] are brought to unit length here; `labels` [N] are integers from 0, best left on the CPU.
     `memory` [M, D] with `memory_labels` [M] adds items to A(i), P(i) and N(i) that are no anchors and have no gradient
@@ -68,11 +73,18 @@ def contrastive_loss(
     form but `balanced`; the weights have gradients. `scale_by_temperature` multiplies the loss by the temperature, so
     that a search over temperatures does not search over learning rates as well.
 
+    Without `normalize`, embeddings and memory enter as they are: similarities are plain dot products / temperature. In
+    float32 these must stay below 1e38, and about a millionth of the greatest |z|^2 / temperature is rounding.
+
+    Some write the loss as the sum over anchors of log(sum_A exp s_ia / sum_P exp s_ip). It is `in` with `reduction`
+    "sum", less the constant sum_i log|P(i)|: the gradient is the same.
+
     Where no item has a positive, the loss is 0 with gradient 0. It is computed in float32 (float64 for float64
     embeddings), even within autocast, and without an N x N tensor. Raises `ValueError` for arguments that do not fit.
     """
     check_items("embeddings", embeddings, "labels", labels)
-    check_options(form, temperature, epsilon, hardness)
+    check_options(form, temperature, epsilon, hardness, normalize)
+    check_choice("reduction", reduction, get_args(Reduction))
     if (memory is None) != (memory_labels is None):
         raise ValueError("memory and memory_labels go together: give both or neither")
     extra, extra_labels = embeddings[:0], labels[:0]
@@ -82,8 +94,8 @@ def contrastive_loss(
             raise ValueError(f"memory must be [M, {embeddings.shape[1]}] like the embeddings, got {list(memory.shape)}")
         extra, extra_labels = memory.detach(), memory_labels
     with full_float32(embeddings.device):
-        batch = sort_batch(embeddings, labels, extra, extra_labels)
-        loss = mean_over_valid(batch, anchor_losses(batch, form, temperature, epsilon, hardness))
+        batch = sort_batch(embeddings, labels, extra, extra_labels, normalize)
+        loss = reduce_valid(batch, anchor_losses(batch, form, temperature, epsilon, hardness), reduction)
         return loss * temperature if scale_by_temperature else loss
 
 
@@ -94,22 +106,27 @@ class BalancedContrast(nn.Module):
     has a positive. The paper trains with logit-adjusted cross-entropy + 0.35 x this loss at temperature 0.07.
     """
 
-    def __init__(self, classes: int, dim: int, temperature: float = 0.1) -> None:
-        """Draw `prototypes`, a parameter [classes, dim]. Raises `ValueError` for arguments that do not fit."""
+    def __init__(self, classes: int, dim: int, temperature: float = 0.1, *, normalize: bool = True) -> None:
+        """Draw `prototypes`, a parameter [classes, dim] that begins at unit length.
+
+        `normalize` brings embeddings and prototypes to unit length in the loss; without it they enter as they are.
+        Raises `ValueError` for arguments that do not fit.
+        """
         super().__init__()
         for name, count in (("classes", classes), ("dim", dim)):
             if not isinstance(count, Integral) or count < 1:
                 raise ValueError(f"{name} must be a whole number above 0, got {count!r}")
-        check_options("balanced", temperature, 0.0, 0.0)
-        self.temperature = temperature
+        check_options("balanced", temperature, 0.0, 0.0, normalize)
+        self.temperature, self.normalize = temperature, normalize
         self.prototypes = nn.Parameter(nn.functional.normalize(torch.randn(classes, dim), dim=1))
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """Return the mean loss of `embeddings` [N, D] with `labels` [N] from 0 to classes - 1, a scalar.
+    def forward(self, embeddings: Tensor, labels: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the mean loss of `embeddings` [N, D] with `labels` [N] from 0 to classes - 1, or its sum; a scalar.
 
         Raises `ValueError` for arguments that do not fit.
         """
         check_items("embeddings", embeddings, "labels", labels)
+        check_choice("reduction", reduction, get_args(Reduction))
         classes, dim = self.prototypes.shape
         if embeddings.shape[1] != dim or (len(labels) and labels.max() >= classes):
             raise ValueError(
@@ -118,8 +135,8 @@ class BalancedContrast(nn.Module):
             )
         with full_float32(embeddings.device):
             names = torch.arange(classes, device=labels.device)
-            batch = sort_batch(embeddings, labels, self.prototypes, names)
-            return mean_over_valid(batch, anchor_losses(batch, "balanced", self.temperature, 0.0, 0.0))
+            batch = sort_batch(embeddings, labels, self.prototypes, names, self.normalize)
+            return reduce_valid(batch, anchor_losses(batch, "balanced", self.temperature, 0.0, 0.0), reduction)
 
 
 def anchor_losses(batch: SortedBatch, form: Form, temperature: float, epsilon: float, hardness: float) -> Tensor:
@@ -143,10 +160,11 @@ def anchor_losses(batch: SortedBatch, form: Form, temperature: float, epsilon: f
     return torch.logaddexp(own_class, _negatives(batch, temperature, hardness)) - pull
 
 
-def mean_over_valid(batch: SortedBatch, losses: Tensor) -> Tensor:
-    """Return the mean of `losses` [N] over the anchors that have positives; 0 when there are none."""
+def reduce_valid(batch: SortedBatch, losses: Tensor, reduction: Reduction) -> Tensor:
+    """Return the mean or sum of `losses` [N] over the anchors that have positives; 0 when there are none."""
     valid = batch.positives > 0
-    return torch.where(valid, losses, 0.0).sum() / valid.sum().clamp(min=1)
+    total = torch.where(valid, losses, 0.0).sum()
+    return total if reduction == "sum" else total / valid.sum().clamp(min=1)
 
 
 def _negatives(batch: SortedBatch, temperature: float, hardness: float) -> Tensor:
@@ -194,10 +212,11 @@ def check_labels(name: str, labels: Tensor) -> None:
         raise ValueError(f"{name} must not be negative, got {labels.min().item()}")
 
 
-def check_options(form: str, temperature: float, epsilon: float, hardness: float) -> None:
+def check_options(form: str, temperature: float, epsilon: float, hardness: float, normalize: bool) -> None:
     """Raise `ValueError` for options that are out of range or do not go together."""
-    if form not in get_args(Form):
-        raise ValueError(f"form must be one of {', '.join(get_args(Form))}, got {form!r}")
+    check_choice("form", form, get_args(Form))
+    if not isinstance(normalize, bool):
+        raise ValueError(f"normalize must be True or False, got {normalize!r}")
     for name, value, least in (
         ("temperature", temperature, 1 / LARGEST),
         ("epsilon", epsilon, 0),
@@ -209,6 +228,12 @@ def check_options(form: str, temperature: float, epsilon: float, hardness: float
         raise ValueError(f"epsilon belongs to the forms eps_infonce and eps_supcon: got {epsilon} with form {form!r}")
     if hardness > 0 and form == "balanced":
         raise ValueError(f"form 'balanced' takes no hardness, got {hardness}: use 0 or another form")
+
+
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise `ValueError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def _described(value: object) -> str:

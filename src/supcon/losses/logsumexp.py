@@ -49,7 +49,8 @@ class _RowLogSumExp(torch.autograd.Function):
         weights: Weights | None,
     ) -> Tensor:
         walk = ctx.walk = _Walk(batch, scale, negatives_only)
-        ctx.sums = (_DirectSums if scale <= DIRECT_BOUND else _RunningSums)(z, weights)
+        # how long other rows are is known on the device alone, and to ask it would wait for it
+        ctx.sums = (_DirectSums if batch.unit and scale <= DIRECT_BOUND else _RunningSums)(z, weights)
         for tile in walk.tiles():
             ctx.sums.add(tile)
         result: Tensor = ctx.sums.logarithm()
@@ -159,7 +160,7 @@ class _DirectSums:
 
 
 class _RunningSums:
-    """Log-sum-exps with a running maximum, for temperatures at which exp(s) would overflow float32."""
+    """Log-sum-exps with a running maximum, for temperatures and lengths at which exp(s) may overflow float32."""
 
     def __init__(self, z: Tensor, weights: Weights | None) -> None:
         self._totals = z.new_full((len(z),), -torch.inf)
