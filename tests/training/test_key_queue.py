@@ -5,7 +5,6 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from supcon.losses import contrastive_loss
 from supcon.settings.training import ContrastSettings, PretrainSettings
@@ -30,13 +29,15 @@ def held_out(encoder: nn.Module) -> tuple[Tensor, Tensor]:
     return torch.zeros(1, 5), torch.zeros(1)
 
 
-def pretraining(queue: KeyQueue | None, **settings: float) -> ContrastivePretraining:
-    return ContrastivePretraining(PretrainSettings(**settings), ContrastSettings(), 3, held_out, queue)  # type: ignore[arg-type]
+def pretraining(queue: KeyQueue | None, normalize: bool = True, **settings: float) -> ContrastivePretraining:
+    contrast = ContrastSettings(normalize=normalize)
+    return ContrastivePretraining(PretrainSettings(**settings), contrast, 3, held_out, queue)  # type: ignore[arg-type]
 
 
 def embed(network: nn.ModuleDict, views: Tensor) -> Tensor:
     with torch.no_grad():
-        return F.normalize(network["projection"](network["encoder"](views.flatten(0, 1))), dim=1)
+        embeddings: Tensor = network["projection"](network["encoder"](views.flatten(0, 1)))
+        return embeddings
 
 
 def test_the_queue_starts_empty_and_keeps_the_newest_keys_first_in_first_out() -> None:
@@ -79,15 +80,17 @@ def test_the_momentum_network_moves_its_part_of_the_way() -> None:
     assert not torch.allclose(queue.keys, before)
 
 
-def test_the_queue_joins_the_loss_without_gradient_and_the_batch_enters_after_it() -> None:
+@pytest.mark.parametrize("normalize", [True, False])
+def test_the_queue_joins_the_loss_without_gradient_and_the_batch_enters_after_it(normalize: bool) -> None:
     network = model()
     queue = KeyQueue(network, 100, momentum=0.9)
-    objective = pretraining(queue)
+    objective = pretraining(queue, normalize)
     views, labels = batch(0)
     loss, _ = objective.backward(network, views, labels, step())
     z = network["projection"](network["encoder"](views.flatten(0, 1)))
-    expected = contrastive_loss(z, labels)  # nothing in the queue yet
-    torch.testing.assert_close(loss, expected.detach(), rtol=of_contrast(), atol=0)
+    expected = contrastive_loss(z, labels, normalize=normalize)  # nothing in the queue yet
+    rounding = of_contrast(length=1.0 if normalize else z.norm(dim=1).max().item())
+    torch.testing.assert_close(loss, expected.detach(), rtol=rounding, atol=0)
     keys, key_labels = queue.keys, queue.labels
     assert keys is not None
     assert key_labels is not None
@@ -99,10 +102,11 @@ def test_the_queue_joins_the_loss_without_gradient_and_the_batch_enters_after_it
     gradient = joined(p.grad for p in network.parameters())
     network.zero_grad()
     z = network["projection"](network["encoder"](views.flatten(0, 1)))
-    expected = contrastive_loss(z, labels, memory=keys, memory_labels=key_labels)
+    expected = contrastive_loss(z, labels, normalize=normalize, memory=keys, memory_labels=key_labels)
     expected.backward()
-    torch.testing.assert_close(loss, expected.detach(), rtol=of_contrast(), atol=0)
-    assert distance(gradient, joined(p.grad for p in network.parameters())) <= of_contrast()
+    rounding = of_contrast(length=1.0 if normalize else torch.cat([z, keys]).norm(dim=1).max().item())
+    torch.testing.assert_close(loss, expected.detach(), rtol=rounding, atol=0)
+    assert distance(gradient, joined(p.grad for p in network.parameters())) <= rounding
     assert metrics["collapse"] == pytest.approx(torch.tensor(11.0).log().item())  # N - 1 + M
     assert not keys.requires_grad
 
@@ -117,7 +121,7 @@ def test_with_gradcache_the_keys_are_made_in_chunks_of_the_same_shuffled_batch()
     momentum_encoder = queue._network.module[0]
     assert [len(part) for part in momentum_encoder.seen] == [3, 3, 3]
     for key, label in zip(queue.keys, queue.labels, strict=True):  # each image's key has that image's label
-        nearest = (embed(network, views) @ key).argmax()
+        nearest = (embed(network, views) - key).norm(dim=1).argmin()
         assert labels[nearest] == label
 
 
@@ -138,7 +142,7 @@ def test_keys_are_made_by_the_batchs_own_statistics() -> None:
     queue = KeyQueue(network, 100, momentum=0.9)
     views, labels = batch(0)
     with torch.no_grad():
-        expected = F.normalize(network.train()["projection"](network["encoder"](views.flatten(0, 1))), dim=1)
+        expected = network.train()["projection"](network["encoder"](views.flatten(0, 1)))
     queue.enqueue(network, views.flatten(0, 1), labels, 1, nullcontext)
     assert queue.keys is not None
     torch.testing.assert_close(queue.keys, expected)

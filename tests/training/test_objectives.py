@@ -13,6 +13,7 @@ from supcon.settings.training import ContrastSettings, FinetuneSettings, Pretrai
 from supcon.training.loop import Step
 from supcon.training.model.heads import contrast_parts
 from supcon.training.objectives import Classification, ContrastivePretraining
+from tests.losses.variants import name_of
 from tests.rounding import of_contrast
 
 LABELS = torch.arange(12) % 3
@@ -22,6 +23,8 @@ LOSSES: list[dict[str, Any]] = [
     {"form": "eps_infonce", "epsilon": 0.4},
     {"form": "eps_supcon", "epsilon": 0.4, "hardness": 1.0},
     {"form": "balanced", "temperature": 0.2},
+    {"form": "out", "normalize": False},
+    {"form": "in", "hardness": 1.0, "normalize": False},
 ]
 
 
@@ -34,7 +37,7 @@ class Float(nn.Module):
         return images.flatten(1).float() / 255
 
 
-@pytest.mark.parametrize("options", LOSSES, ids=lambda options: options["form"])
+@pytest.mark.parametrize("options", LOSSES, ids=name_of)
 @pytest.mark.parametrize("scaled", [False, True])
 def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], scaled: bool) -> None:
     torch.manual_seed(0)
@@ -42,9 +45,8 @@ def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], s
     views = torch.randint(0, 256, (12, 1, 2, 2, 3))
     settings = ContrastSettings(**options, scale_by_temperature=scaled)
     joint = FinetuneSettings(contrastive_weight=1.0, contrastive_weight_end=1.0)
-    expected = contrastive_loss(
-        model["projection"](Float()(views[:, 0])), LABELS, **options, scale_by_temperature=scaled
-    ).item()
+    embeddings = model["projection"](Float()(views[:, 0]))
+    expected = contrastive_loss(embeddings, LABELS, **options, scale_by_temperature=scaled).item()
     floor, collapse = contrastive_bounds(LABELS, **{"temperature": settings.temperature, **options})
     factor = settings.temperature if scaled else 1.0
 
@@ -52,7 +54,8 @@ def test_every_option_of_the_loss_reaches_both_stages(options: dict[str, Any], s
         PretrainSettings(), settings, 3, lambda encoder: (torch.zeros(1), torch.zeros(1))
     )
     loss, metrics = pretraining.backward(model, views, LABELS, Step(0.0, 0, nullcontext))
-    rounding = of_contrast(settings.temperature, settings.hardness)
+    length = 1.0 if settings.normalize else embeddings.norm(dim=1).max().item()
+    rounding = of_contrast(settings.temperature, settings.hardness, length=length)
     assert loss.item() == pytest.approx(expected, rel=rounding)
     assert (metrics["floor"], metrics["collapse"]) == pytest.approx((floor * factor, collapse * factor))
 

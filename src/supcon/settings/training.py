@@ -40,6 +40,9 @@ class ContrastSettings:
     """Margin of the forms eps_infonce and eps_supcon, in logits."""
     hardness: float = bounded(0.0, 0, 100)
     """How much more near negatives count than far ones (Robinson et al. 2021); 0: all alike. Not in form balanced."""
+    normalize: bool = True
+    """Bring embeddings, memory and prototypes to unit length in the loss; false: they enter as they are, similarities
+    are plain dot products / temperature, and longer embeddings are more certain ones."""
     prototypes: bool = False
     """Form balanced: a learnable prototype of each class joins it, so that no image is without a positive."""
     scale_by_temperature: bool = False

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from supcon.training.gradcache import Context
 from supcon.training.model.timm_import import timm
@@ -27,7 +26,7 @@ class KeyQueue:
         self._size = size
         self._network = timm.utils.ModelEmaV3(_network(model), decay=momentum)
         self._network.module.train()
-        self.keys: Tensor | None = None  # unit-length, float32 [M, D]; None while the queue is empty
+        self.keys: Tensor | None = None  # as the projection made them, float32 [M, D]; None while the queue is empty
         self.labels: Tensor | None = None  # of the keys, [M], on the CPU
 
     @torch.no_grad()
@@ -48,7 +47,7 @@ class KeyQueue:
         encoder, projection = self._network.module
         with autocast():
             embeddings = projection(torch.cat([encoder(part) for part in images.tensor_split(chunks)]))
-        new_keys, labels = joined(F.normalize(embeddings.float(), dim=1)), joined(labels)
+        new_keys, labels = joined(embeddings.float()), joined(labels)
         if self.keys is not None and self.labels is not None:
             new_keys, labels = torch.cat([self.keys, new_keys]), torch.cat([self.labels, labels])
         self.keys, self.labels = new_keys[-self._size :], labels[-self._size :]

@@ -212,7 +212,11 @@ def _contrast(
     `embeddings` [N, D], `labelled` and the labels in `mixed` are those of the whole batch, on every process.
     """
     options = FormOptions(
-        form=settings.form, temperature=settings.temperature, epsilon=settings.epsilon, hardness=settings.hardness
+        form=settings.form,
+        temperature=settings.temperature,
+        epsilon=settings.epsilon,
+        hardness=settings.hardness,
+        normalize=settings.normalize,
     )
     column_labels: Tensor | None  # of the keys or prototypes, which are columns beside the embeddings
     if "prototypes" in model:

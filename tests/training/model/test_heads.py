@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,6 @@ from supcon.settings import parse
 from supcon.settings.training import ContrastSettings, FinetuneSettings
 from supcon.training.model.encoder import load_weights, save_weights
 from supcon.training.model.heads import contrast_parts, projection_head
-
-PROJECTION_KEYS = {field.name for field in dataclasses.fields(ContrastSettings) if "projection" in field.name}
 
 
 def test_the_default_head_is_the_papers_two_layers_to_the_byte() -> None:
@@ -56,9 +55,11 @@ def test_without_a_projection_the_loss_and_its_prototypes_see_the_features() -> 
     assert parts["prototypes"](features, torch.tensor([0, 0, 1, 1, 2, 2])).isfinite()
 
 
-def test_prototypes_have_the_temperature_of_the_settings() -> None:
-    settings = ContrastSettings(projection="none", form="balanced", prototypes=True, temperature=0.7)
-    ours, reference = contrast_parts(20, 3, settings)["prototypes"], BalancedContrast(3, 20, temperature=0.7)
+@pytest.mark.parametrize("normalize", [True, False])
+def test_prototypes_have_the_temperature_and_the_lengths_of_the_settings(normalize: bool) -> None:
+    options: dict[str, Any] = {"temperature": 0.7, "normalize": normalize}
+    settings = ContrastSettings(projection="none", form="balanced", prototypes=True, **options)
+    ours, reference = contrast_parts(20, 3, settings)["prototypes"], BalancedContrast(3, 20, **options)
     reference.load_state_dict(ours.state_dict())
     features, labels = torch.randn(6, 20), torch.tensor([0, 0, 1, 1, 2, 2])
     assert ours(features, labels) == reference(features, labels)
@@ -90,9 +91,10 @@ def test_a_saved_head_is_loaded_by_the_same_settings_only(tmp_path: Path) -> Non
             )
 
 
-def test_every_projection_setting_is_in_the_fingerprints_of_what_it_shapes(tmp_path: Path) -> None:
+def test_every_setting_of_loss_and_projection_is_in_the_fingerprints_of_what_it_shapes(tmp_path: Path) -> None:
     request = parse("", ["--root", str(tmp_path)])
-    keys = {f"contrast.{name}" for name in PROJECTION_KEYS}
+    keys = {f"contrast.{field.name}" for field in dataclasses.fields(ContrastSettings)}
+    assert "contrast.normalize" in keys
     assert keys <= fingerprint(STAGE["pretrain"], request, {}).keys()
     joint = dataclasses.replace(request.settings, finetune=FinetuneSettings(contrastive_weight=0.3))
     plain = dataclasses.replace(request.settings, finetune=FinetuneSettings())

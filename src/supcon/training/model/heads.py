@@ -11,7 +11,7 @@ def contrast_parts(width: int, classes: int, settings: ContrastSettings) -> dict
     parts: dict[str, nn.Module] = {"projection": projection_head(width, settings)}
     if settings.prototypes:
         dim = width if settings.projection == "none" else settings.projection_dim
-        parts["prototypes"] = BalancedContrast(classes, dim, settings.temperature)
+        parts["prototypes"] = BalancedContrast(classes, dim, settings.temperature, normalize=settings.normalize)
     return parts
 
 
@@ -19,7 +19,7 @@ def projection_head(width: int, settings: ContrastSettings) -> nn.Module:
     """Return the projection head that `settings` ask for, [N, width] -> [N, projection_dim] ([N, width] for `none`).
 
     Khosla et al. 2020 use an MLP of two layers; Chen et al. 2020 (arXiv 2006.10029) use three, with batch norm. The
-    loss brings the output to unit length.
+    loss brings the output to unit length, unless `normalize` is off.
     """
     if settings.projection == "none":
         return nn.Identity()
