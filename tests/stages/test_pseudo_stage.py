@@ -110,8 +110,12 @@ def test_both_stages_learn_them_as_training_rows_and_the_natural_prior_does_not_
     torch.testing.assert_close(data.log_odds_shift, data.natural_prior.log())
     kept = read_embeddings(folder(first, 1)).of(TRAINING)
     assert kept.ids.tolist() == [ids[row] for row in plain.train_rows]  # the others are test rows here too
-    few = FoldData(experiment_of(first, "--data.shots=2"), 1, torch.device("cpu"))
+    shots = experiment_of(first, "--data.shots=2")
+    few = FoldData(shots, 1, torch.device("cpu"))
     assert len(few.train_rows) == 3 * 2 + len(table)
+    pseudo = f"and {len(table)} with a pseudo-label of 3 classes, 4 epochs"
+    assert experiment.task(1, 4).startswith(f"40 training rows {pseudo}")
+    assert shots.task(1, 4).startswith(f"6 training rows (of 40: data.shots keeps 2 a class at most) {pseudo}")
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
 from supcon.metrics.metric import Metric, make_metric
+from supcon.randomness import seed_at
 from supcon.run import stages
 from supcon.run.predictions import FinishedRun, find_run
 from supcon.run.split import Split
@@ -21,6 +22,7 @@ from supcon.run.stage import StageRun
 from supcon.run.stages import STAGE
 from supcon.settings import FULL, Request, Settings, command_of
 from supcon.storage.files import digest, digest_rows, sha256_file
+from supcon.storage.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,23 @@ class Experiment:
 
     def task(self, fold: int, epochs: int) -> str:
         """Return what a training stage of a fold has before it, as it says when it begins: torch takes seconds."""
-        settings = self.settings
+        settings, pseudo = self.settings, STAGE["pseudo"]
+        rows = f"{len(self.training_rows_of(fold)):,} training rows"
+        if settings.data.shots:
+            everything = len(self.split.training_rows_of(fold))
+            rows += f" (of {everything:,}: data.shots keeps {settings.data.shots:,} a class at most)"
+        if pseudo.plays(settings):
+            table = read_table(self.request.fold_folder(fold) / pseudo.files[0], may_be_empty=True)
+            rows += f" and {len(table):,} with a pseudo-label"
         return (
-            f"{len(self.split.training_rows_of(fold)):,} training rows of {len(self.split.classes):,} classes,"
+            f"{rows} of {len(self.split.classes):,} classes,"
             f" {epochs} epoch{'s' * (epochs != 1)} of {settings.model.encoder} at {settings.data.image_size} pixels"
         )
+
+    def training_rows_of(self, fold: int) -> Rows:
+        """Return the row numbers, with their own labels, that a fold's models are trained on; few with `data.shots`."""
+        settings = self.settings
+        return self.split.few_rows_of(fold, settings.data.shots, seed_at(settings.train.seed, "shots", fold))
 
     @cached_property
     def metric(self) -> Metric:

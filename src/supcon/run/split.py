@@ -59,8 +59,18 @@ class Split:
         return np.flatnonzero(self.fold == fold)
 
     def training_rows_of(self, fold: int) -> Rows:
-        """Return the row numbers that a fold's models are trained on."""
+        """Return the row numbers that a fold's models may be trained on."""
         return np.flatnonzero((self.fold != fold) & (self.fold > LEFT_OUT))
+
+    def few_rows_of(self, fold: int, shots: int, seed: int) -> Rows:
+        """Return `shots` random training rows of each class of a fold, ascending; all of them where `shots` is 0."""
+        rows = self.training_rows_of(fold)
+        if shots == 0:
+            return rows
+        shuffled = np.random.default_rng(seed).permutation(rows)
+        by_class = shuffled[np.argsort(self.labels[shuffled], kind="stable")]
+        _, first, number = np.unique(self.labels[by_class], return_index=True, return_inverse=True)
+        return np.sort(by_class[np.arange(len(by_class)) - first[number] < shots])
 
     @cached_property
     def unscored(self) -> ClassCounts:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.arrays import Labels, Rows
+from supcon.arrays import Rows
 from supcon.errors import UserError
 from supcon.images.augment.batch import BatchViews, canvas_side
 from supcon.images.augment.recipes import ranges_of
@@ -60,8 +60,7 @@ class FoldData:
         self._experiment = experiment
         self._images = experiment.open_training_images()
         self._plain_images = experiment.open_prediction_images()
-        rows = split.training_rows_of(fold)
-        rows = _few_shot_rows(rows, split.labels, self._settings.data.shots, self._seed("shots"))
+        rows = experiment.training_rows_of(fold)
         self._true_labels = split.labels[rows]
         self._pseudo_rows, pseudo_labels = read_pseudo(experiment, fold)
         self.labelled = len(rows)  # of the training rows: they come first
@@ -216,15 +215,6 @@ def evaluate(model: nn.Module, batches: Iterable[Tensor], device: torch.device, 
     `batches` are uint8 tensors [B, views, side, side, 3]; `label` names the progress bar.
     """
     return torch.cat([forward_views(model, views, device, precision)[0] for views in bar(batches, label)]).clone()
-
-
-def _few_shot_rows(rows: Rows, labels: Labels, shots: int, seed: int) -> Rows:
-    """Return `shots` random rows of each class, ascending; all rows where `shots` is 0."""
-    if shots == 0:
-        return rows
-    shuffled = np.random.default_rng(seed).permutation(rows)
-    kept = [shuffled[labels[shuffled] == label][:shots] for label in np.unique(labels[rows])]
-    return np.sort(np.concatenate(kept))
 
 
 class _FeatureRows(Dataset[Batch]):

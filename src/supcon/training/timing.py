@@ -97,5 +97,5 @@ def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device
     evaluate(encoder, loader, device, settings.train.precision, "timing")
     forward = (time.perf_counter() - started) / len(positions) / len(views)
     rows = len(experiment.split.rows_of(0)) + len(experiment.test_positions)
-    plain = len(experiment.split.training_rows_of(0)) if settings.predict.class_means else 0
+    plain = len(experiment.training_rows_of(0)) if settings.predict.class_means else 0
     return forward * (rows * len(views) + plain)
