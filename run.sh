@@ -24,6 +24,7 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
              several runs: tune their blend too                     ./run.sh ensemble --run mix --runs a b c
   report     a page on a run: where the next point is               ./run.sh report --corruptions
   compare    runs side by side, and who is better                   ./run.sh compare demo cross_entropy
+  fewshot    the features judged by a few labelled rows a class     ./run.sh fewshot --ways 5 --shots 1
   bundle     a folder and zip for a notebook without network        ./run.sh bundle --run demo
   check      does a file fit sample_submission.csv?                 ./run.sh check submissions/mine.csv
   download   fetch the host's files into an empty input/            ./run.sh download digit-recognizer

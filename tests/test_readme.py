@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from supcon.commands import check, compare, doctor, download, ledger, report, study, submit
+from supcon.commands import check, compare, doctor, download, fewshot, ledger, report, study, submit
 from supcon.run.stages import STAGE
 from supcon.settings import Settings, parse
 from supcon.settings.parse import parse_options
@@ -32,6 +32,7 @@ PRESENT = {name: text for name, text in PAGES.items() if name not in HISTORY}
 READERS: dict[str, Callable[[list[str]], object]] = {  # of the commands with options of their own
     "ledger": ledger.read_options,
     "compare": compare.read_options,
+    "fewshot": fewshot.read_options,
     "submit": submit.read_request,
     "download": lambda words: parse_options("", words, download.add_options, ""),
     **{

@@ -19,6 +19,7 @@ OWN_OPTIONS = {  # of the commands that are no stages
     "download": ("COMPETITION",),
     "report": ("--run", "--config", "--corruptions", "--rows", "--baseline", "--force"),
     "compare": ("RUN",),
+    "fewshot": ("--run", "--ways", "--shots", "--queries", "--episodes", "--seed", "--space", "--on", "--rows"),
 }
 BACKEND = """
 import zipfile

@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supcon.errors import UserError
+from supcon.run.experiment import load_experiment
 from supcon.run.predictions import HELD_OUT, TEST, TRAINING, Embeddings, read_embeddings
+from supcon.settings import open_request
 from supcon.storage.files import read_npz
 from supcon.training.model.encoder import Encoder
+from supcon.training.predictor import embed
 from tests.conftest import run_stage
 from tests.rounding import FLOAT16
 
@@ -58,6 +61,20 @@ def test_every_row_of_each_part_stands_with_what_the_classifier_and_the_head_see
     assert found.projections is not None
     expected = projected(weights, found.features)
     np.testing.assert_allclose(found.projections, expected, atol=STORED * np.abs(expected).max())
+
+
+def test_rows_embedded_later_for_another_use_are_embedded_alike(finished: Path) -> None:
+    experiment = load_experiment(open_request(finished, "cross_entropy"))
+    rows = experiment.split.rows_of(1)
+    embeddings, stored = embed(experiment, finished / FOLD, experiment, rows), read_embeddings(finished / FOLD)
+    assert embeddings.ids.tolist() == stored.of(HELD_OUT).ids.tolist()
+    assert set(embeddings.part) == {HELD_OUT}
+    assert embeddings.projections is not None
+    assert stored.projections is not None
+    of_rows = stored.part == HELD_OUT
+    pairs = [(embeddings.features, stored.features), (embeddings.projections, stored.projections)]
+    for values, kept in pairs:
+        np.testing.assert_allclose(values, kept[of_rows], atol=STORED * np.abs(kept).max())
 
 
 def test_a_sample_is_drawn_by_the_seed_and_changes_no_prediction(split: Path) -> None:

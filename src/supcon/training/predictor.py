@@ -15,11 +15,11 @@ from supcon.images.augment.views import prediction_views
 from supcon.metrics.top_k import joined, keep_likeliest, scattered
 from supcon.randomness import seed_at
 from supcon.run.experiment import Experiment
-from supcon.run.predictions import TRAINING, Embeddings, Predicted
+from supcon.run.predictions import HELD_OUT, TRAINING, Embeddings, Predicted
 from supcon.settings.settings import Settings
 from supcon.training.data import FixedViews, fixed_loader, worker_count
 from supcon.training.device import forward_views, set_up_device
-from supcon.training.fold import FoldData
+from supcon.training.fold import FoldData, evaluate
 from supcon.training.log import bar
 from supcon.training.model.classifier import Classifiers, load_classifier
 from supcon.training.model.encoder import fuse_batch_norm, load_weights
@@ -114,11 +114,26 @@ class Predictor:
     def embeddings(self) -> Embeddings:
         """Return the features of all rows kept so far, and what the projection head makes of them."""
         ids, parts, tensors = zip(*self._kept, strict=True)
-        features = torch.cat(tensors)
-        projections = None if self._projection is None else _within_half(self._projection.eval()(features))
-        names = np.array(list(pd.concat(ids)), dtype=str)
         of_rows = np.repeat(np.array(parts, dtype=np.int8), [len(tensor) for tensor in tensors])
-        return Embeddings(names, of_rows, _within_half(features), projections)
+        return _embeddings(pd.concat(ids), of_rows, torch.cat(tensors), self._projection)
+
+
+@torch.inference_mode()
+def embed(experiment: Experiment, folder: Path, other: Experiment, rows: Rows) -> Embeddings:
+    """Return training rows of the competition `other`, in plain views, embedded by the final encoder in `folder`.
+
+    The encoder is that of a fold of `experiment`, and `other` has its image sizes and fit. It was trained on none of
+    the rows, so they count as HELD_OUT. Raises `UserError` where weights or images cannot be read.
+    """
+    settings, device = experiment.settings, set_up_device(experiment.settings.machine)
+    encoder, _ = load_classifier(settings, len(experiment.split.classes), folder / "classifier.safetensors")
+    projection = trained_projection(settings, folder, encoder.width)
+    encoder = fuse_batch_norm(encoder.to(device), settings.data.image_size)
+    plain, images = prediction_views(settings.augment, 1), other.open_prediction_images()
+    views = FixedViews(images, rows, plain, experiment.prediction_side, settings.data.fit)
+    loader = fixed_loader(views, settings.predict.batch_size, worker_count(settings.machine.workers))
+    features = evaluate(encoder, loader, device, settings.train.precision, f"features {folder.name}")[:, 0]
+    return _embeddings(other.split.ids.iloc[rows], np.full(len(rows), HELD_OUT, np.int8), features, projection)
 
 
 def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Module | None:
@@ -138,6 +153,13 @@ def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Modul
     projection = projection_head(width, settings.contrast)
     load_weights(folder / name, projection=projection)
     return projection
+
+
+def _embeddings(
+    ids: pd.Series, parts: npt.NDArray[np.int8], features: Tensor, projection: nn.Module | None
+) -> Embeddings:
+    projections = None if projection is None else _within_half(projection.eval()(features))
+    return Embeddings(np.array(list(ids), dtype=str), parts, _within_half(features), projections)
 
 
 def _within_half(values: Tensor) -> npt.NDArray[np.float32]:
