@@ -1,4 +1,4 @@
-"""Split the training rows into folds: folds/folds.csv. An empty input/ gets the built-in competition first."""
+"""Split the training rows into folds: folds/folds.csv. An empty input/ gets a built-in competition first."""
 
 from supcon.environment import hand_over
 
@@ -16,7 +16,7 @@ def run(request: Request) -> None:
     """Run the stage."""
     settings = request.settings.data
     folder, path = request.root / "input", request.root / "folds" / "folds.csv"
-    fill_empty(folder)
+    fill_empty(folder, settings.builtin)
     overview = survey(request)
     competition = overview.competition
     if path.exists():

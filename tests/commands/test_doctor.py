@@ -36,6 +36,17 @@ def test_a_page_says_what_was_understood(root: Path, capsys: pytest.CaptureFixtu
     assert not (root / "runs").exists()
 
 
+def test_a_page_names_the_built_in_competition(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "input"
+    run_stage("doctor", tmp_path, "--quick", "--data.builtin=longtail50")
+    first = capsys.readouterr().out
+    assert f"{folder} was empty: it now holds the built-in competition longtail50\n" in first
+    run_stage("doctor", tmp_path, "--quick")
+    said = page(capsys.readouterr().out)
+    assert said["input"] == f"{folder}, the built-in competition longtail50"
+    assert said["classes"].startswith("10, the largest 50.0 times the smallest: 0 300, ")
+
+
 def test_unreadable_images_stop_it_or_are_listed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "input" / "train" / "a003.png").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"1 image cannot be read: .*a003\.png"):

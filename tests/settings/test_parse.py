@@ -47,15 +47,16 @@ def test_the_run_is_named_by_its_config_and_folds_are_sorted(tmp_path: Path) -> 
     assert [request.fold_folder(fold).name for fold in request.folds] == ["fold2", "full"]
 
 
-def test_without_a_config_the_built_in_competition_gets_demo_and_any_other_default(tmp_path: Path) -> None:
+def test_without_a_config_a_built_in_competition_gets_demo_and_any_other_default(tmp_path: Path) -> None:
     assert parse("", ["--root", str(tmp_path)]).config == "demo"
     (tmp_path / "input").mkdir()
     (tmp_path / "input" / ".gitkeep").touch()
     assert parse("", ["--root", str(tmp_path)]).config == "demo"
     (tmp_path / "input" / "train.csv").touch()
     assert parse("", ["--root", str(tmp_path)]).config == "default"
-    mark_builtin(tmp_path / "input")
-    assert parse("", ["--root", str(tmp_path)]).config == "demo"
+    for name in ("digits", "longtail50", "fashion"):
+        mark_builtin(tmp_path / "input", name)
+        assert parse("", ["--root", str(tmp_path)]).config == "demo"
 
 
 def test_a_config_is_found_in_the_repository_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from supcon.commands import study
 from supcon.errors import UserError
 from supcon.run.experiment import Experiment
 from supcon.settings import Request
+from supcon.settings.sources import builtin_in
 from tests.study.conftest import BRIEF, NEVER, ROUNDS, play, replace_stages, write_study
 
 
@@ -50,12 +51,24 @@ def test_a_metric_that_the_form_cannot_hold_ends_the_study_before_it_trains(root
         play(root, "--tune.metric=log_loss")
 
 
-@pytest.mark.parametrize("key", ["data.folds", "tune.metric"])
+@pytest.mark.parametrize("key", ["data.builtin", "data.folds", "tune.metric"])
 def test_variants_share_the_split_and_the_metric(root: Path, key: str) -> None:
-    other = {"data.folds": 4, "tune.metric": "accuracy"}
+    other = {"data.builtin": "fashion", "data.folds": 4, "tune.metric": "accuracy"}
     write_study(root, {"ce": {}, "odd": {key: other[key]}}, ROUNDS)
     with pytest.raises(UserError, match=f"variants: odd: {key} differs from the baseline's"):
         play(root)
+
+
+def test_a_study_fills_an_empty_root_with_the_built_in_competition_that_it_is_given(
+    tmp_path: Path, no_training: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(tmp_path, BRIEF, ROUNDS)
+    play(tmp_path, "--list", "--data.builtin", "longtail50")
+    assert builtin_in(tmp_path / "input") == "longtail50"
+    play(tmp_path, "--list")
+    assert "folds: done already" in capsys.readouterr().out
+    with pytest.raises(UserError, match="holds the built-in competition longtail50: use another --root"):
+        play(tmp_path, "--list", "--data.builtin=digits")
 
 
 def test_options_that_do_not_fit_are_named(tmp_path: Path) -> None:

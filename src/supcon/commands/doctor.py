@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if request.settings.time_budget and given:
         raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
     budget = parse_budget(request.settings.time_budget) if request.settings.time_budget else 0.0
-    fill_empty(request.root / "input")
+    fill_empty(request.root / "input", request.settings.data.builtin)
     overview = survey(request)
     print(overview.text(), flush=True)
     chosen = budget > 0 and (request.run_folder / "resolved.yaml").exists()

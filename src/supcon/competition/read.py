@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from supcon.competition.builtin import check_builtin
 from supcon.competition.index import SAMPLE, TEST, TRAIN, Files, ImageIndex, find_table, part_of
 from supcon.competition.sample import Sample, cells_of, check_unique, from_one_hot, read_rows, read_sample, sample_rows
 from supcon.competition.unpack import unpack_zips
@@ -46,6 +47,7 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
 
     Zips are unpacked into `cache`. Raises `UserError` naming the file, column or row that does not fit, and the cure.
     """
+    check_builtin(folder, settings.builtin)
     unpacked = unpack_zips(folder, cache)
     folders = [folder] if unpacked is None else [folder, unpacked]
     sample_path = find_table(folders, SAMPLE)

@@ -17,6 +17,7 @@ from supcon.images.duplicates import near_duplicates
 from supcon.images.hashes import content_hashes
 from supcon.metrics.top_k import keeps_all, width
 from supcon.settings import Request
+from supcon.settings.sources import builtin_in
 from supcon.storage.files import read_npz, write_npz
 from supcon.storage.processes import available_cores
 
@@ -72,7 +73,8 @@ class Survey:
         train, test, sample = competition.train, competition.test, competition.sample
         form = f"a probability of each of {len(sample.targets)} classes" if sample.one_hot else "a label"
         lines = [
-            ("input", f"{competition.folder}" + (f", unpacked into {p}" if (p := competition.unpacked) else "")),
+            ("input", f"{competition.folder}" + (f", unpacked into {p}" if (p := competition.unpacked) else "")
+                      + (f", the built-in competition {name}" if (name := builtin_in(competition.folder)) else "")),
             ("rows", f"{len(train):,} to train on, {len(test):,} to predict"),
             ("classes", _classes(train["label"].tolist())),
             ("groups", _groups(train["group"].tolist())),

@@ -56,7 +56,7 @@ def parse(
     `blends` adds `--runs A B ...`. Raises `UserError` for what it does not know.
     """
     parser = _make_parser(description, epilog, add_options)
-    text = "settings (default: demo for the built-in competition, else default)"
+    text = "settings (default: demo for a built-in competition, else default)"
     parser.add_argument("--config", metavar="FILE", help=text)
     parser.add_argument("--run", metavar="NAME", help="folder below runs/ (default: the config's name)")
     if per_fold:

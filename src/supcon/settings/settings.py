@@ -13,6 +13,9 @@ from supcon.settings.training import BatchSettings, ContrastSettings, FinetuneSe
 class DataSettings:
     """How the host's files become rows and pixels."""
 
+    builtin: Literal["auto", "digits", "longtail50", "fashion"] = "auto"
+    """The built-in competition that is asked for, written where input/ is empty; auto: whatever input/ holds, digits
+    where it is empty."""
     folds: int = bounded(5, 2, 1000)
     """Number of folds in folds/folds.csv."""
     fold_seed: int = bounded(0, 0, 4_294_967_196)

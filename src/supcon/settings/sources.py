@@ -15,7 +15,7 @@ _ABOVE = Path(__file__).resolve().parents[3]
 REPOSITORY = _ABOVE if (_ABOVE / "run.sh").exists() else Path.cwd()  # elsewhere the package is installed as a library
 
 Flat = dict[str, Any]  # settings by dotted key
-_BUILTIN_MARK = ".builtin"  # holds the hash of the built-in train.csv: it may outlive the files that it speaks of
+_BUILTIN_MARK = ".builtin"  # holds the hash of the built-in train.csv, which the mark may outlive, and its name
 _RESOLVED = {"config": str, "config_settings": dict, "settings": dict}  # what resolved.yaml holds
 
 # settings that were called otherwise before version 0.1.0: whoever uses an old name is told the new one
@@ -34,9 +34,9 @@ RENAMED = {  # old key -> new key
 
 
 def default_config(root: Path) -> Path:
-    """Return the config of a root that names none: the built-in competition has one of its own."""
+    """Return the config of a root that names none: the built-in competitions have one of their own."""
     folder = root / "input"
-    demo = is_empty(folder) or holds_builtin(folder)
+    demo = is_empty(folder) or builtin_in(folder) != ""
     return REPOSITORY / "configs" / ("demo.yaml" if demo else "default.yaml")
 
 
@@ -45,17 +45,18 @@ def is_empty(folder: Path) -> bool:
     return not folder.exists() or all(entry.name.startswith(".") for entry in folder.iterdir())
 
 
-def mark_builtin(folder: Path) -> None:
-    """Mark the competition in `folder` as the built-in one."""
-    (folder / _BUILTIN_MARK).write_text(_hash(folder) + "\n")
+def mark_builtin(folder: Path, name: str) -> None:
+    """Mark the competition in `folder` as the built-in one of that name."""
+    (folder / _BUILTIN_MARK).write_text(f"{_hash(folder)} {name}\n")
 
 
-def holds_builtin(folder: Path) -> bool:
-    """Say whether `folder` holds the competition that was marked."""
+def builtin_in(folder: Path) -> str:
+    """Return the name of the built-in competition that `folder` holds; empty where it holds another, or none."""
     try:
-        return (folder / _BUILTIN_MARK).read_text().strip() == _hash(folder)
-    except OSError:
-        return False
+        marked, _, name = (folder / _BUILTIN_MARK).read_text().strip().partition(" ")
+        return (name or "digits") if marked == _hash(folder) else ""  # version 0.1.0 knew the digits alone
+    except (OSError, ValueError):
+        return ""
 
 
 def _hash(folder: Path) -> str:
