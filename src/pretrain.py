@@ -31,7 +31,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.training.build import contrastive_training
     from supcon.training.device import set_up_device
     from supcon.training.loop import Plan, train
-    from supcon.training.model.encoder import save_weights
+    from supcon.training.model.weights import save_weights
     from supcon.training.ranks import is_first
 
     started = time.time()

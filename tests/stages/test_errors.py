@@ -10,6 +10,9 @@ import pandas as pd
 import pytest
 
 from supcon.errors import UserError
+from supcon.settings.settings import ModelSettings
+from supcon.training.model.encoder import Encoder
+from supcon.training.model.weights import save_weights
 from tests.conftest import TINY, run_all, run_command, run_stage, write_competition
 
 
@@ -140,20 +143,12 @@ def test_a_folder_that_cannot_be_written_is_named(root: Path) -> None:
         run_stage("make_folds", root)
 
 
-def test_weights_of_another_network_are_refused(root: Path) -> None:
+def test_weights_of_another_network_are_refused(root: Path, tmp_path: Path) -> None:
     run_stage("make_folds", root)
-    run_stage("pretrain", root, "--fold=0")
-    run_stage("finetune", root, "--fold=0")
-    path = root / "runs" / "cross_entropy" / "fold0" / "classifier.safetensors"
-    with pytest.raises(UserError, match=r"classifier\.safetensors \(0 of its .* another network's file"):
-        run_stage(
-            "pretrain",
-            root,
-            "--run=other",
-            f"--model.weights={path}",
-            "--model.encoder=resnet10t",
-            "--model.pretrained=true",
-        )
+    path = tmp_path / "encoder.safetensors"
+    save_weights(path, encoder=Encoder(ModelSettings("test_vit", pretrained=False), 32, load_weights=False))
+    with pytest.raises(UserError, match=r"encoder\.safetensors does not fit test_resnet, 0 of whose .*encoder\.b"):
+        run_stage("pretrain", root, f"--model.weights={path}", "--model.pretrained=true")
 
 
 def test_a_negative_epoch_and_a_wrong_type_in_a_config_are_named(root: Path) -> None:

@@ -30,7 +30,8 @@ from supcon.settings.settings import MachineSettings
 from supcon.storage.tables import write_table
 from supcon.training.device import forward_views, set_up_device
 from supcon.training.model.classifier import Classifiers, ClassMeans, load_classifier
-from supcon.training.model.encoder import fuse_batch_norm, load_weights
+from supcon.training.model.encoder import fuse_batch_norm
+from supcon.training.model.weights import load_weights
 
 MOUNTED = Path("/kaggle/input")
 

@@ -18,7 +18,8 @@ from supcon.storage.files import read_json, write_atomic, write_json, write_text
 from supcon.training.device import set_up_device
 from supcon.training.fold import FoldData
 from supcon.training.model.classifier import load_classifier
-from supcon.training.model.encoder import fuse_batch_norm, save_weights
+from supcon.training.model.encoder import fuse_batch_norm
+from supcon.training.model.weights import save_weights
 
 LIBRARY = Path(__file__).resolve().parents[1]
 ENTRY = "bundle/infer.py"  # what the notebook imports; the bundle's code is this and all that it imports

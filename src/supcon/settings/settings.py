@@ -82,7 +82,8 @@ class ModelSettings:
     pretrained: bool = True
     """Start from pretrained weights (the hub's, or `weights`)."""
     weights: str = ""
-    """A local weights file in timm's names, instead of the hub."""
+    """A file to start from instead of the hub: timm's, another trainer's checkpoint, or the encoder or classifier of a
+    run on another competition."""
     drop_path: float = bounded(0.0, 0, 0.9)
     """Stochastic depth."""
     dropout: float = bounded(0.0, 0, 0.9)

@@ -15,9 +15,10 @@ from supcon.training.fold import FoldData
 from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Training
 from supcon.training.model.classifier import classifier_head
-from supcon.training.model.encoder import Encoder, fuse_batch_norm, load_weights
+from supcon.training.model.encoder import Encoder, fuse_batch_norm
 from supcon.training.model.heads import contrast_parts
 from supcon.training.model.timm_import import timm
+from supcon.training.model.weights import load_weights
 from supcon.training.objectives import Classification, ContrastivePretraining, HeldOut
 from supcon.training.ranks import sync_batch_norm
 

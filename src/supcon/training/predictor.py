@@ -22,8 +22,9 @@ from supcon.training.device import forward_views, set_up_device
 from supcon.training.fold import FoldData, evaluate
 from supcon.training.log import bar
 from supcon.training.model.classifier import Classifiers, load_classifier
-from supcon.training.model.encoder import fuse_batch_norm, load_weights
+from supcon.training.model.encoder import fuse_batch_norm
 from supcon.training.model.heads import projection_head
+from supcon.training.model.weights import load_weights
 
 _LARGEST = float(np.finfo(np.float16).max)  # the files are of half precision
 

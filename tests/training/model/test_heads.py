@@ -14,8 +14,8 @@ from supcon.run.stage import fingerprint
 from supcon.run.stages import STAGE
 from supcon.settings import parse
 from supcon.settings.training import ContrastSettings, FinetuneSettings
-from supcon.training.model.encoder import load_weights, save_weights
 from supcon.training.model.heads import contrast_parts, projection_head
+from supcon.training.model.weights import load_weights, save_weights
 
 
 def test_the_default_head_is_the_papers_two_layers_to_the_byte() -> None:

@@ -9,7 +9,8 @@ from torch.nn import functional as F
 
 from supcon.losses.full_float32 import full_float32
 from supcon.settings.settings import Settings
-from supcon.training.model.encoder import Encoder, load_weights
+from supcon.training.model.encoder import Encoder
+from supcon.training.model.weights import load_weights
 
 Mode = Literal["linear", "mlp", "full"]
 

@@ -1,4 +1,4 @@
-"""A timm encoder with its weights, its input normalisation, its files, and a faster copy for evaluation."""
+"""A timm encoder with its weights, its input normalisation, and a faster copy for evaluation."""
 
 import copy
 from collections.abc import Callable
@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import torch
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from supcon.errors import UserError
 from supcon.losses.full_float32 import full_float32
 from supcon.settings.settings import ModelSettings
-from supcon.storage.files import write_atomic
 from supcon.training.model.convolutions import choose_convolutions
 from supcon.training.model.timm_import import timm
+from supcon.training.model.weights import start_from
 
 _ROWS = 2  # random images, for the forward pass that shows which batch norm follows which convolution
 _TOLERANCE = 1e-3  # share of the largest feature: rounding is far less, the error of a wrongly fused pair far more
@@ -94,25 +93,31 @@ def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
     options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": settings.drop_path or None}
     if settings.weights and not Path(settings.weights).is_file():
         raise UserError(f"--model.weights {settings.weights}: no such file")
-    if settings.weights and pretrained:
-        options["pretrained_cfg_overlay"] = {"file": settings.weights}
     if not timm.is_model(settings.encoder):
         similar = ", ".join(timm.list_models(f"*{settings.encoder.split('_')[0]}*")[:5])
         raise UserError(
             f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {similar}" if similar else "")
         )
+    hub = pretrained and not settings.weights
     try:
-        model = _call_timm(settings.encoder, pretrained, side, options)
-        if settings.weights and pretrained:
-            _check_loaded(model, settings.weights)
-        return model
-    except Exception as error:  # timm, the hub, safetensors and torch each raise errors of their own
+        model = _call_timm(settings.encoder, hub, side, options)
+    except Exception as error:  # timm, the hub and torch each raise errors of their own
         reason = " ".join(str(error).split())[:300]
-        source = f"its weights from {settings.weights or 'the hub'}" if pretrained else "it"
-        raise UserError(
-            f"--model.encoder {settings.encoder}: timm could not load {source} ({reason}): give a local weights file"
-            " with --model.weights FILE, or --model.pretrained false"
-        ) from None
+        failure, cure = f"could not make it for images of {side} pixels", "choose another encoder or --data.image_size"
+        if hub:
+            failure = "could not load its weights from the hub"
+            cure = "give a local weights file with --model.weights FILE, or --model.pretrained false"
+        raise UserError(f"--model.encoder {settings.encoder}: timm {failure} ({reason}): {cure}") from None
+    if hub or not pretrained:
+        return model
+
+    def convert(state: dict[str, Tensor]) -> nn.Module:
+        overlay = {"state_dict": state, "num_classes": -1}  # as of no file: timm then leaves the classifier out
+        model = _call_timm(settings.encoder, True, side, {**options, "pretrained_cfg_overlay": overlay})
+        cast(dict[str, Any], model.pretrained_cfg).pop("state_dict")  # a second copy
+        return model
+
+    return start_from(Path(settings.weights), settings.encoder, model, convert)
 
 
 def _call_timm(encoder: str, pretrained: bool, side: int, options: dict[str, Any]) -> nn.Module:
@@ -124,38 +129,6 @@ def _call_timm(encoder: str, pretrained: bool, side: int, options: dict[str, Any
             if not any(name in str(error) for name in size_options):
                 raise
     return timm.create_model(encoder, pretrained, **options)
-
-
-def _check_loaded(model: nn.Module, weights: str) -> None:
-    """Raise `ValueError` where most of the model's weights are not the file's: timm skips names it does not know."""
-    content = timm.models.load_state_dict(weights, device="cpu", weights_only=True)
-    given = {(tensor.shape, tensor.float().sum().item()) for tensor in content.values()}
-    own = [(tensor.shape, tensor.float().sum().item()) for tensor in model.parameters() if tensor.ndim > 1]
-    loaded = sum(key in given for key in own)
-    if loaded < len(own) / 2:  # not all are: timm may split or resize some weights as it loads them
-        raise ValueError(f"{loaded} of its {len(own)} weights are this model's: it is another network's file")
-
-
-def save_weights(path: Path, **parts: nn.Module) -> None:
-    """Write the state of `parts` to one safetensors file; tensors are called PART.NAME."""
-    tensors = {
-        f"{part}.{name}": tensor.detach().cpu().contiguous()
-        for part, module in parts.items()
-        for name, tensor in module.state_dict().items()
-    }
-    write_atomic(path, lambda file: file.write(save(tensors)))
-
-
-def load_weights(path: Path, **parts: nn.Module) -> None:
-    """Load `parts` from a file of `save_weights`. Raises `UserError` where it is damaged or of another network."""
-    try:
-        tensors = load_file(path)
-        for part, module in parts.items():
-            prefix = f"{part}."
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-    except Exception as error:  # safetensors, the file system and torch each raise errors of their own
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} could not be loaded ({reason}): run its stage again with --force") from None
 
 
 @torch.no_grad()

@@ -1,0 +1,198 @@
+"""Files of weights: this project's own, and those of any trainer, whose encoder is found by its names and shapes."""
+
+import logging
+import re
+import warnings
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from supcon.errors import UserError
+from supcon.storage.files import write_atomic
+from supcon.storage.processes import on_this_machine
+from supcon.training.model.timm_import import timm
+
+Tensors = dict[str, Tensor]  # by name
+Shapes = Mapping[str, torch.Size]  # of the model's own tensors, by name
+
+_TORCH = (b"PK\x03\x04", b"\x80")  # how torch's files begin: a zip, or a pickle of old
+_COMPILED = "_orig_mod."  # torch.compile adds it to the names of what it wraps, the network or single blocks
+_COUNTER = "num_batches_tracked"  # read by no timm encoder, and lacking in checkpoints of other frameworks
+_AVERAGED = {"ema", "teacher"}  # words in the prefix of a copy that is an average, made to be evaluated
+_FOLLOWING = {"k", "key", "momentum", "target"}  # of a copy that only serves the trained one: MoCo's, BYOL's
+
+
+def save_weights(path: Path, **parts: nn.Module) -> None:
+    """Write the state of `parts` to one safetensors file; tensors are called PART.NAME."""
+    tensors = {
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
+        for part, module in parts.items()
+        for name, tensor in module.state_dict().items()
+    }
+    write_atomic(path, lambda file: file.write(save(tensors)))
+
+
+def load_weights(path: Path, **parts: nn.Module) -> None:
+    """Load `parts` from a file of `save_weights`. Raises `UserError` where it is damaged or of another network."""
+    try:
+        tensors = load_file(path)
+        for part, module in parts.items():
+            prefix = f"{part}."
+            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    except Exception as error:  # safetensors, the file system and torch each raise errors of their own
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} could not be loaded ({reason}): run its stage again with --force") from None
+
+
+def start_from(path: Path, encoder: str, model: nn.Module, convert: Callable[[Tensors], nn.Module]) -> nn.Module:
+    """Return the timm `model` called `encoder` with the weights of a file of any trainer, and say what was taken.
+
+    `_prefix` tells where in the file the encoder is. Where all its tensors are there they are loaded as they are;
+    otherwise `convert` makes the model anew by timm's own rules, which know other shapes and names. Raises `UserError`
+    where the file cannot be read or most of the model's tensors are not in it.
+    """
+    groups = dict(_groups(_read(path)))
+    file = {f"{group}{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
+    if not file:
+        raise UserError(f"--model.weights {path} holds no tensors by name: give the file of a state dict")
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items() if not name.endswith(_COUNTER)}
+    prefix = _prefix(file, shapes)
+    state = {name.removeprefix(prefix): tensor for name, tensor in file.items() if name.startswith(prefix)}
+    fitting = [name for name, shape in shapes.items() if name in state and state[name].shape == shape]
+    taken, absent = f"tensors of {encoder}" + (f" from {prefix}*" if prefix else ""), "not in the file"
+    if len(fitting) == len(shapes):
+        model.load_state_dict(state, strict=False)
+        left = [name for name in state if name not in shapes and not name.endswith(_COUNTER)]
+        _say(path, f"all {len(shapes)} {taken}" + (f"; not taken: {_few(left)}" if left else ""))
+        return model
+
+    misfit = _misfit(file, prefix, shapes, fitting)
+    if len(fitting) < len(shapes) / 2:  # the names of another code, which timm may know; biases are told by name alone
+        largest = max(groups, key=lambda group: (len(groups[group]), _preference(group)))
+        state = timm.models.clean_state_dict(groups[largest])
+        shapes = {name: shape for name, shape in shapes.items() if len(shape) > 1}
+        taken, absent = f"weights of {encoder}", "converted or not in the file"
+    converted = _converted(convert, state)
+    lacking = _lacking(converted, shapes, state) if converted else list(shapes)
+    if converted is None or len(lacking) >= len(shapes) / 2:
+        raise UserError(
+            f"--model.weights {path} does not fit {encoder}, {misfit}: name the network of the file with"
+            " --model.encoder, or give another file"
+        )
+    if lacking:
+        _say(path, f"{len(shapes) - len(lacking)} of the {len(shapes)} {taken}; {absent}: {_few(lacking)}")
+    else:
+        _say(path, f"all {len(shapes)} {taken}, converted by timm")
+    return converted
+
+
+def _read(path: Path) -> object:
+    """Return what a file of safetensors or torch holds; nothing but tensors and plain values is unpickled (law 11)."""
+    start = b""
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            start = file.read(9)
+            if start[8:] == b"{":  # behind the header's length; names are no sign, as those of a cache have no suffix
+                return load_file(path)
+            file.seek(0)
+            with torch.serialization.safe_globals([Namespace]):  # a trainer's options
+                return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # the file system, safetensors, pickle and torch each raise errors of their own
+        blocked = re.search(r"GLOBAL (\S+)|TorchScript", str(error))
+        if blocked or (isinstance(error, UnpicklingError) and start.startswith(_TORCH)):
+            name = f" ({blocked[1]})" if blocked and blocked[1] else ""
+            raise UserError(
+                f"--model.weights {path} holds objects{name} beside its tensors, which could run any code when they are"
+                f" read: where you trust it, save its tensors anew by c = torch.load('{path}', weights_only=False) and"
+                " torch.save(c['state_dict'], 'NEW.pth') (its trainer may use another key; a whole model has"
+                " c.state_dict()), and give NEW.pth"
+            ) from None
+        reason = f" ({' '.join(str(error).split())[:120]})" if start.startswith(_TORCH) or start[8:] == b"{" else ""
+        raise UserError(
+            f"--model.weights {path} is damaged, or no file of PyTorch or safetensors{reason}: fetch it anew, or give"
+            " another file"
+        ) from None
+
+
+def _groups(content: object, group: str = "") -> Iterator[tuple[str, Tensors]]:
+    """Yield every dict of tensors in a file by the names of the dicts around it: `model.`, `state_dict.encoder.`."""
+    if not isinstance(content, dict):
+        return
+    tensors = {str(k).replace(_COMPILED, ""): value for k, value in content.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield group, tensors
+    for key, value in content.items():
+        yield from _groups(value, f"{group}{key}.")
+
+
+def _prefix(file: Tensors, shapes: Shapes) -> str:
+    """Return what stands before the model's names in most of those of the file, where shapes fit too.
+
+    Of several networks alike an average is preferred, as it is what trainers evaluate, then the trained one to the
+    one that follows it (a momentum or target encoder), then the first.
+    """
+    fits = Counter[str]()
+    for name, tensor in file.items():
+        for start in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+            fits[name[:start]] += shapes.get(name[start:]) == tensor.shape
+    return max(fits, key=lambda prefix: (fits[prefix], _preference(prefix)))
+
+
+def _preference(prefix: str) -> int:
+    words = set(re.findall("[a-z]+", prefix.lower()))
+    return 2 * bool(words & _AVERAGED) - bool(words & _FOLLOWING)
+
+
+def _converted(convert: Callable[[Tensors], nn.Module], state: Tensors) -> nn.Module | None:
+    logging.disable(logging.WARNING)  # timm lists all names of the file that it does not take
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # heads start as they do unconverted
+            warnings.simplefilter("ignore")  # of its interpolation
+            return convert(state)
+    except Exception:  # timm's rules for one network raise any error on the tensors of another
+        return None
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+def _lacking(model: nn.Module, shapes: Shapes, state: Tensors) -> list[str]:
+    """Return the names of `shapes` that `state` lacks, as it lacks the model's tensor under any other name."""
+    contents = {_content(tensor) for tensor in state.values()}
+    own = model.state_dict()
+    return [
+        name
+        for name, shape in shapes.items()
+        if name not in state and (len(shape) < 2 or _content(own[name]) not in contents)
+    ]
+
+
+def _content(tensor: Tensor) -> tuple[int, float]:
+    return tensor.numel(), tensor.float().flatten().sum().item()
+
+
+def _misfit(file: Tensors, prefix: str, shapes: Shapes, fitting: Sequence[str]) -> str:
+    """Return how many tensors fit, with the first that does not and what the file has in its place."""
+    ours = next(name for name in shapes if name not in fitting)
+    left = [name for name in file if name.removeprefix(prefix) not in fitting and file[name].ndim > 1]
+    theirs = prefix + ours if prefix + ours in file else next(iter(left), None)
+    held = f"{theirs} {list(file[theirs].shape)}" if theirs else "nothing more"
+    return (
+        f"{len(fitting)} of whose {len(shapes)} tensors it holds (the encoder has {ours} {list(shapes[ours])}, the file"
+        f" {held})"
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _say(path: Path, line: str) -> None:
+    if on_this_machine()[0] == 0:
+        print(f"--model.weights {path.name}: {line}", flush=True)
