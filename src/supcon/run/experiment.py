@@ -152,7 +152,7 @@ class Experiment:
             case stages.TEST_IMAGES:
                 return {name: self._test_digest} if settings.pretrain.use_test else {}
             case stages.WEIGHTS:
-                return {name: self._weights_digest} if settings.model.weights else {}
+                return self._weights_input(fold) if settings.model.weights else {}
             case stages.FIRST_ROUND:
                 return self._first_round_inputs(fold)
             case stages.RUNS:
@@ -163,6 +163,20 @@ class Experiment:
                 return {name: self.full_model} if self.full_model else {}
         before = STAGE[name]  # a stage before
         return {name: self.stage(name, fold if before.per_fold else None).require()} if before.plays(settings) else {}
+
+    def _weights_input(self, fold: int | None) -> dict[str, str]:
+        """Return the hash of the weights file. Raises `UserError` for an encoder that learned the fold's held-out rows.
+
+        Every run of a root stands on one split, so what a run learned is told by the folder of its file (law 1).
+        """
+        weights, runs = Path(self.settings.model.weights), (self.request.root / "runs").resolve()
+        own = fold is None or fold == FULL or weights.parent.name == self.request.fold_folder(fold).name
+        if not own and weights.is_relative_to(runs):
+            raise UserError(
+                f"--model.weights {weights}: this encoder learned the labels that fold {fold} is scored on: give fold"
+                f" {fold}'s with --fold {fold}, or one of another competition, which has another --root"
+            )
+        return {stages.WEIGHTS: self._weights_digest}
 
     def work(self, name: str) -> Iterator[tuple[int, StageRun]]:
         """Yield the folds of a stage, with their state, whose work is this process's to do.
