@@ -26,14 +26,14 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
-from supcon.settings.training import ContrastSettings, PretrainSettings  # noqa: E402
-from supcon.training.build import adamw, encoder_groups, head_groups  # noqa: E402
+from supcon.settings.training import ContrastSettings, PretrainSettings, TrainSettings  # noqa: E402
 from supcon.training.device import autocast, set_up_device  # noqa: E402
-from supcon.training.loop import Step, Training, set_lr, training_step  # noqa: E402
+from supcon.training.loop import Step, Training, training_step  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
 from supcon.training.model.heads import contrast_parts  # noqa: E402
 from supcon.training.model.timm_import import timm  # noqa: E402
-from supcon.training.objectives import ContrastivePretraining  # noqa: E402
+from supcon.training.objectives import StageObjective  # noqa: E402
+from supcon.training.optimizer import Schedule, encoder_groups, head_groups, make_optimizer  # noqa: E402
 from supcon.training.sampler import NaturalSampler  # noqa: E402
 
 CLASSES, RUNS = 64, 3
@@ -111,7 +111,7 @@ class Trainer:
 
     def step(self, number: int, views: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Take a step of the training loop, without its log."""
-        set_lr(self.training.optimizer, number, 1000, 0.1)
+        self.training.schedule.set(number)
         step = Step(0.0, number, partial(autocast, self.device, self.precision))
         loss, *_ = training_step(self.training, (views, labels), step, clip=1.0)
         self.ema.update(self.training.model, step=number)
@@ -129,9 +129,11 @@ def trainer(model: str, side: int, variant: Variant, device: torch.device) -> Tr
     if variant.compiled:
         encoder.compile_training()
     groups = encoder_groups(encoder.backbone, 1e-3, 1.0, 0.05) + head_groups(contrast.values(), 1e-3, 0.05)
-    optimizer = adamw(groups) if variant.fused else torch.optim.AdamW(groups, lr=0.0, fused=False)
-    objective = ContrastivePretraining(PretrainSettings(), ContrastSettings(), CLASSES, None)
-    training = Training(encoder, parts, objective, [], NaturalSampler(1, 1, seed=0), optimizer)
+    shared = TrainSettings()
+    optimizer = make_optimizer(groups, shared) if variant.fused else torch.optim.AdamW(groups, lr=1.0, fused=False)
+    objective = StageObjective(PretrainSettings(), ContrastSettings(), torch.zeros(CLASSES, device=device), None)
+    schedule = Schedule(optimizer, shared, 0, 1000)
+    training = Training(encoder, parts, objective, [], NaturalSampler(1, 1, seed=0), optimizer, schedule)
     return Trainer(training, device, variant.precision)
 
 

@@ -33,7 +33,7 @@ from supcon.training.key_queue import KeyQueue  # noqa: E402
 from supcon.training.loop import Step  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
 from supcon.training.model.heads import contrast_parts  # noqa: E402
-from supcon.training.objectives import ContrastivePretraining  # noqa: E402
+from supcon.training.objectives import StageObjective  # noqa: E402
 
 CLASSES, SIDE = 10, 32
 Case = tuple[int, int, int]  # batch, micro_batch, memory
@@ -90,7 +90,7 @@ def measure(batch: int, micro_batch: int, memory: int, device: torch.device) -> 
     encoder = resnet(device)
     model = nn.ModuleDict({"encoder": encoder, **contrast_parts(encoder.width, CLASSES, contrast)}).to(device)
     keys = KeyQueue(model, memory, settings.momentum) if memory else None
-    objective = ContrastivePretraining(settings, contrast, CLASSES, None, keys)
+    objective = StageObjective(settings, contrast, torch.zeros(CLASSES, device=device), None, keys)
     views = torch.randint(0, 256, (batch, 1, SIDE, SIDE, 3), dtype=torch.uint8).to(device)
     labels = torch.arange(batch) % CLASSES
     before, seconds = start_peak(device), []

@@ -105,7 +105,7 @@ def test_both_stages_learn_them_as_training_rows_and_the_natural_prior_does_not_
     assert [experiment.split.classes[label] for label in data.train_labels[40:]] == table["label"].to_list()
     assert torch.equal(data.natural_prior, plain.natural_prior)
     shown = np.bincount(data.train_labels) / len(data.train_labels)
-    np.testing.assert_allclose(data.sampling_prior, shown, rtol=1e-6)
+    np.testing.assert_allclose(data.batch_prior("finetune"), shown, rtol=1e-6)
     # logit_adjustment 1: what the head says is free of the batches' prior, and the natural one is all that is added
     torch.testing.assert_close(data.log_odds_shift, data.natural_prior.log())
     kept = read_embeddings(folder(first, 1)).of(TRAINING)

@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from supcon.images.augment.batch import BatchViews
 from supcon.images.augment.recipes import Recipe, draw, ranges_of
 from supcon.losses import contrastive_loss
-from supcon.settings.settings import AugmentSettings, MachineSettings, ModelSettings
-from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
+from supcon.settings.settings import AugmentSettings, MachineSettings, ModelSettings, Settings
+from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings, TrainSettings
 from supcon.training import gradcache
-from supcon.training.build import adamw, encoder_groups, head_groups
 from supcon.training.device import autocast, set_up_device
 from supcon.training.health import Health, Meter
 from supcon.training.key_queue import KeyQueue
-from supcon.training.loop import Objective, Step, set_lr
+from supcon.training.loop import Objective, Step
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder
 from supcon.training.model.heads import contrast_parts
 from supcon.training.model.timm_import import timm
-from supcon.training.objectives import Classification, ContrastivePretraining
+from supcon.training.objectives import StageObjective
+from supcon.training.optimizer import Schedule, encoder_groups, head_groups, make_optimizer
 from tests.devices import needs_gpu
 from tests.rounding import distance, of_contrast
 
@@ -55,17 +55,16 @@ def model_of(contrast: ContrastSettings, drop_path: float = 0.0) -> nn.ModuleDic
         ModelSettings(encoder="test_resnet", pretrained=False, drop_path=drop_path), SIDE, load_weights=False
     )
     parts = contrast_parts(encoder.width, CLASSES, contrast)
-    classifier = classifier_head(encoder.width, CLASSES, "full", 0.1)
+    classifier = classifier_head(encoder.width, CLASSES, Settings(model=ModelSettings(dropout=0.1)))
     return nn.ModuleDict({"encoder": encoder, "classifier": classifier, **parts}).to(GPU).train()
 
 
 def objective_of(
     model: nn.ModuleDict, contrast: ContrastSettings, stage: PretrainSettings | FinetuneSettings
 ) -> Objective:
-    if isinstance(stage, FinetuneSettings):
-        return Classification(stage, contrast, torch.full((CLASSES,), 1 / CLASSES, device=GPU), None)
-    memory = KeyQueue(model, stage.memory, stage.momentum) if stage.memory else None
-    return ContrastivePretraining(stage, contrast, CLASSES, None, memory)
+    size = stage.memory if isinstance(stage, PretrainSettings) else 0
+    queue = KeyQueue(model, size, momentum=0.99) if size else None
+    return StageObjective(stage, contrast, torch.zeros(CLASSES, device=GPU), None, queue, label_smoothing=0.1)
 
 
 @pytest.mark.usefixtures("waiting_is_an_error")
@@ -78,10 +77,11 @@ def objective_of(
         (ContrastSettings(form="sincere"), PretrainSettings(memory=64)),
         (ContrastSettings(form="balanced", prototypes=True, projection="none"), PretrainSettings()),
         (ContrastSettings(), PretrainSettings(mixup=0.4)),
-        (ContrastSettings(), FinetuneSettings(contrastive_weight=1.0, label_smoothing=0.1)),
+        (ContrastSettings(), PretrainSettings(cross_entropy_weight=1.0)),
+        (ContrastSettings(), FinetuneSettings(contrastive_weight=1.0)),
         (ContrastSettings(), FinetuneSettings(cutmix=1.0, micro_batch=6)),
     ],
-    ids=["out", "in", "gradcache", "memory", "prototypes", "mixup", "joint", "cutmix"],
+    ids=["out", "in", "gradcache", "memory", "prototypes", "mixup", "both", "joint", "cutmix"],
 )
 def test_a_step_waits_for_nothing(contrast: ContrastSettings, stage: PretrainSettings | FinetuneSettings) -> None:
     """From the views, made on the device, to the averaged weights."""
@@ -89,7 +89,9 @@ def test_a_step_waits_for_nothing(contrast: ContrastSettings, stage: PretrainSet
     objective = objective_of(model, contrast, stage)
     heads = [part for name, part in model.items() if name != "encoder"]
     backbone: Any = model["encoder"].backbone
-    optimizer = adamw(encoder_groups(backbone, 1e-3, 1.0, 0.05) + head_groups(heads, 1e-3, 0.05))
+    shared = TrainSettings()
+    optimizer = make_optimizer(encoder_groups(backbone, 1e-3, 1.0, 0.05) + head_groups(heads, 1e-3, 0.05), shared)
+    schedule = Schedule(optimizer, shared, 0, 10)
     ema = timm.utils.ModelEmaV3(model, decay=0.99, use_warmup=True)
     meter = Meter("pretrain", "pretrain fold 0", 0, GPU, Health("pretrain", "pretrain fold 0", 1))
     canvases, recipe = inputs(IMAGES)
@@ -97,7 +99,7 @@ def test_a_step_waits_for_nothing(contrast: ContrastSettings, stage: PretrainSet
     make, labels = BatchViews(ranges_of(RICH, 1.0), SIDE, GPU), torch.arange(IMAGES) % CLASSES
     for number in range(4):
         torch.cuda.set_sync_debug_mode("error" if number else "default")  # the first one allocates and looks around
-        set_lr(optimizer, number, 10, 0.1)
+        schedule.set(number)
         optimizer.zero_grad(set_to_none=True)
         step = Step(0.5, number, partial(autocast, GPU, "bfloat16"))
         loss, metrics = objective.backward(model, make(canvases, recipe), labels, step)

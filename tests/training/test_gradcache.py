@@ -11,7 +11,7 @@ from supcon.losses import contrastive_loss
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training.gradcache import Context, backward, chunk_count
 from supcon.training.loop import Objective, Step
-from supcon.training.objectives import Classification, ContrastivePretraining
+from supcon.training.objectives import StageObjective
 from tests.devices import DEVICES
 from tests.rounding import FLOAT32, FLOAT64, distance, joined, of_contrast
 
@@ -103,8 +103,8 @@ def objectives(micro_batch: int) -> list[Objective]:
     pretrain, contrast = PretrainSettings(micro_batch=micro_batch), ContrastSettings()
     joint = FinetuneSettings(micro_batch=micro_batch, contrastive_weight=0.5, contrastive_weight_end=0.5)
     return [
-        ContrastivePretraining(pretrain, contrast, 3, lambda encoder: (torch.zeros(1), torch.zeros(1))),
-        Classification(joint, contrast, torch.ones(3) / 3, None),
+        StageObjective(pretrain, contrast, torch.zeros(3), None),
+        StageObjective(joint, contrast, torch.zeros(3), None),
     ]
 
 

@@ -10,7 +10,7 @@ from supcon.losses import contrastive_loss
 from supcon.settings.training import ContrastSettings, PretrainSettings
 from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Step
-from supcon.training.objectives import ContrastivePretraining
+from supcon.training.objectives import StageObjective
 from tests.rounding import distance, joined, of_contrast
 from tests.training.test_gradcache import model
 
@@ -29,9 +29,9 @@ def held_out(encoder: nn.Module) -> tuple[Tensor, Tensor]:
     return torch.zeros(1, 5), torch.zeros(1)
 
 
-def pretraining(queue: KeyQueue | None, normalize: bool = True, **settings: float) -> ContrastivePretraining:
-    contrast = ContrastSettings(normalize=normalize)
-    return ContrastivePretraining(PretrainSettings(**settings), contrast, 3, held_out, queue)  # type: ignore[arg-type]
+def pretraining(queue: KeyQueue | None, normalize: bool = True, **settings: float) -> StageObjective:
+    stage, contrast = PretrainSettings(**settings), ContrastSettings(normalize=normalize)  # type: ignore[arg-type]
+    return StageObjective(stage, contrast, torch.zeros(3), held_out, queue)
 
 
 def embed(network: nn.ModuleDict, views: Tensor) -> Tensor:

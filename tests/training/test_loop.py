@@ -3,6 +3,7 @@
 import math
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,43 +12,18 @@ from torch import nn
 from supcon.metrics.embeddings import alignment, uniformity
 from supcon.metrics.metric import macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
-from supcon.training.build import adamw, encoder_groups, head_groups
-from supcon.training.loop import Objective, Step, set_lr
-from supcon.training.model.timm_import import timm
-from supcon.training.objectives import Classification, ContrastivePretraining, contrastive_weight
+from supcon.training.loop import Objective, Step
+from supcon.training.objectives import StageObjective
 from tests.conftest import run_stage
 
-
-def test_the_learning_rate_warms_up_and_falls_as_a_cosine() -> None:
-    optimizer = adamw(head_groups([nn.Linear(2, 2)], lr=0.5, weight_decay=0.1))
-    rates = []
-    for step in range(100):
-        set_lr(optimizer, step, 100, warmup=0.1)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[9] == max(rates) == 0.5
-    assert rates[:10] == pytest.approx([0.05 * (step + 1) for step in range(10)])
-    assert rates[55] == pytest.approx(0.25)
-    assert rates == rates[:10] + sorted(rates[10:], reverse=True)
-    assert rates[-1] < 0.001
-
-
-def test_layer_decay_gives_lower_layers_lower_rates_and_no_decay_to_biases() -> None:
-    backbone = timm.create_model("test_resnet", num_classes=0)
-    groups = encoder_groups(backbone, lr=1.0, layer_decay=0.5, weight_decay=0.1)
-    rate = {id(p): group["peak_lr"] for group in groups for p in group["params"]}
-    parameters = dict(backbone.named_parameters())
-    assert len(rate) == len(parameters)
-    stem, last = (rate[id(parameters[name])] for name in ("conv1.0.weight", list(parameters)[-1]))
-    assert stem < last <= 1
-    for group in groups:
-        assert group["weight_decay"] == 0 or all(p.ndim > 1 for p in group["params"])
-    flat = encoder_groups(backbone, lr=1.0, layer_decay=1.0, weight_decay=0.1)
-    assert {group["peak_lr"] for group in flat} == {1.0}
+ZEROS = torch.zeros(3)
 
 
 def test_the_contrastive_weight_moves_linearly() -> None:
     settings = FinetuneSettings(contrastive_weight=0.4, contrastive_weight_end=0.0)
-    assert [contrastive_weight(settings, part) for part in (0, 0.5, 1)] == pytest.approx([0.4, 0.2, 0.0])
+    weights = [settings.weights(part) for part in (0, 0.5, 1)]
+    assert [contrast for _, contrast in weights] == pytest.approx([0.4, 0.2, 0.0])
+    assert {cross_entropy for cross_entropy, _ in weights} == {1.0}
 
 
 def _model() -> nn.ModuleDict:
@@ -61,30 +37,25 @@ def _model() -> nn.ModuleDict:
     return nn.ModuleDict({"encoder": Float(), "classifier": nn.Linear(5, 3), "projection": nn.Linear(5, 4)})
 
 
-def _objective(**settings: float) -> Classification:
-    return Classification(
-        FinetuneSettings(**settings),  # type: ignore[arg-type]
-        ContrastSettings(),
-        torch.tensor([0.7, 0.2, 0.1]),
-        None,
-    )
+def _objective(adjustment: torch.Tensor = ZEROS, **settings: Any) -> StageObjective:
+    return StageObjective(FinetuneSettings(**settings), ContrastSettings(), adjustment, None)
 
 
 def watching(stage: str, held_out: torch.Tensor, labels: torch.Tensor, weight: float = 1.0) -> Objective:
     monitor = lambda encoder: (held_out, labels)  # noqa: E731
     if stage == "pretrain":
-        return ContrastivePretraining(PretrainSettings(), ContrastSettings(), 3, monitor)
-    return Classification(FinetuneSettings(contrastive_weight=weight), ContrastSettings(), torch.ones(3) / 3, monitor)
+        return StageObjective(PretrainSettings(), ContrastSettings(), torch.zeros(3), monitor)
+    return StageObjective(FinetuneSettings(contrastive_weight=weight), ContrastSettings(), torch.zeros(3), monitor)
 
 
-def test_logit_adjustment_adds_the_log_prior_in_training() -> None:
+def test_the_adjustment_is_added_to_the_logits_in_training() -> None:
     model, views, labels = _model(), torch.randint(0, 256, (6, 2, 2, 2, 3)), torch.tensor([0, 1, 2, 0, 1, 2])
     plain, _ = _objective().backward(model, views, labels, Step(0.0, 0, nullcontext))
-    adjusted, _ = _objective(logit_adjustment=1.0).backward(model, views, labels, Step(0.0, 0, nullcontext))
+    prior = torch.tensor([0.7, 0.2, 0.1]).log()
+    adjusted, _ = _objective(prior).backward(model, views, labels, Step(0.0, 0, nullcontext))
     logits = model["classifier"](model["encoder"](views.flatten(0, 1)))
     both = labels.repeat_interleave(2)
     torch.testing.assert_close(plain, nn.functional.cross_entropy(logits, both))
-    prior = torch.tensor([0.7, 0.2, 0.1]).log()
     torch.testing.assert_close(adjusted, nn.functional.cross_entropy(logits + prior, both))
 
 
@@ -124,7 +95,8 @@ def test_without_a_contrastive_term_the_held_out_score_alone_is_watched_as_at_pr
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
     model, views, labels = _model(), torch.randint(0, 256, (7, 1, 2, 2, 3)), torch.arange(7) % 3
-    loss, _ = _objective(**{kind: 1.0}).backward(model, views, labels, Step(0.0, 0, nullcontext))
+    settings: dict[str, Any] = {kind: 1.0}
+    loss, _ = _objective(**settings).backward(model, views, labels, Step(0.0, 0, nullcontext))
     assert math.isfinite(loss.item())
 
 

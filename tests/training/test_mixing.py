@@ -12,7 +12,7 @@ from supcon.losses import contrastive_bounds, contrastive_loss
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training.loop import Step
 from supcon.training.mixing import Mixer
-from supcon.training.objectives import Classification, ContrastivePretraining
+from supcon.training.objectives import StageObjective
 from tests.rounding import FLOAT32, of_contrast
 from tests.training.test_gradcache import model
 
@@ -77,7 +77,7 @@ def test_the_contrastive_loss_of_mixed_views_is_weighed_between_both_labels() ->
     features, w = by_hand(network, views, labels)
     z, y_a = network["projection"](features), labels.repeat_interleave(2)
     expected = w * contrastive_loss(z, y_a) + (1 - w) * contrastive_loss(z, y_a.flip(0))
-    objective = ContrastivePretraining(PretrainSettings(mixup=0.7), ContrastSettings(), 3, lambda encoder: (z, z))
+    objective = StageObjective(PretrainSettings(mixup=0.7), ContrastSettings(), torch.zeros(3), None)
     np.random.seed(11)
     loss, metrics = objective.backward(network, views, labels, STEP)
     torch.testing.assert_close(loss, expected.detach(), rtol=of_contrast(), atol=0)
@@ -92,9 +92,9 @@ def test_the_joint_loss_of_mixed_views_weighs_both_terms() -> None:
     z, logits, partners = network["projection"](features), network["classifier"](features), labels.flip(0)
     contrast = w * contrastive_loss(z, labels) + (1 - w) * contrastive_loss(z, partners)
     targets = w * F.one_hot(labels, 3) + (1 - w) * F.one_hot(partners, 3)
-    settings = FinetuneSettings(mixup=0.7, contrastive_weight=0.6, contrastive_weight_end=0.6, label_smoothing=0.1)
+    settings = FinetuneSettings(mixup=0.7, contrastive_weight=0.6, contrastive_weight_end=0.6)
     expected = F.cross_entropy(logits, 0.9 * targets + 0.1 / 3) + 0.6 * contrast
-    objective = Classification(settings, ContrastSettings(), torch.ones(3) / 3, None)
+    objective = StageObjective(settings, ContrastSettings(), torch.zeros(3), None, label_smoothing=0.1)
     np.random.seed(11)
     loss, _ = objective.backward(network, views, labels, STEP)
     torch.testing.assert_close(loss, expected.detach(), rtol=of_contrast(), atol=0)

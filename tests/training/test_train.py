@@ -16,6 +16,7 @@ from supcon.settings.training import PretrainSettings, TrainSettings
 from supcon.training.health import Metrics, StepMetrics
 from supcon.training.loop import Objective, Plan, Step, Training, train, training_step
 from supcon.training.model.encoder import Encoder
+from supcon.training.optimizer import Schedule
 from supcon.training.sampler import BatchSampler, NaturalSampler, PKSampler
 
 BATCHES = 3
@@ -57,25 +58,29 @@ def weight_of(model: nn.ModuleDict) -> Tensor:
 def one_weight() -> tuple[nn.ModuleDict, torch.optim.Optimizer]:
     model = nn.ModuleDict({"encoder": nn.Linear(1, 1, bias=False)})
     nn.init.zeros_(weight_of(model))
-    return model, torch.optim.SGD([{"params": list(model.parameters()), "peak_lr": 1.0}])
+    return model, torch.optim.SGD([{"params": list(model.parameters()), "lr_scale": 1.0}], lr=1.0)
 
 
 def trained(
-    folder: Path, recorder: Recorder, sampler: BatchSampler | None = None, **options: Any
+    folder: Path, recorder: Recorder, sampler: BatchSampler | None = None, warmup: float = 0.1, **options: Any
 ) -> tuple[nn.ModuleDict, nn.ModuleDict]:
     """Train one weight; return the model and what `train` made of it."""
     model, optimizer = one_weight()
     settings = PretrainSettings(**options)
     stage = cast(StageRun, SimpleNamespace(name="pretrain", label="pretrain fold 0", folder=folder))
-    plan = Plan(stage, settings, TrainSettings(precision="float32"), torch.device("cpu"))
+    shared = TrainSettings(precision="float32", warmup=warmup)
+    plan = Plan(stage, settings, shared, torch.device("cpu"))
     loader = [(torch.zeros(2, 1, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1]))] * BATCHES
     sampler = sampler or NaturalSampler(2 * BATCHES, 2, seed=0)
-    return model, train(Training(ENCODER, model, cast(Objective, recorder), loader, sampler, optimizer), plan)[0]
+    schedule = Schedule(optimizer, shared, 0, settings.epochs * len(sampler))
+    training = Training(ENCODER, model, cast(Objective, recorder), loader, sampler, optimizer, schedule)
+    return model, train(training, plan)[0]
 
 
 def rates(epochs: int) -> npt.NDArray[np.float64]:
-    """The cosine's rates at the steps of that many epochs, without warm-up."""
-    return 0.5 * (1 + np.cos(np.pi * np.arange(epochs * BATCHES) / (epochs * BATCHES)))
+    """The cosine's rates at the steps of that many epochs, without warm-up: the last one is above 0."""
+    steps = epochs * BATCHES
+    return 0.5 * (1 + np.cos(np.pi * np.arange(1, steps + 1) / (steps + 1)))
 
 
 def test_the_objective_is_told_its_way_through_the_stage_and_a_seed_of_each_steps_own(tmp_path: Path) -> None:
@@ -88,10 +93,10 @@ def test_the_objective_is_told_its_way_through_the_stage_and_a_seed_of_each_step
 @pytest.mark.parametrize(("clip", "moved"), [(0.0, 40.0), (0.5, 0.5), (100.0, 40.0)])
 def test_a_step_goes_no_further_than_the_clip_and_0_is_none(clip: float, moved: float) -> None:
     model, optimizer = one_weight()
-    optimizer.param_groups[0]["lr"] = 1.0
     batch = torch.zeros(2, 1, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1])
     objective, sampler = cast(Objective, Recorder(slope=40.0)), NaturalSampler(2, 2, seed=0)
-    training = Training(ENCODER, model, objective, [batch], sampler, optimizer)
+    schedule = Schedule(optimizer, TrainSettings(schedule="constant", warmup=0), 0, 1)
+    training = Training(ENCODER, model, objective, [batch], sampler, optimizer, schedule)
     _, norm, _ = training_step(training, batch, Step(0.0, 0, nullcontext), clip)
     assert weight_of(model).item() == pytest.approx(-moved)
     assert norm.item() == pytest.approx(40)

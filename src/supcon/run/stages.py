@@ -38,6 +38,11 @@ class Stage:
 
 
 _TRAINING = ("data.image_size", "data.fit", "data.shots", "augment", "model", "train")
+_FINETUNE_BATCHES = ("finetune.mode", "finetune.batches", "finetune.batch_size")
+_CROSS_ENTROPY = (  # of finetune, which the cross-entropy of pretrain follows
+    *(f"finetune.{name}" for name in ("classifier", "label_smoothing", "logit_adjustment")),
+    *_FINETUNE_BATCHES,
+)
 _TUNING = tuple(f"tune.{name}" for name in ("metric", "runs", "trials", "seconds", "shrinkage", "bootstrap", "seed"))
 
 STAGES = (
@@ -55,9 +60,14 @@ STAGES = (
         "pretrain",
         files=("encoder.safetensors",),
         logs=("pretrain.csv", "tensorboard/pretrain"),
-        settings=(*_TRAINING, "contrast", "batches", "pretrain"),
+        settings=(*_TRAINING, "batches", "pretrain"),
+        settings_where=(
+            (lambda settings: settings.pretrain.contrasts, ("contrast",)),
+            (lambda settings: settings.pretrain.classifies, _CROSS_ENTROPY),
+            (lambda settings: settings.shares_schedule, ("finetune.epochs", *_FINETUNE_BATCHES)),
+        ),
         inputs=(SPLIT, TRAINING_IMAGES, TEST_IMAGES, WEIGHTS, "pseudo"),
-        curves=("loss", "knn_macro_f1", "alignment", "uniformity"),
+        curves=("loss", "cross_entropy", "contrastive", "knn_macro_f1", "held_out_macro_f1", "alignment", "uniformity"),
         plays=lambda settings: settings.pretrain.epochs > 0,
     ),
     Stage(

@@ -39,6 +39,18 @@ def _conflicts(settings: Settings) -> Iterator[str]:
         )
     if finetune.mode != "full" and max(finetune.mixup, finetune.cutmix) > 0:
         yield f"--finetune.mode {finetune.mode} sees features, not images: set finetune.mixup and finetune.cutmix to 0"
+    if pretrain.epochs > 0 and not (pretrain.contrasts or pretrain.classifies):
+        yield (
+            "--pretrain.contrastive_weight 0 with --pretrain.cross_entropy_weight 0 leaves pretrain nothing to learn:"
+            " raise one of them, or set --pretrain.epochs 0"
+        )
+    if pretrain.memory > 0 and not pretrain.contrasts:
+        yield "--pretrain.memory is for the contrastive loss: raise --pretrain.contrastive_weight, or set it to 0"
+    if finetune.mode == "mlp" and (finetune.classifier == "cosine" or finetune.head == "fitted"):
+        name, value = ("classifier", "cosine") if finetune.classifier == "cosine" else ("head", "fitted")
+        yield f"--finetune.{name} {value} is for one layer, and --finetune.mode mlp has two: use mode linear or full"
+    if not all(0 <= beta < 1 for beta in settings.train.betas):
+        yield f"--train.betas {settings.train.betas}: each is a decay from 0 to below 1"
     if contrast.projection != "mlp" and contrast.projection_norm:
         yield (
             f"--contrast.projection_norm true is for hidden layers, which --contrast.projection {contrast.projection}"
@@ -75,7 +87,7 @@ def _of_batches(settings: Settings) -> Iterator[str]:
     pretrain, finetune, batches = settings.pretrain, settings.finetune, settings.batches
     contrasts_pk = finetune.batches == "pk" and finetune.contrasts
     if batches.classes_per_batch == 1 and not settings.contrast.prototypes:
-        if pretrain.epochs > 0 and pretrain.memory == 0 and not pretrain.use_test:
+        if pretrain.epochs > 0 and pretrain.contrasts and pretrain.memory == 0 and not pretrain.use_test:
             yield (
                 "--batches.classes_per_batch 1 leaves no negatives, so all embeddings become one: raise it to 2 or"
                 " more, or give the batches a --pretrain.memory"
@@ -87,7 +99,7 @@ def _of_batches(settings: Settings) -> Iterator[str]:
             )
     if batches.images_per_class == 1 and batches.size == 0:
         without = "1 with batches.images_per_class 1 leaves no positives: raise one of them to 2 or more"
-        if pretrain.epochs > 0 and pretrain.views == 1 and pretrain.memory == 0:
+        if pretrain.epochs > 0 and pretrain.contrasts and pretrain.views == 1 and pretrain.memory == 0:
             yield f"pretrain.views {without}"
         if contrasts_pk and finetune.views == 1:
             yield f"finetune.views {without}"

@@ -190,6 +190,11 @@ class Settings:
         },
     )
 
+    @property
+    def shares_schedule(self) -> bool:
+        """Whether both training stages go through one schedule of the learning rate."""
+        return self.train.one_schedule and self.pretrain.epochs > 0 and self.finetune.mode == "full"
+
 
 def settings_from(sections: Mapping[str, Any]) -> Settings:
     """Return settings by section, {"train": {"seed": 1}}, as `Settings`; what is not named has its default."""

@@ -18,7 +18,7 @@ Flat = dict[str, Any]  # settings by dotted key
 _BUILTIN_MARK = ".builtin"  # holds the hash of the built-in train.csv, which the mark may outlive, and its name
 _RESOLVED = {"config": str, "config_settings": dict, "settings": dict}  # what resolved.yaml holds
 
-# settings that were called otherwise before version 0.1.0: whoever uses an old name is told the new one
+# settings that were called otherwise in earlier versions: whoever uses an old name is told the new one
 _CONTRAST = (
     "form temperature epsilon hardness prototypes scale_by_temperature"
     " projection projection_layers projection_norm projection_hidden projection_dim"
@@ -27,6 +27,7 @@ RENAMED = {  # old key -> new key
     **{f"pretrain.{key}": f"contrast.{key}" for key in _CONTRAST.split()},
     **{f"pretrain.{key}": f"batches.{key}" for key in ("classes_per_batch", "images_per_class", "balance")},
     "pretrain.batch_size": "batches.size",
+    **{f"{stage}.warmup": "train.warmup" for stage in ("pretrain", "finetune")},
     "predict.prototypes": "predict.class_means",
     "predict.prototype_weight": "predict.class_mean_weight",
     "predict.prototype_temperature": "predict.class_mean_temperature",

@@ -1,6 +1,6 @@
 """The settings of the two training stages: typed, documented, with defaults and bounds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from supcon.settings.bounds import bounded
@@ -22,6 +22,22 @@ class TrainSettings:
     """Memory format of the encoder: true is faster for most convolutional networks."""
     compile: bool = False
     """Let torch.compile make the encoder's training passes: for GPUs. On a CPU it takes minutes and gains little."""
+    optimizer: str = "adamw"
+    """Any of timm's optimizers: adamw, sgd, lamb, lars, lion, muon ... Each wants learning rates of its own."""
+    momentum: float = bounded(0.9, 0, 0.9999)
+    """Momentum of the optimizers that have one, such as sgd."""
+    betas: list[float] = field(default_factory=list)
+    """Decays of the averages of Adam and its kin, such as [0.9, 0.99]; empty: the optimizer's own."""
+    schedule: Literal["cosine", "constant", "one_cycle"] = "cosine"
+    """What the learning rate does after its warm-up: falls along a cosine, or stays; one_cycle: rises along a cosine
+    too, while the momentum falls, and back (Smith and Topin 2019)."""
+    warmup: float = bounded(0.1, 0, 0.9)
+    """Part of the schedule's steps in which the learning rate rises."""
+    final_lr: float = bounded(0.0, 0, 1)
+    """Where a cosine ends, as a part of the highest learning rate."""
+    one_schedule: bool = True
+    """One schedule over both stages, where both train the encoder: in finetune the learning rate goes on where it
+    stopped in pretrain. false: each stage warms up and falls on its own."""
     sync_batch_norm: bool = True
     """Where several processes share a batch (--nproc), batch norm by the statistics of all of it, as in one process;
     false: each by its share, without the messages that this takes."""
@@ -80,9 +96,7 @@ class OptimizerSettings:
     layer_decay: float = bounded(1.0, 0.01, 1)
     """Learning rate ratio from one layer group of the encoder to the one below."""
     weight_decay: float = bounded(0.05, 0, 100)
-    """AdamW's weight decay."""
-    warmup: float = bounded(0.1, 0, 0.9)
-    """Part of the steps spent warming up; cosine decay follows."""
+    """Weight decay; none for biases and norms."""
     clip: float = bounded(1.0, 0, 1_000_000)
     """Largest gradient norm; 0: no clipping."""
     ema: float = bounded(0.999, 0, 0.999999)
@@ -99,14 +113,19 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class PretrainSettings(OptimizerSettings):
-    """Supervised contrastive pre-training of the encoder."""
+    """Supervised contrastive pre-training of the encoder, in PK batches."""
 
     epochs: int = bounded(10, 0, 100_000)
     """Epochs; 0 leaves the stage out."""
+    contrastive_weight: float = bounded(1.0, 0, 1000)
+    """Weight of the contrastive loss; 0: none, as a control of what the batches alone do."""
+    cross_entropy_weight: float = bounded(0.0, 0, 1000)
+    """Weight of a cross-entropy beside it, which trains the classifier as `finetune` does, with the class shares of the
+    PK batches taken off; 0: none."""
     views: int = bounded(1, 1, 64)
     """Augmented views of every image in a batch; with 1 the positives are the class's other images."""
     lr: float = bounded(1e-3, 0, 1000)
-    """Highest learning rate (AdamW)."""
+    """Highest learning rate."""
     memory: int = bounded(0, 0, 10_000_000)
     """MoCo: keys of a momentum encoder, from earlier batches, that join every batch's images; 0: none."""
     momentum: float = bounded(0.99, 0, 0.999999)
@@ -114,6 +133,20 @@ class PretrainSettings(OptimizerSettings):
     use_test: bool = False
     """Unlabelled test images join, each once an epoch as a class of its own: with `views` 2 or more its other views are
     its positives, with 1 it is but a negative of the others. Some hosts forbid it."""
+
+    @property
+    def contrasts(self) -> bool:
+        """Whether there is a contrastive loss."""
+        return self.contrastive_weight > 0
+
+    @property
+    def classifies(self) -> bool:
+        """Whether the stage trains a classifier too."""
+        return self.cross_entropy_weight > 0
+
+    def weights(self, progress: float) -> tuple[float, float]:
+        """Return the weights of cross-entropy and contrast at `progress` 0 .. 1 of the stage."""
+        return self.cross_entropy_weight, self.contrastive_weight
 
 
 @dataclass(frozen=True)
@@ -124,6 +157,11 @@ class FinetuneSettings(OptimizerSettings):
     """`linear` and `mlp` train a head on a frozen encoder's features; `full` trains the encoder too."""
     epochs: int = bounded(10, 1, 100_000)
     """Epochs."""
+    classifier: Literal["linear", "cosine"] = "linear"
+    """`cosine`: by cosines of the features to learned class weights, times a learned scale (mode linear or full)."""
+    head: Literal["carried", "fitted", "fresh"] = "carried"
+    """How the classifier begins. carried: as pretrain trained it, where `pretrain.cross_entropy_weight` did; fitted: to
+    the features of the training rows, by logistic regression (cosine: their class means); fresh: random weights."""
     views: int = bounded(1, 1, 64)
     """Augmented views of every image in a batch (mode full)."""
     batches: Literal["natural", "pk"] = "natural"
@@ -131,7 +169,7 @@ class FinetuneSettings(OptimizerSettings):
     batch_size: int = bounded(128, 2, 1_000_000)
     """Images a natural batch."""
     lr: float = bounded(1e-3, 0, 1000)
-    """Highest learning rate of the heads (AdamW)."""
+    """Highest learning rate of the classifier and the projection head."""
     encoder_lr: float = bounded(1e-3, 0, 1000)
     """Highest learning rate of the encoder (mode full)."""
     label_smoothing: float = bounded(0.0, 0, 0.9)
@@ -148,3 +186,8 @@ class FinetuneSettings(OptimizerSettings):
     def contrasts(self) -> bool:
         """Whether there is a contrastive term at all."""
         return max(self.contrastive_weight, self.contrastive_weight_end) > 0
+
+    def weights(self, progress: float) -> tuple[float, float]:
+        """Return the weights of cross-entropy and contrast at `progress` 0 .. 1 of the stage."""
+        start, end = self.contrastive_weight, self.contrastive_weight_end
+        return 1.0, start + (end - start) * progress

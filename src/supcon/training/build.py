@@ -1,75 +1,83 @@
 """What each training stage trains: its model, objective, batches and optimizer, built from a run's settings."""
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from supcon.errors import UserError
 from supcon.randomness import seed_everything
 from supcon.run.experiment import Experiment
 from supcon.settings.settings import Settings
+from supcon.settings.training import FinetuneSettings, PretrainSettings
 from supcon.training.fold import FoldData
 from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Training
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder, fuse_batch_norm
+from supcon.training.model.fitted_head import fit_head
 from supcon.training.model.heads import contrast_parts
-from supcon.training.model.timm_import import timm
 from supcon.training.model.weights import load_weights
-from supcon.training.objectives import Classification, ContrastivePretraining, HeldOut
+from supcon.training.objectives import HeldOut, StageObjective
+from supcon.training.optimizer import Group, Schedule, encoder_groups, head_groups, make_optimizer
 from supcon.training.ranks import sync_batch_norm
-
-Group = dict[str, Any]  # params: list of parameters; weight_decay; peak_lr: the learning rate after the warm-up
 
 
 def contrastive_training(experiment: Experiment, fold: int, device: torch.device) -> Training:
-    """Build the pre-training of one fold: an encoder with the parts of the contrastive loss."""
+    """Build the pre-training of one fold: an encoder, the parts of the contrastive loss, and the classifier's."""
     settings = experiment.settings
-    options, shared = settings.pretrain, settings.train
+    options, shared, classes = settings.pretrain, settings.train, len(experiment.split.classes)
     data = FoldData(experiment, fold, device)
     sampler = data.contrastive_sampler()
     loader = data.contrastive_loader(sampler)
 
     seed_everything(shared.seed, "pretrain", fold)
     encoder = _encoder(settings, load_weights=True)
-    contrast = contrast_parts(encoder.width, len(experiment.split.classes), settings.contrast)
-    model = nn.ModuleDict({"encoder": encoder, **contrast}).to(device)
+    heads = contrast_parts(encoder.width, classes, settings.contrast) if options.contrasts else {}
+    if options.classifies:
+        heads["classifier"] = classifier_head(encoder.width, classes, settings)
+    model = nn.ModuleDict({"encoder": encoder, **heads}).to(device)
     if shared.sync_batch_norm:
         sync_batch_norm(model, device)
     if shared.compile:
         encoder.compile_training()
-    optimizer = adamw(
+    optimizer = make_optimizer(
         encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
-        + head_groups(contrast.values(), options.lr, options.weight_decay)
+        + head_groups(heads.values(), options.lr, options.weight_decay),
+        shared,
     )
-    memory = KeyQueue(model, options.memory, options.momentum) if options.memory else None
+    queue = KeyQueue(model, options.memory, options.momentum) if options.memory else None
     held_out = data.held_out_features if data.has_held_out_rows else None
-    objective = ContrastivePretraining(options, settings.contrast, len(experiment.split.classes), held_out, memory)
-    return Training(encoder, model, objective, loader, sampler, optimizer)
+    adjustment = data.logit_adjustment("pretrain").to(device)
+    objective = _objective(settings, options, adjustment, held_out, queue)
+    schedule = Schedule(optimizer, shared, *data.steps("pretrain"))
+    return Training(encoder, model, objective, loader, sampler, optimizer, schedule)
 
 
 def classifier_training(experiment: Experiment, fold: int, device: torch.device, pretrained: Path | None) -> Training:
     """Build the training of one fold's classifier, from the `pretrained` encoder's file or from the model's weights."""
     settings = experiment.settings
-    options, shared = settings.finetune, settings.train
+    options, shared, classes = settings.finetune, settings.train, len(experiment.split.classes)
     data = FoldData(experiment, fold, device)
 
     seed_everything(shared.seed, "finetune", fold)
     encoder = _encoder(settings, load_weights=pretrained is None)
     # built only where it is trained: elsewhere it would shift the classifier's random start, which no fingerprint tells
-    classes = len(experiment.split.classes)
     contrast = contrast_parts(encoder.width, classes, settings.contrast) if options.contrasts else {}
-    classifier = classifier_head(encoder.width, classes, options.mode, settings.model.dropout)
+    classifier = classifier_head(encoder.width, classes, settings)
     if pretrained is not None:
-        load_weights(pretrained, encoder=encoder, **contrast)
+        carried = contrast if settings.pretrain.contrasts else {}
+        if options.head == "carried" and settings.pretrain.classifies:
+            carried = {**carried, "classifier": classifier}
+        load_weights(pretrained, encoder=encoder, **carried)
     encoder.to(device)
+    if options.head == "fitted":
+        fit_head(classifier, data.training_features(encoder), data.train_labels, data.fitted_head_shift)
 
     sampler = data.classifier_sampler()
     heads = [classifier, *contrast.values()]
     held_out: HeldOut | None = data.held_out_features if data.has_held_out_rows else None
+    groups: list[Group] = []
     if options.mode == "full":
         if shared.compile:
             encoder.compile_training()
@@ -82,39 +90,25 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         if data.has_held_out_rows:
             watched = data.held_out_features(frozen)  # once: they stay as they are
             held_out = lambda _: watched  # noqa: E731
-        groups = []
         model = nn.ModuleDict({"encoder": nn.Identity(), "classifier": classifier})
     model.to(device)
     if shared.sync_batch_norm:
         sync_batch_norm(model, device)
-    optimizer = adamw(groups + head_groups(heads, options.lr, options.weight_decay))
-    objective = Classification(options, settings.contrast, data.sampling_prior.to(device), held_out)
-    return Training(encoder, model, objective, loader, sampler, optimizer)
+    optimizer = make_optimizer(groups + head_groups(heads, options.lr, options.weight_decay), shared)
+    objective = _objective(settings, options, data.logit_adjustment("finetune").to(device), held_out)
+    schedule = Schedule(optimizer, shared, *data.steps("finetune"))
+    return Training(encoder, model, objective, loader, sampler, optimizer, schedule)
 
 
-def encoder_groups(backbone: nn.Module, lr: float, layer_decay: float, weight_decay: float) -> list[Group]:
-    """Return parameter groups of a timm backbone: a layer's rate is `layer_decay` times that of the layer after it."""
-    if layer_decay < 1 and hasattr(backbone, "group_matcher"):
-        groups = timm.optim.param_groups_layer_decay(backbone, weight_decay=weight_decay, layer_decay=layer_decay)
-    else:
-        groups = timm.optim.param_groups_weight_decay(backbone, weight_decay=weight_decay)
-    return [
-        {"params": group["params"], "weight_decay": group["weight_decay"], "peak_lr": lr * group.get("lr_scale", 1.0)}
-        for group in groups
-    ]
-
-
-def head_groups(heads: Iterable[nn.Module], lr: float, weight_decay: float) -> list[Group]:
-    """Return parameter groups of heads."""
-    return [group for head in heads for group in encoder_groups(head, lr, 1.0, weight_decay)]
-
-
-def adamw(groups: list[Group]) -> torch.optim.Optimizer:
-    """Return AdamW over `groups`, whose learning rates `set_lr` sets at each step.
-
-    The fused kernel is used: on one CPU core a step of a resnet10t takes 9 ms instead of 36.
-    """
-    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0, fused=True)
+def _objective(
+    settings: Settings,
+    stage: PretrainSettings | FinetuneSettings,
+    adjustment: Tensor,
+    held_out: HeldOut | None,
+    queue: KeyQueue | None = None,
+) -> StageObjective:
+    smoothing = settings.finetune.label_smoothing  # of both stages
+    return StageObjective(stage, settings.contrast, adjustment, held_out, queue, label_smoothing=smoothing)
 
 
 def _encoder(settings: Settings, *, load_weights: bool) -> Encoder:

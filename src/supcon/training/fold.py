@@ -45,6 +45,7 @@ from supcon.training.log import bar
 from supcon.training.model.classifier import ClassMeans
 from supcon.training.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled
 
+StageName = Literal["pretrain", "finetune"]
 MONITOR_ROWS = 400  # held-out rows that are monitored after each epoch, at most: too few for a score
 
 
@@ -82,36 +83,71 @@ class FoldData:
         """Logits of an unreadable image, of which nothing is known: the log of the class shares, [classes]."""
         return self.natural_prior.log().clamp(min=-20)
 
-    @cached_property
-    def sampling_prior(self) -> Tensor:
-        """Class shares of the batches that the classifier trains on, [classes]."""
-        if self._settings.finetune.mode == "full" and self._settings.finetune.batches == "pk":
-            shares = self.pk_sampler("finetune").class_shares
-            return torch.tensor(np.pad(shares, (0, self._classes - len(shares))), dtype=torch.float32)
-        return self._shares(self.train_labels)
+    def batch_prior(self, stage: StageName) -> Tensor:
+        """Return the class shares of the images that a stage's batches hold, [classes]; none is 0."""
+        if stage == "pretrain" or self._in_pk_batches:
+            shares = self.pk_sampler(stage).class_shares
+            prior = torch.tensor(np.pad(shares, (0, self._classes - len(shares))), dtype=torch.float32)
+        else:
+            prior = self._shares(self.train_labels)
+        return prior.clamp(min=1e-6)  # a class without training rows, which our folds do not make, has none
+
+    @property
+    def _in_pk_batches(self) -> bool:
+        return self._settings.finetune.mode == "full" and self._settings.finetune.batches == "pk"
 
     def _shares(self, labels: Rows) -> Tensor:
         counts = np.bincount(labels, minlength=self._classes)
         return torch.tensor(counts / counts.sum(), dtype=torch.float32)
 
-    @property
+    def logit_adjustment(self, stage: StageName) -> Tensor:
+        """Return what training adds to the logits in a stage's cross-entropy, [classes].
+
+        In `finetune` it is `logit_adjustment` x log prior of its batches, and the sum learns the log-odds in these. In
+        `pretrain` the prior of the PK batches takes the place of that of finetune's, so that the classifier's logits
+        mean the same in both stages.
+        """
+        own, final = self.batch_prior(stage).log(), self.batch_prior("finetune").log()
+        return own + (self._settings.finetune.logit_adjustment - 1) * final
+
+    @cached_property
     def log_odds_shift(self) -> Tensor:
         """What is added to the classifier's logits to make them natural-prior log-odds, [classes].
 
-        Training adds `logit_adjustment` x log of the sampling prior to the logits, and the sum learns the log-odds
-        under the sampling prior. Adding log natural prior - log sampling prior moves these to the natural prior. Shares
-        are kept above 0: a class without training rows, which our folds do not make, would have log-odds of -inf.
+        With what training adds they are log-odds under the prior of finetune's batches. Adding log natural prior - log
+        of that prior moves these to the natural prior.
         """
-        sampled, natural = self.sampling_prior.clamp(min=1e-6).log(), self.natural_prior.clamp(min=1e-6).log()
-        return self._settings.finetune.logit_adjustment * sampled + natural - sampled
+        natural = self.natural_prior.clamp(min=1e-6).log()
+        return self.logit_adjustment("finetune") + natural - self.batch_prior("finetune").log()
 
-    def pk_sampler(self, stage: str) -> PKSampler:
+    @property
+    def fitted_head_shift(self) -> Tensor:
+        """What makes log-odds under the shares of the training rows the classifier's logits, [classes]."""
+        own, final = self._shares(self.train_labels).clamp(min=1e-6).log(), self.batch_prior("finetune").log()
+        return final - own - self.logit_adjustment("finetune")
+
+    def steps(self, stage: StageName) -> tuple[int, int]:
+        """Return how many steps of the learning rate's schedule come before a stage, and how many it has in all."""
+        own = self._own_steps(stage)
+        if not self._settings.shares_schedule:
+            return 0, own
+        if stage == "pretrain":
+            return 0, own + self._own_steps("finetune")
+        before = self._own_steps("pretrain")
+        return before, before + own
+
+    def _own_steps(self, stage: StageName) -> int:
+        sampler = self.contrastive_sampler() if stage == "pretrain" else self.classifier_sampler()
+        epochs: int = getattr(self._settings, stage).epochs
+        return epochs * len(sampler)
+
+    def pk_sampler(self, stage: StageName) -> PKSampler:
         """Return P x K batches of the training rows. Raises `UserError` where an anchor would have no positives."""
         options = self._settings.batches
         classes = min(options.classes_per_batch, len(np.unique(self.train_labels)))
         images = options.size // classes if options.size else options.images_per_class
-        contrasts = stage == "pretrain" or self._settings.finetune.contrasts
-        needed = 2 if contrasts and getattr(self._settings, stage).views == 1 else 1  # images that give a positive
+        options_of_stage = getattr(self._settings, stage)
+        needed = 2 if options_of_stage.contrasts and options_of_stage.views == 1 else 1  # images that give a positive
         if options.size and images < needed:
             raise UserError(
                 f"--batches.size {options.size} is less than {needed} images of each of the {classes}"
@@ -136,7 +172,7 @@ class FoldData:
         """Return the batches that `finetune.batches` asks for."""
         options = self._settings.finetune
         sampler: BatchSampler = NaturalSampler(len(self.train_rows), options.batch_size, self._seed("finetune"))
-        if options.batches == "pk" and options.mode == "full":
+        if self._in_pk_batches:
             sampler = self.pk_sampler("finetune")
         return sampler.take_share(ranks.rank(), ranks.world_size())
 
@@ -154,9 +190,7 @@ class FoldData:
         """Return random views of the training rows."""
         return self._random_views(self.train_rows, self.train_labels, sampler, "finetune")
 
-    def _random_views(
-        self, positions: Rows, labels: Rows, sampler: BatchSampler, stage: Literal["pretrain", "finetune"]
-    ) -> Iterable[Batch]:
+    def _random_views(self, positions: Rows, labels: Rows, sampler: BatchSampler, stage: StageName) -> Iterable[Batch]:
         augment, fit, options = self._settings.augment, self._settings.data.fit, getattr(self._settings, stage)
         rows, seed = (self._images, positions, labels), self._seed(f"{stage} views")
         sides = growing_sides(self._settings.train.first_size, self._settings.data.image_size, options.epochs)

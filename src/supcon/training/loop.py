@@ -1,6 +1,5 @@
-"""The training loop: warm-up and cosine, EMA, clipping, checkpoints every epoch, and a stop on a non-finite loss."""
+"""The training loop: learning rates, EMA, clipping, checkpoints every epoch, and a stop on a non-finite loss."""
 
-import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -24,6 +23,7 @@ from supcon.training.health import Health, Meter, Metrics, StepMetrics
 from supcon.training.log import EpochLog, Row, bar
 from supcon.training.model.encoder import Encoder
 from supcon.training.model.timm_import import timm
+from supcon.training.optimizer import Schedule
 from supcon.training.sampler import BatchSampler
 
 
@@ -71,6 +71,7 @@ class Training:
     loader: Iterable[Batch]
     sampler: BatchSampler
     optimizer: torch.optim.Optimizer
+    schedule: Schedule
 
 
 @dataclass(frozen=True)
@@ -124,12 +125,12 @@ def train(training: Training, plan: Plan) -> tuple[nn.ModuleDict, EpochLog]:
         passes = 0.0
         for number, (views, labels) in enumerate(bar(training.loader, f"{label} epoch {epoch + 1}", len(sampler))):
             step = epoch * len(sampler) + number
-            set_lr(training.optimizer, step, steps, options.warmup)
+            training.schedule.set(step)
             batch = views.to(plan.device, non_blocking=True), labels
             now = Step(step / steps, seed_at(*where, number), precision)
             meter.add(*training_step(parallel, batch, now, options.clip))
             if ema is not None:
-                ema.update(model, step=step)
+                ema.update(model, step=training.schedule.first + step)
             passes += objective.passes(views.shape[0] * views.shape[1])
         totals = meter.means()
         ranks.average_buffers(*models.values())
@@ -169,18 +170,6 @@ def training_step(training: Training, batch: Batch, step: Step, clip: float) -> 
     norm = nn.utils.clip_grad_norm_(training.model.parameters(), clip or float("inf"))
     training.optimizer.step()
     return loss, norm, metrics
-
-
-def set_lr(optimizer: torch.optim.Optimizer, step: int, steps: int, warmup: float) -> float:
-    """Set every group's rate for `step` of `steps`; return the rate as a share of the peak.
-
-    The rate rises linearly during the share `warmup` of the steps, then falls along a cosine to 0.
-    """
-    warm = round(warmup * steps)
-    share = (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak_lr"] * share
-    return share
 
 
 def _save(path: Path, parts: Mapping[str, Any], rows: list[Row]) -> None:

@@ -23,48 +23,68 @@ from supcon.training.mixing import Mixed, Mixer, take_rows
 from supcon.training.ranks import is_first, rank, unwrap, world_size
 from supcon.training.sampler import share_of
 
+IGNORED = -100  # the label of an image that cross-entropy leaves out
 HeldOut = Callable[[nn.Module], tuple[Tensor, Tensor]]  # encoder -> features [Q, D], labels [Q] of monitored rows
 
 
-class ContrastivePretraining(Objective):
-    """The contrastive loss of a model with the parts `encoder` and `projection`.
+class StageObjective(Objective):
+    """The weighted sum of cross-entropy and the contrastive loss, with the weights and the images of either stage.
 
-    Labels from `classes` on belong to unlabelled images, each with a label of its own. These images take part in the
-    loss; the share of valid anchors and the neighbours of the kNN score leave them out.
+    The model has the parts `encoder`; `classifier` for cross-entropy; `projection`, and `prototypes` where the settings
+    ask for them, for contrast. Labels from the number of classes on belong to unlabelled images, each with a label of
+    its own: these take part in contrast alone, and the share of valid anchors and the kNN score leave them out.
     """
 
     def __init__(
         self,
-        settings: PretrainSettings,
+        stage: PretrainSettings | FinetuneSettings,
         contrast: ContrastSettings,
-        classes: int,
+        adjustment: Tensor,
         held_out: HeldOut | None,
         queue: KeyQueue | None = None,
+        *,
+        label_smoothing: float = 0.0,
     ) -> None:
-        """Take `held_out` to monitor the kNN score of rows that the fold never trains on, where there are such rows."""
-        self._settings, self._contrast, self._classes, self._held_out = settings, contrast, classes, held_out
-        self._queue = queue
-        self._mixer = Mixer(settings.mixup, settings.cutmix)
-        self._bank: list[tuple[Tensor, Tensor]] = []  # features and labels of the epoch, computed anyway: neighbours
+        """Take what cross-entropy adds to the logits, `adjustment` [C], and what monitors rows that are never learned.
+
+        With `PretrainSettings` the neighbours of the `held_out` rows are monitored too.
+        """
+        self._stage, self._contrast, self._smoothing = stage, contrast, label_smoothing
+        self._frozen = isinstance(stage, FinetuneSettings) and stage.mode != "full"
+        self._adjustment, self._classes = adjustment, len(adjustment)
+        self._held_out, self._queue = held_out, queue
+        self._mixer = Mixer(stage.mixup, stage.cutmix)
+        # features and labels of the epoch, computed anyway: neighbours of held-out rows
+        self._bank: list[tuple[Tensor, Tensor]] | None = [] if isinstance(stage, PretrainSettings) else None
 
     def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         """Add the gradient of the loss over all views of the batch."""
         images, labels = views.flatten(0, 1), labels.repeat_interleave(views.shape[1])
         shares = Shares(len(images))
-        chunks = gradcache.chunk_count(shares.counts, self._settings.micro_batch)
+        chunks = gradcache.chunk_count(shares.counts, self._stage.micro_batch)
         order = _order(len(images), chunks, step.seed)
         mixed = self._mixer(images, labels).take(order)
         joint = mixed.joint(shares)
+        to_cross_entropy, to_contrast = weights = self._stage.weights(step.progress)
         metrics: StepMetrics = {}
 
         def loss_of(features: Tensor) -> Tensor:
-            labelled = mixed.labels < self._classes
-            rows = labelled.nonzero()[:, 0].to(features.device, non_blocking=True)
-            self._bank.append((features.detach()[rows], mixed.labels[labelled]))
-            embeddings = shares.gather(model["projection"](features).float())
-            labelled = joint.labels < self._classes
-            loss, bounds = _contrast(self._contrast, model, embeddings, joint, labelled, self._queue)
-            metrics.update(bounds)
+            self._remember(features, mixed.labels)
+            loss, terms = torch.zeros((), device=features.device), dict[str, Tensor]()
+            if to_cross_entropy > 0:
+                logits = model["classifier"](features).float() + self._adjustment
+                terms["cross_entropy"] = self._cross_entropy(logits, mixed, joint, len(shares.counts))
+                loss = loss + to_cross_entropy * terms["cross_entropy"]
+            if to_contrast > 0:
+                embeddings = shares.gather(model["projection"](features).float())
+                labelled = joint.labels < self._classes
+                terms["contrastive"], bounds = _contrast(
+                    self._contrast, model, embeddings, joint, labelled, self._queue
+                )
+                loss = loss + to_contrast * terms["contrastive"]
+                metrics.update(bounds)
+            if weights not in ((1, 0), (0, 1)):  # else the loss itself is the one term
+                metrics.update({name: term.detach() for name, term in terms.items()})
             return loss
 
         loss = gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast)
@@ -74,21 +94,63 @@ class ContrastivePretraining(Objective):
             self._queue.enqueue(model, take_rows(images, order), labels[order], chunks, step.autocast, joined)
         return loss, metrics
 
+    def _remember(self, features: Tensor, labels: Tensor) -> None:
+        if self._bank is not None:
+            labelled = labels < self._classes
+            rows = labelled.nonzero()[:, 0].to(features.device, non_blocking=True)
+            self._bank.append((features.detach()[rows], labels[labelled]))
+
+    def _cross_entropy(self, logits: Tensor, mixed: Mixed, joint: Mixed, processes: int) -> Tensor:
+        """Return the cross-entropy of this process's labelled images, mixed labels weighed.
+
+        The mean over processes, which the backward pass takes, is the mean over the labelled images of the whole batch.
+        """
+        count = max(1, int((joint.labels < self._classes).sum())) / processes
+
+        def loss_of(labels: Tensor) -> Tensor:
+            targets = labels.masked_fill(labels >= self._classes, IGNORED).to(logits.device, non_blocking=True)
+            options: dict[str, Any] = {"ignore_index": IGNORED, "label_smoothing": self._smoothing}
+            return F.cross_entropy(logits, targets, reduction="sum", **options) / count
+
+        return mixed.weigh(loss_of)
+
     def passes(self, images: int) -> float:
-        """Return the cost of a batch: GradCache and the momentum network each add a forward pass."""
-        chunks = gradcache.chunk_count([images], self._settings.micro_batch)
+        """Return the cost of a batch: GradCache and the momentum network each add a forward pass.
+
+        The features of a frozen encoder cost nothing.
+        """
+        if self._frozen:
+            return 0.0
+        chunks = gradcache.chunk_count([images], self._stage.micro_batch)
         return images * (3 + (chunks > 1) + (self._queue is not None)) / 3
 
     def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
-        """Return the macro-F1 of held-out rows by their neighbours among the epoch's features, and their geometry."""
-        bank, bank_labels = gather(*(torch.cat(part) for part in zip(*self._bank, strict=True)))
-        self._bank.clear()
+        """Return what held-out rows say, where there are any: nothing else is measured that costs time.
+
+        Their macro-F1 by the classifier, and in pre-training by their neighbours among the epoch's features; with a
+        contrastive loss their geometry too.
+        """
+        bank, bank_labels = self._take_bank()
         if self._held_out is None or not is_first():
             return {}
-        queries, labels = self._held_out(model["encoder"])
-        queries = queries.to(bank.device)
-        score = knn_macro_f1(bank, bank_labels.to(bank.device), queries, labels, self._classes)
-        return {"knn_macro_f1": score, **_geometry(model["projection"], queries, labels.to(bank.device))}
+        features, labels = self._held_out(model["encoder"])
+        features = features.to(self._adjustment.device)
+        metrics: Metrics = {}
+        if self._bank is not None:
+            metrics["knn_macro_f1"] = knn_macro_f1(bank, bank_labels, features, labels, self._classes)
+        if "classifier" in model:
+            metrics["held_out_macro_f1"] = _macro_f1(model["classifier"], features, labels, self._classes)
+        if self._stage.contrasts:
+            metrics |= _geometry(model["projection"], features, labels.to(features.device))
+        return metrics
+
+    def _take_bank(self) -> tuple[Tensor, Tensor]:
+        """Return the features and labels of all processes' epoch, and forget them."""
+        if self._bank is None:
+            return torch.empty(0, 0), torch.empty(0)
+        bank, labels = gather(*(torch.cat(part) for part in zip(*self._bank, strict=True)))
+        self._bank.clear()
+        return bank, labels.to(bank.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the key queue, where there is one."""
@@ -98,65 +160,6 @@ class ContrastivePretraining(Objective):
         """Take over the key queue from a checkpoint."""
         if self._queue is not None:
             self._queue.load_state_dict(state["memory"])
-
-
-class Classification(Objective):
-    """Cross-entropy of a model with the parts `encoder` and `classifier`, and `projection` for a contrastive term."""
-
-    def __init__(
-        self, settings: FinetuneSettings, contrast: ContrastSettings, prior: Tensor, held_out: HeldOut | None
-    ) -> None:
-        """Take the class shares `prior` [C] of the batches, and `held_out` to monitor held-out rows where there are."""
-        self._settings, self._contrast, self._held_out = settings, contrast, held_out
-        self._classes = len(prior)
-        self._adjustment = settings.logit_adjustment * prior.log()
-        self._mixer = Mixer(settings.mixup, settings.cutmix)
-
-    def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
-        """Add the gradient of cross-entropy plus the weighted contrastive loss over all views of the batch."""
-        images, labels = views.flatten(0, 1), labels.repeat_interleave(views.shape[1])
-        shares = Shares(len(images))
-        chunks = gradcache.chunk_count(shares.counts, self._settings.micro_batch)
-        mixed = self._mixer(images, labels).take(_order(len(images), chunks, step.seed))
-        weight = contrastive_weight(self._settings, step.progress)
-        joint = mixed.joint(shares) if weight else mixed
-        metrics: StepMetrics = {}
-
-        def loss_of(features: Tensor) -> Tensor:
-            logits = model["classifier"](features).float() + self._adjustment
-            smoothing = self._settings.label_smoothing
-            loss = mixed.weigh(
-                lambda labels: F.cross_entropy(
-                    logits, labels.to(logits.device, non_blocking=True), label_smoothing=smoothing
-                )
-            )
-            loss = shares.weight * loss
-            if weight == 0:
-                return loss
-            labelled = torch.ones_like(joint.labels, dtype=torch.bool)
-            embeddings = shares.gather(model["projection"](features).float())
-            contrast, bounds = _contrast(self._contrast, model, embeddings, joint, labelled)
-            metrics.update(cross_entropy=loss.detach(), contrastive=contrast.detach(), **bounds)
-            return loss + weight * contrast
-
-        return gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast), metrics
-
-    def passes(self, images: int) -> float:
-        """Return the cost of a batch: GradCache adds a forward pass; the features of a frozen encoder cost nothing."""
-        if self._settings.mode != "full":
-            return 0.0
-        return images * (3 + (gradcache.chunk_count([images], self._settings.micro_batch) > 1)) / 3
-
-    def end_of_epoch(self, model: nn.ModuleDict) -> Metrics:
-        """Return the macro-F1 of held-out rows, where there are any; with a contrastive term their geometry too."""
-        if self._held_out is None or not is_first():
-            return {}
-        features, labels = self._held_out(model["encoder"])
-        features = features.to(self._adjustment.device)
-        metrics = {"held_out_macro_f1": _macro_f1(model["classifier"], features, labels, self._classes)}
-        if self._settings.contrasts:
-            metrics |= _geometry(model["projection"], features, labels.to(features.device))
-        return metrics
 
 
 @torch.inference_mode()
@@ -175,12 +178,6 @@ def _geometry(projection: nn.Module, features: Tensor, labels: Tensor) -> Metric
     embeddings = projection.eval()(features)
     metrics = {"alignment": alignment(embeddings, labels), "uniformity": uniformity(embeddings)}
     return {name: value for name, value in metrics.items() if math.isfinite(value)}  # few rows may have no positives
-
-
-def contrastive_weight(settings: FinetuneSettings, progress: float) -> float:
-    """Return the weight of the contrastive term at `progress` 0 .. 1."""
-    start, end = settings.contrastive_weight, settings.contrastive_weight_end
-    return start + (end - start) * progress
 
 
 def _order(images: int, chunks: int, seed: int) -> Tensor | slice:
@@ -207,7 +204,7 @@ def _contrast(
     labelled: Tensor,
     queue: KeyQueue | None = None,
 ) -> tuple[Tensor, Metrics]:
-    """Return the contrastive loss of either stage, its bounds, and the share of valid anchors among `labelled` [N].
+    """Return the contrastive loss of a batch, its bounds, and the share of valid anchors among `labelled` [N].
 
     `embeddings` [N, D], `labelled` and the labels in `mixed` are those of the whole batch, on every process.
     """

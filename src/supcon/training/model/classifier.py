@@ -1,7 +1,6 @@
 """The classifiers on the encoder's features: a trained head, and the class means, which need no training."""
 
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +11,43 @@ from supcon.settings.settings import Settings
 from supcon.training.model.encoder import Encoder
 from supcon.training.model.weights import load_weights
 
-Mode = Literal["linear", "mlp", "full"]
+FIRST_SCALE = 16.0  # of a cosine classifier's logits: learned from there
 
 
-def classifier_head(width: int, classes: int, mode: Mode, dropout: float) -> nn.Module:
-    """Return the classifier, [N, width] -> logits [N, classes]: a hidden layer for `mlp`, else linear."""
-    if mode == "mlp":
+def classifier_head(width: int, classes: int, settings: Settings) -> nn.Module:
+    """Return the classifier, [N, width] -> logits [N, classes]: with a hidden layer in `finetune.mode` mlp."""
+    dropout = settings.model.dropout
+    if settings.finetune.mode == "mlp":
         return nn.Sequential(
             nn.Linear(width, width), nn.ReLU(inplace=True), nn.Dropout(dropout), nn.Linear(width, classes)
         )
-    return nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+    cosine = settings.finetune.classifier == "cosine"
+    return nn.Sequential(nn.Dropout(dropout), CosineLinear(width, classes) if cosine else nn.Linear(width, classes))
+
+
+class CosineLinear(nn.Module):
+    """Cosines of the features to a weight of each class, times a learned scale: [N, width] -> logits [N, classes].
+
+    Wang et al. 2017, "NormFace" (arXiv 1704.06369).
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(torch.randn(classes, width), dim=1))
+        self.log_scale = nn.Parameter(torch.tensor(FIRST_SCALE).log())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return the logits, in float32 even within autocast."""
+        with full_float32(features.device):
+            cosines = F.normalize(features.float(), dim=1) @ F.normalize(self.weight.float(), dim=1).T
+        return cosines * self.log_scale.exp()
 
 
 def load_classifier(settings: Settings, classes: int, path: Path) -> tuple[Encoder, nn.Module]:
     """Return the encoder and the classifier of a classifier.safetensors. Raises `UserError` as `load_weights` does."""
     side, channels_last = settings.data.image_size, settings.train.channels_last
     encoder = Encoder(settings.model, side, load_weights=False, channels_last=channels_last)
-    head = classifier_head(encoder.width, classes, settings.finetune.mode, settings.model.dropout)
+    head = classifier_head(encoder.width, classes, settings)
     load_weights(path, encoder=encoder, classifier=head)
     return encoder, head
 

@@ -32,6 +32,7 @@ import timm  # noqa: E402
 import timm.data  # noqa: E402
 import timm.layers  # noqa: E402
 import timm.optim  # noqa: E402
+import timm.scheduler  # noqa: E402
 import timm.utils  # noqa: E402
 
 __all__ = ["timm"]
