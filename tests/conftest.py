@@ -22,7 +22,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = [
     "--data.folds=3", "--data.image_size=16", "--data.fit=squash", "--augment.hflip=false", "--augment.shift=0.1",
     "--model.encoder=test_resnet", "--model.pretrained=false", "--train.precision=float32",
-    "--pretrain.epochs=2", "--batches.classes_per_batch=3", "--batches.images_per_class=4",
+    "--pretrain.epochs=2", "--pretrain.contrastive_weight=1", "--pretrain.cross_entropy_weight=0",
+    "--pretrain.lr=0.001", "--batches.classes_per_batch=3", "--batches.images_per_class=4", "--batches.size=0",
     "--finetune.epochs=16", "--finetune.batch_size=24", "--finetune.contrastive_weight=0.3",
     "--predict.views=2", "--tune.trials=15", "--tune.bootstrap=100", "--machine.workers=0", "--machine.threads=1",
 ]  # fmt: skip

@@ -80,18 +80,21 @@ def test_every_section_is_there_and_the_contents_lead_to_it(parts: Parts) -> Non
     assert {link.removeprefix("#") for link in parts.links} - {""} <= parts.anchors
 
 
-def test_the_geometry_of_both_stages_is_drawn(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[set[str]] = []
+def test_both_stages_are_drawn_one_after_the_other(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
 
-    def recorded(*given: Any) -> Figure:
-        figure = learning_curves(*given)
-        drawn.append({axes.get_title(place) for axes in figure.axes for place in ("left", "center", "right")})
-        return figure
+    def recorded(*given: Any, **options: Any) -> Figure:
+        drawn.append(learning_curves(*given, **options))
+        return drawn[-1]
 
     monkeypatch.setattr(training, "learning_curves", recorded)
     training.curves(run_of(finished))
-    assert len(drawn) == 2
-    assert all({"alignment", "uniformity"} <= titles for titles in drawn)
+    (figure,) = drawn
+    panels = {axes.get_title(place): axes for axes in figure.axes for place in ("left", "center", "right")}
+    assert {"loss", "knn macro f1", "held out macro f1", "alignment", "uniformity"} <= panels.keys()
+    *folds, mark = panels["alignment"].lines
+    assert [list(line.get_xdata()) for line in folds] == [list(range(1, 2 + 16 + 1))] * 3  # type: ignore[arg-type]
+    assert list(mark.get_xdata()) == [2.5, 2.5]  # type: ignore[arg-type]
 
 
 def test_only_what_the_command_makes_is_missing(parts: Parts) -> None:

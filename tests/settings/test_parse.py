@@ -142,7 +142,8 @@ def test_the_baseline_sees_as_many_images_as_the_default_recipe(tmp_path: Path) 
         )  # fmt: skip
     assert passes[0] == passes[1]
     baseline = call_of(tmp_path, config="configs/cross_entropy.yaml")
-    assert baseline.pretrain.epochs == 0
+    assert baseline.batches == call_of(tmp_path).batches
+    assert baseline.pretrain.contrastive_weight == 0
     assert baseline.finetune.contrastive_weight == baseline.finetune.contrastive_weight_end == 0
 
 

@@ -108,7 +108,7 @@ def test_a_missing_file_is_named() -> None:
         read_study("nowhere.yaml")
 
 
-@pytest.mark.parametrize("path", sorted((REPOSITORY / "studies").glob("*.yaml")), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "studies").rglob("*.yaml")), ids=lambda path: path.name)
 def test_every_study_of_the_repository_is_understood(path: Path, tmp_path: Path) -> None:
     study = read_study(str(path))
     Runs(study, tmp_path, {})

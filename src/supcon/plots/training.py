@@ -12,8 +12,10 @@ from supcon.plots.look import COLOURS, beside, label, legend, named_panel, new_f
 _STYLES = ("-", "--", ":", "-.")  # of lines: the next one once all colours are used
 
 
-def learning_curves(logs: Mapping[str, pd.DataFrame], columns: Sequence[str], title: str = "") -> Figure:
-    """Draw a panel for each column over the epochs, with a line for each log.
+def learning_curves(
+    logs: Mapping[str, pd.DataFrame], columns: Sequence[str], title: str = "", marks: Sequence[float] = ()
+) -> Figure:
+    """Draw a panel for each column over the epochs, with a line for each log, and an upright one at each of `marks`.
 
     `logs`: such as {"fold 0": the table of fold0/finetune.csv, ...}, numbers with a column `epoch`. A log that
     lacks a column has no line in its panel, and one with gaps a broken line; a column that no log has gets no panel.
@@ -30,6 +32,8 @@ def learning_curves(logs: Mapping[str, pd.DataFrame], columns: Sequence[str], ti
                     log["epoch"], log[column], linewidth=1.4, marker=marker, markersize=4,
                     color=COLOURS[number % len(COLOURS)], linestyle=_STYLES[number // len(COLOURS) % len(_STYLES)],
                 )  # fmt: skip
+        for mark in marks:
+            axes.axvline(mark, color=COLOURS[-1], linewidth=1, linestyle=":")
         label(axes, title=column.replace("_", " "))
         axes.set_ylim(*_range_after_start([log[column] for log in logs.values() if column in log]))
     grid[-1].xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))

@@ -12,6 +12,10 @@ from supcon.report.pictures import of_figure
 from supcon.report.run import Run
 from supcon.run.predictions import HELD_OUT, TEST, TRAINING, Embeddings
 
+HEAD = (
+    "The classifier sees the features. Contrast sees what its projection head makes of them, and shapes that: what a"
+    " head takes away there may stay in the features. Without a head it shapes the features themselves."
+)
 _FOREIGN = 0.6  # from this AUC on, the test rows are called another population
 
 _QUALITY_MEASURES = {  # in the order of `embedding_quality`: what each measures, and which way is better
@@ -51,9 +55,9 @@ def maps(run: Run) -> list[Block]:
 def quality(run: Run) -> list[Block]:
     """Show the quality of the embeddings before and after the projection head, mean over the folds."""
     tables = quality_table(run)
-    about = f"Mean over {len(run.folds)} folds, of held-out rows."
+    about = f"Mean over {len(run.folds)} folds, of held-out rows. {HEAD}"
     if len(tables) == 1:
-        about += " No projection head belongs to the final encoder: contrast, if any, saw the features themselves."
+        about += " No projection head belongs to the final encoder here."
     return [Text(about), Table(["", "what it says", *tables], quality_rows(tables), left=2)]
 
 

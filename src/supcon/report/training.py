@@ -16,22 +16,36 @@ from supcon.settings.sources import flatten
 from supcon.storage.files import read_json
 from supcon.storage.tables import read_table
 
+CURVES = tuple(dict.fromkeys(column for stage in STAGES for column in stage.curves))  # columns of both stages' logs
+WHERE = "pretrain, in class-balanced batches, ends and finetune begins"
+WITHOUT = "This run has no stage pretrain: --pretrain.epochs adds it"
+
 
 def curves(run: Run) -> list[Block]:
     """Show both training stages epoch by epoch."""
-    blocks: list[Block] = []
-    for stage in (stage for stage in STAGES if stage.curves):
+    logs, begins = epochs_of(run)
+    about = "Scores of held-out rows are watched here on a sample of them, and used for nothing."
+    about += f" At the dotted line {WHERE}." if begins else f" {WITHOUT}."
+    drawn = learning_curves(logs, CURVES, marks=[begins] if begins else [])
+    return [Text(about), Figure(of_figure(drawn, "Learning curves, a line a fold"))]
+
+
+def epochs_of(run: Run) -> tuple[dict[str, pd.DataFrame], float]:
+    """Return both stages' epochs by fold, those of finetune counted on from pretrain's, and between which it begins.
+
+    The latter is 0 for a run of finetune alone. Raises `Missing` where a stage that the run has left no log.
+    """
+    parts: dict[str, list[pd.DataFrame]] = {}
+    begins, before = 0.0, 0
+    for stage in (stage for stage in STAGES if stage.curves and stage.plays(run.experiment.settings)):
         logs = training_logs(run, stage.name)
-        if logs:
-            drawn = learning_curves(logs, stage.curves, stage.name)
-            blocks.append(Figure(of_figure(drawn, f"Learning curves of {stage.name}")))
-        elif not stage.plays(run.experiment.settings):
-            blocks.append(Text(f"This run has no stage {stage.name}: --{stage.name}.epochs adds it."))
-        else:
+        if not logs:
             command = f"python src/{stage.module}.py --run {run.name} --force"
             raise Missing(f"Run {run.name} has no {stage.name}.csv: `{command}`.")
-    held_out = "Scores of held-out rows are watched here on a sample of them, and used for nothing."
-    return [Text(held_out), *blocks]
+        for fold, log in logs.items():
+            parts.setdefault(fold, []).append(log.assign(epoch=log["epoch"] + before))
+        begins, before = before + 0.5 if before else 0.0, max(len(log) for log in logs.values())
+    return {fold: pd.concat(tables, ignore_index=True) for fold, tables in parts.items()}, begins
 
 
 def training_logs(run: Run, stage: str) -> dict[str, pd.DataFrame]:

@@ -1,14 +1,19 @@
 """Who is better, and how probably."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from supcon.commands import compare
 from supcon.errors import UserError
+from supcon.plots import learning_curves
+from supcon.report.comparison import sections
 from supcon.report.comparison.run_comparison import RunComparison, require_comparable
 from supcon.storage.files import read_json, write_json
+from supcon.storage.tables import read_table
 from tests.report.comparison.conftest import GOOD, POOR
 from tests.report.conftest import run_of
 
@@ -113,3 +118,20 @@ def test_the_page_is_named_after_its_runs(tmp_path: Path) -> None:
     many = [compare.page_path(tmp_path, [f"{word}{number}" * 20 for number in range(30)]).name for word in ("x", "y")]
     assert all(len(name) < 150 for name in many)
     assert many[0] != many[1]
+
+
+def test_each_run_is_a_line_of_both_stages_over_its_folds(two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Figure] = []
+
+    def recorded(*given: Any, **options: Any) -> Figure:
+        drawn.append(learning_curves(*given, **options))
+        return drawn[-1]
+
+    monkeypatch.setattr(sections, "learning_curves", recorded)
+    sections.curves(comparison_of(two, POOR, GOOD))
+    (figure,) = drawn
+    first, second, mark = (np.asarray(line.get_xydata()) for line in figure.axes[0].lines)
+    assert first[:, 0].tolist() == second[:, 0].tolist() == list(range(1, 2 + 16 + 1))
+    assert mark[:, 0].tolist() == [2.5, 2.5]
+    logs = [read_table(two / "runs" / POOR / f"fold{fold}" / "finetune.csv") for fold in range(3)]
+    assert first[2:, 1] == pytest.approx(np.mean([log["loss"].astype(float) for log in logs], axis=0))

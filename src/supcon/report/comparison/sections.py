@@ -4,21 +4,29 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
+import pandas as pd
 
 from supcon.arrays import Rows
 from supcon.decision.calibration import negative_log_likelihood
 from supcon.metrics.calibration import calibration_error, reliability_bins
-from supcon.plots import corruption_curves, per_class_difference, reliability, score_intervals, stability
+from supcon.plots import (
+    corruption_curves,
+    learning_curves,
+    per_class_difference,
+    reliability,
+    score_intervals,
+    stability,
+)
 from supcon.report import robustness as damage
 from supcon.report.classes import error_card
 from supcon.report.comparison.run_comparison import RunComparison, class_f1
 from supcon.report.comparison.stability import find_study, scores_by_rate, scores_by_seed
-from supcon.report.embeddings import quality_rows, quality_table
+from supcon.report.embeddings import HEAD, quality_rows, quality_table
 from supcon.report.page import Block, Figure, Gallery, Missing, Point, Points, Section, Table, Text, make_sections
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
 from supcon.report.scores import interval
-from supcon.report.training import flat_settings
+from supcon.report.training import CURVES, WHERE, epochs_of, flat_settings
 from supcon.run.scores import POOLED
 
 _LARGEST_MATRIX = 12  # runs
@@ -138,11 +146,25 @@ def calibration(comparison: RunComparison) -> list[Block]:
     return [*figures, Table(head, rows, "Out of fold, at the cross-fitted calibration temperature; lower is better")]
 
 
+def curves(comparison: RunComparison) -> list[Block]:
+    """Show each run's training, both stages, as the mean over its folds."""
+    by_run, missing = _read_all(comparison, epochs_of)
+    joined = {name: pd.concat(folds.values()) for name, (folds, _) in by_run.items()}
+    logs = {name: table.groupby("epoch", as_index=False).mean() for name, table in joined.items()}
+    marks = sorted({begins for _, begins in by_run.values() if begins})
+    about = "Means over the folds, of what is watched on a sample of held-out rows and used for nothing."
+    if marks:
+        about += f" At a dotted line {WHERE}; the learning rate need not start anew there."
+    drawn = learning_curves(logs, CURVES, marks=marks)
+    return [Text(about), *missing, Figure(of_figure(drawn, "Learning curves, a line a run"))]
+
+
 def embedding_quality(comparison: RunComparison) -> list[Block]:
     """Show each run's embedding quality before and after the projection head."""
     by_run, missing = _read_all(comparison, quality_table)
     tables = {f"{name}, {kind}": values for name, table in by_run.items() for kind, values in table.items()}
     return [
+        Text(HEAD),
         *missing,
         Table(["", "what it says", *tables], quality_rows(tables), "Of held-out rows, mean over folds", 2),
     ]
@@ -209,6 +231,7 @@ CONTENTS: dict[str, Callable[[RunComparison], Sequence[Block]]] = {  # what a co
     "Classes": class_differences,
     "Where one is right": disagreements,
     "Calibration": calibration,
+    "Learning curves": curves,
     "Embedding quality": embedding_quality,
     "Damaged images": robustness,
     "Seeds and learning rates": scatter,
