@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from supcon.errors import UserError
 from supcon.run.experiment import Experiment, load_experiment
+from supcon.run.predictions import read_embeddings
 from supcon.settings import parse
 from supcon.training.build import classifier_training, contrastive_training
 from supcon.training.loop import Training
@@ -137,3 +139,19 @@ def test_a_stage_of_two_that_is_stopped_ends_like_an_uninterrupted_one(
                     play(name)
         play(name)
     assert result() == uninterrupted
+
+
+def test_a_frozen_encoder_that_saw_no_contrast_is_predicted_with_and_has_no_projections(root: Path) -> None:
+    flags = ("--fold=0", "--pretrain.contrastive_weight=0", "--pretrain.cross_entropy_weight=1", *FROZEN)
+    run_stage("make_folds", root)
+    for stage in ("pretrain", "finetune", "predict"):
+        run_stage(stage, root, *flags)
+    assert read_embeddings(run_folder(root) / "fold0").projections is None
+
+
+@pytest.mark.parametrize(("flag", "line"), [("memory=9", "set it to 0"), ("use_test=true", "set it to false")])
+def test_what_joins_contrast_alone_is_refused_without_it(root: Path, flag: str, line: str) -> None:
+    with pytest.raises(UserError, match=line):
+        experiment_of(
+            root, "--pretrain.contrastive_weight=0", "--pretrain.cross_entropy_weight=1", f"--pretrain.{flag}"
+        )

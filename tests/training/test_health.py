@@ -30,7 +30,7 @@ def test_a_loss_that_stays_at_that_of_equal_embeddings_is_collapse() -> None:
     assert watch([[(4.0, FINE)]]) == []  # the first epoch may still be there
     (line,) = watch([[(4.0, FINE)], [(4.01, FINE), (3.98, FINE)], [(2.0, FINE)]])
     assert line.startswith("pretrain fold 0: the contrastive loss of epoch 2, 3.995, is that of equal embeddings (4): ")
-    assert "--pretrain.warmup" in line
+    assert "--train.warmup" in line
     assert "--pretrain.lr" in line
     first, last = watch([[(4.0, FINE)]] * 4)
     assert last == first.replace("epoch 2", "epoch 4").replace("0: the", "0: to the end, the")

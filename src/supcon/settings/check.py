@@ -44,8 +44,9 @@ def _conflicts(settings: Settings) -> Iterator[str]:
             "--pretrain.contrastive_weight 0 with --pretrain.cross_entropy_weight 0 leaves pretrain nothing to learn:"
             " raise one of them, or set --pretrain.epochs 0"
         )
-    if pretrain.memory > 0 and not pretrain.contrasts:
-        yield "--pretrain.memory is for the contrastive loss: raise --pretrain.contrastive_weight, or set it to 0"
+    if (pretrain.memory > 0 or pretrain.use_test) and not pretrain.contrasts:
+        name, unset = ("memory", "0") if pretrain.memory > 0 else ("use_test", "false")
+        yield f"--pretrain.{name} joins contrast alone: raise --pretrain.contrastive_weight, or set it to {unset}"
     if finetune.mode == "mlp" and (finetune.classifier == "cosine" or finetune.head == "fitted"):
         name, value = ("classifier", "cosine") if finetune.classifier == "cosine" else ("head", "fitted")
         yield f"--finetune.{name} {value} is for one layer, and --finetune.mode mlp has two: use mode linear or full"

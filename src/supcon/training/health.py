@@ -26,8 +26,8 @@ EQUAL = 1e-6  # relative: bounds that differ by no more than rounding are equal,
 BELOW_FLOOR = 1e-2  # how far below its floor a loss may be: far more than rounding explains
 
 _STEPS = {  # stage -> what steadies it
-    "pretrain": "raise --pretrain.warmup or lower --pretrain.lr",
-    "finetune": "raise --finetune.warmup or lower --finetune.encoder_lr",
+    "pretrain": "raise --train.warmup or lower --pretrain.lr",
+    "finetune": "raise --train.warmup or lower --finetune.encoder_lr",
 }
 _POSITIVES = {  # stage -> what gives it more positives
     "pretrain": "raise --batches.images_per_class or --pretrain.views to 2 or more",

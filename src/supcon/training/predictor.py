@@ -147,7 +147,7 @@ def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Modul
         return None
     if settings.finetune.contrasts:
         name = "classifier.safetensors"
-    elif settings.finetune.mode != "full" and settings.pretrain.epochs:
+    elif settings.finetune.mode != "full" and settings.pretrain.epochs and settings.pretrain.contrasts:
         name = "encoder.safetensors"
     else:
         return None
