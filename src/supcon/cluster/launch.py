@@ -69,6 +69,7 @@ def work(experiment: Experiment, name: str) -> Iterator[tuple[int, StageRun]]:
         stage = experiment.stage(name, fold)
         if ranks.broadcast(ranks.is_first() and stage.ready()):
             yield fold, stage
+            ranks.broadcast(fold)  # the first one writes: the others wait until its files are there
 
 
 def run_stage(main: Main) -> None:
