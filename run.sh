@@ -13,7 +13,7 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
   doctor     what was understood of input/, how long it will take   ./run.sh doctor --time_budget 2h
   folds      split the training rows                                ./run.sh folds --data.folds 5
   pseudo     labels by an earlier run, to train a second round on   ./run.sh pseudo --run two --pseudo.run one
-  pretrain   contrastive pre-training, one encoder a fold           ./run.sh pretrain --fold 0 1
+  pretrain   contrast in balanced batches, an encoder a fold        ./run.sh pretrain --fold 0 1
   finetune   train the classifiers                                  ./run.sh finetune --fold 3
              both: four GPUs that share every batch                 ./run.sh all --nproc 4
   predict    out-of-fold and test logits                            ./run.sh predict --fold 3

@@ -1,4 +1,4 @@
-"""Pre-train each fold's encoder with the supervised contrastive loss, on that fold's training rows alone."""
+"""Pre-train each fold's encoder by supervised contrast in class-balanced batches, on its training rows alone."""
 
 from supcon.environment import hand_over
 

@@ -65,7 +65,7 @@ def test_each_fold_is_judged_by_the_rows_that_it_holds_out(
     assert table["fold"].tolist() == ["0", "1", "2", "all"]
     written = table[["accuracy", "low", "high"]].to_numpy().tolist()
     assert written == [[f"{number:.4f}" for number in numbers] for numbers in values]
-    assert "held-out rows: their classes were trained on, but not they\n" in said
+    assert "held-out rows, of classes that were trained on\n" in said
     for name, (mean, low, high) in zip(("fold 0", "fold 1", "fold 2", "all"), written, strict=True):
         assert re.search(rf"^{name} +{mean} \[{low}, {high}\]$", said, re.M)
 
@@ -95,7 +95,7 @@ def test_held_out_rows_that_a_second_round_has_learned_are_no_unseen_ones(
     second_round(copied, "--pretrain.epochs=0", "--finetune.epochs=1")
     run_stage("tune", copied, *TWO, "--pretrain.epochs=0", "--finetune.epochs=1")
     fewshot.main([f"--root={copied}", "--run=two", *SHORT])
-    assert "their classes were trained on, and some of them with a pseudo-label\n" in capsys.readouterr().out
+    assert "of classes that were trained on; some of them were too, with a pseudo-label\n" in capsys.readouterr().out
 
 
 def test_copies_and_rows_of_one_group_do_not_classify_each_other() -> None:

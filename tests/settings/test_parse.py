@@ -187,6 +187,6 @@ def test_bounds_are_told_by_the_help_and_kept(tmp_path: Path, capsys: pytest.Cap
     with pytest.raises(SystemExit):
         parse("", ["--help"])
     assert "How often a class comes in PK batches" in (shown := " ".join(capsys.readouterr().out.split()))
-    assert "1 as often as any other (0 to 1). (type: float" in shown
+    assert "1: as often as any other (0 to 1). (type: float" in shown
     with pytest.raises(UserError, match=r"--batches\.balance 1\.5 is out of bounds: 0 to 1"):
         parse("", ["--root", str(tmp_path), "--batches.balance=1.5"])

@@ -1,4 +1,4 @@
-"""Judge a finished run's frozen features by few-shot episodes: a few labelled rows of a class must tell the others."""
+"""Judge a finished run's frozen features by few-shot episodes: a few rows of each class classify the others."""
 
 import argparse
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ was trained on their classes, not on these rows (in a second round on some, with
 another competition, on which the run was not trained; settings such as --data.label_column then say how that one is
 read, and it needs its folds/folds.csv. Episodes share rows: the interval says how exactly the mean is known, not how
 other images would score."""
-RESULTS = ["accuracy", "low", "high"]  # columns of the table; what all others say is one setting
+RESULTS = ["accuracy", "low", "high"]  # columns of the table; all other columns together name one setting
 COUNTS = {  # options: default, smallest value, help
     "ways": (5, 2, "classes of an episode"),
     "shots": (1, 1, "labelled rows of each class"),
@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     own = {key: value for key, value in flags.items() if key not in of_other}
     run = open_run(open_request(options.root, options.run, given=own))
     other = open_other(run, options.on, of_other) if options.on else None
-    seen = "and some of them with a pseudo-label" if run.experiment.settings.pseudo.run else "but not they"
-    which = f"rows of {other.request.root}" if other else f"held-out rows: their classes were trained on, {seen}"
+    seen = "; some of them were too, with a pseudo-label" if run.experiment.settings.pseudo.run else ""
+    which = f"rows of {other.request.root}" if other else f"held-out rows, of classes that were trained on{seen}"
     shots = f"{options.shots} shot{'s' * (options.shots != 1)} and {options.queries} queries a class"
     print(f"fewshot: {options.space} of run {run.name}, {which}")
     print(f"fewshot: {options.episodes:,} episodes a fold of {options.ways} ways, {shots}", flush=True)

@@ -134,7 +134,7 @@ class TuneSettings:
     seconds: float = bounded(0.0, 0, 10_000_000)
     """Seconds of one search at most; the decision then depends on the machine's speed. 0: `trials` alone count."""
     storage: str = ""
-    """Where the searches over all rows are kept for others to open or to share: an URL such as sqlite:///trials.db, or
+    """Where the searches over all rows are kept for others to open or to share: a URL such as sqlite:///trials.db, or
     the path of a journal file; default: runs/NAME/optuna.journal, made anew each time."""
     workers: int = bounded(1, 1, 1024)
     """Processes that share each search over all rows; with more than 1 the decision depends on their timing."""
@@ -153,7 +153,8 @@ class MachineSettings:
     device: str = "auto"
     """torch device; auto: the GPU when there is one."""
     workers: int = bounded(-1, -1, 1024)
-    """Loader processes of each training process; -1: as its share of the cores, none for a lone one; 0: none."""
+    """Loader processes of each training process; -1: as many as its share of the cores, none where
+    that is one; 0: none."""
     threads: int = bounded(0, 0, 1024)
     """Training threads of each training process; 0: its share of the cores. Never depends on `workers`."""
 
@@ -185,8 +186,8 @@ class Settings:
     time_budget: str = field(
         default="",
         metadata={
-            "help": "Time for all folds, such as 90m or 2h30m: `doctor`, with which `all` begins, fits the epochs, as"
-            " one process takes them fold by fold (--jobs and --nproc end sooner)."
+            "help": "Time for all folds, such as 90m or 2h30m: `doctor`, with which `all` begins, fits the epochs"
+            " for one process, fold by fold (--jobs and --nproc end sooner)."
         },
     )
 

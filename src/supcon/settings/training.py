@@ -29,15 +29,15 @@ class TrainSettings:
     betas: list[float] = field(default_factory=list)
     """Decays of the averages of Adam and its kin, such as [0.9, 0.99]; empty: the optimizer's own."""
     schedule: Literal["cosine", "constant", "one_cycle"] = "cosine"
-    """What the learning rate does after its warm-up: falls along a cosine, or stays; one_cycle: rises along a cosine
-    too, while the momentum falls, and back (Smith and Topin 2019)."""
+    """What the learning rate does after its warm-up: cosine: it falls along one; constant: it stays; one_cycle: its
+    warm-up is a cosine too, and the momentum moves the opposite way (Smith and Topin 2019)."""
     warmup: float = bounded(0.1, 0, 0.9)
     """Part of the schedule's steps in which the learning rate rises."""
     final_lr: float = bounded(0.0, 0, 1)
     """Where a cosine ends, as a part of the highest learning rate."""
     one_schedule: bool = True
-    """One schedule over both stages, where both train the encoder: in finetune the learning rate goes on where it
-    stopped in pretrain. false: each stage warms up and falls on its own."""
+    """One schedule over both stages, where both train the encoder: in finetune it goes on where
+    pretrain left it. false: each stage warms up and falls on its own."""
     sync_batch_norm: bool = True
     """Where several processes share a batch (--nproc), batch norm by the statistics of all of it, as in one process;
     false: each by its share, without the messages that this takes."""
@@ -58,7 +58,7 @@ class ContrastSettings:
     """How much more near negatives count than far ones (Robinson et al. 2021); 0: all alike. Not in form balanced."""
     normalize: bool = True
     """Bring embeddings, memory and prototypes to unit length in the loss; false: they enter as they are, similarities
-    are plain dot products / temperature, and longer embeddings are more certain ones."""
+    are plain dot products / temperature, and length acts as certainty."""
     prototypes: bool = False
     """Form balanced: a learnable prototype of each class joins it, so that no image is without a positive."""
     scale_by_temperature: bool = False
@@ -66,7 +66,7 @@ class ContrastSettings:
     projection: Literal["mlp", "linear", "none"] = "mlp"
     """The projection head between the encoder's features and the loss; `none`: the loss sees the features."""
     projection_layers: int = bounded(2, 2, 16)
-    """Linear layers of an mlp projection: one less of them are hidden."""
+    """Linear layers of an mlp projection: all but the last are hidden."""
     projection_norm: bool = False
     """Batch norm after the hidden layers of an mlp projection."""
     projection_hidden: int = bounded(512, 1, 65_536)
@@ -84,14 +84,14 @@ class BatchSettings:
     images_per_class: int = bounded(8, 1, 1_000_000)
     """K of a PK batch; unused where `size` is given."""
     size: int = bounded(0, 0, 1_000_000)
-    """Images a PK batch, K = size / classes in it; 0: classes_per_batch x images_per_class."""
+    """Images in a PK batch at most, K = size // classes in it; 0: classes_per_batch x images_per_class."""
     balance: float = bounded(1.0, 0, 1)
-    """How often a class comes in PK batches: 0 as often as its share of the images, 1 as often as any other."""
+    """How often a class comes in PK batches. 0: in proportion to its images; 1: as often as any other."""
 
 
 @dataclass(frozen=True)
 class OptimizerSettings:
-    """What each training stage sets for itself; in finetune what changes the encoder or its images needs mode full."""
+    """What each training stage sets for itself; in finetune, what changes the encoder or its images needs mode full."""
 
     layer_decay: float = bounded(1.0, 0.01, 1)
     """Learning rate ratio from one layer group of the encoder to the one below."""
@@ -113,7 +113,7 @@ class OptimizerSettings:
 
 @dataclass(frozen=True)
 class PretrainSettings(OptimizerSettings):
-    """Supervised contrastive pre-training of the encoder, in PK batches."""
+    """The first stage, in PK batches: it trains the encoder by contrast, by cross-entropy or by both."""
 
     epochs: int = bounded(10, 0, 100_000)
     """Epochs; 0 leaves the stage out."""
@@ -132,7 +132,7 @@ class PretrainSettings(OptimizerSettings):
     """Decay of the momentum encoder that makes the keys of `memory`."""
     use_test: bool = False
     """Unlabelled test images join, each once an epoch as a class of its own: with `views` 2 or more its other views are
-    its positives, with 1 it is but a negative of the others. Some hosts forbid it."""
+    its positives, with 1 it is only a negative of the others. Some hosts forbid it."""
 
     @property
     def contrasts(self) -> bool:
@@ -160,8 +160,8 @@ class FinetuneSettings(OptimizerSettings):
     classifier: Literal["linear", "cosine"] = "linear"
     """`cosine`: by cosines of the features to learned class weights, times a learned scale (mode linear or full)."""
     head: Literal["carried", "fitted", "fresh"] = "carried"
-    """How the classifier begins. carried: as pretrain trained it, where `pretrain.cross_entropy_weight` did; fitted: to
-    the features of the training rows, by logistic regression (cosine: their class means); fresh: random weights."""
+    """How the classifier begins. carried: as pretrain left it, or fresh where pretrain trained none; fitted: to the
+    features of the training rows, by logistic regression (cosine: their class means); fresh: random weights."""
     views: int = bounded(1, 1, 64)
     """Augmented views of every image in a batch (mode full)."""
     batches: Literal["natural", "pk"] = "natural"

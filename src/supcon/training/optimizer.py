@@ -37,7 +37,8 @@ def make_optimizer(groups: list[Group], settings: TrainSettings) -> torch.optim.
     """Return timm's optimizer of the name `train.optimizer` over `groups`; a `Schedule` sets its learning rates.
 
     Where there is a fused kernel it is used: with AdamW a step of a resnet10t takes 9 ms on one CPU core instead of 36.
-    Raises `UserError` for a name that timm does not know, and for what the optimizer does not take or lacks.
+    Raises `UserError` for a name that timm does not know, an option that the optimizer does not take, or a package
+    that it lacks.
     """
     name, betas = settings.optimizer, settings.betas
     try:

@@ -1,4 +1,4 @@
-"""A classifier that begins fitted to the features of the training rows; bundles, which train nothing, lack it."""
+"""A classifier that begins fitted to the features of the training rows; bundles, which train nothing, leave it out."""
 
 from typing import cast
 
@@ -15,8 +15,8 @@ from supcon.training.model.classifier import CosineLinear
 def fit_head(head: nn.Module, features: Tensor, labels: Labels, shift: Tensor) -> None:
     """Let a `classifier_head` of mode linear or full begin fitted to `features` [rows, width] with `labels` [rows].
 
-    A linear one by logistic regression on standardised features, of which `shift` [classes] makes its logits; a cosine
-    one by the class means of unit-length features.
+    A linear one by logistic regression on standardised features, its logits plus `shift` [classes]; a cosine one by
+    the class means of unit-length features.
     """
     layer = cast(nn.Sequential, head)[1]
     if isinstance(layer, CosineLinear):

@@ -163,7 +163,7 @@ def _converted(convert: Callable[[Tensors], nn.Module], state: Tensors) -> nn.Mo
 
 
 def _lacking(model: nn.Module, shapes: Shapes, state: Tensors) -> list[str]:
-    """Return the names of `shapes` that `state` lacks, as it lacks the model's tensor under any other name."""
+    """Return the names in `shapes` that `state` has neither by name nor, by content, under another one."""
     contents = {_content(tensor) for tensor in state.values()}
     own = model.state_dict()
     return [
