@@ -71,6 +71,20 @@ def test_variants_are_paired_by_seed_and_fold_and_ranked_by_pooled_macro_f1() ->
     assert best.gain.value == pytest.approx((1 - 11 / 15) / 2)
 
 
+def test_a_variant_may_be_compared_with_another_one_than_the_baseline() -> None:
+    found = results(
+        ce={(0, 0): cell(BAD)}, mixup={(0, 0): cell(WORSE, passes=150)}, both={(0, 0): cell(RIGHT, passes=150)}
+    )
+    ranked = rank_variants(found, ["ce", "mixup", "both"], [(0, 0)], "ce", {"both": "mixup"})
+    both, mixup = ranked[:2]
+    assert (mixup.other, both.other) == ("ce", "mixup")
+    assert mixup.gain is not None
+    assert both.gain is not None
+    assert mixup.gain.value == pytest.approx(11 / 15 - 0.5)
+    assert both.gain.value == pytest.approx(1 - 11 / 15)
+    assert (mixup.unequal, both.unequal) == (True, False)
+
+
 def test_the_hosts_metric_ranks_and_not_macro_f1() -> None:
     def ranked(metric: Metric) -> list[str]:
         found = results(

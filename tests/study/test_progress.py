@@ -1,5 +1,6 @@
 """Who goes on, what is left to do, and what whole runs are held against, without training anything."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -11,9 +12,10 @@ import pytest
 from supcon.metrics.metric import make_metric
 from supcon.report.run import Run
 from supcon.run.split import Split
+from supcon.settings.sources import Flat
 from supcon.study import progress
 from supcon.study.cells import Results, Scores
-from supcon.study.compare import read_whole_run_scores
+from supcon.study.compare import NO_OTHERS, read_whole_run_scores
 from supcon.study.progress import Progress, RoundResult, whole_runs
 from supcon.study.read import Round, Study
 from supcon.study.runs import Cell, Runs
@@ -27,8 +29,15 @@ def scores(predicted: Any) -> Scores:
     return Scores(TRUE, predicted, np.full(4, 0.5), MACRO_F1, 100, 10)
 
 
-def progress_of(rounds: list[Round], results: Results, folds: int = 2, variants: str = "ce a b c") -> Progress:
-    study = Study(Path("s.yaml"), "s", "", {}, "ce", {name: {} for name in variants.split()}, tuple(rounds))
+def progress_of(
+    rounds: list[Round],
+    results: Results,
+    folds: int = 2,
+    variants: str = "ce a b c",
+    over: Mapping[str, str] = NO_OTHERS,
+) -> Progress:
+    settings = {name: Flat() for name in variants.split()}
+    study = Study(Path("s.yaml"), "s", "", {}, "ce", settings, tuple(rounds), dict(over))
     found = Progress(study, cast(Runs, SimpleNamespace(fold_count=folds)))
     found.results = results
     return found
@@ -44,6 +53,13 @@ def test_a_variant_that_failed_does_not_go_on_where_all_others_do() -> None:
 def test_the_best_third_goes_on_beside_the_baseline() -> None:
     results = Results({Cell(name, 0, 0): scores(RIGHT if name == "b" else BAD) for name in ("ce", "a", "b", "c")})
     assert progress_of([Round((0,), (0,), 0.34)], results).rounds()[0].survivors == ["ce", "b"]
+
+
+def test_what_variants_are_compared_with_goes_on_beside_the_best() -> None:
+    results = Results({Cell(name, 0, 0): scores(RIGHT if name == "b" else BAD) for name in ("ce", "a", "b", "c")})
+    played = progress_of([Round((0,), (0,), 1), Round((0,), (0, 1))], results, over={"a": "c"})
+    assert played.rounds()[0].survivors == ["ce", "b", "c"]
+    assert played.planned() == 4 + 3
 
 
 def test_a_cell_that_two_rounds_share_is_planned_once() -> None:

@@ -26,6 +26,18 @@ def test_the_gain_is_the_mean_over_seeds_and_its_error_that_of_the_mean_on_share
     assert (base.gain, base.error) == (0, 0)
 
 
+def test_each_variant_is_compared_with_the_one_that_the_study_names() -> None:
+    draw = np.random.default_rng(3)
+    true = draw.integers(0, 3, size=300)
+    labels = {
+        name: [np.where(draw.random(300) < part, 0, true)] for name, part in (("ce", 0.4), ("a", 0.2), ("b", 0.1))
+    }
+    best, other, base = compare_whole_runs(true, labels, "ce", MACRO_F1, over={"b": "a"})
+    assert [(line.variant, line.other) for line in (best, other, base)] == [("b", "a"), ("a", "ce"), ("ce", "ce")]
+    assert best.gain == pytest.approx(best.score - other.score)
+    assert other.gain == pytest.approx(other.score - base.score)
+
+
 def test_a_seed_more_of_the_same_labels_does_not_shrink_the_error() -> None:
     draw = np.random.default_rng(1)
     true = draw.integers(0, 3, size=200)

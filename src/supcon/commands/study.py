@@ -16,10 +16,11 @@ from supcon.study.report import write_plot, write_report
 from supcon.study.runs import Runs
 
 EPILOG = """The file, such as studies/digits.yaml, is YAML. config: the file that every variant starts from. flags, and
-variants by name: settings by dotted key, {finetune.epochs: 20}. baseline: one of the variants. rounds: a list such as
+variants by name: settings by dotted key, {finetune.epochs: 20}. baseline: the variant that others are compared with.
+over: those that are compared with another one, {long-mixup: long}. rounds: a list such as
 [{folds: [0], seeds: [0], keep: 0.34}, {folds: all, seeds: [0, 1]}], where keep is how many variants (or what part of
-them) go on beside the baseline. Any setting on the command line, such as --model.weights FILE, holds for all variants,
-at later calls too."""
+them) go on beside what they are compared with. Any setting on the command line, such as --model.weights FILE, holds for
+all variants, at later calls too."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -49,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     pairs = whole_runs(progress.rounds(), runs.fold_count)
     for variant, seed in pairs:  # recipes are judged by their cross-fitted decisions in the end
         page_of("tune").run(replace(runs.request(variant, seed), force=options.force))
-    scores = read_whole_run_scores(runs, pairs, study.baseline)
+    scores = read_whole_run_scores(runs, pairs, study.baseline, study.over)
     print("\n" + write_report(runs.folder, study, metric, progress.rounds(), progress.results, scores))
     plot = runs.folder / "plot.png"
     write_plot(plot, progress.rounds(), study.name, study.baseline, metric)

@@ -17,6 +17,7 @@ from supcon.study.runs import Cell, Runs
 
 UNEQUAL = 0.02  # image passes may differ from the baseline's by this part before the variant is marked
 RESAMPLES = 2000
+NO_OTHERS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,17 @@ class VariantResult:
     """How one variant stands in a round. Means are over its scored cells, NaN where there is none."""
 
     variant: str
+    other: str  # the variant that it is compared with
     planned: int  # cells
     scored: int
     failures: dict[Cell, str]
     score: float
     pooled: float  # the score of all folds' rows of one seed, mean over seeds: what the ranking goes by
     nll: float
-    gain: Estimate | None  # the score over the baseline's on the same cells; None: no such cell, or the baseline itself
+    gain: Estimate | None  # the score over the other's on the same cells; None: no such cell, or the baseline itself
     nll_gain: Estimate | None
     passes: float
-    unequal: bool  # its passes are not the baseline's
+    unequal: bool  # its passes are not the other's
     seconds: float
 
     @property
@@ -53,9 +55,10 @@ class VariantResult:
 
 @dataclass(frozen=True)
 class WholeRunScore:
-    """A variant's cross-fitted score, mean over seeds, and its paired difference to the baseline's."""
+    """A variant's cross-fitted score, mean over seeds, and its paired difference to another's."""
 
     variant: str
+    other: str
     score: float
     gain: float
     error: float  # standard error of the difference, over `units`
@@ -63,13 +66,18 @@ class WholeRunScore:
 
 
 def rank_variants(
-    results: Results, variants: Sequence[str], pairs: Sequence[tuple[int, int]], baseline: str
+    results: Results,
+    variants: Sequence[str],
+    pairs: Sequence[tuple[int, int]],
+    baseline: str,
+    over: Mapping[str, str] = NO_OTHERS,
 ) -> list[VariantResult]:
     """Return the standing of each variant over the (seed, fold) of a round, best pooled score first.
 
+    `over` names what variants are compared with where that is not the baseline.
     Variants with a failed or missing cell come last: their means are over fewer cells.
     """
-    lines = [_standing(results, variant, pairs, baseline) for variant in variants]
+    lines = [_standing(results, variant, pairs, over.get(variant, baseline)) for variant in variants]
     sign = next((cell.metric.sign for cell in results.scores.values()), 1)
     return sorted(lines, key=lambda line: (not line.complete, line.scored == 0, -sign * line.pooled))
 
@@ -91,13 +99,17 @@ def paired_gains(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Estimate, Esti
     return Estimate(float(gains.mean()), error, len(pairs)), Estimate(float(nll_gains.mean()), nll_error, len(pairs))
 
 
-def read_whole_run_scores(runs: Runs, whole: Sequence[tuple[str, int]], baseline: str) -> list[WholeRunScore]:
+def read_whole_run_scores(
+    runs: Runs, whole: Sequence[tuple[str, int]], baseline: str, over: Mapping[str, str] = NO_OTHERS
+) -> list[WholeRunScore]:
     """Return how the whole runs stand by their decision.json, best first; none unless the baseline is whole too."""
     predicted: dict[str, list[Prediction]] = {}
     for variant, seed in whole:
         run = Run(runs.experiment(variant, seed))
         predicted.setdefault(variant, []).append(run.predicted)
-    return compare_whole_runs(run.true, predicted, baseline, run.metric, run.groups) if baseline in predicted else []
+    if baseline not in predicted:
+        return []
+    return compare_whole_runs(run.true, predicted, baseline, run.metric, run.groups, over)
 
 
 def compare_whole_runs(
@@ -106,8 +118,9 @@ def compare_whole_runs(
     baseline: str,
     metric: Metric,
     groups: Labels | None = None,
+    over: Mapping[str, str] = NO_OTHERS,
 ) -> list[WholeRunScore]:
-    """Return every variant beside the baseline, given each one's predictions by seed, best first.
+    """Return every variant beside the baseline, or what `over` names, given each one's predictions by seed, best first.
 
     The standard error is that of the mean over seeds, by a paired bootstrap over rows, or over `groups` [rows] of them
     where there are any: every seed is scored on the same samples, since seeds share their rows.
@@ -121,16 +134,19 @@ def compare_whole_runs(
     units = "rows" if groups is None else "groups"
     lines = []
     for variant in predicted:
-        error = float(np.std(sample[variant] - sample[baseline]))
-        lines.append(WholeRunScore(variant, score[variant], score[variant] - score[baseline], error, units))
+        other = over.get(variant, baseline)
+        if other not in predicted:  # its runs are not whole
+            other = baseline
+        error = float(np.std(sample[variant] - sample[other]))
+        lines.append(WholeRunScore(variant, other, score[variant], score[variant] - score[other], error, units))
     return sorted(lines, key=lambda line: -metric.sign * line.score)
 
 
-def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], baseline: str) -> VariantResult:
+def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], other: str) -> VariantResult:
     scores = _scores(results, variant, pairs)
-    base = _scores(results, baseline, pairs)
+    base = _scores(results, other, pairs)
     both = [(scores[pair], base[pair]) for pair in pairs if pair in scores and pair in base]
-    gain, nll_gain = paired_gains(both) if both and variant != baseline else (None, None)
+    gain, nll_gain = paired_gains(both) if both and variant != other else (None, None)
     base_passes = sum(base.passes for _, base in both)
     difference = sum(cell.passes - base.passes for cell, base in both)
     cells = list(scores.values())
@@ -140,6 +156,7 @@ def _standing(results: Results, variant: str, pairs: Sequence[tuple[int, int]], 
     failed = [cell for cell in (Cell(variant, *pair) for pair in pairs) if cell in results.failures]
     return VariantResult(
         variant,
+        other,
         planned=len(pairs),
         scored=len(cells),
         failures={cell: results.failures[cell] for cell in failed},

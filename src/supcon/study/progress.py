@@ -22,7 +22,7 @@ class RoundResult:
     cells: list[Cell]
     variants: list[VariantResult]  # best first
     missing: list[Cell]  # cells without a score or a failure yet
-    survivors: list[str]  # who goes on, in the study file's order; the baseline always
+    survivors: list[str]  # who goes on, in the study file's order; what others are compared with always
 
 
 class Progress:
@@ -95,11 +95,12 @@ class Progress:
     def planned(self) -> int:
         """Return how many different cells the study has, as many going on as the rounds ask for."""
         total, variants, seen = 0, len(self._study.variants), set[tuple[int, int]]()
+        standing = len(self._study.compared_with)
         for plan in self._study.rounds:
             pairs = set(self._pairs(plan))
             total += variants * len(pairs - seen)
             seen |= pairs
-            variants = 1 + plan.kept(variants - 1) if variants > 1 else 1
+            variants = standing + plan.kept(variants - standing) if variants > standing else standing
         return total
 
     def text(self) -> str:
@@ -120,9 +121,9 @@ class Progress:
     def _judge(self, number: int, plan: Round, variants: list[str]) -> RoundResult:
         study, pairs = self._study, self._pairs(plan)
         cells = [Cell(variant, seed, fold) for variant in variants for seed, fold in pairs]
-        ranked = rank_variants(self.results, variants, pairs, study.baseline)
-        contenders = [line.variant for line in ranked if line.variant != study.baseline and line.complete]
-        kept = {study.baseline, *contenders[: plan.kept(len(variants) - 1)]}
+        ranked = rank_variants(self.results, variants, pairs, study.baseline, study.over)
+        contenders = [line.variant for line in ranked if line.variant not in study.compared_with and line.complete]
+        kept = {*study.compared_with, *contenders[: plan.kept(len(variants) - len(study.compared_with))]}
         missing = [cell for cell in cells if cell not in self.results]
         return RoundResult(number, plan, cells, ranked, missing, [name for name in variants if name in kept])
 

@@ -1,15 +1,15 @@
 """The study file: what is compared with what, and in which rounds."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from supcon.errors import UserError
 from supcon.settings.sources import REPOSITORY, Flat, load_yaml
 
-_KEYS = ("config", "flags", "baseline", "variants", "rounds")
+_KEYS = ("config", "flags", "baseline", "over", "variants", "rounds")
 _ROUND_KEYS = ("folds", "seeds", "keep")
 _VALUES = (bool, int, float, str, type(None))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -24,7 +24,7 @@ class Round:
     keep: int | float | None = None  # contenders that go on: a number, or a part of them; None: all
 
     def kept(self, contenders: int) -> int:
-        """Return how many of `contenders` (the baseline is none) go on to the next round; at least one."""
+        """Return how many of `contenders` go on to the next round: at least one."""
         if self.keep is None:
             return contenders
         number = self.keep if isinstance(self.keep, int) else round(self.keep * contenders)
@@ -42,6 +42,12 @@ class Study:
     baseline: str
     variants: dict[str, Flat]  # name -> settings by dotted key, over config and flags
     rounds: tuple[Round, ...]
+    over: dict[str, str] = field(default_factory=dict)  # variants that are compared with another one than the baseline
+
+    @property
+    def compared_with(self) -> set[str]:
+        """The variants that others are compared with, the baseline among them: no contenders."""
+        return {self.baseline, *self.over.values()}
 
 
 def read_study(file: str, name: str = "") -> Study:
@@ -79,13 +85,24 @@ def read_study(file: str, name: str = "") -> Study:
     if not isinstance(rounds, list) or not rounds:
         raise UserError(f"{path}: rounds is missing: give a list such as [{{folds: all, seeds: [0]}}]")
     played = tuple(_round(path, f"rounds, number {number}", entry) for number, entry in enumerate(rounds, 1))
-    return Study(path, name, content["config"], flags, baseline, settings, played)
+    over = _over(path, content.get("over"), variants)
+    return Study(path, name, content["config"], flags, baseline, settings, played, over)
 
 
 def _refuse_unknown(where: str, content: dict[Any, Any], known: Sequence[str]) -> None:
     for key in content:
         if key not in known:
             raise UserError(f"{where}: unknown key {key!r}: the keys are {', '.join(known)}")
+
+
+def _over(path: Path, value: object, variants: Collection[str]) -> dict[str, str]:
+    over = {} if value is None else value
+    if not isinstance(over, dict):
+        raise UserError(f"{path}: over: give variants with what each is compared with, such as {{mixup: no-mixup}}")
+    for name in (str(name) for pair in over.items() for name in pair):
+        if name not in variants:
+            raise UserError(f"{path}: over: {name} is none of the variants: {', '.join(variants)}")
+    return over
 
 
 def _settings(path: Path, where: str, value: object) -> Flat:

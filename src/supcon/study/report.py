@@ -14,10 +14,10 @@ from supcon.study.read import Study
 
 FOOTNOTES = f"""\
 All scores are out of fold, labels by argmax; NLL and log loss are as predicted, lower is better. "Over" is the mean
-difference to the baseline, paired by seed and fold, +- its standard error over these cells, or, where (rows) or
-(groups) stands, over rows or groups of them (by bootstrap; NLL exact). Pooled: all folds' rows of a seed together, mean
-over seeds. Passes and seconds are those of a cell.
-"*": the passes differ from the baseline's by more than {UNEQUAL:.0%}, so this is no comparison of like with like.
+difference to the baseline, or to the variant named, paired by seed and fold, +- its standard error over these cells,
+or, where (rows) or (groups) stands, over rows or groups of them (by bootstrap; NLL exact). Pooled: all folds' rows of a
+seed together, mean over seeds. Passes and seconds are those of a cell.
+"*": the passes differ by more than {UNEQUAL:.0%}, so this is no comparison of like with like.
 """
 
 
@@ -48,7 +48,12 @@ def write_plot(path: Path, rounds: Sequence[RoundResult], name: str, baseline: s
 
     panels = {}
     for outcome in rounds:
-        if gains := {line.variant + "*" * line.unequal: line.gain for line in outcome.variants if line.gain}:
+        gains = {
+            line.variant + _named(line.other, baseline) + "*" * line.unequal: line.gain
+            for line in outcome.variants
+            if line.gain
+        }
+        if gains:
             title = f"round {outcome.number}, errors over {_cells({gain.cells for gain in gains.values()})}"
             panels[title] = {variant: (gain.value, gain.error) for variant, gain in gains.items()}
     if panels:
@@ -98,7 +103,8 @@ def whole_runs_section(scores: Sequence[WholeRunScore], baseline: str, metric: M
     """Return the whole runs by their cross-fitted decisions as Markdown, best first."""
     table = [["variant", f"cross-fitted {metric.title}", f"over {baseline}"]]
     for line in scores:
-        gain = "" if line.variant == baseline else f"{line.gain:+.4f} +- {line.error:.4f} ({line.units})"
+        gain = f"{line.gain:+.4f} +- {line.error:.4f} ({line.units}){_named(line.other, baseline)}"
+        gain = "" if line.variant == line.other else gain
         table.append([_name(line.variant, baseline), f"{line.score:.4f}", gain])
     return f"## Whole runs, each with its own cross-fitted decision\n\n{_markdown(table)}"
 
@@ -111,17 +117,23 @@ def _row(line: VariantResult, baseline: str) -> list[str]:
     name = _name(line.variant, baseline)
     if not line.scored:
         return [name, "failed" if line.failures else "to do", *[""] * 6]
+    other = _named(line.other, baseline)
     part = "" if line.complete else f" ({line.scored} of {line.planned} cells)"
     return [
-        name, f"{line.score:.4f}{part}", _estimate(line.gain), f"{line.pooled:.4f}", f"{line.nll:.4f}",
-        _estimate(line.nll_gain), f"{line.passes:.0f}" + "*" * line.unequal, f"{line.seconds:.0f}",
+        name, f"{line.score:.4f}{part}", _estimate(line.gain, other), f"{line.pooled:.4f}", f"{line.nll:.4f}",
+        _estimate(line.nll_gain, other), f"{line.passes:.0f}" + "*" * line.unequal, f"{line.seconds:.0f}",
     ]  # fmt: skip
 
 
-def _estimate(estimate: Estimate | None) -> str:
+def _named(other: str, baseline: str) -> str:
+    """Return words that name what a variant is compared with, where that is not the baseline."""
+    return "" if other == baseline else f" over {other}"
+
+
+def _estimate(estimate: Estimate | None, other: str) -> str:
     if estimate is None:
         return ""
-    return f"{estimate.value:+.4f} +- {estimate.error:.4f}" + (" (rows)" if estimate.cells == 1 else "")
+    return f"{estimate.value:+.4f} +- {estimate.error:.4f}{' (rows)' * (estimate.cells == 1)}{other}"
 
 
 def _markdown(table: Sequence[Sequence[str]]) -> str:
