@@ -147,7 +147,9 @@ def test_another_competition_is_embedded_by_every_folds_encoder(
         accuracies = episode_accuracies(features, rows_of_classes(classes, 2), shape, 20, seed)
         assert float(table["accuracy"][fold]) == pytest.approx(accuracies.mean(), abs=5e-5)  # it has four digits
     assert table["accuracy"].nunique() > 1
-    with pytest.raises(UserError, match=r"have the 2 rows that --shots 1 and a query take"):
+    with pytest.raises(
+        UserError, match=r"have the 2 rows that --shots 1 and a query take .*: raise --rows, or lower --ways or --shots"
+    ):
         play(copied, *on, "--ways=4", "--rows=7")
     with pytest.raises(UserError, match=r"4 of 4 classes have .* --ways 5 needs 5"):
         play(copied, *on)
@@ -163,7 +165,10 @@ def test_another_competition_is_embedded_by_every_folds_encoder(
         (("--queries=0",), "--queries 0: it takes 1 or more"),
         (("--episodes=1",), "--episodes 1: it takes 2 or more"),
         (("--rows=0",), "--rows 0: it takes 1 or more"),
-        (("--ways=4",), "fold 0 of run cross_entropy: 3 of 3 classes have the 2 rows .* --ways 4 needs 4 of them"),
+        (
+            ("--ways=4",),
+            "fold 0 of run cross_entropy: 3 of 3 classes have the 2 rows .* --ways 4 needs 4 of them: lower --ways or",
+        ),
         (("--ways=3", "--shots=5"), "2 of 3 classes have the 6 rows that --shots 5 and a query take"),
         (("--run=nowhere",), r"no run is called nowhere in .*, which has cross_entropy$"),
         (("--space=pixels",), "--space"),

@@ -153,9 +153,22 @@ def test_other_settings_stop_with_their_names_and_change_nothing(finished: Path)
     before = prediction_bytes(finished, 0)
     with pytest.raises(UserError, match=r"finetune fold 0 .*finetune\.lr 0\.002 -> 0\.5.*--run.*--force"):
         run_stage("finetune", finished, "--finetune.lr=0.5")
-    with pytest.raises(UserError, match=r"pretrain fold 0 .*contrast\.temperature 0\.1 -> 0\.2"):
+    cure = (
+        r"redo it by `python src/pretrain\.py .*--fold 0 --force` and the settings of this call, or use another --run"
+    )
+    with pytest.raises(UserError, match=rf"pretrain fold 0 .*contrast\.temperature 0\.1 -> 0\.2; {cure}"):
         run_stage("finetune", finished, "--contrast.temperature=0.2")
+    with pytest.raises(UserError, match=r"finetune fold 0 .*made otherwise: .*data\.test_size None -> 32"):
+        run_stage("finetune", finished, "--finetune.head=fitted", "--data.test_size=32")
     assert prediction_bytes(finished, 0) == before
+
+
+def test_a_setting_that_stopped_a_stage_before_its_first_epoch_can_be_corrected(root: Path) -> None:
+    run_stage("make_folds", root)
+    with pytest.raises(UserError, match=r"timm has no such optimizer, but adamw"):
+        run_stage("pretrain", root, "--fold=0", "--train.optimizer=admw")
+    run_stage("pretrain", root, "--fold=0", "--train.optimizer=adamw")
+    assert (run_folder(root) / "fold0" / "pretrain.done.json").exists()
 
 
 def test_later_calls_start_from_the_runs_own_settings(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

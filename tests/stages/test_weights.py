@@ -42,6 +42,12 @@ def test_an_encoder_of_a_run_is_the_start_in_another_competition_and_its_content
         run_stage("finetune", root, *FLAGS, *FROZEN)
 
 
+def test_a_file_of_weights_that_is_not_there_is_named_with_its_setting(finished: Path, tmp_path: Path) -> None:
+    for path in (tmp_path / "nowhere.pth", tmp_path):
+        with pytest.raises(UserError, match=rf"--model\.weights {path}: no such file"):
+            start(finished, path, "--run=two")
+
+
 def test_a_fold_does_not_start_from_an_encoder_that_learned_its_held_out_rows(finished: Path, tmp_path: Path) -> None:
     root = Path(shutil.copytree(finished, tmp_path / "root"))
     folder = root / "runs" / "cross_entropy" / "fold1"

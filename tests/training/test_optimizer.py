@@ -56,6 +56,28 @@ def test_one_cycle_rises_and_falls_while_the_momentum_falls_and_rises() -> None:
     assert highest[1] == min(momentum for _, momentum in shown)
     assert shown[0][0] < RATE / 20
     assert shown[-1][0] < RATE / 1000
+    assert (shown[0][1], highest[1]) == (pytest.approx(settings.momentum), pytest.approx(settings.momentum - 0.1))
+
+
+def test_one_cycle_takes_the_momentum_betas_and_final_rate_that_are_asked_for() -> None:
+    settings = TrainSettings(betas=[0.6, 0.99], schedule="one_cycle", final_lr=0.2)
+    assert rates(settings)[-1] == pytest.approx(0.2 * RATE, rel=0.01)
+    optimizer = make_optimizer(head_groups([nn.Linear(2, 2)], lr=RATE, weight_decay=0.1), settings)
+    schedule = Schedule(optimizer, settings, 0, 100)
+    schedule.set(9)
+    assert optimizer.param_groups[0]["betas"] == (pytest.approx(0.5), 0.99)
+    schedule.set(99)
+    assert optimizer.param_groups[0]["betas"] == (pytest.approx(0.6, abs=0.001), 0.99)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "constant", "one_cycle"])
+@pytest.mark.parametrize("steps", [1, 2, 5, 10, 19])
+def test_a_few_steps_have_a_schedule_too(schedule: str, steps: int) -> None:
+    for warmup in (0, 0.1, 0.2, 0.9):
+        shown = rates(TrainSettings(schedule=schedule, warmup=warmup), 0, steps)  # type: ignore[arg-type]
+        assert len(shown) == steps
+        assert all(0 <= rate <= RATE * (1 + 1e-9) for rate in shown)
+        assert max(shown) > 0
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "constant", "one_cycle"])
@@ -136,13 +158,18 @@ def test_betas_and_momentum_reach_the_optimizer_and_without_betas_it_has_its_own
 @pytest.mark.parametrize(
     ("settings", "line"),
     [
-        ({"optimizer": "adamv"}, r"--train\.optimizer adamv: timm has no such optimizer, but .*adam"),
+        ({"optimizer": "admw"}, r"--train\.optimizer admw: timm has no such optimizer, but adamw, .*adam"),
+        ({"optimizer": "newton"}, r"--train\.optimizer newton: timm has no such optimizer, but "),
+        (
+            {"optimizer": "sgd", "momentum": 0.0},
+            r"--train\.optimizer sgd cannot be made \(.*raise --train\.momentum, or",
+        ),
         ({"optimizer": "adahessian"}, r"adahessian needs second derivatives.*use adamw"),
         ({"optimizer": "sgd", "betas": [0.9, 0.9]}, r"--train\.betas \[0\.9, 0\.9\]: sgd takes none"),
         ({"betas": [0.9, 0.99, 0.999]}, r"adamw takes 2 of them: leave them out"),
         ({"optimizer": "fusedadam"}, r"--train\.optimizer fusedadam cannot be made \(.*use another"),
     ],
-    ids=["unknown", "second order", "betas", "three betas", "not installed"],
+    ids=["misspelt", "unknown", "no momentum", "second order", "betas", "three betas", "not installed"],
 )
 def test_what_an_optimizer_cannot_be_is_refused_with_its_cure(settings: dict[str, object], line: str) -> None:
     with pytest.raises(UserError, match=line):

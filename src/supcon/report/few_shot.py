@@ -36,11 +36,12 @@ def play_folds(
             labels = split.labels[numbers[apart]]
             rows_of = rows_of_classes(labels, shape.shots + 1)
             if len(rows_of) < shape.ways:
+                cure = f"{'raise --rows, or ' * bool(other)}lower --ways or --shots"
                 counts = np.unique(labels, return_counts=True)[1]
                 raise UserError(
                     f"fold {fold} of run {run.name}: {len(rows_of)} of {len(counts)} classes have the {shape.shots + 1}"
                     f" rows that --shots {shape.shots} and a query take (the largest has {counts.max(initial=0)}),"
-                    f" --ways {shape.ways} needs {shape.ways} of them: lower --ways or --shots"
+                    f" --ways {shape.ways} needs {shape.ways} of them: {cure}"
                 )
             of_fold = seed_at(seed, "episodes", fold)
             accuracies.append(episode_accuracies(values[apart], rows_of, shape, episodes, of_fold))

@@ -102,7 +102,10 @@ class Experiment:
 
     @cached_property
     def _weights_digest(self) -> str:
-        return sha256_file(Path(self.settings.model.weights))
+        path = Path(self.settings.model.weights)
+        if not path.is_file():
+            raise UserError(f"--model.weights {path}: no such file")
+        return sha256_file(path)
 
     def open_training_images(self) -> ImageCache:
         """Open (at first: decode) the images for training: training rows first, then test rows."""

@@ -144,16 +144,16 @@ class StageRun:
 
     def require(self) -> str:
         """Return the hash of this stage's finished work; `UserError` when it is not done, or done otherwise."""
+        command = self.request.command(self.stage.module, self.fold)
         if not self.done_file.exists():
-            command = self.request.command(self.stage.module, self.fold)
             raise UserError(f"{self.label} of run {self.request.run} is not done: run `{command}` first")
-        self._refuse_difference()
+        self._refuse_difference(f"redo it by `{command} --force` and the settings of this call, or use another --run")
         return str(read_json(self.done_file)["hash"])
 
     def changed(self) -> dict[str, tuple[object, object]]:
         """Return by what in the fingerprint that which is there, finished or not, was made otherwise: then and now."""
         path = self.done_file if self.done_file.exists() else self.started_file
-        if not path.exists():
+        if not path.exists() or (path == self.started_file and not self._holds_work()):
             return {}
         then, now = read_json(path).get("fingerprint", {}), self.fingerprint
         pairs = {key: (then.get(key), now.get(key)) for key in sorted(then.keys() | now.keys())}
@@ -164,20 +164,26 @@ class StageRun:
         self.done_file.unlink(missing_ok=True)
         self.started_file.unlink(missing_ok=True)
 
-    def _refuse_difference(self) -> None:
+    def _refuse_difference(
+        self, cure: str = "use another --run, or --force to redo it (the old files are kept in old/)"
+    ) -> None:
         if changed := self.changed():
             shown = ", ".join(
                 f"{key.removeprefix('input ')} changed" if key.startswith("input ") else f"{key} {then} -> {now}"
                 for key, (then, now) in changed.items()
             )
-            raise UserError(
-                f"{self.label} of run {self.request.run} was made otherwise: {shown};"
-                " use another --run, or --force to redo it (the old files are kept in old/)"
-            )
+            raise UserError(f"{self.label} of run {self.request.run} was made otherwise: {shown}; {cure}")
+
+    def _holds_work(self) -> bool:
+        """Say whether unfinished work left anything to go on from."""
+        return any((self.folder / name).exists() for name in (*self.files, *self.stage.logs, self._checkpoint))
+
+    @property
+    def _checkpoint(self) -> str:
+        return f"{self.name}.checkpoint.pt"
 
     def _set_aside(self) -> None:
-        states = (self.done_file.name, self.started_file.name, f"{self.name}.checkpoint.pt")
-        names = (*self.files, *self.stage.logs, *states)
+        names = (*self.files, *self.stage.logs, self.done_file.name, self.started_file.name, self._checkpoint)
         there = [self.folder / name for name in dict.fromkeys(names) if (self.folder / name).exists()]
         if there:
             where = self.request.run_folder / "old" / f"{self.label.replace(' ', '-')}-{time.strftime('%Y%m%d-%H%M%S')}"

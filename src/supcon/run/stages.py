@@ -37,6 +37,11 @@ class Stage:
     plays: Callable[[Settings], bool] = lambda _: True  # whether a run with these settings has it at all
 
 
+def _takes_features(settings: Settings) -> bool:
+    """Say whether finetune makes features of the training rows in the way of prediction."""
+    return settings.finetune.mode != "full" or settings.finetune.head == "fitted"
+
+
 _TRAINING = ("data.image_size", "data.fit", "data.shots", "augment", "model", "train")
 _FINETUNE_BATCHES = ("finetune.mode", "finetune.batches", "finetune.batch_size")
 _CROSS_ENTROPY = (  # of finetune, which the cross-entropy of pretrain follows
@@ -77,7 +82,7 @@ STAGES = (
         logs=("finetune.csv", "tensorboard/finetune"),
         settings=(*_TRAINING, "finetune"),
         settings_where=(
-            (lambda settings: settings.finetune.mode != "full", ("data.test_size", "predict.batch_size")),  # features
+            (_takes_features, ("data.test_size", "predict.batch_size")),
             (lambda settings: settings.finetune.batches == "pk", ("batches",)),
             (lambda settings: settings.finetune.contrasts, ("contrast",)),
         ),

@@ -30,11 +30,11 @@ class TrainSettings:
     """Decays of the averages of Adam and its kin, such as [0.9, 0.99]; empty: the optimizer's own."""
     schedule: Literal["cosine", "constant", "one_cycle"] = "cosine"
     """What the learning rate does after its warm-up: cosine: it falls along one; constant: it stays; one_cycle: its
-    warm-up is a cosine too, and the momentum moves the opposite way (Smith and Topin 2019)."""
+    warm-up is a cosine too, and the momentum is down by 0.1 at its end (Smith and Topin 2019)."""
     warmup: float = bounded(0.1, 0, 0.9)
     """Part of the schedule's steps in which the learning rate rises."""
     final_lr: float = bounded(0.0, 0, 1)
-    """Where a cosine ends, as a part of the highest learning rate."""
+    """Where cosine and one_cycle end, as a part of the highest learning rate."""
     one_schedule: bool = True
     """One schedule over both stages, where both train the encoder: in finetune it goes on where
     pretrain left it. false: each stage warms up and falls on its own."""

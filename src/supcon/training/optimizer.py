@@ -3,6 +3,8 @@
 import inspect
 import warnings
 from collections.abc import Iterable
+from difflib import get_close_matches
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -45,10 +47,14 @@ def make_optimizer(groups: list[Group], settings: TrainSettings) -> torch.optim.
         info = timm.optim.get_optimizer_info(name)
     except ValueError:
         known = [str(other) for other in timm.optim.list_optimizers()]
-        similar = [other for other in known if name[:3].lower() in other] or known
-        raise UserError(f"--train.optimizer {name}: timm has no such optimizer, but {', '.join(similar[:8])}") from None
+        similar = get_close_matches(name.lower(), known, n=5) or ["adamw", "sgd", "lamb", "lion", "muon"]
+        raise UserError(f"--train.optimizer {name}: timm has no such optimizer, but {', '.join(similar)}") from None
     if info.second_order:
         raise UserError(f"--train.optimizer {name} needs second derivatives, which training does not make: use adamw")
+    if name.lower() == "kron" and not find_spec("opt_einsum"):  # without it timm's takes 20 GB for 5 million weights
+        raise UserError(
+            "--train.optimizer kron needs opt_einsum: `pip install opt_einsum`, or use another, such as adamw"
+        )
     if betas and len(betas) != (info.num_betas if info.has_betas else 0):
         takes = f"{info.num_betas} of them" if info.has_betas else "none"
         raise UserError(f"--train.betas {betas}: {name} takes {takes}: leave them out for its own")
@@ -61,7 +67,8 @@ def make_optimizer(groups: list[Group], settings: TrainSettings) -> torch.optim.
         return timm.optim.create_optimizer_v2(parameters, name, lr=1.0, momentum=settings.momentum, **options)
     except Exception as error:  # of what an optimizer needs installed, or does not take, in words of its own
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"--train.optimizer {name} cannot be made ({reason}): use another, such as adamw") from None
+        cure = "use another, such as adamw" if settings.momentum else "raise --train.momentum, or use adamw"
+        raise UserError(f"--train.optimizer {name} cannot be made ({reason}): {cure}") from None
 
 
 class Schedule:
@@ -85,10 +92,7 @@ class Schedule:
             case "constant":
                 self._timm = timm.scheduler.MultiStepLRScheduler(optimizer, [], **shared)
             case "one_cycle":
-                highest = [group["lr_scale"] for group in optimizer.param_groups]
-                self._one_cycle = torch.optim.lr_scheduler.OneCycleLR(
-                    optimizer, highest, total_steps=steps, pct_start=settings.warmup, cycle_momentum=_cycles(optimizer)
-                )
+                self._one_cycle = _one_cycle(optimizer, steps, warm, settings.final_lr)
                 with warnings.catch_warnings():  # torch checks once that the optimizer went first
                     warnings.simplefilter("ignore")
                     self._one_cycle.step()
@@ -102,6 +106,21 @@ class Schedule:
             self._one_cycle.step()
 
 
-def _cycles(optimizer: torch.optim.Optimizer) -> bool:
-    """Say whether torch can cycle the optimizer's momentum."""
-    return "momentum" in optimizer.defaults or "betas" in optimizer.defaults
+def _one_cycle(
+    optimizer: torch.optim.Optimizer, steps: int, warm: int, final_lr: float
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """Return torch's schedule: the momentum that was asked for, and 0.1 less of it at the highest learning rate."""
+    defaults = optimizer.defaults
+    momentum = defaults["betas"][0] if "betas" in defaults else defaults.get("momentum")
+    start = 25.0  # the first learning rate is the highest one divided by it
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        [group["lr_scale"] for group in optimizer.param_groups],
+        total_steps=steps + 1,  # the last step still moves
+        pct_start=warm / (steps + 1) if warm > 1 else 0.0,  # torch divides by warm - 1
+        cycle_momentum=momentum is not None,
+        max_momentum=momentum or 0,
+        base_momentum=max(0, (momentum or 0) - 0.1),
+        div_factor=start,
+        final_div_factor=1 / (start * final_lr) if final_lr else float("inf"),
+    )

@@ -25,7 +25,7 @@ def head_of(**finetune: str) -> nn.Sequential:
 def features() -> torch.Tensor:
     draw = torch.Generator().manual_seed(0)
     centres = 2 * torch.randn(4, 5, generator=draw)
-    scale = torch.tensor([1.0, 100.0, 0.01, 1.0, 1.0])  # of features that differ in size
+    scale = torch.tensor([1.0, 10.0, 0.3, 1.0, 1.0])  # of features that differ in size
     return (centres[torch.from_numpy(LABELS)] + torch.randn(len(LABELS), 5, generator=draw)) * scale
 
 
@@ -50,6 +50,16 @@ def test_a_fitted_linear_head_is_the_logistic_regression_of_the_features_plus_th
     # what logistic regression makes equal where its bias is not penalised: mean probabilities and class shares
     shares = torch.from_numpy(np.bincount(LABELS, minlength=4) / len(LABELS)).float()
     torch.testing.assert_close(logits.softmax(dim=1).mean(dim=0), shares, atol=1e-3, rtol=0)
+
+
+def test_a_feature_that_hardly_varies_gets_no_huge_weight() -> None:
+    x, steady = features(), 1 + 1e-4 * torch.from_numpy(LABELS)[:, None]  # which would tell the classes
+    x[:, :1] = steady
+    head = head_of()
+    fit_head(head, x, LABELS, torch.zeros(4))
+    layer = head[1]
+    assert isinstance(layer, nn.Linear)
+    assert layer.weight[[0, 1, 3], 0].abs().max() < 10 * layer.weight[[0, 1, 3], 1:].abs().max()
 
 
 def test_two_classes_have_a_logit_each() -> None:

@@ -189,8 +189,32 @@ def test_what_is_no_file_of_weights_is_named_with_the_cure(name: str, tmp_path: 
         assert "anew" in str(error.value)
     for nothing in ({"epoch": 3}, [torch.ones(3)], torch.ones(3)):
         torch.save(nothing, path)
-        with pytest.raises(UserError, match=r"holds no tensors by name: give the file of a state dict"):
+        with pytest.raises(UserError, match=r"holds no floating-point tensors by name: give the file of a state dict"):
             encoder_from(path)
+
+
+def test_tensors_that_are_no_weights_are_not_taken_for_them(tmp_path: Path) -> None:
+    state = state_of()
+    for change in (
+        torch.Tensor.to_sparse,
+        lambda tensor: tensor.to("meta"),
+        lambda tensor: (8 * tensor).to(torch.int8),
+    ):
+        with pytest.raises(UserError, match=r"holds no floating-point tensors by name"):
+            encoder_from(saved({name: change(tensor) for name, tensor in state.items() if tensor.ndim}, tmp_path))
+    name = next(name for name, tensor in state.items() if tensor.ndim == 4)
+    broken = {**state, name: torch.full_like(state[name], torch.nan)}
+    with pytest.raises(
+        UserError, match=rf"{re.escape(name)} holds NaN or infinity: its training had diverged; give an"
+    ):
+        encoder_from(saved(broken, tmp_path))
+
+
+def test_a_file_whose_dict_holds_itself_is_read_once(tmp_path: Path) -> None:
+    state = state_of()
+    content: dict[str, object] = {"state_dict": state}
+    content["self"] = content
+    assert not differing(encoder_from(saved(content, tmp_path)), state)
 
 
 def test_saved_parts_come_back_and_damage_is_named(tmp_path: Path) -> None:

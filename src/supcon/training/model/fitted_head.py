@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from supcon.arrays import Labels
 from supcon.training.model.classifier import CosineLinear
 
+_FLOOR = 0.1  # smallest deviation, in root mean squares of all features: one that hardly varies gets no huge weight
+
 
 @torch.no_grad()
 def fit_head(head: nn.Module, features: Tensor, labels: Labels, shift: Tensor) -> None:
@@ -27,7 +29,7 @@ def fit_head(head: nn.Module, features: Tensor, labels: Labels, shift: Tensor) -
         return
     assert isinstance(layer, nn.Linear)
     deviation, mean = torch.std_mean(features.double(), dim=0, correction=0)
-    deviation = deviation.clamp(min=1e-12)
+    deviation = deviation.clamp(min=max(1e-12, _FLOOR * features.double().square().mean().sqrt().item()))
     standardised = ((features.double() - mean) / deviation).numpy()
     fitted = LogisticRegression(max_iter=1000).fit(standardised, labels)
     weight, bias = torch.from_numpy(fitted.coef_), torch.from_numpy(fitted.intercept_)

@@ -60,11 +60,18 @@ def start_from(path: Path, encoder: str, model: nn.Module, convert: Callable[[Te
     groups = dict(_groups(_read(path)))
     file = {f"{group}{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
     if not file:
-        raise UserError(f"--model.weights {path} holds no tensors by name: give the file of a state dict")
+        raise UserError(
+            f"--model.weights {path} holds no floating-point tensors by name: give the file of a state dict"
+        )
     shapes = {name: tensor.shape for name, tensor in model.state_dict().items() if not name.endswith(_COUNTER)}
     prefix = _prefix(file, shapes)
     state = {name.removeprefix(prefix): tensor for name, tensor in file.items() if name.startswith(prefix)}
     fitting = [name for name, shape in shapes.items() if name in state and state[name].shape == shape]
+    if broken := [name for name in fitting if not state[name].isfinite().all()]:
+        raise UserError(
+            f"--model.weights {path}: {prefix}{broken[0]} holds NaN or infinity: its training had diverged; give an"
+            " earlier checkpoint, or another file"
+        )
     taken, absent = f"tensors of {encoder}" + (f" from {prefix}*" if prefix else ""), "not in the file"
     if len(fitting) == len(shapes):
         model.load_state_dict(state, strict=False)
@@ -121,15 +128,22 @@ def _read(path: Path) -> object:
         ) from None
 
 
-def _groups(content: object, group: str = "") -> Iterator[tuple[str, Tensors]]:
-    """Yield every dict of tensors in a file by the names of the dicts around it: `model.`, `state_dict.encoder.`."""
-    if not isinstance(content, dict):
+def _groups(content: object, group: str = "", around: tuple[int, ...] = ()) -> Iterator[tuple[str, Tensors]]:
+    """Yield every dict of weights in a file by the names of the dicts around it: `model.`, `state_dict.encoder.`."""
+    if not isinstance(content, dict) or id(content) in around:  # of dicts around it: one may hold itself
         return
-    tensors = {str(k).replace(_COMPILED, ""): value for k, value in content.items() if isinstance(value, Tensor)}
+    tensors = {str(k).replace(_COMPILED, ""): value for k, value in content.items() if _is_loadable(str(k), value)}
     if tensors:
         yield group, tensors
     for key, value in content.items():
-        yield from _groups(value, f"{group}{key}.")
+        yield from _groups(value, f"{group}{key}.", (*around, id(content)))
+
+
+def _is_loadable(name: str, value: object) -> bool:
+    """Say whether `value` is a tensor to load: no integers of a quantised network, not sparse, nor without data."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+        return False
+    return value.is_floating_point() or name.endswith(_COUNTER)
 
 
 def _prefix(file: Tensors, shapes: Shapes) -> str:
