@@ -67,7 +67,7 @@ def make_optimizer(groups: list[Group], settings: TrainSettings) -> torch.optim.
         return timm.optim.create_optimizer_v2(parameters, name, lr=1.0, momentum=settings.momentum, **options)
     except Exception as error:  # of what an optimizer needs installed, or does not take, in words of its own
         reason = " ".join(str(error).split())[:200]
-        cure = "use another, such as adamw" if settings.momentum else "raise --train.momentum, or use adamw"
+        cure = "raise --train.momentum, or use adamw" if "momentum" in reason else "use another, such as adamw"
         raise UserError(f"--train.optimizer {name} cannot be made ({reason}): {cure}") from None
 
 
