@@ -1,4 +1,4 @@
-"""Images that grow through a stage's epochs."""
+"""Images that grow through the epochs."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from supcon.errors import UserError
 from supcon.run.experiment import load_experiment
 from supcon.settings import parse
 from supcon.training.data import growing_sides
-from supcon.training.fold import FoldData
+from supcon.training.fold import FoldData, image_sides
 from tests.conftest import REPOSITORY, TINY, run_stage
 
 
@@ -27,7 +27,23 @@ def test_sides_grow_by_sixteens_and_the_last_third_has_the_last(
     assert growing_sides(first, last, epochs) == sides
 
 
-GROWING = ("--data.image_size=48", "--train.first_size=16", "--finetune.epochs=4")
+FROZEN = ["--finetune.mode=linear", "--finetune.contrastive_weight=0", "--finetune.contrastive_weight_end=0"]
+
+
+@pytest.mark.parametrize(("flags", "pretrain", "finetune"), [
+    ([], [64, 96], [112, 128, 128, 128]),  # one growth through both stages, as one learning rate
+    (["--train.one_schedule=false"], [64, 128], [64, 96, 128, 128]),
+    (FROZEN, [64, 128], [64, 96, 128, 128]),
+])  # fmt: skip
+def test_stages_of_one_schedule_grow_their_images_together(
+    root: Path, flags: list[str], pretrain: list[int], finetune: list[int]
+) -> None:
+    both = ["--pretrain.epochs=2", "--finetune.epochs=4", "--data.image_size=128", "--train.first_size=64", *flags]
+    settings = parse("", ["--root", str(root), *both]).settings
+    assert [image_sides(settings, "pretrain"), image_sides(settings, "finetune")] == [pretrain, finetune]
+
+
+GROWING = ("--data.image_size=48", "--train.first_size=16", "--finetune.epochs=4", "--train.one_schedule=false")
 
 
 @pytest.mark.parametrize("on_device", ["true", "false"])
@@ -36,12 +52,13 @@ def test_a_batch_has_the_side_of_its_epoch(root: Path, on_device: str) -> None:
     flags = [*TINY, *GROWING, f"--augment.on_device={on_device}"]
     request = parse("", ["--root", str(root), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *flags])
     data = FoldData(load_experiment(request), 0, torch.device("cpu"))
+    expected = image_sides(request.settings, "finetune")
     sampler = data.classifier_sampler()
     loader, sides = data.classifier_loader(sampler), []
     for epoch in range(4):
         sampler.set_epoch(epoch)
         sides.append({views.shape[2:4] for views, _ in loader})
-    assert sides == [{(side, side)} for side in growing_sides(16, 48, 4)]
+    assert sides == [{(side, side)} for side in expected]
     assert sides[0] != sides[-1]
 
 

@@ -13,8 +13,9 @@ class TrainSettings:
     seed: int = bounded(0, 0, 4_294_967_295)
     """Seed of all that training draws (splits and searches have their own)."""
     first_size: int = bounded(0, 0, 4096)
-    """Side of the images in a stage's first epoch, pixels: it grows in steps of 16 and is data.image_size for the last
-    third of the epochs; 0: data.image_size throughout. For encoders that take images of any size."""
+    """Side of the images in the first epoch, pixels: it grows in steps of 16 and is data.image_size for the last third
+    of the epochs (with train.one_schedule, of both stages'); 0: data.image_size throughout. For encoders that take
+    images of any size."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder; losses are always float32. auto: a few timed steps choose it, and channels_last with
     it, when the run begins."""

@@ -26,7 +26,7 @@ from supcon.images.augment.views import prediction_views
 from supcon.randomness import seed_at
 from supcon.run.experiment import Experiment
 from supcon.run.pseudo import read_pseudo
-from supcon.settings import fold_name
+from supcon.settings import Settings, fold_name
 from supcon.storage.processes import on_this_machine
 from supcon.training import ranks
 from supcon.training.data import (
@@ -193,7 +193,7 @@ class FoldData:
     def _random_views(self, positions: Rows, labels: Rows, sampler: BatchSampler, stage: StageName) -> Iterable[Batch]:
         augment, fit, options = self._settings.augment, self._settings.data.fit, getattr(self._settings, stage)
         rows, seed = (self._images, positions, labels), self._seed(f"{stage} views")
-        sides = growing_sides(self._settings.train.first_size, self._settings.data.image_size, options.epochs)
+        sides = image_sides(self._settings, stage)
         if not augment.on_device:
             transforms = {side: RandomView(augment, side, fit, options.strength) for side in sides}
             views = TrainingViews(*rows, [transforms[side] for side in sides], options.views, seed)
@@ -240,6 +240,15 @@ class FoldData:
 
     def _seed(self, purpose: str) -> int:
         return seed_at(self._settings.train.seed, purpose, self.fold)
+
+
+def image_sides(settings: Settings, stage: StageName) -> list[int]:
+    """Return the side of the images in each epoch of a stage, pixels; stages of one schedule grow them together."""
+    first, last, epochs = settings.train.first_size, settings.data.image_size, getattr(settings, stage).epochs
+    if not settings.shares_schedule:
+        return growing_sides(first, last, epochs)
+    sides = growing_sides(first, last, settings.pretrain.epochs + settings.finetune.epochs)
+    return sides[:epochs] if stage == "pretrain" else sides[-epochs:]
 
 
 @torch.inference_mode()

@@ -10,9 +10,9 @@ from torch import nn
 from supcon.images.augment.views import prediction_views
 from supcon.run.experiment import Experiment
 from supcon.training.build import classifier_training, contrastive_training
-from supcon.training.data import FixedViews, fixed_loader, growing_sides, worker_count
+from supcon.training.data import FixedViews, fixed_loader, worker_count
 from supcon.training.device import autocast, set_up_device
-from supcon.training.fold import FoldData, evaluate
+from supcon.training.fold import FoldData, StageName, evaluate, image_sides
 from supcon.training.loop import Step, Training, training_step
 
 WARM, TIMED = 2, 5  # batches
@@ -50,25 +50,25 @@ def time_stages(experiment: Experiment) -> Timing:
     device = set_up_device(settings.machine)
     pretrain = 0.0
     if settings.pretrain.epochs:
-        pretrain = _epoch(contrastive_training(experiment, 0, device), experiment, device, settings.pretrain.epochs)
+        pretrain = _epoch(contrastive_training(experiment, 0, device), experiment, device, "pretrain")
     started = time.perf_counter()
     training = classifier_training(experiment, 0, device, None)
     start = time.perf_counter() - started if settings.finetune.mode != "full" else 0.0
-    finetune = _epoch(training, experiment, device, settings.finetune.epochs)
+    finetune = _epoch(training, experiment, device, "finetune")
     return Timing(pretrain, finetune, start, _prediction(training.encoder, experiment, device))
 
 
-def _epoch(training: Training, experiment: Experiment, device: torch.device, epochs: int) -> float:
+def _epoch(training: Training, experiment: Experiment, device: torch.device, stage: StageName) -> float:
     """Return the mean seconds of an epoch: its batches, and the measurements at its end.
 
     Where images grow, batches of the last epoch are timed; earlier epochs are assumed to take time in proportion to
     their pixels.
     """
     training.model.train()
-    shared, side = experiment.settings.train, experiment.settings.data.image_size
-    share = sum(smaller**2 for smaller in growing_sides(shared.first_size, side, epochs)) / (epochs * side**2)
-    step = Step(0.5, 0, lambda: autocast(device, shared.precision))
-    training.sampler.set_epoch(epochs - 1)
+    sides, precision = image_sides(experiment.settings, stage), experiment.settings.train.precision
+    share = sum(side**2 for side in sides) / (len(sides) * sides[-1] ** 2)
+    step = Step(0.5, 0, lambda: autocast(device, precision))
+    training.sampler.set_epoch(len(sides) - 1)
     batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
     for number, (views, labels) in enumerate(training.loader):
         loss, *_ = training_step(training, (views.to(device), labels), step, clip=1.0)
