@@ -3,28 +3,34 @@
 # OUT/gpu.txt, the numbers in OUT/gpu.json. Each part has a time limit of its own; a part that fails costs no other one,
 # is named at the end, and makes the exit status 1.
 #
-#   benchmarks/gpu.sh [OUT] [--device cpu] [--quick]
+#   benchmarks/gpu.sh [OUT] [--device cpu] [--quick] [--only NAME,NAME]
 #
 #   OUT        folder for the results; default: a new one below the temporary folder
 #   --quick    tiny sizes, and --device cpu runs it on the CPU: to try the script where there is no GPU
+#   --only     these parts alone: machine, losses, gradcache, data, tests, line, training
 #
 #   SUPCON_PYTHON   the interpreter: one whose torch sees the GPU; default .venv/bin/python, or else python3
 #   WHEELS          folder of wheels to install first, beside that interpreter's own packages, where there is no network
 #                   (docs/PERFORMANCE.md says how to fetch them)
 set -uo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
-out="" device=cuda quick=()
+out="" device=cuda quick=() only=""
 while [ $# -gt 0 ]; do
   case "$1" in
     -h | --help) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "${BASH_SOURCE[0]}"; exit 0 ;;
     --device) device="${2:-}"; shift ;;
     --quick) quick=(--quick) ;;
+    --only) only="${2:-}"; shift ;;
     -*) echo "error: $1 is no option: benchmarks/gpu.sh --help" >&2; exit 2 ;;
     *) out="$1" ;;
   esac
   shift
 done
 case "$device" in cpu | cuda) ;; *) echo "error: --device is cpu or cuda, not '$device'" >&2; exit 2 ;; esac
+for name in ${only//,/ }; do
+  case "$name" in machine | losses | gradcache | data | tests | line | training) ;; *)
+    echo "error: --only has no part '$name': benchmarks/gpu.sh --help" >&2; exit 2 ;; esac
+done
 python="${SUPCON_PYTHON:-$here/.venv/bin/python}"
 [ -n "${SUPCON_PYTHON:-}" ] || [ -x "$python" ] || python=python3
 out="${out:-$(mktemp -d)}"
@@ -52,6 +58,7 @@ failed=()
 part() {
   local name="$1" limit=$((patience * $2)) left=$((patience * total - SECONDS)) status
   shift 2
+  case ",${only:-$name}," in *",$name,"*) ;; *) return ;; esac
   [ "$limit" -le "$left" ] || limit="$left"
   printf '\n## %s\n\n' "$name"
   if [ "$limit" -le 0 ]; then
