@@ -3,7 +3,8 @@
     python benchmarks/gpu_line.py --device cuda --json line.json
 
 Run `whole` is the line on the built-in competition. Fold 0 is trained twice more: `again` as it was, `killed` with a
-kill of each training stage. `again` differs from `whole` because a GPU adds atomically, in any order.
+kill of each training stage. `again` differs from `whole` because a GPU adds atomically, in any order: so much may
+`killed` differ too.
 """
 
 import argparse
@@ -23,7 +24,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("make_folds", "pretrain", "finetune", "predict", "tune", "ensemble")
-LEAST_AGREEMENT = 0.97  # of predicted labels, with the uninterrupted run
+SPREAD = 0.03  # of predicted labels: by so much more than `again` may `killed` differ, three standard errors of 763 rows
 
 
 def main() -> None:
@@ -46,7 +47,7 @@ def main() -> None:
     if args.json:
         args.json.write_text(json.dumps(result, indent=1))
     assert result["kills"] == 2, "a stage ended before it could be killed: nothing was shown"
-    assert result["killed"] >= LEAST_AGREEMENT, "a resumed run predicts otherwise"
+    assert result["killed"] >= result["again"] - SPREAD, "a resumed run differs by more than a repeated one"
 
 
 def compare(folder: Path, flags: list[str]) -> dict[str, Any]:

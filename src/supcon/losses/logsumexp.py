@@ -100,6 +100,8 @@ class _Walk:
 
     def tiles(self) -> Iterator[Tile]:
         height, width = TILES.get(self.z.device.type, TILES["cuda"])
+        items, widest = max(1, len(self.z)), max(1, len(self.z), len(self.extra))
+        height, width = min(height, items), min(width, widest)
         buffer = self.z.new_empty(height * max(height, width))
         for rows in slices(0, len(self.z), height):
             for columns in (rows, *slices(rows.stop, len(self.z), width)):
