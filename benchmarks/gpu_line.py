@@ -24,7 +24,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("make_folds", "pretrain", "finetune", "predict", "tune", "ensemble")
-SPREAD = 0.03  # of predicted labels: by so much more than `again` may `killed` differ, three standard errors of 763 rows
+SPREAD = 0.03  # of labels: `killed` may differ by so much more than `again`, three standard errors of 763 rows
 
 
 def main() -> None:
