@@ -26,7 +26,7 @@ def run(request: Request) -> None:
         return
     table = make_folds(competition.train, overview.copies.within_train, overview.unreadable_training_rows, settings)
     write_folds(path, table)
-    for line in overview.copies.text(competition):
+    for line in [*competition.notes, *overview.copies.text(competition)]:
         print(f"folds: {line}")
     sizes = ", ".join(str(size) for size in table["fold"][table["fold"] >= 0].value_counts(sort=False).sort_index())
     alone, left_out = (int((table["fold"] == kind).sum()) for kind in (TRAIN_ONLY, LEFT_OUT))

@@ -1,7 +1,7 @@
 """The host's files as one validated table: train rows with labels, test rows, the form of the submission."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ class Competition:
     test: pd.DataFrame  # id, path; in the order of sample_submission.csv
     index: ImageIndex
     unpacked: Path | None = None  # folder of the files from the host's zips
+    notes: list[str] = field(default_factory=list)  # what was read otherwise than as it stands, a line a kind
 
     @property
     def classes(self) -> list[str]:

@@ -88,6 +88,7 @@ class Survey:
             ("machine", f"{available_cores()} cores, {'an' if shutil.which('nvidia-smi') else 'no'} NVIDIA driver"),
             ("disk", f"{_bytes(self.images.bytes)} of decoded images, {_bytes(free)} free below {root}"),
             ("memory", self._memory()),
+            *(("note", line) for line in competition.notes),
         ]  # fmt: skip
         return "\n".join(f"{topic:<12}{text}" for topic, text in lines)
 

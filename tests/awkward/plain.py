@@ -1,0 +1,5 @@
+"""The ordinary competition itself."""
+
+from tests.awkward.case import Case
+
+CASES = [Case("ordinary", lambda folder: None)]
