@@ -15,6 +15,7 @@ from supcon.decision.merge import HEAD, mean_entropy, merge_members, sharpen
 from supcon.errors import UserError
 from supcon.metrics.metric import LogProbabilities
 from supcon.metrics.top_k import TopK, keeps_all, map_values
+from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import LARGE_TABLES, TABLES, FinishedRun, read_blended, write_predictions
 from supcon.run.stage import StageRun
@@ -137,7 +138,7 @@ def _require_split(run: FinishedRun, experiment: Experiment) -> None:
 
 def _read_probabilities(path: Path, ids: pd.Series, classes: list[str]) -> Logits:
     """Return the logarithms of a table's probabilities, [rows, 1, classes], in the order of `ids`."""
-    table = read_table(path)
+    table = read_table(intact(path))
     columns = [name for name in table.columns if name != "id"]
     if "id" not in table.columns or sorted(columns) != classes:
         odd = sorted(set(columns) ^ set(classes))
@@ -221,7 +222,7 @@ def read_labels(experiment: Experiment) -> Labels:
     Raises `UserError` where cross_fitted.csv is missing, or has other rows or classes than the split.
     """
     path, ids = experiment.request.run_folder / LABELS, experiment.split.scored_ids
-    table = read_table(path)
+    table = read_table(intact(path))
     if not {"id", "label"} <= set(table.columns):
         raise UserError(f"{path} needs the columns id and label: run tune with --force")
     table_ids = pd.Index(table["id"])

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from supcon.errors import UserError
+from supcon.errors import UserError, masked
 from supcon.run.stages import fold_stages, page_of
 from supcon.storage import lock
 from supcon.study.cells import Results, Scores, failure_file, finished, read_failure, read_scores, write_failure
@@ -171,7 +171,7 @@ def whole_runs(rounds: Sequence[RoundResult], fold_count: int) -> list[tuple[str
 
 def _one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
-    return lines[0] if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"
+    return lines[0] if isinstance(error, UserError) else masked(f"{type(error).__name__}: {lines[0]}")
 
 
 def _shown(scores: Scores) -> str:

@@ -3,8 +3,8 @@
 import re
 
 from supcon.report.run import Run
+from supcon.run.done import read_result
 from supcon.settings.sources import Flat, flatten, load_yaml
-from supcon.storage.files import read_json
 from supcon.storage.tables import read_table
 
 RATES = ("pretrain.lr", "finetune.lr", "finetune.encoder_lr")
@@ -28,7 +28,7 @@ def scores_by_seed(run: Run) -> dict[int, float]:
     scores, recipe = {}, run.name.rpartition("-s")[0]
     for path in run.folder.parent.glob("*/decision.json"):
         named = re.fullmatch(rf"{re.escape(recipe)}-s(\d+)", path.parent.name)
-        if named and (decision := read_json(path)).get("metric") == run.metric.name:
+        if named and (decision := read_result(path)).get("metric") == run.metric.name:
             scores[int(named[1])] = float(decision["cross_fitted"])
     return dict(sorted(scores.items()))
 
