@@ -10,7 +10,7 @@ import pandas as pd
 from supcon.errors import UserError
 from supcon.storage import lock
 from supcon.storage.files import move, remove_leftovers, write_csv
-from supcon.storage.tables import read_table
+from supcon.storage.tables import read_own_table
 
 LOCAL_SCORE, PUBLIC_SCORE = "cross_fitted", "public_score"  # columns: the score on the training rows, and the host's
 LEDGER_COLUMNS = ["time", "run", "fingerprint", "metric", "raw", LOCAL_SCORE]
@@ -29,10 +29,7 @@ def read_ledger(path: Path) -> pd.DataFrame:
     if not path.exists():
         return pd.DataFrame(columns=LEDGER_COLUMNS, dtype=str)
     cure = "mend it, or move it away, and a new one is begun"
-    try:
-        table = read_table(path, may_be_empty=True).rename(columns=_OLDER)
-    except UserError as error:
-        raise UserError(f"{str(error).rpartition(': ')[0]}: {cure}") from None
+    table = read_own_table(path, cure, may_be_empty=True).rename(columns=_OLDER)
     if not {"sha256", "file"} <= set(table.columns):
         raise UserError(f"{path} has not the columns of a ledger: {cure}")
     others = [name for name in table.columns if name not in LEDGER_COLUMNS]  # the user's own

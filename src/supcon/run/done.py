@@ -5,6 +5,7 @@ To skip finished work the sizes are enough. Earlier versions kept one hash of al
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from supcon.errors import UserError
 from supcon.run.stages import STAGE, Stage
 from supcon.settings import command_of
 from supcon.storage.files import digest, read_checked_json, read_json, sha256_file, write_checked_json
-from supcon.storage.tables import read_table
+from supcon.storage.tables import read_own_table
 
 _SUFFIX = ".done.json"
 
@@ -67,7 +68,7 @@ def read_epochs(path: Path, columns: Collection[str] = ()) -> pd.DataFrame:
     """
     if not path.exists():
         raise UserError(f"{path} is missing: {_made_anew(path)}")
-    table = read_table(intact(path))
+    table = read_own_table(intact(path), _made_anew(path))
     if missing := [name for name in ("epoch", *columns) if name not in table]:
         raise UserError(f"{path} has no column {missing[0]}: {_made_anew(path)}")
     numbers = table.apply(pd.to_numeric, errors="coerce")
@@ -142,8 +143,9 @@ def _done_file_of(path: Path) -> Path | None:
         if path.name in (*_results(done_file), *_tables(done_file)):
             return done_file
     for done_file in sorted(path.parent.glob(f"*{_SUFFIX}")):
-        if path.name in read_done(done_file).get("files", {}):
-            return done_file
+        with suppress(UserError):  # a damaged one is told by who needs it
+            if path.name in read_checked_json(done_file).get("files", {}):
+                return done_file
     return None
 
 
@@ -174,9 +176,11 @@ def _compare(path: Path, done_file: Path, content: Mapping[str, Any]) -> None:
     if described := content.get("files"):
         same = path.name not in described or _describe(path) == described[path.name]
     else:
-        files = [name for name in _results(done_file) if (path.parent / name).is_file()]
-        hashes = {name: sha256_file(path.parent / name) for name in files}
-        same = digest([content["fingerprint"], hashes]) == content["hash"] or len(files) < len(_results(done_file))
+        results = _results(done_file)
+        known = path.name in results and all((path.parent / name).is_file() for name in results)
+        same = not known or content["hash"] == digest(
+            [content["fingerprint"], {name: sha256_file(path.parent / name) for name in results}]
+        )
     if same:
         return
     raise UserError(f"{path} is not what was written, it is damaged or changed: {_made_anew(path)}")

@@ -22,7 +22,7 @@ from supcon.run.stage import StageRun
 from supcon.run.stages import FULL_MODEL
 from supcon.settings import FULL
 from supcon.storage import lock
-from supcon.storage.files import write_csv
+from supcon.storage.files import remove, remove_leftovers, write_csv
 from supcon.storage.tables import Dialect, read_table, write_table
 
 LABELS = "cross_fitted.csv"  # of a tuned run: id and label of the scored rows, fold k's by the rule of the other folds
@@ -160,7 +160,7 @@ def remove_tables(experiment: Experiment) -> None:
     """Remove the run's oof.csv and test.csv, because one of its folds is predicted anew."""
     with _tables_alone(experiment):
         for table in TABLES:
-            (experiment.request.run_folder / table).unlink(missing_ok=True)
+            remove(experiment.request.run_folder / table)
 
 
 def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
@@ -177,6 +177,7 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
     if not anew and all((folder / table).exists() for table in TABLES):
         return
     with _tables_alone(experiment):
+        remove_leftovers(folder)
         if not all(path.exists() for path in done):
             return
         try:

@@ -43,7 +43,7 @@ def _verify_folder(folder: Path, result: Verified) -> None:
         result.files += 1
         if not lines:
             content = read_done(done_file)
-            result.files += len(content.get("files", ()))
+            result.files += len(content.get("files", ())) or 1
             _note(result, _of_submission(folder, content))
     for path in sorted(folder.glob("*.checkpoint.pt")):
         result.files += 1
