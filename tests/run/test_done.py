@@ -112,7 +112,12 @@ def test_a_damaged_log_is_named_with_the_command_and_that_it_can_go(fold: Path, 
 
 def test_a_file_is_hashed_once_as_long_as_it_stays_as_it_is(fold: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed = list[Path]()
-    monkeypatch.setattr(done, "sha256_file", lambda path: hashed.append(path) or sha256_file(path))
+
+    def counted(path: Path) -> str:
+        hashed.append(path)
+        return sha256_file(path)
+
+    monkeypatch.setattr(done, "sha256_file", counted)
     for _ in range(3):
         intact(fold / FILES[0])
     assert len(hashed) == 1

@@ -117,12 +117,12 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
 def _load_model(bundle: Bundle, name: str) -> nn.Module:
     """Return a model's encoder with its classifiers."""
     settings = bundle.settings
-    encoder, classifier = load_classifier(settings, len(bundle.classes), bundle.weights(f"{name}/{CLASSIFIER}"))
+    encoder, classifier = load_classifier(settings, len(bundle.classes), bundle.file(f"{name}/{CLASSIFIER}"))
     classifiers = nn.ModuleDict({HEAD: classifier})
     if settings.predict.class_mean_weight > 0:
         nothing = torch.zeros(0, encoder.width), torch.zeros(0, dtype=torch.long), torch.ones(len(bundle.classes))
         classifiers[CLASS_MEANS] = ClassMeans(*nothing, settings.predict.class_mean_temperature)
-        load_weights(bundle.weights(f"{name}/{CLASS_MEANS_FILE}"), class_means=classifiers[CLASS_MEANS])
+        load_weights(bundle.file(f"{name}/{CLASS_MEANS_FILE}"), class_means=classifiers[CLASS_MEANS])
     return Classifiers(fuse_batch_norm(encoder, settings.data.image_size), classifiers)
 
 

@@ -19,7 +19,7 @@ from supcon.run.experiment import Experiment
 from supcon.run.stage import versions
 from supcon.settings import FULL
 from supcon.settings.sources import load_resolved
-from supcon.storage.files import remove_leftovers, sha256_file, write_atomic, write_json, write_text
+from supcon.storage.files import remove_leftovers, sha256_file, write_atomic, write_checked_json, write_json, write_text
 from supcon.training.device import set_up_device
 from supcon.training.fold import FoldData
 from supcon.training.model.classifier import load_classifier
@@ -75,7 +75,7 @@ def _fill(folder: Path, experiment: Experiment) -> None:
     write_text(folder / "resolved.yaml", _shown_settings(run_folder / "resolved.yaml"))
     write_json(folder / DECISION, decision)
     shutil.copyfile(LIBRARY.parents[1] / "LICENSE", folder / "LICENSE")
-    write_json(folder / MANIFEST, _manifest(folder, experiment, models))
+    write_checked_json(folder / MANIFEST, _manifest(folder, experiment, models))
     write_json(folder / "predict.ipynb", notebook(experiment.request.run))
     write_text(folder / "README.md", _readme(experiment, models))
 
@@ -162,6 +162,7 @@ def _manifest(folder: Path, experiment: Experiment, models: Mapping[str, FoldDat
     settings, sample = experiment.settings, experiment.competition.sample
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
     tune = dataclasses.replace(settings.tune, storage="")  # a bundle is published
+    described = [*sorted(folder.glob("*/*.safetensors")), folder / DECISION]
     return {
         "run": experiment.request.run,
         "settings": dataclasses.asdict(dataclasses.replace(settings, model=model, tune=tune)),
@@ -170,9 +171,7 @@ def _manifest(folder: Path, experiment: Experiment, models: Mapping[str, FoldDat
         "models": list(models),
         "log_odds_shifts": [data.log_odds_shift.tolist() for data in models.values()],
         "unreadable_logits": [data.unreadable_logits.tolist() for data in models.values()],
-        "files": {
-            path.relative_to(folder).as_posix(): sha256_file(path) for path in sorted(folder.rglob("*.safetensors"))
-        },
+        "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in described},
         "versions": versions(),
         "ranges": RANGES,
     }

@@ -74,7 +74,7 @@ def require_finite(path: Path, ids: npt.NDArray[np.str_], logits: FloatArray, cu
     finite = np.isfinite(logits).reshape(len(logits), -1).all(axis=1)
     if not finite.all():
         bad = np.flatnonzero(~finite)
-        rows = "" if len(bad) == 1 else f" (and of {len(bad) - 1:,} more rows)"
+        rows = "" if len(bad) == 1 else f" (and of {len(bad) - 1:,} more)"
         raise UserError(f"{path}: the logits of {str(ids[bad[0]])!r}{rows} are not finite: {cure}")
 
 

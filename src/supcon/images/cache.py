@@ -42,13 +42,8 @@ _SAMPLE = 256  # headers read to estimate the cache's size
 # of an image: where its written pixels begin, their height and width; width and height in its file, both 0 where that
 # is unreadable; the format's position in FORMATS, or -1; the CRC-32 of its written pixels
 _FACTS = np.dtype(
-    [
-        ("offsets", np.int64),
-        ("shapes", np.int32, 2),
-        ("sizes", np.int32, 2),
-        ("formats", np.int8),
-        ("checksums", np.uint32),
-    ]
+    [("offsets", np.int64), ("shapes", np.int32, 2), ("sizes", np.int32, 2), ("formats", np.int8)]
+    + [("checksums", np.uint32)]
 )
 Chunk = tuple[npt.NDArray[np.void], dict[int, str]]  # _FACTS of some images; why those are unreadable that are
 
@@ -66,7 +61,7 @@ class ImageCache:
         index = read_npz(folder / "index.npz")
         self._entries = index["entries"]  # [images]: positions in the arrays over distinct images
         self._offsets, self._shapes = index["offsets"], index["shapes"]  # bytes; height, width
-        self._checksums = index.get("checksums")  # None in a cache of an earlier version
+        self.checksums = index.get("checksums")  # [distinct images]; None in a cache of an earlier version
         self._checked = np.zeros(len(self._offsets), bool)
         self._index = index
         self.key = folder.name  # caches with equal keys have equal pixels
@@ -93,18 +88,12 @@ class ImageCache:
         return pixels.reshape(height, width, 3)
 
     def _check(self, entry: int, number: int, pixels: npt.NDArray[np.uint8]) -> None:
-        if self._checksums is not None and zlib.crc32(pixels.data) != self._checksums[entry]:
+        if self.checksums is not None and zlib.crc32(pixels.data) != self.checksums[entry]:
             raise UserError(
                 f"{_shard(self._folder, number)} is damaged (image {entry:,}): delete {self._folder}, and the next"
                 " command decodes the images anew"
             )
         self._checked[entry] = True
-
-    def verify(self) -> bool:
-        """Read every image; say whether there were checksums to compare. Raises `UserError` where one is damaged."""
-        for position in np.unique(self._entries, return_index=True)[1].tolist():
-            self[position]
-        return self._checksums is not None
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_pixels": {}}
