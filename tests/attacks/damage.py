@@ -3,8 +3,9 @@
     python -m tests.attacks.damage ROOT [WORD ...]
 
 ROOT holds one finished run called smoke, made by `./run.sh all --config configs/smoke.yaml --root ROOT` (quicker with
---model.encoder test_resnet --data.image_size 16); it is copied and stays as it is. WORDs choose attacks by their names, such as `flipped`, `decision.json` or `tune`. Every command
-runs in a fork of this process, which has imported everything already.
+--model.encoder test_resnet --data.image_size 16); it is copied and stays as it is. WORDs choose attacks by their names,
+such as `flipped`, `decision.json` or `tune`. Every command runs in a fork of this process, which has imported
+everything already.
 """
 
 import importlib

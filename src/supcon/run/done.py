@@ -120,7 +120,7 @@ def made_by(path: Path) -> str:
 
 
 def _made_anew(path: Path) -> str:
-    log = "; deleted, it is missed by reports alone" if path.suffix == ".csv" and _is_log(path) else ""
+    log = "; deleted, only reports miss it" if path.suffix == ".csv" and _is_log(path) else ""
     return f"{made_by(path)} makes it anew{log}"
 
 

@@ -74,7 +74,8 @@ def read_own_table(path: Path, cure: str, *, may_be_empty: bool = False) -> pd.D
     try:
         return read_table(path, may_be_empty=may_be_empty)
     except UserError as error:
-        raise UserError(f"{str(error).rpartition(': ')[0] or error}: {cure}") from None
+        said = str(error)
+        raise UserError(f"{said if 'cannot be read: ' in said else said.rpartition(': ')[0]}: {cure}") from None
 
 
 def write_table(path: Path, table: pd.DataFrame, dialect: Dialect) -> None:
