@@ -118,7 +118,7 @@ def attacks(finished: Path, words: list[str]) -> Iterator[Row]:
 
 def is_attacked(path: Path) -> bool:
     """Say whether a file is attacked: those of one run, and what all runs share."""
-    return path.parts[0] != "input" and path.suffix != ".lock" and not {"twin", "mix", "bundle"} & set(path.parts)
+    return path.suffix != ".lock" and not {"input", "twin", "mix", "bundle", "old"} & set(path.parts)
 
 
 def is_worth_it(path: str, command: str) -> bool:
@@ -141,7 +141,7 @@ def attack(name: str, whole: Path, root: Path, file: Path, damage: Callable[[Pat
         return name, f"status {status}: {last}", False
     if status == 2:
         return name, last, last.startswith("error: ") and said.count("error: ") == 1
-    changed = not (target.is_file() and target.read_bytes() == damaged)
+    changed = (target.read_bytes() if target.is_file() else None) != damaged
     used = any(part in str(file) for part in READS.get(command, ()))
     same = damaged == (whole / file).read_bytes()  # as half of an empty file
     return name, f"went on{', the file is another now' if changed else ''}", same or changed or not used

@@ -101,14 +101,12 @@ def test_a_damaged_log_is_named_with_the_command_and_that_it_can_go(fold: Path, 
     path = fold / "finetune.csv"
     assert read_epochs(path, ["passes", "seconds"])["passes"].sum() == 40
     path.write_text(text)
-    with pytest.raises(
-        UserError, match=r"finetune\.csv is not what was written.* --force` makes it anew; deleted, only"
-    ):
+    with pytest.raises(UserError, match=r"finetune\.csv is not what was written.* --force` makes it anew; deleted, "):
         read_epochs(path, ["passes", "seconds"])
     done_file = fold / "finetune.done.json"  # of an earlier version, which did not describe logs
     content = {"fingerprint": {}, "hash": digest([{}, {FILES[0]: sha256_file(fold / FILES[0])}]), "seconds": 1}
     done_file.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=rf"finetune\.csv {said}.* --force` makes it anew; deleted, only"):
+    with pytest.raises(UserError, match=rf"finetune\.csv {said}.* --force` makes it anew; deleted, "):
         read_epochs(path, ["passes", "seconds"])
 
 

@@ -13,11 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from supcon.commands import compare, fewshot
 from supcon.errors import UserError
-from supcon.run.done import write_done
-from supcon.run.stages import STAGE
 from supcon.storage.files import read_json, read_npz, write_npz, write_sealed
 from supcon.storage.processes import HOST
-from tests.conftest import STAGES, run_stage
+from tests.conftest import STAGES, accept_changes, run_stage
 
 RUN = Path("runs/cross_entropy")
 
@@ -32,13 +30,6 @@ def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-
-
-def describe_again(done_file: Path) -> None:
-    """Let a done.json take a damaged file for what its stage wrote."""
-    content = read_json(done_file)
-    content = {key: content[key] for key in content if key not in ("hash", "files", "checksum")}
-    write_done(done_file, content.pop("fingerprint"), STAGE[done_file.name.split(".")[0]].files, (), content)
 
 
 READERS: list[tuple[str, str, str]] = [  # the file, who reads it, the stage that makes it anew
@@ -106,7 +97,7 @@ def test_weights_that_are_not_finite_predict_nothing(damaged: Path) -> None:
     name = next(name for name in tensors if name.startswith("classifier.") and name.endswith("weight"))
     tensors[name][0, 0] = torch.nan
     save_file(tensors, folder / "classifier.safetensors")
-    describe_again(folder / "finetune.done.json")
+    accept_changes(folder)
     with pytest.raises(UserError, match=r"fold1/oof\.npz: the logits of 'a\d+' \(and .*\) are not finite: .*train"):
         run_stage("predict", damaged, "--fold=1", "--force")
     assert not (folder / "predict.done.json").exists()
@@ -118,7 +109,7 @@ def test_a_logit_that_is_not_finite_makes_no_decision_and_no_submission(damaged:
     arrays = read_npz(path)
     arrays["logits"][3, 0, 1] = np.nan
     write_npz(path, arrays)
-    describe_again(path.with_name("predict.done.json"))
+    accept_changes(path.parent)
     message = rf"fold2/{file}: the logits of '{arrays['ids'][3]}' are not finite"
     with pytest.raises(UserError, match=message):
         run_stage("tune", damaged, "--force")
