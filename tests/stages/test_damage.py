@@ -86,6 +86,9 @@ def test_an_earlier_versions_run_goes_on_and_its_damage_is_told(damaged: Path) -
     for name in STAGES:
         run_stage(name, damaged)  # done already
     run_stage("ensemble", damaged, "--force")
+    os.truncate(damaged / RUN / "fold1" / "classifier.safetensors", 0)
+    with pytest.raises(UserError, match=r"fold1/classifier\.safetensors is damaged \(0 bytes\): `python"):
+        run_stage("finetune", damaged)
     flip(damaged / RUN / "fold0" / "classifier.safetensors")
     with pytest.raises(UserError, match=r"classifier\.safetensors is not what was written"):
         run_stage("predict", damaged, "--fold=0", "--force")

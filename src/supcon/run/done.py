@@ -83,10 +83,10 @@ def refuse_other_sizes(done_file: Path, content: Mapping[str, Any], files: Seque
         path, then = done_file.parent / name, content.get("files", {}).get(name, {}).get("bytes")
         if path.is_dir():
             raise UserError(f"{path} is a folder in place of a file: {_made_anew(path)}")
-        if then is not None and path.stat().st_size != then:
-            raise UserError(
-                f"{path} is damaged ({path.stat().st_size:,} bytes, {then:,} were written): {_made_anew(path)}"
-            )
+        now = path.stat().st_size
+        if now == 0 or then not in (None, now):  # no stage writes an empty file
+            written = "" if then is None else f", {then:,} were written"
+            raise UserError(f"{path} is damaged ({now:,} bytes{written}): {_made_anew(path)}")
 
 
 def damages(done_file: Path) -> Iterator[str]:

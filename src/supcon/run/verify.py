@@ -88,6 +88,7 @@ def _of_copies(path: Path) -> Iterator[str]:
 
 
 def _verify_images(folder: Path, result: Verified) -> None:
+    cure = f"delete {folder}, and the next command decodes the images anew"
     result.files += 1
     try:
         images = ImageCache(folder)
@@ -97,6 +98,6 @@ def _verify_images(folder: Path, result: Verified) -> None:
             images[position]
         result.images += len(images)
     except UserError as error:
-        result.damaged.append(str(error))
+        result.damaged.append(f"{str(error).rpartition(': ')[0]}: {cure}")
     except Exception as error:  # arrays that do not go together
-        result.damaged.append(f"{folder} is damaged ({error}): delete it, and the next command decodes the images anew")
+        result.damaged.append(f"{folder} is damaged ({error}): {cure}")
