@@ -92,6 +92,11 @@ def accept_changes(folder: Path) -> None:
         write_checked_json(done_file, content)
 
 
+def change_done(path: Path, **changes: object) -> None:
+    """Change what a done.json holds, as another run of its stage would: `hash` stands for other weights or rows."""
+    write_checked_json(path, {**read_checked_json(path), **changes})
+
+
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a run may leave out
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers `-n auto` is: more than eight wait for one another's long tests."""

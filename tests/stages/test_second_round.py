@@ -15,7 +15,7 @@ from supcon.storage.files import read_npz, write_npz
 from supcon.study.cells import finished as finished_cell
 from supcon.study.cells import read_scores
 from supcon.training.fold import FoldData
-from tests.conftest import run_command, run_stage
+from tests.conftest import change_done, run_command, run_stage
 from tests.stages.rounds import ONE, STAGES, TWO, experiment_of, folder, second_round
 from tests.stages.test_laws import permute_held_out_labels
 
@@ -35,7 +35,7 @@ def test_a_second_call_does_nothing_and_what_changes_in_the_first_round_stops_th
     with pytest.raises(UserError, match=r"pretrain fold 0 of run two was made otherwise: pseudo changed"):
         run_stage("pretrain", first, *TWO, "--pseudo.share=0.8", "--fold=0", "--finetune.epochs=4")
     path = folder(first, 0, ONE) / "predict.done.json"
-    path.write_text(path.read_text().replace('"hash": "', '"hash": "0'))
+    change_done(path, hash="0")
     with pytest.raises(UserError, match=r"pseudo fold 0 of run two was made otherwise: cross_entropy fold 0 changed"):
         run_stage("pseudo", first, *TWO, "--fold=0", "--pseudo.share=0.8")
 
