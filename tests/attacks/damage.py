@@ -72,7 +72,7 @@ SLOW = {
     "predict anew": ["predict", *SMOKE, "--fold", "0", "--force"],
     "tune anew": ["tune", *SMOKE, "--force"],
     "ensemble anew": ["ensemble", *SMOKE, "--force"],
-    "blend": ["tune", *SMOKE, "--run", "mix", "--runs", "smoke", "twin"],
+    "blend": ["tune", *SMOKE, "--run", "mix", "--runs", "smoke", "twin", "--force"],
     "report": ["report", *SMOKE],
     "compare": ["compare", "smoke", "twin"],
     "bundle": ["bundle", *SMOKE],

@@ -16,7 +16,7 @@ from supcon.settings import FULL
 from supcon.storage.files import read_npz, write_npz
 from supcon.storage.tables import read_table
 from supcon.training.fold import FoldData
-from tests.conftest import change_done, run_stage
+from tests.conftest import accept_changes, change_done, run_stage
 from tests.stages.rounds import ONE, STAGES, TWO, experiment_of, folder, made, second_round
 from tests.stages.test_laws import permute_held_out_labels
 
@@ -60,8 +60,10 @@ def test_a_folds_labels_follow_from_its_own_models_test_rows_and_no_other_folds(
         path = folder(first, fold, ONE) / name
         shutil.copy(path, first / "kept.npz")
         noisy(path)
+        accept_changes(path.parent)
         run_stage("pseudo", first, *TWO, "--fold=1", "--force")
         shutil.copy(first / "kept.npz", path)
+        accept_changes(path.parent)
         return (folder(first, 1) / "pseudo.csv").read_bytes()
 
     assert labels_with_noise_in(0, "test.npz") == before

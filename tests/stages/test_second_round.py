@@ -15,7 +15,7 @@ from supcon.storage.files import read_npz, write_npz
 from supcon.study.cells import finished as finished_cell
 from supcon.study.cells import read_scores
 from supcon.training.fold import FoldData
-from tests.conftest import change_done, run_command, run_stage
+from tests.conftest import accept_changes, change_done, run_command, run_stage
 from tests.stages.rounds import ONE, STAGES, TWO, experiment_of, folder, second_round
 from tests.stages.test_laws import permute_held_out_labels
 
@@ -82,6 +82,7 @@ def test_a_file_of_other_rows_is_named(first: Path) -> None:
     trained_on = read_npz(folder(first, 1, ONE) / "oof.npz")["ids"][0]
     for part in ("test", "held out"):
         path.write_text(f"part,id,label,confidence\n{part},{trained_on},red,1\n")
+        accept_changes(path.parent)
         with pytest.raises(
             UserError, match=rf"pseudo\.csv: \('{part}', '{trained_on}'\) is no such row, class or column"
         ):
@@ -124,6 +125,7 @@ def test_the_second_round_is_kept_only_where_it_raises_the_cross_fitted_score(
         for name in ("oof.npz", "test.npz"):
             shutil.copy(folder(first, fold, ONE) / name, folder(first, fold) / name)
     spoil(first, worse)
+    accept_changes(first / "runs")
     flags = (*TWO, "--pretrain.epochs=0", "--finetune.epochs=4")
     for stage in ("tune", "ensemble"):
         run_stage(stage, first, *flags)
