@@ -93,6 +93,7 @@ READS = {
     "compare": ("oof.npz", "cross_fitted.csv", "smoke/decision.json"),
     "bundle": ("classifier.safetensors", "smoke/decision.json"),
     "fewshot": ("embeddings.npz",),
+    "study": ("s0/fold0/oof.npz", "s0/fold0/finetune.csv"),
     "verify": ("safetensors", ".npz", "pixels-000.bin", "smoke/decision.json", "scores.json", "cross_fitted.csv"),
 }
 
@@ -123,6 +124,8 @@ def is_attacked(path: Path) -> bool:
 
 def is_worth_it(path: str, command: str) -> bool:
     """Say whether a command has to do with a file: slow ones run on what they read, and on a tenth of the others."""
+    if "runs/two" in path:
+        return command == "study"
     read = any(part in path for part in READS.get(command, ()))
     return (command in QUICK and "tensorboard" not in path) or read or random.Random(path + command).random() < 0.1
 
