@@ -15,12 +15,14 @@ from supcon.competition.submission import read_solution, write_submission
 from supcon.decision.logits import Logits
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
+from supcon.run.done import read_done, read_result
 from supcon.run.experiment import Experiment, load_experiment
+from supcon.run.predictions import LARGE_TABLES, TABLES
 from supcon.run.runs import RunLogits, read_runs, renew_for_full, write_probabilities
 from supcon.run.scores import POOLED, ScoreTable, class_shares, private_scores, score_table
 from supcon.run.stage import StageRun
 from supcon.settings import Request, command_line
-from supcon.storage.files import digest, read_json, sha256_file, write_atomic, write_json
+from supcon.storage.files import digest, sha256_file, write_atomic, write_json
 
 
 def run(request: Request) -> None:
@@ -37,7 +39,7 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     """Write the submission and what is known of its score."""
     started = time.time()
     competition, classes = experiment.competition, experiment.split.classes
-    decision = read_json(stage.folder / "decision.json")
+    decision = read_result(stage.folder / "decision.json")
     rule = Rule.from_json(decision["rule"])
     runs = read_runs(experiment)
     members = list(zip(*(run.test for run in runs), strict=True))  # of each fold, the runs' models
@@ -68,7 +70,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     shares = class_shares(classes, merged.argmax(axis=1), labels)
     scores = {**asdict(table), "private": asdict(private) if private else None}
     write_json(stage.folder / "scores.json", {**scores, "exponent": exponent, "class_shares": shares})
-    stage.finish(started, submission=path.name, sha256=sha256_file(path))
+    tables = LARGE_TABLES[1:] + TABLES[1:] if experiment.settings.tune.runs else ()
+    stage.finish(started, tables, submission=path.name, sha256=sha256_file(path))
 
     if len(runs) > 1:
         print("ensemble: " + ", ".join(f"{run.name} {w:.3f}" for run, w in zip(runs, rule.weights, strict=True)))
@@ -100,7 +103,7 @@ def restore_newest(stage: StageRun) -> None:
     """Where another run has written submission.csv since, put this run's kept file back; redo it when that is gone."""
     if stage.request.force or not stage.done_file.exists():
         return
-    done = read_json(stage.done_file)
+    done = read_done(stage.done_file)
     kept = stage.request.root / "submissions" / done["submission"]
     newest = kept.with_name("submission.csv")
     if not kept.exists() or sha256_file(kept) != done["sha256"]:

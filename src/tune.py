@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, check_form, load_experiment
+from supcon.run.predictions import LARGE_TABLES, TABLES
 from supcon.run.runs import RunLogits, read_runs, write_labels, write_probabilities
 from supcon.run.stage import StageRun
 from supcon.settings import Request, command_line
-from supcon.storage.files import digest, write_json
+from supcon.storage.files import digest, remove, write_json
 from supcon.storage.processes import available_cores
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
         "in_sample": metric.score(true, decision.rule.predict_runs(logits, metric)),
     }
     write_json(stage.folder / "decision.json", {**scores, **described(experiment, runs, decision)})
-    stage.finish(started, **scores)
+    stage.finish(started, LARGE_TABLES[:1] + TABLES[:1] if blends else (), **scores)
     print_ladder(decision)
     print(
         f"tune: decision {decision.rule.rung}, cross-fitted {metric.title} {scores['cross_fitted']:.4f}"
@@ -85,7 +86,7 @@ def search_storage(stage: StageRun) -> "SearchStorage":
     if settings.storage:  # shared: searches of other inputs must not mix with these
         return SearchStorage(settings.storage, f"{stage.request.run}-{digest(stage.fingerprint)[:8]}", settings.workers)
     journal = stage.folder / "optuna.journal"
-    journal.unlink(missing_ok=True)
+    remove(journal)
     return SearchStorage(str(journal), stage.request.run, settings.workers)
 
 

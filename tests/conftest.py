@@ -16,6 +16,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from supcon.storage.files import read_checked_json, sha256_file, write_checked_json
 from supcon.storage.processes import available_cores
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -79,6 +80,21 @@ def run_command(script: str, root: Path, *flags: str, **kwargs: object) -> "subp
     command = [sys.executable, *page, "--root", str(root)]
     command += ["--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *TINY, *flags]
     return subprocess.run(command, capture_output=True, text=True, check=False, **kwargs)  # type: ignore[call-overload]
+
+
+def accept_changes(folder: Path) -> None:
+    """Let the done.json below `folder` take what a test has changed for what the stages wrote."""
+    for done_file in folder.rglob("*.done.json"):
+        content = read_checked_json(done_file)
+        for name in content["files"]:
+            if (path := done_file.parent / name).is_file():
+                content["files"][name] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        write_checked_json(done_file, content)
+
+
+def change_done(path: Path, **changes: object) -> None:
+    """Change what a done.json holds, as another run of its stage would: `hash` stands for other weights or rows."""
+    write_checked_json(path, {**read_checked_json(path), **changes})
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which a run may leave out

@@ -1,14 +1,25 @@
 """Errors of the user: every command reports one in one line that names the cure, and ends with exit status 2."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
+
+_LOGIN = re.compile(r"://[^\s\"'<>]*@")  # to the last @ of a word: passwords hold all kinds of characters
+_SECRET = re.compile(r"([?&](?:[\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*)=)[^\s&\"'<>]+", re.IGNORECASE)
+_OF_WORKER = re.compile(r"Caught UserError in .*\bUserError: ", re.DOTALL)  # before a message from torch's workers
 
 
 class UserError(Exception):
     """An error that the user can fix. Its message is one line that names the file, row or setting, and the cure."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # quoted names may hold line breaks
+        message = _OF_WORKER.sub("", message)
+        super().__init__(masked(" ".join(message.splitlines())))  # quoted names may hold line breaks
+
+
+def masked(text: str) -> str:
+    """Return `text` with who logs in, and secrets asked for by name, hidden in its addresses, such as a database's."""
+    return _SECRET.sub(r"\1***", _LOGIN.sub("://***@", text))
 
 
 def run_stage(main: Callable[[Sequence[str] | None], None]) -> None:

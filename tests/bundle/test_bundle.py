@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from supcon.bundle.infer import predict_submission
 from supcon.bundle.manifest import read_bundle
@@ -159,3 +162,25 @@ def test_a_lost_weights_file_is_named_and_the_old_bundle_stays(labelled: Path, t
         bundle.main(["--root", str(tmp_path / "root"), *FLAGS])
     assert (tmp_path / "root" / RUN / "bundle" / "bundle.json").exists()
     assert not list((tmp_path / "root" / RUN).glob(".bundle*"))
+
+
+@pytest.mark.parametrize("name", ["fold1/classifier.safetensors", "decision.json", "bundle.json"])
+def test_a_file_damaged_on_its_way_to_the_host_is_named(labelled: Path, tmp_path: Path, name: str) -> None:
+    packed = unpack(labelled, tmp_path)
+    content = bytearray((packed / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (packed / name).write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} .*: copy the whole bundle again"):
+        predict_submission(read_bundle(packed), tmp_path / "data", tmp_path / "submission.csv")
+    assert not (tmp_path / "submission.csv").exists()
+
+
+def test_a_model_that_is_not_finite_submits_nothing(labelled: Path, tmp_path: Path) -> None:
+    packed = unpack(labelled, tmp_path)
+    tensors = load_file(packed / "fold1" / "classifier.safetensors")
+    next(tensor for name, tensor in tensors.items() if name.startswith("classifier."))[0] = torch.nan
+    save_file(tensors, packed / "fold1" / "classifier.safetensors")
+    unchecked = replace(read_bundle(packed), files={})  # as of an earlier version
+    with pytest.raises(UserError, match=r"bundle/fold1: the logits of 'b000' are not finite"):
+        predict_submission(unchecked, tmp_path / "data", tmp_path / "submission.csv")
+    assert not (tmp_path / "submission.csv").exists()

@@ -21,7 +21,7 @@ from supcon.run.split import Split
 from supcon.settings import open_request, parse
 from supcon.storage.tables import read_table
 from supcon.training.predictor import embed
-from tests.conftest import run_stage, write_competition
+from tests.conftest import accept_changes, run_stage, write_competition
 from tests.stages.rounds import TWO, second_round
 
 RUN = Path("runs/cross_entropy")
@@ -48,6 +48,7 @@ def change_embeddings(root: Path, change: Callable[[Embeddings], Embeddings]) ->
     for fold in range(3):
         folder = root / RUN / f"fold{fold}"
         write_embeddings(folder / "embeddings.npz", change(read_embeddings(folder)))
+    accept_changes(root)
 
 
 @pytest.mark.parametrize("space", ["features", "projections"])

@@ -1,5 +1,7 @@
 """The ledger keeps every submission, and says how far the score here ranks them as the host does."""
 
+import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -104,3 +106,55 @@ def test_scores_of_another_metric_are_not_ranked_with_the_newest() -> None:
     table["metric"] = ["macro_f1"] * 3 + ["log_loss"] * 2
     assert "correlation" not in ledger_text(table)
     assert "+0.50 over 3 rows" in ledger_text(table.iloc[[3, 4, 0, 1, 2]])
+
+
+def add_rows(path: Path, process: int) -> None:
+    for number in range(8):
+        add_to_ledger(path, {**ROW, "sha256": f"{process} {number}"})
+
+
+def test_processes_that_write_at_once_keep_every_row(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    writers = [fork.Process(target=add_rows, args=(tmp_path / "ledger.csv", process)) for process in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    rows = {f"{process} {number}" for process in range(3) for number in range(8)}
+    assert set(read_ledger(tmp_path / "ledger.csv")["sha256"]) == rows
+
+
+def fold_up(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "zeroed": lambda path: path.write_bytes(bytes(100)),
+    "a stray quote": lambda path: path.write_text(path.read_text() + '"'),
+    "a row cut short": lambda path: path.write_text(path.read_text() + "2026,r"),
+    "other bytes": lambda path: path.write_bytes(bytes(range(128, 256))),
+    "another table": lambda path: path.write_text("a,b\n1,2\n"),
+    "a folder": fold_up,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_ledger_is_set_aside_for_a_new_one_and_told_by_who_only_reads(
+    tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "ledger.csv"
+    add_to_ledger(path, {**ROW, "sha256": "1"})
+    DAMAGES[damage](path)
+    with pytest.raises(UserError, match=r"ledger\.csv .*: mend it, or move it away, and a new one is begun$"):
+        read_ledger(path)
+    add_to_ledger(path, {**ROW, "sha256": "2"})
+    assert read_ledger(path)["sha256"].tolist() == ["2"]
+    (aside,) = tmp_path.glob("ledger-damaged-*.csv")
+    assert f"it is called {aside.name} now, and a new one is begun" in capsys.readouterr().out
+    DAMAGES[damage](path)
+    assert add_upload(path, "3", {**ROW, "sha256": "3", "message": "m", "submitted": "s"}) == 0
+    DAMAGES[damage](path)
+    with pytest.raises(UserError, match="was changed meanwhile, it has 0 rows"):
+        update_row(path, 0, {"public_score": "1"})

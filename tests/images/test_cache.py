@@ -21,6 +21,7 @@ from supcon.images import cache as cache_module
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.geometry import fit_square, shrink
 from supcon.images.hashes import content_hashes
+from supcon.storage.files import read_npz, write_npz
 from tests.conftest import REPOSITORY
 from tests.images.make import noise, saved, smooth
 
@@ -262,3 +263,31 @@ def test_every_fit_makes_a_square(fit: str, shape: tuple[int, int]) -> None:
     square = fit_square(image, 50, fit)  # type: ignore[arg-type]
     assert square.shape == (50, 50, 3)
     assert (square == 0).any() == (fit == "pad")
+
+
+def test_a_changed_pixel_is_named_with_the_folder_to_delete_in_any_process(tmp_path: Path) -> None:
+    files = write(tmp_path / "files", [saved(noise(30, 20), "PNG") for _ in range(5)])
+    images = opened(tmp_path / "cache", files)
+    images[3]
+    (pixels,) = (tmp_path / "cache").glob("images-*/pixels-000.bin")
+    content = bytearray(pixels.read_bytes())
+    content[-1] ^= 1
+    pixels.write_bytes(content)
+    images = opened(tmp_path / "cache", files)
+    images[3]
+    with pytest.raises(UserError, match=r"pixels-000\.bin is damaged .*: delete .*/images-\w+, and the next command"):
+        images[4]
+    with multiprocessing.get_context("spawn").Pool(1) as pool, pytest.raises(UserError, match="is damaged"):
+        pool.apply(images.__getitem__, [4])
+    pixels.write_bytes(bytes(len(content)))
+    with pytest.raises(UserError, match="is damaged"):
+        opened(tmp_path / "cache", files)[0]
+
+
+def test_a_cache_of_an_earlier_version_without_checksums_is_used_as_it_is(tmp_path: Path) -> None:
+    files = write(tmp_path / "files", [saved(noise(30, 20), "PNG") for _ in range(3)])
+    before = opened(tmp_path / "cache", files)[1].copy()
+    (index,) = (tmp_path / "cache").glob("images-*/index.npz")
+    arrays = {name: array for name, array in read_npz(index).items() if name != "checksums"}
+    write_npz(index, arrays)
+    np.testing.assert_array_equal(opened(tmp_path / "cache", files)[1], before)

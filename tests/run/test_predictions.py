@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from supcon.decision.logits import load_logits
 from supcon.errors import UserError
-from supcon.run.predictions import CLASS_MEANS, HEAD, join_rows, write_predictions
-from supcon.storage.files import read_npz
+from supcon.run.predictions import CLASS_MEANS, HEAD, join_rows, read_blended, write_predictions
+from supcon.storage.files import read_npz, write_npz
 
 CLASSES = ["a", "b"]
 
@@ -60,3 +61,74 @@ def test_logits_that_are_absent_or_of_another_shape_are_refused(tmp_path: Path) 
     with pytest.raises(ValueError, match=r"prototype_logits must be .* \[1, 1, 2\], not \[1, 2\]"):
         write_predictions(tmp_path / "oof.npz", ids, predicted, CLASSES, ["plain"])
     assert not list(tmp_path.iterdir())
+
+
+def written(folder: Path, names: list[str], **changes: Any) -> Path:
+    """A prediction file, with arrays replaced."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_npz(folder / "oof.npz", {**part(names, 0), **changes})
+    return folder / "oof.npz"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_refused_by_run_fold_and_row(tmp_path: Path, value: float) -> None:
+    logits = np.zeros((3, 1, 2), np.float32)
+    logits[1, 0, 1] = value
+    path = written(tmp_path / "runs" / "mine" / "fold2", ["r1", "r2", "r3"], logits=logits)
+    with pytest.raises(UserError, match=r"runs/mine/fold2/oof\.npz: the logits of 'r2' are not finite: predict"):
+        read_blended([path], pd.Series(["r1", "r2", "r3"]), CLASSES, 0.0)
+    predicted = {HEAD: np.concatenate([logits, logits])}
+    ids = pd.Series(["r1", "r2", "r3", "r4", "r5", "r6"])
+    with pytest.raises(UserError, match=r"new\.npz: the logits of 'r2' \(and of 1 more\) are not finite: the class"):
+        write_predictions(tmp_path / "new.npz", ids, predicted, CLASSES, ["plain"])
+    assert not (tmp_path / "new.npz").exists()
+
+
+@pytest.mark.parametrize("name", ["logits", "rest"])
+def test_of_many_classes_the_row_is_named_when_it_is_read(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("supcon.metrics.top_k.LARGEST_DENSE", 2)
+    classes, ids = ["a", "b", "c"], ["r1", "r2", "r3"]
+    arrays: dict[str, Any] = {
+        "logits": np.zeros((3, 1, 2), np.float32),
+        "rest": np.zeros((3, 1), np.float32),
+        "top": np.array([[0, 1]] * 3, np.int32),
+        "classes": np.array(classes),
+    }
+    arrays[name][2] = np.nan
+    logits = read_blended([written(tmp_path, ids, **arrays)], pd.Series(ids), classes, 0.0)
+    load_logits(logits[np.array([0, 1])])
+    with pytest.raises(UserError, match=r"oof\.npz: the logits of 'r3' are not finite"):
+        load_logits(logits)
+    arrays |= {name: np.zeros_like(arrays[name]), "top": np.array([[0, 7]] * 3, np.int32)}
+    with pytest.raises(UserError, match=r"oof\.npz or one beside it names unknown classes"):
+        load_logits(read_blended([written(tmp_path, ids, **arrays)], pd.Series(ids), classes, 0.0))
+
+
+@pytest.mark.parametrize("many", [False, True])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ids": np.array("r1")},
+        {"ids": np.array([1, 2, 3])},
+        {"ids": np.array([["r1"], ["r2"], ["r3"]])},
+        {"logits": np.zeros(6, np.float32)},
+        {"logits": np.zeros((3, 1, 2), np.complex64)},
+        {"logits": np.array([[["x", "y"]]] * 3)},
+        {"classes": np.array("a")},
+        {"views": np.array([1])},
+        {"logits": np.zeros((2, 1, 2), np.float32)},
+        {"logits": np.zeros((3, 2, 2), np.float32)},
+    ],
+)
+def test_arrays_of_other_kinds_and_shapes_are_one_line(
+    tmp_path: Path, changes: dict[str, Any], many: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrays: dict[str, Any] = dict(changes)
+    if many:
+        monkeypatch.setattr("supcon.metrics.top_k.LARGEST_DENSE", 1)
+        arrays = {"top": np.array([[0, 1]] * 3, np.int32), "rest": np.zeros((3, 1), np.float32), **changes}
+    ids = ["r1", "r2", "r3"]
+    with pytest.raises(UserError, match=r"--force|none of ours"):
+        load_logits(read_blended([written(tmp_path, ids, **arrays)], pd.Series(ids), CLASSES, 0.0))

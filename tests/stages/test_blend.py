@@ -17,7 +17,7 @@ from supcon.run.experiment import load_experiment
 from supcon.run.runs import read_out_of_fold
 from supcon.settings import parse
 from supcon.storage.files import read_npz, write_npz
-from tests.conftest import REPOSITORY, TINY, run_stage
+from tests.conftest import REPOSITORY, TINY, accept_changes, run_stage
 
 FOLDS = range(3)
 
@@ -141,12 +141,14 @@ def lose_row(root: Path) -> str:
     write_npz(root / "runs/b/fold1/oof.npz", {
         name: array if name in ("classes", "views") else array[1:] for name, array in content.items()
     })  # fmt: skip
+    accept_changes(root / "runs/b")
     return "run b: the prediction files do not hold every row once, first 'a"
 
 
 def rename_class(root: Path) -> str:
     content = read_npz(root / "runs/b/fold1/oof.npz")
     write_npz(root / "runs/b/fold1/oof.npz", content | {"classes": np.array(["001", "NA", "pink"])})
+    accept_changes(root / "runs/b")
     return "run b: a prediction file has other classes"
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from supcon.errors import UserError
 from supcon.metrics.metric import macro_f1
-from tests.conftest import REPOSITORY, STAGES, TINY, run_all, run_command, run_stage, write_competition
+from tests.conftest import REPOSITORY, STAGES, TINY, change_done, run_all, run_command, run_stage, write_competition
 
 PREDICTIONS = ("oof.npz", "test.npz", "embeddings.npz")
 
@@ -211,7 +211,7 @@ def test_what_is_done_anew_upstream_is_noticed_downstream(root: Path) -> None:
     for stage in ("pretrain", "finetune"):
         run_stage(stage, root, "--fold=0")
     path = run_folder(root) / "fold0" / "pretrain.done.json"
-    path.write_text(path.read_text().replace('"hash": "', '"hash": "0'))  # other weights under the same settings
+    change_done(path, hash="0")  # other weights under the same settings
     with pytest.raises(UserError, match="finetune fold 0 .* pretrain changed"):
         run_stage("finetune", root, "--fold=0")
 

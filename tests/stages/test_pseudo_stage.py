@@ -16,7 +16,7 @@ from supcon.settings import FULL
 from supcon.storage.files import read_npz, write_npz
 from supcon.storage.tables import read_table
 from supcon.training.fold import FoldData
-from tests.conftest import run_stage
+from tests.conftest import accept_changes, change_done, run_stage
 from tests.stages.rounds import ONE, STAGES, TWO, experiment_of, folder, made, second_round
 from tests.stages.test_laws import permute_held_out_labels
 
@@ -25,9 +25,8 @@ def let_round_one_stand(root: Path) -> None:
     """Let the first round's files count as made with the present labels, as they would be by another fold's reading."""
     digest = experiment_of(root).split.digest
     for path in (root / "runs" / ONE).rglob("*.done.json"):
-        content = json.loads(path.read_text())
-        content["fingerprint"]["input folds/folds.csv"] = digest
-        path.write_text(json.dumps(content))
+        fingerprint = json.loads(path.read_text())["fingerprint"]
+        change_done(path, fingerprint={**fingerprint, "input folds/folds.csv": digest})
 
 
 @pytest.mark.parametrize("batches", ["natural", pytest.param("pk", marks=pytest.mark.slow)])
@@ -61,8 +60,10 @@ def test_a_folds_labels_follow_from_its_own_models_test_rows_and_no_other_folds(
         path = folder(first, fold, ONE) / name
         shutil.copy(path, first / "kept.npz")
         noisy(path)
+        accept_changes(path.parent)
         run_stage("pseudo", first, *TWO, "--fold=1", "--force")
         shutil.copy(first / "kept.npz", path)
+        accept_changes(path.parent)
         return (folder(first, 1) / "pseudo.csv").read_bytes()
 
     assert labels_with_noise_in(0, "test.npz") == before

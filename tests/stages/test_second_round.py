@@ -15,7 +15,7 @@ from supcon.storage.files import read_npz, write_npz
 from supcon.study.cells import finished as finished_cell
 from supcon.study.cells import read_scores
 from supcon.training.fold import FoldData
-from tests.conftest import run_command, run_stage
+from tests.conftest import accept_changes, change_done, run_command, run_stage
 from tests.stages.rounds import ONE, STAGES, TWO, experiment_of, folder, second_round
 from tests.stages.test_laws import permute_held_out_labels
 
@@ -35,7 +35,7 @@ def test_a_second_call_does_nothing_and_what_changes_in_the_first_round_stops_th
     with pytest.raises(UserError, match=r"pretrain fold 0 of run two was made otherwise: pseudo changed"):
         run_stage("pretrain", first, *TWO, "--pseudo.share=0.8", "--fold=0", "--finetune.epochs=4")
     path = folder(first, 0, ONE) / "predict.done.json"
-    path.write_text(path.read_text().replace('"hash": "', '"hash": "0'))
+    change_done(path, hash="0")
     with pytest.raises(UserError, match=r"pseudo fold 0 of run two was made otherwise: cross_entropy fold 0 changed"):
         run_stage("pseudo", first, *TWO, "--fold=0", "--pseudo.share=0.8")
 
@@ -82,6 +82,7 @@ def test_a_file_of_other_rows_is_named(first: Path) -> None:
     trained_on = read_npz(folder(first, 1, ONE) / "oof.npz")["ids"][0]
     for part in ("test", "held out"):
         path.write_text(f"part,id,label,confidence\n{part},{trained_on},red,1\n")
+        accept_changes(path.parent)
         with pytest.raises(
             UserError, match=rf"pseudo\.csv: \('{part}', '{trained_on}'\) is no such row, class or column"
         ):
@@ -124,6 +125,7 @@ def test_the_second_round_is_kept_only_where_it_raises_the_cross_fitted_score(
         for name in ("oof.npz", "test.npz"):
             shutil.copy(folder(first, fold, ONE) / name, folder(first, fold) / name)
     spoil(first, worse)
+    accept_changes(first / "runs")
     flags = (*TWO, "--pretrain.epochs=0", "--finetune.epochs=4")
     for stage in ("tune", "ensemble"):
         run_stage(stage, first, *flags)

@@ -92,3 +92,20 @@ def test_nothing_is_kept_where_nothing_works_so_that_the_next_call_tries_again(
     with pytest.raises(UserError, match="no training step works here"):
         precision._time_and_keep(TRIAL, tmp_path / "kept.json")
     assert not (tmp_path / "kept.json").exists()
+
+
+def test_kept_timings_that_are_damaged_are_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "precision.json"
+    speeds = {precision.name_of(*candidate): 10.0 for candidate in precision.CANDIDATES}
+    monkeypatch.setattr(precision, "_time_candidates", lambda trial: speeds)
+    assert precision._kept_speeds(path) == {}
+    assert precision._time_and_keep(TRIAL, path) == precision._kept_speeds(path) == speeds
+    whole = path.read_text()
+    for text in ("", "{}", whole[:50], whole.replace("10.0", "90.0", 1), '{"images a second": [1]}'):
+        path.write_text(text)
+        assert precision._kept_speeds(path) == {}
+    path.unlink()
+    path.mkdir()
+    assert precision._kept_speeds(path) == {}
+    precision._time_and_keep(TRIAL, path)
+    assert precision._kept_speeds(path) == speeds

@@ -1,5 +1,6 @@
 """What the training loop tells its objective, its monitor and its log, and how far a step goes."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from supcon.errors import UserError
 from supcon.run.stage import StageRun
 from supcon.settings.training import PretrainSettings, TrainSettings
+from supcon.storage.files import check_seal
 from supcon.training.health import Metrics, StepMetrics
 from supcon.training.loop import Objective, Plan, Step, Training, train, training_step
 from supcon.training.model.encoder import Encoder
@@ -147,3 +150,48 @@ def test_trouble_is_named_after_the_epoch_that_has_it_and_at_the_end(
     assert lines[first].startswith("pretrain fold 0: " + collapse.format(judged))
     assert lines[last].startswith("pretrain fold 0: to the end, " + collapse.format(epochs))
     assert last == len(lines) - 1
+
+
+class Resumed(Recorder):
+    """One that goes on from a checkpoint."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take nothing from it: there is nothing."""
+
+
+def flipped(content: bytes) -> bytes:
+    half = len(content) // 2
+    return content[:half] + bytes([content[half] ^ 8]) + content[half + 1 :]
+
+
+def test_a_checkpoint_is_gone_on_from_with_its_seal_and_without_one_as_of_earlier_versions(tmp_path: Path) -> None:
+    trained(tmp_path, Resumed(), epochs=2)
+    path = tmp_path / "pretrain.checkpoint.pt"
+    assert check_seal(path)
+    for content in (path.read_bytes(), path.read_bytes()[: -len("\ncrc32 00000000\n")]):
+        path.write_bytes(content)
+        recorder = Resumed()
+        trained(tmp_path, recorder, epochs=2)
+        assert len(recorder.steps) == BATCHES  # of the second epoch
+    assert not check_seal(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda content: b"", lambda content: content[:500], flipped, lambda content: bytes(len(content)), None],
+    ids=["empty", "cut short", "a flipped bit", "zeroed", "a folder"],
+)
+def test_a_damaged_checkpoint_is_named_and_trains_nothing(
+    tmp_path: Path, damage: Callable[[bytes], bytes] | None
+) -> None:
+    trained(tmp_path, Resumed(), epochs=2)
+    path, recorder = tmp_path / "pretrain.checkpoint.pt", Resumed()
+    content = path.read_bytes()
+    path.unlink()
+    if damage is None:
+        path.mkdir()
+    else:
+        path.write_bytes(damage(content))
+    with pytest.raises(UserError, match=r"pretrain\.checkpoint\.pt is damaged \(.+\): delete it to start the"):
+        trained(tmp_path, recorder, epochs=2)
+    assert not recorder.steps

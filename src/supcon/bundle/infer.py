@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +80,12 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
     print(f"{len(models)} models, {len(bundle.views)} views of each image, on {device.type}", flush=True)
 
     merged, entropies = [], []  # the models' mean log-probabilities, and each fold's entropies, batch by batch
+    ids = iter(sample.ids)
     for views, readable in _with_progress(_batches(bundle, files), len(files)):
-        members = []
+        members, batch = [], list(islice(ids, len(readable)))
         for number, model in enumerate(models):
             _, outputs = forward_views(model, views, device, bundle.settings.train.precision)
+            _require_finite(outputs, batch, bundle.folder / bundle.models[number])
             members.append(bundle.rule.merge([_logits(bundle, number, outputs, readable)]))
         merged.append(bundle.rule.mean(members))
         entropies.append([row_entropies(member) for member in members[: bundle.settings.data.folds]])
@@ -113,13 +116,13 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
 
 def _load_model(bundle: Bundle, name: str) -> nn.Module:
     """Return a model's encoder with its classifiers."""
-    folder, settings = bundle.folder / name, bundle.settings
-    encoder, classifier = load_classifier(settings, len(bundle.classes), folder / CLASSIFIER)
+    settings = bundle.settings
+    encoder, classifier = load_classifier(settings, len(bundle.classes), bundle.file(f"{name}/{CLASSIFIER}"))
     classifiers = nn.ModuleDict({HEAD: classifier})
     if settings.predict.class_mean_weight > 0:
         nothing = torch.zeros(0, encoder.width), torch.zeros(0, dtype=torch.long), torch.ones(len(bundle.classes))
         classifiers[CLASS_MEANS] = ClassMeans(*nothing, settings.predict.class_mean_temperature)
-        load_weights(folder / CLASS_MEANS_FILE, class_means=classifiers[CLASS_MEANS])
+        load_weights(bundle.file(f"{name}/{CLASS_MEANS_FILE}"), class_means=classifiers[CLASS_MEANS])
     return Classifiers(fuse_batch_norm(encoder, settings.data.image_size), classifiers)
 
 
@@ -132,6 +135,17 @@ def _logits(bundle: Bundle, number: int, outputs: Tensor, readable: RowMask) -> 
     unknown = np.array(bundle.unreadable_logits[number], np.float32)
     unread = keep_likeliest(np.broadcast_to(unknown, (int((~readable).sum()), outputs.shape[1], len(unknown))))
     return scattered(len(readable), [(readable, logits[readable]), (~readable, unread)])
+
+
+def _require_finite(outputs: Tensor, ids: Sequence[str], model: Path) -> None:
+    """Raise `UserError`, naming the first row, where a batch's outputs [B, ...] are not finite."""
+    finite = outputs.isfinite().flatten(1).all(dim=1)
+    if not finite.all():
+        name = ids[int((~finite).int().argmax())]
+        raise UserError(
+            f"{model}: the logits of {name!r} are not finite, its weights are damaged: copy the whole bundle again, or"
+            " train that fold anew and bundle the run again"
+        )
 
 
 def _batches(bundle: Bundle, files: Sequence[Path]) -> Iterator[Batch]:

@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -10,10 +10,11 @@ from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.images.augment.views import View, prediction_views
 from supcon.settings.settings import Settings, settings_from
-from supcon.storage.files import read_json
+from supcon.storage.files import read_checked_json, read_json, sha256_file
 
 MANIFEST, DECISION = "bundle.json", "decision.json"
 CLASSIFIER, CLASS_MEANS_FILE = "classifier.safetensors", "class_means.safetensors"  # of each model
+_COPY = "copy the whole bundle again"
 RANGES = {  # package: lowest version, first version that is too new
     "torch": ("2.6", "3"),
     "timm": ("1.0.9", "1.1"),
@@ -36,6 +37,11 @@ class Bundle:
     log_odds_shifts: list[list[float]]  # [models][classes]: added to a model's logits, gives natural-prior log-odds
     unreadable_logits: list[list[float]]  # [models][classes]: used for an image that cannot be read
     rule: Rule
+    files: dict[str, str] = field(default_factory=dict)  # SHA-256; none in a bundle of an earlier version
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file. Raises `UserError` where it is missing, or not what was bundled."""
+        return _whole(self.folder / name, self.files.get(name, ""))
 
     @property
     def side(self) -> int:
@@ -51,12 +57,26 @@ class Bundle:
 def read_bundle(folder: Path) -> Bundle:
     """Read a bundle's bundle.json and decision.json. Raises `UserError` where one is missing or damaged."""
     for name in (MANIFEST, DECISION):
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name} is missing: copy the whole bundle again")
-    content = read_json(folder / MANIFEST)
-    settings, rule = settings_from(content["settings"]), Rule.from_json(read_json(folder / DECISION)["rule"])
+        _whole(folder / name, "")
+    content = read_checked_json(folder / MANIFEST, _COPY)
+    files = content.get("files", {})
+    decision = read_json(_whole(folder / DECISION, files.get(DECISION, "")), _COPY)
     names = ("classes", "columns", "models", "log_odds_shifts", "unreadable_logits")
-    return Bundle(folder=folder, settings=settings, rule=rule, **{name: content[name] for name in names})
+    try:
+        settings, rule = settings_from(content["settings"]), Rule.from_json(decision["rule"])
+        parts = {name: content[name] for name in names}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{folder / MANIFEST} or {DECISION} beside it is damaged ({error}): {_COPY}") from None
+    return Bundle(folder=folder, settings=settings, rule=rule, files=files, **parts)
+
+
+def _whole(path: Path, sha256: str) -> Path:
+    """Return the path of a file, if it is there with this hash; "" is any."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: {_COPY}")
+    if sha256 and sha256_file(path) != sha256:
+        raise UserError(f"{path} is damaged: {_COPY}")
+    return path
 
 
 def version_warnings() -> list[str]:

@@ -3,18 +3,23 @@
 import ast
 import dataclasses
 import shutil
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, DECISION, MANIFEST, RANGES
 from supcon.bundle.notebook import notebook
-from supcon.errors import UserError
+from supcon.errors import UserError, masked
+from supcon.run.done import intact, read_result
 from supcon.run.experiment import Experiment
 from supcon.run.stage import versions
 from supcon.settings import FULL
-from supcon.storage.files import read_json, write_atomic, write_json, write_text
+from supcon.settings.sources import load_resolved
+from supcon.storage.files import remove_leftovers, sha256_file, write_atomic, write_checked_json, write_json, write_text
 from supcon.training.device import set_up_device
 from supcon.training.fold import FoldData
 from supcon.training.model.classifier import load_classifier
@@ -44,6 +49,7 @@ def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
     run_folder = experiment.request.run_folder
     folder, partial = run_folder / "bundle", run_folder / ".bundle"
     shutil.rmtree(partial, ignore_errors=True)
+    remove_leftovers(run_folder)
     try:
         _fill(partial, experiment)
         archive = folder.with_suffix(".zip")
@@ -66,17 +72,17 @@ def _fill(folder: Path, experiment: Experiment) -> None:
     folds = [*range(settings.data.folds), *([FULL] if experiment.own_full_model else [])]
     models = {experiment.request.fold_folder(fold).name: _add_model(folder, experiment, fold) for fold in folds}
     _add_code(folder / "supcon")
-    shutil.copyfile(run_folder / "resolved.yaml", folder / "resolved.yaml")
+    write_text(folder / "resolved.yaml", _shown_settings(run_folder / "resolved.yaml"))
     write_json(folder / DECISION, decision)
     shutil.copyfile(LIBRARY.parents[1] / "LICENSE", folder / "LICENSE")
-    write_json(folder / MANIFEST, _manifest(experiment, models))
+    write_checked_json(folder / MANIFEST, _manifest(folder, experiment, models))
     write_json(folder / "predict.ipynb", notebook(experiment.request.run))
     write_text(folder / "README.md", _readme(experiment, models))
 
 
 def _own_decision(experiment: Experiment) -> dict[str, Any]:
     """Return decision.json with this run's part of the rule. Raises `UserError` where other runs have weight too."""
-    run, decision = experiment.request.run, read_json(experiment.request.run_folder / DECISION)
+    run, decision = experiment.request.run, read_result(experiment.request.run_folder / DECISION)
     rule = decision["rule"]
     if rule["weights"].get(run) != 1:
         names = ", ".join(name for name, weight in rule["weights"].items() if weight > 0)
@@ -91,7 +97,7 @@ def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
     source = experiment.request.fold_folder(fold)
     target = folder / source.name
     target.mkdir()
-    shutil.copyfile(source / CLASSIFIER, target / CLASSIFIER)
+    shutil.copyfile(intact(source / CLASSIFIER), target / CLASSIFIER)
     settings = experiment.settings
     device = set_up_device(settings.machine)
     data = FoldData(experiment, fold, device)
@@ -152,20 +158,31 @@ def docstring_of(path: Path) -> str:
     return f'"""{docstring}"""\n'
 
 
-def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:
+def _manifest(folder: Path, experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:
     settings, sample = experiment.settings, experiment.competition.sample
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
+    tune = dataclasses.replace(settings.tune, storage="")  # a bundle is published
+    described = [*sorted(folder.glob("*/*.safetensors")), folder / DECISION]
     return {
         "run": experiment.request.run,
-        "settings": dataclasses.asdict(dataclasses.replace(settings, model=model)),
+        "settings": dataclasses.asdict(dataclasses.replace(settings, model=model, tune=tune)),
         "classes": experiment.split.classes,
         "columns": [sample.id_column, *sample.targets],
         "models": list(models),
         "log_odds_shifts": [data.log_odds_shift.tolist() for data in models.values()],
         "unreadable_logits": [data.unreadable_logits.tolist() for data in models.values()],
+        "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in described},
         "versions": versions(),
         "ranges": RANGES,
     }
+
+
+def _shown_settings(resolved: Path) -> str:
+    """Return a resolved.yaml that can be published: without the storage of searches and who logs in anywhere."""
+    content = load_resolved(resolved)
+    content["config_settings"].pop("tune.storage", None)
+    content["settings"].get("tune", {}).pop("storage", None)
+    return masked(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=sys.maxsize))
 
 
 def _readme(experiment: Experiment, models: Mapping[str, FoldData]) -> str:

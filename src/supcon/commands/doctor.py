@@ -10,6 +10,7 @@ from supcon.errors import UserError, run_stage
 from supcon.run.experiment import Experiment
 from supcon.run.split import Split
 from supcon.run.stage import write_resolved
+from supcon.run.verify import verify
 from supcon.settings import Request, parse
 from supcon.settings.budget import duration, fit_epochs, parse_budget
 from supcon.settings.parse import Parser
@@ -21,6 +22,9 @@ EPOCHS = ("pretrain.epochs", "finetune.epochs")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
     request = parse(__doc__, argv, add_options)
+    if request.options.verify:
+        verify_files(request)
+        return
     given = [key for key in EPOCHS if key in request.given]
     if request.settings.time_budget and given:
         raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
@@ -41,6 +45,24 @@ def add_options(parser: Parser) -> None:
     parser.add_argument(
         "--quick", action="store_true", help="leave out the timed batches, unless --time_budget needs them"
     )
+    parser.add_argument(
+        "--verify", action="store_true", help="only compare all weights, predictions and pixels with their checksums"
+    )
+
+
+def verify_files(request: Request) -> None:
+    """Compare all files of the root's runs and cache with their checksums; `UserError` where some are damaged."""
+    result = verify(request.root)
+    for line in result.damaged:
+        print(f"{'damaged':<12}{line}")
+    if result.unknown:
+        shown = f"{result.unknown[0]}" + (", ..." if len(result.unknown) > 1 else "")
+        print(f"{'unknown':<12}{len(result.unknown):,} of an earlier version, without a checksum: {shown}")
+    what = f"{result.files:,} files of runs and cache, {result.images:,} images"
+    print(f"{'verified':<12}{what}: {len(result.damaged) or 'none'} damaged", flush=True)
+    if result.damaged:
+        more = f", and {len(result.damaged) - 1:,} more, each in a line above" if len(result.damaged) > 1 else ""
+        raise UserError(f"{result.damaged[0]}{more}")
 
 
 def experiment_of(overview: Survey) -> Experiment:

@@ -16,7 +16,7 @@ from supcon.settings import open_request
 from supcon.settings.parse import Parser, absolute, parse_options
 from supcon.settings.sources import Flat
 from supcon.storage.files import digest, write_csv
-from supcon.storage.tables import read_table
+from supcon.storage.tables import read_own_table
 
 EPILOG = """Example: ./run.sh fewshot --run demo --ways 5 --shots 1. Each fold's encoder embeds its held-out rows: it
 was trained on their classes, not on these rows (in a second round on some, with pseudo-labels). With --on it embeds
@@ -91,7 +91,8 @@ def open_other(run: Run, on: str, given: Flat) -> Experiment:
 
 def add_rows(path: Path, rows: pd.DataFrame) -> None:
     """Write `rows` behind those of earlier calls, in place of those of the same setting."""
-    tables = [read_table(path), rows] if path.exists() else [rows]
+    before = [read_own_table(path, "move it away, and a new one is begun")] if path.exists() else []
+    tables = [*before, rows]
     table = pd.concat(tables, ignore_index=True).fillna("")
     write_csv(path, table.drop_duplicates([name for name in rows if name not in RESULTS], keep="last"))
 

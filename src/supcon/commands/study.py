@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import replace
 
-from supcon.errors import UserError, run_stage
+from supcon.errors import UserError, masked, run_stage
 from supcon.run.experiment import check_form
 from supcon.run.stages import page_of
 from supcon.settings.parse import Parser, parse_options
@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     study = read_study(options.file, options.run)
     runs = Runs(study, options.root, flags)
     if runs.flags:
-        print(f"study: for all variants: {' '.join(f'--{key} {value}' for key, value in runs.flags.items())}")
+        given = " ".join(f"--{key} {value}" for key, value in runs.flags.items())
+        print(f"study: for all variants: {masked(given)}")
     page_of("folds").run(runs.request(study.baseline, 0))
     check_form(runs.shared)
     metric = runs.shared.metric

@@ -13,7 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from supcon.arrays import RowMask, Rows
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
-from supcon.storage.tables import Dialect, read_table, write_table
+from supcon.storage.tables import Dialect, read_own_table, write_table
 
 COLUMNS = ["id", "label", "group", "fold"]
 # fold of rows that are in every training set, and fold of rows that are in none (an empty cell in the file); the
@@ -62,7 +62,7 @@ def read_folds(
     """
     if not path.exists():
         raise UserError(f"{path} is missing: run `{maker}` first")
-    table = read_table(path)
+    table = read_own_table(path, "mend it, or delete it to split anew")
     if not {"id", "fold"} <= set(table.columns):
         raise UserError(f"{path} has the columns {list(table.columns)}; needed are id and fold, of {COLUMNS}")
     ids, twice = pd.Index(table["id"]), table["id"][table["id"].duplicated()]

@@ -2,17 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
-from supcon.arrays import ModelLogits, NumericArray, RowIndex, Rows
+from supcon.arrays import FloatArray, ModelLogits, NumericArray, RowIndex, Rows
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend, merge_views
+from supcon.errors import UserError
 from supcon.metrics.top_k import M, Matrix, TopK, joined, width
 from supcon.storage.files import NpzArray
 
 TOP = "top"  # class numbers that a file keeps of each row
 REST = {HEAD: "rest", CLASS_MEANS: "prototype_rest"}  # log-sum-exp of the logits that it does not keep
 
+PREDICT_AGAIN = "predict that fold of the run anew with --force, or leave the run out"
 _BLOCK = 2**22  # values: 32 MB in double precision, of which a few are held at a time
 
 
@@ -37,8 +41,10 @@ class LazyLogits:
         return replace(self, rows=self.rows[rows])
 
     def load(self) -> TopK:
-        """Read the chosen rows."""
+        """Read the chosen rows. Raises `UserError` where their logits are not finite, or their classes unknown."""
         numbers = self._read(TOP).astype(np.int32, copy=False)
+        if numbers.size and not (numbers.min() >= 0 and numbers.max() < self.classes):
+            raise UserError(f"{self.files[0][TOP].path} or one beside it names unknown classes: {PREDICT_AGAIN}")
         predicted: dict[str, TopK] = {}
         for name in (HEAD, CLASS_MEANS) if self.weight > 0 else (HEAD,):
             kept, rest = self._read(name), self._read(REST[name])
@@ -54,8 +60,22 @@ class LazyLogits:
         for number, file in enumerate(self.files):
             in_file = file_of == number
             if in_file.any():
-                values[in_file] = file[name][_as_slice(self.rows[in_file] - starts[number])]
+                rows = _as_slice(self.rows[in_file] - starts[number])
+                values[in_file] = part = file[name][rows]
+                if name != TOP and not np.isfinite(part.sum(dtype=np.float64)):
+                    require_finite(file[name].path, file["ids"][rows], part)
         return values
+
+
+def require_finite(path: Path, ids: npt.NDArray[np.str_], logits: FloatArray, cure: str = PREDICT_AGAIN) -> None:
+    """Raise `UserError`, naming the first row, where logits [rows, ...] of the file at `path` are not finite."""
+    if np.isfinite(logits.sum(dtype=np.float64)):  # which takes no memory
+        return
+    finite = np.isfinite(logits).reshape(len(logits), -1).all(axis=1)
+    if not finite.all():
+        bad = np.flatnonzero(~finite)
+        rows = "" if len(bad) == 1 else f" (and of {len(bad) - 1:,} more)"
+        raise UserError(f"{path}: the logits of {str(ids[bad[0]])!r}{rows} are not finite: {cure}")
 
 
 LoadedLogits = ModelLogits | TopK  # in memory

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import unquote
 
 import optuna
 import pandas as pd
@@ -18,7 +19,6 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from supcon.errors import UserError
@@ -153,6 +153,9 @@ def _open_storage(url: str) -> BaseStorage:
 
 
 def _no_answer(url: str, error: Exception) -> UserError:
-    shown = make_url(url).render_as_string(hide_password=True) if "://" in url else url
     reason = " ".join(str(error).split())[:300] or type(error).__name__
-    return UserError(f"--tune.storage {shown} does not answer: {reason}; start it, or leave it out for a journal file")
+    if "://" in url:
+        password = url.rpartition("@")[0].partition("://")[2].partition(":")[2]
+        for secret in filter(None, (password, unquote(password))):  # a driver may quote it alone
+            reason = reason.replace(secret, "***")
+    return UserError(f"--tune.storage {url} does not answer: {reason}; start it, or leave it out for a journal file")

@@ -10,6 +10,7 @@ import hashlib
 import multiprocessing
 import os
 import shutil
+import zlib
 from collections import deque
 from collections.abc import Container, Generator, Sequence
 from concurrent.futures import Future
@@ -28,7 +29,7 @@ from supcon.images.decode import DECODER, read_image
 from supcon.images.geometry import FORMATS, Fit, Image, Unreadable, cached_side, shrink, shrunk_size
 from supcon.images.pillow import declared_size
 from supcon.storage import lock
-from supcon.storage.files import read_npz, write_npz
+from supcon.storage.files import read_npz, remove_leftovers, write_npz
 from supcon.storage.processes import available_cores, worker_pool
 
 _LISTED = 20  # bad images that an error names
@@ -39,8 +40,11 @@ _IMAGES_PER_PROCESS = 32  # at least: for fewer images the start of a process do
 _SAMPLE = 256  # headers read to estimate the cache's size
 
 # of an image: where its written pixels begin, their height and width; width and height in its file, both 0 where that
-# is unreadable; the format's position in FORMATS, or -1
-_FACTS = np.dtype([("offsets", np.int64), ("shapes", np.int32, 2), ("sizes", np.int32, 2), ("formats", np.int8)])
+# is unreadable; the format's position in FORMATS, or -1; the CRC-32 of its written pixels
+_FACTS = np.dtype(
+    [("offsets", np.int64), ("shapes", np.int32, 2), ("sizes", np.int32, 2), ("formats", np.int8)]
+    + [("checksums", np.uint32)]
+)
 Chunk = tuple[npt.NDArray[np.void], dict[int, str]]  # _FACTS of some images; why those are unreadable that are
 
 _outputs: "list[Output]" = []  # in a worker process: the one output that it writes to
@@ -49,13 +53,16 @@ _outputs: "list[Output]" = []  # in a worker process: the one output that it wri
 class ImageCache:
     """Decoded images by position, read from memory maps, whose pages worker processes share.
 
-    Equal images are written once. An unreadable image is one black pixel, and `problems` says why.
+    Equal images are written once. An unreadable image is one black pixel, and `problems` says why. When a process first
+    reads an image, it compares the checksum: 1 us for 32 x 32 pixels, 7 us for 128 x 128; a random view takes hundreds.
     """
 
     def __init__(self, folder: Path) -> None:
         index = read_npz(folder / "index.npz")
         self._entries = index["entries"]  # [images]: positions in the arrays over distinct images
         self._offsets, self._shapes = index["offsets"], index["shapes"]  # bytes; height, width
+        self.checksums = index.get("checksums")  # [distinct images]; None in a cache of an earlier version
+        self._checked = np.zeros(len(self._offsets), bool)
         self._index = index
         self.key = folder.name  # caches with equal keys have equal pixels
         self._folder = folder
@@ -69,14 +76,24 @@ class ImageCache:
         return len(self._entries)
 
     def __getitem__(self, position: int) -> Image:
-        """Return one image, [height, width, 3] RGB, read-only."""
+        """Return one image, [height, width, 3] RGB, read-only. Raises `UserError` where its pixels are damaged."""
         entry = self._entries[position]
         height, width = self._shapes[entry]
         number, offset = divmod(int(self._offsets[entry]), _SHARD)
         if number not in self._pixels:  # opened at the first use, in each process
             self._pixels[number] = np.memmap(_shard(self._folder, number), dtype=np.uint8, mode="r")
         pixels = self._pixels[number][offset : offset + int(height) * int(width) * 3]
+        if not self._checked[entry]:
+            self._check(entry, number, pixels)
         return pixels.reshape(height, width, 3)
+
+    def _check(self, entry: int, number: int, pixels: npt.NDArray[np.uint8]) -> None:
+        if self.checksums is not None and zlib.crc32(pixels.data) != self.checksums[entry]:
+            raise UserError(
+                f"{_shard(self._folder, number)} is damaged (image {entry:,}): delete {self._folder}, and the next"
+                " command decodes the images anew"
+            )
+        self._checked[entry] = True
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_pixels": {}}
@@ -122,6 +139,7 @@ def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: 
         try:
             cache.mkdir(parents=True, exist_ok=True)
             with lock.alone(cache / ".images.lock", f"images: {cache}"):
+                remove_leftovers(cache)
                 for leftover in cache.glob(".images-*"):  # of a killed process
                     shutil.rmtree(leftover, ignore_errors=True)
                 if not folder.exists():
@@ -222,7 +240,7 @@ def decode_chunk(paths: Sequence[str], side: int, fit: Fit) -> tuple[list[Image]
             image, size, position = np.zeros((1, 1, 3), np.uint8), (0, 0), -1
             reasons[number] = str(error)
         images.append(np.ascontiguousarray(image))
-        facts.append((0, image.shape[:2], size, position))
+        facts.append((0, image.shape[:2], size, position, zlib.crc32(images[-1].data)))
     return images, (np.array(facts, _FACTS), reasons)
 
 

@@ -20,12 +20,12 @@ from supcon.metrics.label_errors import LabelErrors, label_errors
 from supcon.metrics.metric import LogProbabilities, Metric, Prediction
 from supcon.metrics.top_k import TopK, scattered, value_of
 from supcon.report.page import Missing
+from supcon.run.done import read_result
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import Embeddings, read_embeddings
 from supcon.run.runs import RunLogits, read_labels, read_out_of_fold, read_runs
 from supcon.run.scores import ScoreTable, cross_fitted, score_table
 from supcon.settings import Request
-from supcon.storage.files import read_json
 
 _FITTED_LOGITS = 4_000_000  # that a temperature is fitted to
 _FITTED_ROWS = 2000  # that it is fitted to at least, where there are so many
@@ -116,13 +116,13 @@ class Run:
     @cached_property
     def decision(self) -> dict[str, Any]:
         """decision.json."""
-        return read_json(self.folder / "decision.json")
+        return read_result(self.folder / "decision.json")
 
     @cached_property
     def scores(self) -> dict[str, Any]:
         """scores.json, empty before `ensemble`."""
         path = self.folder / "scores.json"
-        return read_json(path) if path.exists() else {}
+        return read_result(path) if path.exists() else {}
 
     @cached_property
     def table(self) -> ScoreTable:

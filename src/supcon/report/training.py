@@ -5,16 +5,16 @@ from typing import Any
 
 import pandas as pd
 
+from supcon.errors import masked
 from supcon.plots import learning_curves, stage_times
 from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
+from supcon.run.done import read_done, read_epochs
 from supcon.run.stages import STAGE, STAGES
 from supcon.settings import Settings
 from supcon.settings.budget import duration
 from supcon.settings.sources import flatten
-from supcon.storage.files import read_json
-from supcon.storage.tables import read_table
 
 CURVES = tuple(dict.fromkeys(column for stage in STAGES for column in stage.curves))  # columns of both stages' logs
 WHERE = "pretrain, in class-balanced batches, ends and finetune begins"
@@ -51,9 +51,7 @@ def epochs_of(run: Run) -> tuple[dict[str, pd.DataFrame], float]:
 def training_logs(run: Run, stage: str) -> dict[str, pd.DataFrame]:
     """Return the epochs of a training stage by fold, such as "fold 0", of the folds that have them."""
     paths = {f"fold {fold}": run.fold_folder(fold) / f"{stage}.csv" for fold in run.folds}
-    return {
-        fold: read_table(path).apply(pd.to_numeric, errors="coerce") for fold, path in paths.items() if path.exists()
-    }
+    return {fold: read_epochs(path) for fold, path in paths.items() if path.exists()}
 
 
 def costs(run: Run) -> list[Block]:
@@ -94,7 +92,7 @@ def _done(run: Run, stage: str) -> dict[str, dict[str, Any]]:
     """Return what a stage's done.json files hold by fold, or under "" where the stage has no folds."""
     places = {"": run.folder, **{f"fold {fold}": run.folder / f"fold{fold}" for fold in run.folds}}
     paths = {fold: folder / f"{stage}.done.json" for fold, folder in places.items()}
-    return {fold: read_json(path) for fold, path in paths.items() if path.exists()}
+    return {fold: read_done(path) for fold, path in paths.items() if path.exists()}
 
 
 def _known(done: dict[str, dict[str, Any]], name: str) -> dict[str, float]:
@@ -109,10 +107,11 @@ def _peak(values: dict[str, float]) -> str:
 def _seconds(run: Run, stage: str, fold: str, done: dict[str, Any]) -> float:
     """Return a stage's seconds: done.json counts from the last resumption, the CSV all epochs but nothing beside."""
     log = run.folder / fold.replace(" ", "") / f"{stage}.csv"
-    epochs = read_table(log)["seconds"].astype(float).sum() if STAGE[stage].curves and log.exists() else 0.0
+    epochs = read_epochs(log, ["seconds"])["seconds"].sum() if STAGE[stage].curves and log.exists() else 0.0
     return max(float(done["seconds"]), float(epochs))
 
 
 def flat_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings by dotted key, those of the machine left out."""
-    return {key: value for key, value in flatten(asdict(settings)).items() if not key.startswith("machine.")}
+    """Return the settings by dotted key, as they may be shown; those of the machine are left out."""
+    flat = {key: value for key, value in flatten(asdict(settings)).items() if not key.startswith("machine.")}
+    return {key: masked(value) if isinstance(value, str) else value for key, value in flat.items()}

@@ -16,6 +16,7 @@ from supcon.images.hashes import content_hashes, images_digest
 from supcon.metrics.metric import Metric, make_metric
 from supcon.randomness import seed_at
 from supcon.run import stages
+from supcon.run.done import intact
 from supcon.run.predictions import FinishedRun, find_run
 from supcon.run.split import Split
 from supcon.run.stage import StageRun
@@ -55,7 +56,7 @@ class Experiment:
             everything = len(self.split.training_rows_of(fold))
             rows += f" (of {everything:,}: data.shots keeps {settings.data.shots:,} a class at most)"
         if pseudo.plays(settings):
-            table = read_table(self.request.fold_folder(fold) / pseudo.files[0], may_be_empty=True)
+            table = read_table(intact(self.request.fold_folder(fold) / pseudo.files[0]), may_be_empty=True)
             rows += f" and {len(table):,} with a pseudo-label"
         return (
             f"{rows} of {len(self.split.classes):,} classes,"

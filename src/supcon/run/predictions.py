@@ -19,13 +19,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from supcon.arrays import ModelLogits, Rows
-from supcon.decision.logits import REST, TOP, LazyLogits, Logits
+from supcon.decision.logits import REST, TOP, LazyLogits, Logits, require_finite
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend
 from supcon.errors import UserError
 from supcon.metrics.top_k import Matrix, TopK, keeps_all
+from supcon.run.done import intact, made_by, read_done
 from supcon.run.stages import SPLIT
 from supcon.settings import command_of
-from supcon.storage.files import NpzArray, open_npz, read_json, read_npz, sha256_file, write_npz
+from supcon.storage.files import NpzArray, open_npz, read_npz, sha256_file, write_npz
 
 Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by CLASS_MEANS
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
@@ -34,6 +35,17 @@ TABLES = ("oof.csv", "test.csv")  # probabilities of training and test rows
 LARGE_TABLES = ("oof.npz", "test.npz")  # instead, where there are too many classes for a column each: `predictions`
 EMBEDDINGS = "embeddings.npz"
 TRAINING, HELD_OUT, TEST = 0, 1, 2  # parts of a fold's embeddings
+
+_FORMS = {  # of a prediction file's arrays: kind of numpy's, dimensions
+    "ids": ("U", 1),
+    "classes": ("U", 1),
+    "views": ("U", 1),
+    TOP: ("iu", 2),
+    **dict.fromkeys((HEAD, CLASS_MEANS), ("f", 3)),
+    **dict.fromkeys(REST.values(), ("f", 2)),
+}
+_NEEDED = ("ids", "classes", "views")
+_DIVERGED = "the classifier's weights hold NaN or infinity, or lead to them: train that fold anew with --force"
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ def read_embeddings(folder: Path) -> Embeddings:
     There are no rows where `predict.embeddings` is 0, and no `projections` where the final encoder was not trained with
     a projection head: with `contrast.projection none`, without contrast, or where it was trained further without one.
     """
-    content = read_npz(folder / EMBEDDINGS)
+    content = read_npz(intact(folder / EMBEDDINGS))
     spaces = {name: content[name].astype(np.float32) for name in ("features", "projections") if name in content}
     return Embeddings(content["ids"], content["part"], spaces["features"], spaces.get("projections"))
 
@@ -72,12 +84,16 @@ def write_embeddings(path: Path, embeddings: Embeddings) -> None:
 
 
 def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes: list[str], views: list[str]) -> None:
-    """Write one npz file of natural-prior log-odds, `predicted` [rows, views, classes]."""
+    """Write one npz file of natural-prior log-odds, `predicted` [rows, views, classes].
+
+    Raises `UserError` where they are not finite.
+    """
     shape = (len(ids), len(views), len(classes))
     arrays: dict[str, npt.NDArray[Any]] = {"ids": np.array(list(ids), dtype=str)}
     for name, logits in predicted.items():
         if logits.shape != shape:
             raise ValueError(f"{name} must be [rows, views, classes] = {list(shape)}, not {list(logits.shape)}")
+        require_finite(path, arrays["ids"], logits.values if isinstance(logits, TopK) else logits, _DIVERGED)
         kept = logits
         if isinstance(logits, TopK):
             kept = logits.values[..., :-1]
@@ -87,12 +103,39 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
 
 
 def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weight: float) -> Logits:
-    """Return the logits of `ids` out of a run's files, the class means blended in with `weight`."""
+    """Return the logits of `ids` out of a run's files, the class means blended in with `weight`.
+
+    Raises `UserError` where a file is missing or damaged, holds other rows, classes or views, or logits that are not
+    finite: of those kept in files, which are read later, at `load`.
+    """
     names = (HEAD, CLASS_MEANS) if weight > 0 else (HEAD,)
     if not keeps_all(len(classes)):
-        return _stored([open_npz(file) for file in files], ids, classes, names, weight)
-    parts = [read_npz(file) for file in files]
+        stored = [open_npz(intact(file)) for file in files]
+        for file, content in zip(files, stored, strict=True):
+            _check_forms(file, content)
+        return _stored(stored, ids, classes, names, weight)
+    parts = [_read_whole(file, names) for file in files]
     return blend({name: join_rows(parts, ids, classes, name) for name in names}, weight)
+
+
+def _read_whole(file: Path, names: Sequence[str]) -> Content:
+    content = read_npz(intact(file))
+    _check_forms(file, content)
+    for name in names:
+        if name in content and content[name].shape[:1] == content["ids"].shape:
+            require_finite(file, content["ids"], content[name])
+    return content
+
+
+def _check_forms(file: Path, content: Mapping[str, Any]) -> None:
+    """Raise `UserError` where an array has another kind or number of dimensions than in any file of ours."""
+    for name, (kinds, dimensions) in _FORMS.items():
+        array = content.get(name)
+        if array is None and name in _NEEDED:
+            raise UserError(f"{file} has no {name}: {made_by(file)} makes it anew")
+        if array is not None and (array.dtype.kind not in kinds or array.ndim != dimensions):
+            form = f"{array.dtype} of {array.ndim} dimensions"
+            raise UserError(f"{file}: its {name} are {form}, so it is none of ours: {made_by(file)} makes it anew")
 
 
 def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> ModelLogits:
@@ -187,7 +230,7 @@ def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRu
         if not done.exists():
             command = command_of("predict", root, "--run", name)
             raise UserError(f"run {name} has no predictions of fold {fold}: `{command}` first")
-        content = read_json(done)
+        content = read_done(done)
         if content["fingerprint"].get(f"input {SPLIT}") != split_digest:
             raise UserError(f"run {name} was made with other folds, rows or labels than {SPLIT} has now: leave it out")
         inputs[f"{name} fold {fold}"] = content["hash"]
@@ -199,7 +242,7 @@ def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRu
 
 def _full_model(folder: Path, split_digest: str) -> str:
     done = folder / "full" / "predict.done.json"
-    content = read_json(done) if done.exists() else {}
+    content = read_done(done) if done.exists() else {}
     ours = content.get("fingerprint", {}).get(f"input {SPLIT}") == split_digest
     return content["hash"] if ours else ""
 

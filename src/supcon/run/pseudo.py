@@ -21,6 +21,7 @@ from supcon.decision.logits import Logits, plain_mean
 from supcon.decision.merge import log_doubts
 from supcon.errors import UserError
 from supcon.metrics.metric import LogProbabilities
+from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import read_blended
 from supcon.settings import FULL
@@ -89,7 +90,7 @@ def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, Labels]:
     if not experiment.settings.pseudo.run:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     path = experiment.request.fold_folder(fold) / FILE
-    table, held_out = read_table(path, may_be_empty=True), experiment.split.rows_of(fold).tolist()
+    table, held_out = read_table(intact(path), may_be_empty=True), experiment.split.rows_of(fold).tolist()
     test = zip(experiment.competition.test["id"], experiment.test_positions.tolist(), strict=True)
     position = {(TEST_ROWS, name): number for name, number in test}
     position |= {(HELD_OUT_ROWS, experiment.split.ids.iloc[row]): row for row in held_out}

@@ -15,13 +15,14 @@ from supcon.decision.merge import HEAD, mean_entropy, merge_members, sharpen
 from supcon.errors import UserError
 from supcon.metrics.metric import LogProbabilities
 from supcon.metrics.top_k import TopK, keeps_all, map_values
+from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import LARGE_TABLES, TABLES, FinishedRun, read_blended, write_predictions
 from supcon.run.stage import StageRun
 from supcon.run.stages import FULL_MODEL
 from supcon.settings import FULL
 from supcon.storage import lock
-from supcon.storage.files import write_csv
+from supcon.storage.files import remove, remove_leftovers, write_csv
 from supcon.storage.tables import Dialect, read_table, write_table
 
 LABELS = "cross_fitted.csv"  # of a tuned run: id and label of the scored rows, fold k's by the rule of the other folds
@@ -137,7 +138,7 @@ def _require_split(run: FinishedRun, experiment: Experiment) -> None:
 
 def _read_probabilities(path: Path, ids: pd.Series, classes: list[str]) -> Logits:
     """Return the logarithms of a table's probabilities, [rows, 1, classes], in the order of `ids`."""
-    table = read_table(path)
+    table = read_table(intact(path))
     columns = [name for name in table.columns if name != "id"]
     if "id" not in table.columns or sorted(columns) != classes:
         odd = sorted(set(columns) ^ set(classes))
@@ -159,7 +160,7 @@ def remove_tables(experiment: Experiment) -> None:
     """Remove the run's oof.csv and test.csv, because one of its folds is predicted anew."""
     with _tables_alone(experiment):
         for table in TABLES:
-            (experiment.request.run_folder / table).unlink(missing_ok=True)
+            remove(experiment.request.run_folder / table)
 
 
 def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
@@ -176,6 +177,7 @@ def write_tables(experiment: Experiment, *, anew: bool = False) -> None:
     if not anew and all((folder / table).exists() for table in TABLES):
         return
     with _tables_alone(experiment):
+        remove_leftovers(folder)
         if not all(path.exists() for path in done):
             return
         try:
@@ -221,7 +223,7 @@ def read_labels(experiment: Experiment) -> Labels:
     Raises `UserError` where cross_fitted.csv is missing, or has other rows or classes than the split.
     """
     path, ids = experiment.request.run_folder / LABELS, experiment.split.scored_ids
-    table = read_table(path)
+    table = read_table(intact(path))
     if not {"id", "label"} <= set(table.columns):
         raise UserError(f"{path} needs the columns id and label: run tune with --force")
     table_ids = pd.Index(table["id"])

@@ -9,7 +9,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -19,10 +19,11 @@ from typing import Any
 import yaml
 
 from supcon.errors import UserError
+from supcon.run.done import read_done, refuse_other_sizes, write_done
 from supcon.run.stages import Stage
 from supcon.settings import FULL, Request, fold_name
 from supcon.storage import lock
-from supcon.storage.files import digest, read_json, sha256_file, write_json, write_text
+from supcon.storage.files import read_json, remove_leftovers, write_json, write_text
 from supcon.storage.processes import peak_memory
 
 Fingerprint = dict[str, Any]  # flat: setting or input -> value
@@ -116,29 +117,35 @@ class StageRun:
             lock.release(self._lock_file)
             print(f"{self.label}: done already", flush=True)
             return False
+        remove_leftovers(self.folder)
         write_resolved(self.request)
         write_json(self.started_file, {"fingerprint": self.fingerprint})
         return True
 
     def done(self) -> bool:
-        """Say whether the work is done. Raises `UserError` when other settings or inputs made what is there."""
-        self._refuse_difference()
-        return self.done_file.exists() and all((self.folder / file).exists() for file in self.files)
+        """Say whether the work is done, its files there in the sizes that they were written in.
 
-    def finish(self, started: float, **facts: Any) -> None:
-        """Write done.json: fingerprint, `facts` such as a score, seconds since `started`, memory, versions, commit."""
-        write_json(
-            self.done_file,
-            {
-                "fingerprint": self.fingerprint,
-                "hash": digest([self.fingerprint, {file: sha256_file(self.folder / file) for file in self.files}]),
-                **facts,
-                "seconds": round(time.time() - started, 1),
-                **peak_memory(),
-                "versions": versions(),
-                "commit": _commit(),
-            },
-        )
+        Raises `UserError` when other settings or inputs made what is there, or a file has another size.
+        """
+        self._refuse_difference()
+        if not self.done_file.exists() or not all((self.folder / file).exists() for file in self.files):
+            return False
+        refuse_other_sizes(self.done_file, read_done(self.done_file), self.files)
+        return True
+
+    def finish(self, started: float, beside: Sequence[str] = (), **facts: Any) -> None:
+        """Write done.json: fingerprint, files, `facts` such as a score, seconds since `started`, memory, versions.
+
+        Tables that lie `beside` the stage's files are described as they are.
+        """
+        facts = {
+            **facts,
+            "seconds": round(time.time() - started, 1),
+            **peak_memory(),
+            "versions": versions(),
+            "commit": _commit(),
+        }
+        write_done(self.done_file, self.fingerprint, self.files, beside, facts)
         self.started_file.unlink(missing_ok=True)
         lock.release(self._lock_file)
 
@@ -148,14 +155,15 @@ class StageRun:
         if not self.done_file.exists():
             raise UserError(f"{self.label} of run {self.request.run} is not done: run `{command}` first")
         self._refuse_difference(f"redo it by `{command} --force` and the settings of this call, or use another --run")
-        return str(read_json(self.done_file)["hash"])
+        return str(read_done(self.done_file)["hash"])
 
     def changed(self) -> dict[str, tuple[object, object]]:
         """Return by what in the fingerprint that which is there, finished or not, was made otherwise: then and now."""
         path = self.done_file if self.done_file.exists() else self.started_file
         if not path.exists() or (path == self.started_file and not self._holds_work()):
             return {}
-        then, now = read_json(path).get("fingerprint", {}), self.fingerprint
+        content = read_done(path) if path == self.done_file else read_json(path, "--force starts the stage anew")
+        then, now = content.get("fingerprint", {}), self.fingerprint
         pairs = {key: (then.get(key), now.get(key)) for key in sorted(then.keys() | now.keys())}
         return {key: (before, after) for key, (before, after) in pairs.items() if before != after}
 

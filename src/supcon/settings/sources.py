@@ -122,7 +122,8 @@ def nested(flat: Flat) -> dict[str, Any]:
 def load_resolved(path: Path) -> dict[str, Any]:
     """Return what a run's resolved.yaml holds. Raises `UserError` where it is none."""
     content = load_yaml(path)
-    if not all(isinstance(content.get(key), kind) for key, kind in _RESOLVED.items()):
+    whole = all(isinstance(content.get(key), kind) for key, kind in _RESOLVED.items())
+    if not whole or not isinstance(content.get("measured", {}), dict):
         raise UserError(f"{path} is not a run's settings: restore it or use another --run")
     return content
 

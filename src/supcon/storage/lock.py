@@ -98,5 +98,5 @@ def _holder(descriptor: int, kind: int) -> str:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):  # any other says that there are no locks here
-            return os.pread(descriptor, 200, 0).decode() or "another process"
+            return os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"
     return ""

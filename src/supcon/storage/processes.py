@@ -48,6 +48,17 @@ def on_this_machine() -> tuple[int, int]:
     return (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])) if in_job() else (0, 1)
 
 
+def is_running(number: int) -> bool:
+    """Say whether a process of that number runs on this host, whosever it is."""
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's; no number of a process
+        return True
+    return True
+
+
 def worker_pool(
     processes: int, start: Callable[[*Arguments], object] | None = None, *arguments: *Arguments
 ) -> ProcessPoolExecutor:

@@ -69,6 +69,15 @@ def read_with_dialect(path: Path, *, may_be_empty: bool = False) -> tuple[pd.Dat
     return pd.DataFrame(cells_of), dialect
 
 
+def read_own_table(path: Path, cure: str, *, may_be_empty: bool = False) -> pd.DataFrame:
+    """Read a table of this project as `read_table` does, with another cure than to copy the host's file again."""
+    try:
+        return read_table(path, may_be_empty=may_be_empty)
+    except UserError as error:
+        said = str(error)
+        raise UserError(f"{said if 'cannot be read: ' in said else said.rpartition(': ')[0]}: {cure}") from None
+
+
 def write_table(path: Path, table: pd.DataFrame, dialect: Dialect) -> None:
     """Write a table of strings without its index, atomically, the way `dialect` says."""
     lines = list[str]()

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from supcon.arrays import FloatArray, Labels
 from supcon.decision.logits import plain_mean
-from supcon.errors import UserError
 from supcon.metrics.metric import Metric, row_losses
+from supcon.run.done import read_done, read_epochs
 from supcon.run.experiment import Experiment
 from supcon.run.runs import read_out_of_fold
 from supcon.run.stage import StageRun
 from supcon.run.stages import fold_stages
 from supcon.storage.files import digest, read_json, write_json
-from supcon.storage.tables import read_table
 from supcon.study.runs import Cell
 
 FAILURE = "study-failed.json"  # in the fold's folder: why the cell has no score, and with which settings
@@ -72,7 +71,7 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
         looked_at, trained = _epochs(stage) if stage.stage.curves else (0.0, 0.0)
         passes += looked_at
         # done.json counts from the last resumption, the CSV all epochs but nothing beside them
-        seconds += max(float(read_json(stage.done_file)["seconds"]), trained)
+        seconds += max(float(read_done(stage.done_file)["seconds"]), trained)
     losses = row_losses(true, log_probabilities)
     return Scores(true, log_probabilities.argmax(axis=1), losses, experiment.metric, passes, seconds)
 
@@ -109,8 +108,5 @@ def _settings_digest(experiment: Experiment) -> str:
 
 def _epochs(stage: StageRun) -> tuple[float, float]:
     """Return the image passes and the seconds of a training stage's epochs."""
-    path = stage.folder / f"{stage.name}.csv"
-    table = read_table(path)
-    if not {"passes", "seconds"} <= set(table.columns):
-        raise UserError(f"{path} has no columns passes and seconds: --force redoes the cell")
-    return float(table["passes"].astype(float).sum()), float(table["seconds"].astype(float).sum())
+    table = read_epochs(stage.folder / f"{stage.name}.csv", ["passes", "seconds"])
+    return float(table["passes"].sum()), float(table["seconds"].sum())

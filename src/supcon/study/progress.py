@@ -4,9 +4,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from supcon.errors import UserError
+from supcon.errors import UserError, masked
 from supcon.run.stages import fold_stages, page_of
 from supcon.storage import lock
+from supcon.storage.files import remove
 from supcon.study.cells import Results, Scores, failure_file, finished, read_failure, read_scores, write_failure
 from supcon.study.compare import VariantResult, rank_variants
 from supcon.study.read import Round, Study
@@ -62,7 +63,7 @@ class Progress:
         number = len(self.results.scores) + len(self.results.failures) + 1
         print(f"study: cell {number} of {self.planned()}: {cell}", flush=True)
         experiment = self._runs.experiment(cell.variant, cell.seed)
-        failure_file(experiment, cell.fold).unlink(missing_ok=True)
+        remove(failure_file(experiment, cell.fold))
         started = time.time()
         try:
             self._run_stages(cell)
@@ -171,7 +172,7 @@ def whole_runs(rounds: Sequence[RoundResult], fold_count: int) -> list[tuple[str
 
 def _one_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [""]
-    return lines[0] if isinstance(error, UserError) else f"{type(error).__name__}: {lines[0]}"
+    return lines[0] if isinstance(error, UserError) else masked(f"{type(error).__name__}: {lines[0]}")
 
 
 def _shown(scores: Scores) -> str:

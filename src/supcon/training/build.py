@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from supcon.errors import UserError
 from supcon.randomness import seed_everything
+from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.settings.settings import Settings
 from supcon.settings.training import FinetuneSettings, PretrainSettings
@@ -69,7 +70,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
         carried = contrast if settings.pretrain.contrasts else {}
         if options.head == "carried" and settings.pretrain.classifies:
             carried = {**carried, "classifier": classifier}
-        load_weights(pretrained, encoder=encoder, **carried)
+        load_weights(intact(pretrained), encoder=encoder, **carried)
     encoder.to(device)
     if options.head == "fitted":
         fit_head(classifier, data.training_features(encoder), data.train_labels, data.fitted_head_shift)

@@ -14,7 +14,7 @@ from supcon.errors import UserError
 from supcon.randomness import seed_at, seed_everything
 from supcon.run.stage import StageRun
 from supcon.settings.training import FinetuneSettings, PretrainSettings, TrainSettings
-from supcon.storage.files import write_atomic
+from supcon.storage.files import check_seal, write_sealed
 from supcon.training import ranks
 from supcon.training.data import Batch
 from supcon.training.device import autocast
@@ -174,9 +174,9 @@ def training_step(training: Training, batch: Batch, step: Step, clip: float) -> 
 
 def _save(path: Path, parts: Mapping[str, Any], rows: list[Row]) -> None:
     state = {**{name: part.state_dict() for name, part in parts.items()}, "rows": rows}
-    # without checksums a save takes half the time; that a file is whole is already shown by its final name
+    # torch's own checksums triple the time of a save, and torch.load does not compare them: the seal does
     torch.serialization.set_crc32_options(False)
-    write_atomic(path, lambda file: _write_state(state, file))
+    write_sealed(path, lambda file: _write_state(state, file))
 
 
 def _write_state(state: dict[str, Any], file: IO[bytes]) -> None:
@@ -191,11 +191,13 @@ def _restore(path: Path, parts: Mapping[str, Any], log: EpochLog) -> int:
     if not path.exists():
         return 0
     try:
+        check_seal(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])
+        rows = [dict[str, float](row) for row in state["rows"]]
     except Exception as error:  # torch, pickle and zip each raise errors of their own
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} is damaged ({reason}): delete it to start the stage anew") from None
-    log.restore(state["rows"])
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise UserError(f"{path} is damaged ({reason[:200]}): delete it to start the stage anew") from None
+    log.restore(rows)
     return len(log.rows)

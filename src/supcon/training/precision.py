@@ -9,6 +9,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -18,7 +19,7 @@ from supcon.run.stage import write_resolved
 from supcon.settings.settings import Settings
 from supcon.settings.sources import chosen_precision, load_resolved
 from supcon.storage import lock
-from supcon.storage.files import digest, read_json, write_json
+from supcon.storage.files import digest, move, read_checked_json, write_checked_json
 from supcon.storage.processes import HOST, available_cores
 
 Candidate = tuple[Literal["float32", "bfloat16"], bool]  # precision; channels_last or not
@@ -73,11 +74,10 @@ def fastest_precision(experiment: Experiment) -> Experiment:
         return experiment
     trial = _trial(settings)
     path = request.root / "cache" / f"precision-{digest(trial)[:16]}.json"
-    if not path.exists():
+    speeds = _kept_speeds(path)
+    if not speeds:
         with lock.alone(path.with_suffix(".lock"), "timing of precisions"):
-            if not path.exists():
-                _time_and_keep(trial, path)
-    speeds = read_json(path)["images a second"]
+            speeds = _kept_speeds(path) or _time_and_keep(trial, path)
     precision, channels_last = _fastest(speeds)
     shown = ", ".join(f"{name} {speed if isinstance(speed, str) else f'{speed:.0f}'}" for name, speed in speeds.items())
     print(f"precision: {name_of(precision, channels_last)} of {shown} images/s", flush=True)
@@ -109,12 +109,25 @@ def _trial(settings: Settings) -> Trial:
     }
 
 
-def _time_and_keep(trial: Trial, path: Path) -> None:
+def _kept_speeds(path: Path) -> Speeds:
+    """Return the speeds that were kept; none where they are not there, or damaged."""
+    try:
+        speeds: Speeds = dict(read_checked_json(path)["images a second"])
+        _fastest(speeds)
+    except (UserError, KeyError, TypeError, ValueError):
+        return {}
+    return speeds
+
+
+def _time_and_keep(trial: Trial, path: Path) -> Speeds:
     """Write the speeds to `path`; nothing where no candidate can train, so that the next call tries again."""
     print("precision: timing a few steps (--train.precision float32 or bfloat16 leaves this out)", flush=True)
     speeds = _time_candidates(trial)
     _fastest(speeds)
-    write_json(path, {"trial": trial, "images a second": speeds})
+    if path.is_dir():  # in place of the file
+        move(path, path.with_name(f"{path.name}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    write_checked_json(path, {"trial": trial, "images a second": speeds})
+    return speeds
 
 
 def _time_candidates(trial: Trial) -> Speeds:

@@ -14,6 +14,7 @@ from supcon.decision.merge import CLASS_MEANS, HEAD, keep_likeliest_of
 from supcon.images.augment.views import prediction_views
 from supcon.metrics.top_k import joined, keep_likeliest, scattered
 from supcon.randomness import seed_at
+from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import HELD_OUT, TRAINING, Embeddings, Predicted
 from supcon.settings.settings import Settings
@@ -39,7 +40,7 @@ class Predictor:
         self._device = set_up_device(settings.machine)
         self._data = FoldData(experiment, fold, self._device)
         classes = len(experiment.split.classes)
-        encoder, classifier = load_classifier(settings, classes, folder / "classifier.safetensors")
+        encoder, classifier = load_classifier(settings, classes, intact(folder / "classifier.safetensors"))
         self._projection = trained_projection(settings, folder, encoder.width)
         self._kept: list[tuple[pd.Series, int, Tensor]] = []  # ids, part and features of a sample of each part's rows
         self._classifiers = nn.ModuleDict({HEAD: classifier})
@@ -127,7 +128,7 @@ def embed(experiment: Experiment, folder: Path, other: Experiment, rows: Rows) -
     the rows, so they count as HELD_OUT. Raises `UserError` where weights or images cannot be read.
     """
     settings, device = experiment.settings, set_up_device(experiment.settings.machine)
-    encoder, _ = load_classifier(settings, len(experiment.split.classes), folder / "classifier.safetensors")
+    encoder, _ = load_classifier(settings, len(experiment.split.classes), intact(folder / "classifier.safetensors"))
     projection = trained_projection(settings, folder, encoder.width)
     encoder = fuse_batch_norm(encoder.to(device), settings.data.image_size)
     plain, images = prediction_views(settings.augment, 1), other.open_prediction_images()
@@ -152,7 +153,7 @@ def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Modul
     else:
         return None
     projection = projection_head(width, settings.contrast)
-    load_weights(folder / name, projection=projection)
+    load_weights(intact(folder / name), projection=projection)
     return projection
 
 

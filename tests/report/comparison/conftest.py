@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from supcon.storage.tables import Dialect, write_table
+from tests.conftest import accept_changes
 
 POOR, GOOD = "study-ce-s0", "study-joint-s0"
 
@@ -24,6 +25,7 @@ def decide(root: Path, run: str, wrong: int) -> None:
     write_table(
         folder / "cross_fitted.csv", pd.DataFrame({"id": list(labels), "label": list(labels.values())}), Dialect()
     )
+    accept_changes(folder)
 
 
 @pytest.fixture(scope="session")

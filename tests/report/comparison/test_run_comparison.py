@@ -12,8 +12,9 @@ from supcon.errors import UserError
 from supcon.plots import learning_curves
 from supcon.report.comparison import sections
 from supcon.report.comparison.run_comparison import RunComparison, require_comparable
-from supcon.storage.files import read_json, write_json
+from supcon.storage.files import read_json
 from supcon.storage.tables import read_table
+from tests.conftest import change_done
 from tests.report.comparison.conftest import GOOD, POOR
 from tests.report.conftest import run_of
 
@@ -106,9 +107,7 @@ def test_a_run_that_was_never_tuned_is_named_with_the_command(changeable: Path) 
 
 def test_a_run_whose_folds_have_changed_is_refused(changeable: Path) -> None:
     path = changeable / "runs" / GOOD / "tune.done.json"
-    content = read_json(path)
-    content["fingerprint"]["input predict fold 0"] = "another"
-    write_json(path, content)
+    change_done(path, fingerprint={**read_json(path)["fingerprint"], "input predict fold 0": "another"})
     with pytest.raises(UserError, match=rf"tune of run {GOOD} was made otherwise: predict fold 0 changed"):
         compare.main([f"--root={changeable}", POOR, GOOD])
 

@@ -14,6 +14,7 @@ from supcon.report.corruptions.result import CorruptionScores, read_scores, writ
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.settings import parse
 from supcon.storage.files import read_json, read_npz, write_json
+from tests.conftest import change_done
 
 ROWS = 7  # of a fold
 
@@ -87,7 +88,7 @@ def test_another_number_of_rows_is_refused_in_one_line(tried: Path) -> None:
 
 def test_scores_of_models_that_have_changed_since_are_not_read(copied: Path) -> None:
     path = copied / "runs" / "cross_entropy" / "fold1" / "finetune.done.json"
-    write_json(path, {**read_json(path), "hash": "another"})
+    change_done(path, hash="another")
     assert read_scores(experiment_of(copied)) is None
 
 

@@ -2,10 +2,12 @@
 
 import re
 
+import pandas as pd
+
 from supcon.report.run import Run
+from supcon.run.done import read_result
 from supcon.settings.sources import Flat, flatten, load_yaml
-from supcon.storage.files import read_json
-from supcon.storage.tables import read_table
+from supcon.storage.tables import read_own_table
 
 RATES = ("pretrain.lr", "finetune.lr", "finetune.encoder_lr")
 
@@ -28,7 +30,7 @@ def scores_by_seed(run: Run) -> dict[int, float]:
     scores, recipe = {}, run.name.rpartition("-s")[0]
     for path in run.folder.parent.glob("*/decision.json"):
         named = re.fullmatch(rf"{re.escape(recipe)}-s(\d+)", path.parent.name)
-        if named and (decision := read_json(path)).get("metric") == run.metric.name:
+        if named and (decision := read_result(path)).get("metric") == run.metric.name:
             scores[int(named[1])] = float(decision["cross_fitted"])
     return dict(sorted(scores.items()))
 
@@ -43,8 +45,9 @@ def scores_by_rate(run: Run) -> dict[str, list[float]]:
     folder = run.folder.parent / study
     if not study or not (folder / "table.csv").exists():
         return {}
-    table, metric = read_table(folder / "table.csv"), run.metric.name
-    if metric not in table:
+    table = read_own_table(folder / "table.csv", "delete it, and the study's --table-only makes it anew")
+    metric = run.metric.name
+    if not {"variant", "seed", "fold", metric} <= set(table.columns):
         return {}
     variants = {path.stem: flatten(load_yaml(path)) for path in (folder / "variants").glob("*.yaml")}
     rest, _ = _parted(variants[variant])
@@ -52,7 +55,8 @@ def scores_by_rate(run: Run) -> dict[str, list[float]]:
         name: rates for name, own in variants.items() if (parted := _parted(own))[0] == rest and (rates := parted[1])
     }
     scored = table[table["variant"].isin(alike) & (table[metric] != "")].drop_duplicates(["variant", "seed", "fold"])
-    cells = scored.pivot(index=["seed", "fold"], columns="variant", values=metric).dropna().astype(float)
+    scored = scored.assign(**{metric: pd.to_numeric(scored[metric], errors="coerce")})
+    cells = scored.pivot(index=["seed", "fold"], columns="variant", values=metric).dropna()
     if cells.empty or len(cells.columns) < 2:
         return {}
     named = sorted((alike[str(name)], scores.to_list()) for name, scores in cells.items())

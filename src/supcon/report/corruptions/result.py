@@ -7,10 +7,11 @@ import numpy as np
 from supcon.errors import UserError
 from supcon.metrics.metric import make_metric
 from supcon.report.corruptions.kinds import DEFINITION, NAMES
+from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.run.stage import StageRun
 from supcon.run.stages import Stage
-from supcon.storage.files import digest, read_json, read_npz, write_json
+from supcon.storage.files import digest, read_checked_json, read_npz, write_checked_json
 
 FILE = "corruptions.json"
 FOLD_FILE = "corruptions.npz"  # ids [n]; predicted [n, STATES], class numbers
@@ -20,6 +21,7 @@ CORRUPTIONS = Stage(  # a stage of the report alone
     files=(FOLD_FILE,),
     settings=("data.image_size", "data.test_size", "data.fit", "predict.class_mean_weight"),
 )
+_MADE_AGAIN = "delete it, and ./run.sh report --corruptions makes it again"
 _NOTHING = 1e-6  # of macro-F1: a loss that is but rounding
 
 
@@ -72,7 +74,7 @@ def corruption_stage(experiment: Experiment, fold: int, limit: int) -> StageRun:
 def write_scores(experiment: Experiment, limit: int) -> CorruptionScores:
     """Pool the folds' predictions into corruptions.json."""
     folds = experiment.folds
-    parts = [read_npz(corruption_stage(experiment, fold, limit).folder / FOLD_FILE) for fold in folds]
+    parts = [read_npz(intact(corruption_stage(experiment, fold, limit).folder / FOLD_FILE)) for fold in folds]
     label_of = dict(zip(experiment.split.ids, experiment.split.labels.tolist(), strict=True))
     true = np.array([label_of[name] for part in parts for name in part["ids"]])
     predicted = np.concatenate([part["predicted"] for part in parts])
@@ -80,7 +82,7 @@ def write_scores(experiment: Experiment, limit: int) -> CorruptionScores:
     clean, *damaged = (metric.score(true, column) for column in predicted.T)
     scores = dict(zip(NAMES, np.reshape(damaged, (len(NAMES), -1)).tolist(), strict=True))
     result = CorruptionScores(len(true), limit, clean, scores, _fingerprint(experiment, limit))
-    write_json(experiment.request.run_folder / FILE, {"corruption_f1": result.corruption_f1, **asdict(result)})
+    write_checked_json(experiment.request.run_folder / FILE, {"corruption_f1": result.corruption_f1, **asdict(result)})
     return result
 
 
@@ -89,11 +91,11 @@ def read_scores(experiment: Experiment) -> CorruptionScores | None:
     path = experiment.request.run_folder / FILE
     if not path.exists():
         return None
-    content = read_json(path)
+    content = read_checked_json(path, _MADE_AGAIN)
     names = CorruptionScores.__dataclass_fields__
     known = {name: content[name] for name in names if content.get(name) is not None}
     if len(known) < len(names):
-        raise UserError(f"{path} is damaged: delete it, and ./run.sh report --corruptions makes it again")
+        raise UserError(f"{path} is damaged: {_MADE_AGAIN}")
     scores = CorruptionScores(**known)
     return scores if scores.fingerprint == _fingerprint(experiment, scores.rows_a_fold) else None
 
