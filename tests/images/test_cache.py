@@ -33,7 +33,7 @@ from supcon.images.cache import open_cache
 from supcon.images.hashes import content_hashes
 pause, decode = float(sys.argv[4]), cache_module.read_image
 cache_module._CHUNK_IMAGES = 8
-cache_module.read_image = lambda path: (time.sleep(pause), decode(path))[1]
+cache_module.read_image = lambda *asked: (time.sleep(pause), decode(*asked))[1]
 files = sorted(Path(sys.argv[2]).iterdir())
 cache = Path(sys.argv[3])
 open_cache(cache, files, content_hashes(cache, files), 32, "crop")
@@ -248,12 +248,26 @@ def test_pixels_go_into_files_of_a_bounded_size_of_which_none_holds_a_part_of_an
         ImageCache(cache_folder)
 
 
-def test_a_cache_that_lost_its_pixels_is_named_with_the_cure(tmp_path: Path) -> None:
-    files = write(tmp_path / "in", [saved(noise(4, 4), "PNG")])
+@pytest.mark.parametrize("name", ["index.npz", "pixels-000.bin"])
+@pytest.mark.parametrize("damage", ["halved", "empty", "gone", "longer"])
+def test_a_damaged_cache_is_made_anew_and_that_is_said(
+    tmp_path: Path, name: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write(tmp_path / "in", [saved(noise(4, 4), "PNG"), saved(noise(6, 5), "PNG")])
+    whole = [np.array(image) for image in opened(tmp_path / "cache", files)]
+    file = next((tmp_path / "cache").glob(f"images-*/{name}"))
+    content = file.read_bytes()
+    file.write_bytes({"halved": content[: len(content) // 2], "longer": content + b"x" * 999}.get(damage, b""))
+    if damage == "gone":
+        file.unlink()
+    if (name, damage) == ("index.npz", "longer"):
+        return  # what stands after a zip's end harms nothing
+    capsys.readouterr()
+    for image, again in zip(whole, opened(tmp_path / "cache", files), strict=True):
+        np.testing.assert_array_equal(image, again)
+    assert re.search(r"images: .*images-\w+ is damaged: it is made anew", capsys.readouterr().out)
     opened(tmp_path / "cache", files)
-    next((tmp_path / "cache").glob("images-*/pixels-000.bin")).write_bytes(b"short")
-    with pytest.raises(UserError, match="is missing or damaged: delete .*images-"):
-        opened(tmp_path / "cache", files)
+    assert "anew" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("fit", "shape"), [("crop", (40, 60)), ("pad", (40, 60)), ("squash", (60, 40))])

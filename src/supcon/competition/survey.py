@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from supcon.arrays import Rows
 from supcon.competition.folds import join_groups
 from supcon.competition.read import Competition, read_competition
+from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.duplicates import near_duplicates
 from supcon.images.hashes import content_hashes
@@ -121,10 +123,14 @@ def survey(request: Request) -> Survey:
 def remembered_copies(cache: Path, images: ImageCache) -> Pairs:
     """Return the pairs of copies. They are kept in the cache, because comparing all images takes long."""
     path = cache / f"copies-of-{images.key}.npz"
-    if not path.exists():
-        readable = np.setdiff1d(np.arange(len(images)), list(images.problems))
-        write_npz(path, {"pairs": near_duplicates(images, readable.tolist())})
-    return read_npz(path)["pairs"]
+    if path.exists():
+        with suppress(UserError, KeyError):
+            return read_npz(path)["pairs"]
+        print(f"copies: {path} is damaged: it is made anew", flush=True)
+    readable = np.setdiff1d(np.arange(len(images)), list(images.problems))
+    pairs = near_duplicates(images, readable.tolist())
+    write_npz(path, {"pairs": pairs})
+    return pairs
 
 
 def find_copies(competition: Competition, pairs: Pairs) -> Copies:

@@ -27,6 +27,7 @@ from supcon.errors import UserError
 from supcon.images.decode import DECODER, read_image
 from supcon.images.geometry import FORMATS, Fit, Image, Unreadable, cached_side, shrink, shrunk_size
 from supcon.images.pillow import declared_size
+from supcon.images.reading import DEFAULT, Reading
 from supcon.storage import lock
 from supcon.storage.files import read_npz, write_npz
 from supcon.storage.processes import available_cores, worker_pool
@@ -39,8 +40,11 @@ _IMAGES_PER_PROCESS = 32  # at least: for fewer images the start of a process do
 _SAMPLE = 256  # headers read to estimate the cache's size
 
 # of an image: where its written pixels begin, their height and width; width and height in its file, both 0 where that
-# is unreadable; the format's position in FORMATS, or -1
-_FACTS = np.dtype([("offsets", np.int64), ("shapes", np.int32, 2), ("sizes", np.int32, 2), ("formats", np.int8)])
+# is unreadable; the format's position in FORMATS, or -1; the bands in its file
+_FACTS = np.dtype(
+    [("offsets", np.int64), ("shapes", np.int32, 2), ("sizes", np.int32, 2), ("formats", np.int8), ("bands", np.int32)]
+)
+How = tuple[int, Fit, Reading]  # how images become pixels: the side that they are kept for, in pixels, comes first
 Chunk = tuple[npt.NDArray[np.void], dict[int, str]]  # _FACTS of some images; why those are unreadable that are
 
 _outputs: "list[Output]" = []  # in a worker process: the one output that it writes to
@@ -103,33 +107,52 @@ class ImageCache:
         """Each image's width and height in its file, after turning it upright; zeros for an unreadable image."""
         return self._index["sizes"][self._entries]
 
+    @property
+    def bands(self) -> npt.NDArray[np.int32]:
+        """The bands in each image's file, 3 or 1 where they are colours or grey; 0 for an unreadable image."""
+        return self._index["bands"][self._entries]
 
-def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: int, fit: Fit) -> ImageCache:
-    """Open the cache of images for training at `side` pixels; build it where there is none.
 
-    Images keep their order in `files`. The cache is identified by `hashes`, the content hashes of the files, by `side`
-    and by `fit`. A killed build leaves no cache that seems whole, and a second process waits for the first one's build.
+def open_cache(
+    cache: Path, files: Sequence[Path], hashes: Sequence[str], side: int, fit: Fit, reading: Reading = DEFAULT
+) -> ImageCache:
+    """Open the cache of images for training at `side` pixels; build it where there is none, or a damaged one.
+
+    Images keep their order in `files`. The cache is identified by `hashes`, the content hashes of the files, by `side`,
+    `fit` and `reading`. A killed build leaves no cache that seems whole; another process waits for the first's build.
     Unreadable images do not stop a build: see `require_readable`. Raises `UserError` where the disk has no room, the
     cache cannot be written or a file cannot be opened; then nothing is left behind.
     """
     side = cached_side(side)
-    folder = cache / f"images-{_key(hashes, side, fit)}"
-    if not folder.exists():
-        entries = pd.factorize(np.asarray(hashes, dtype=object))[0]
-        paths = [str(files[first]) for first in np.unique(entries, return_index=True)[1]]
-        needed = estimate_bytes(paths, side, fit)
-        _require_room(cache, len(paths), needed)
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            with lock.alone(cache / ".images.lock", f"images: {cache}"):
-                for leftover in cache.glob(".images-*"):  # of a killed process
-                    shutil.rmtree(leftover, ignore_errors=True)
-                if not folder.exists():
-                    print(f"images: {len(paths):,} to decode into {cache}, at most {needed / 1e9:.3g} GB", flush=True)
-                    _build(folder, entries, paths, side, fit)
-        except OSError as error:
-            raise UserError(f"{cache} could not be written: {error.strerror or error}") from error
+    folder = cache / f"images-{_key(hashes, side, fit, reading)}"
+    if (images := _opened(folder)) is not None:
+        return images
+    entries = pd.factorize(np.asarray(hashes, dtype=object))[0]
+    paths = [str(files[first]) for first in np.unique(entries, return_index=True)[1]]
+    needed = estimate_bytes(paths, side, fit)
+    _require_room(cache, len(paths), needed)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with lock.alone(cache / ".images.lock", f"images: {cache}"):
+            for leftover in cache.glob(".images-*"):  # of a killed process
+                shutil.rmtree(leftover, ignore_errors=True)
+            if _opened(folder) is None:
+                if folder.exists():
+                    print(f"images: {folder} is damaged: it is made anew", flush=True)
+                    shutil.rmtree(folder)
+                print(f"images: {len(paths):,} to decode into {cache}, at most {needed / 1e9:.3g} GB", flush=True)
+                _build(folder, entries, paths, (side, fit, reading))
+    except OSError as error:
+        raise UserError(f"{cache} could not be written: {error.strerror or error}") from error
     return ImageCache(folder)
+
+
+def _opened(folder: Path) -> ImageCache | None:
+    """Return the cache in `folder`; None where there is none, or a damaged one."""
+    try:
+        return ImageCache(folder) if folder.exists() else None
+    except (UserError, KeyError):
+        return None
 
 
 def require_readable(images: ImageCache, files: Sequence[Path], exempt: Container[int] = ()) -> None:
@@ -143,8 +166,8 @@ def require_readable(images: ImageCache, files: Sequence[Path], exempt: Containe
         raise UserError(f"{subject} be read: {listed}: replace them, or leave them out with --data.bad_images skip")
 
 
-def _key(hashes: Sequence[str], side: int, fit: Fit) -> str:
-    key = hashlib.sha256(f"{DECODER} shards {side} {fit}".encode())
+def _key(hashes: Sequence[str], side: int, fit: Fit, reading: Reading) -> str:
+    key = hashlib.sha256(f"{DECODER} shards {side} {fit}{reading.key}".encode())
     for content_hash in hashes:
         key.update(content_hash.encode())
     return key.hexdigest()[:16]
@@ -160,11 +183,11 @@ def _require_room(cache: Path, images: int, needed: int) -> None:
         )
 
 
-def _build(folder: Path, entries: npt.NDArray[np.int64], paths: Sequence[str], side: int, fit: Fit) -> None:
+def _build(folder: Path, entries: npt.NDArray[np.int64], paths: Sequence[str], how: How) -> None:
     partial = folder.with_name(f".{folder.name}")
     partial.mkdir()
     try:
-        index = _write_images(partial, paths, side, fit)
+        index = _write_images(partial, paths, how)
         write_npz(partial / "index.npz", {"entries": entries.astype(np.int32), **index})
         partial.rename(folder)
     finally:
@@ -210,19 +233,19 @@ def _shard(folder: Path, number: int) -> Path:
     return folder / f"pixels-{number:03d}.bin"
 
 
-def decode_chunk(paths: Sequence[str], side: int, fit: Fit) -> tuple[list[Image], Chunk]:
+def decode_chunk(paths: Sequence[str], side: int, fit: Fit, reading: Reading) -> tuple[list[Image], Chunk]:
     """Decode and shrink images for a cache of `side` pixels; an unreadable image becomes one black pixel."""
     images, facts, reasons = list[Image](), [], dict[int, str]()
     for number, path in enumerate(paths):
         try:
-            image, kind = read_image(path)
+            image, kind, bands = read_image(path, reading)
             size, position = image.shape[1::-1], FORMATS.index(kind)
             image = shrink(image, side, fit)
         except Unreadable as error:
-            image, size, position = np.zeros((1, 1, 3), np.uint8), (0, 0), -1
+            image, size, position, bands = np.zeros((1, 1, 3), np.uint8), (0, 0), -1, 0
             reasons[number] = str(error)
         images.append(np.ascontiguousarray(image))
-        facts.append((0, image.shape[:2], size, position))
+        facts.append((0, image.shape[:2], size, position, bands))
     return images, (np.array(facts, _FACTS), reasons)
 
 
@@ -235,12 +258,12 @@ def estimate_bytes(paths: Sequence[str], side: int, fit: Fit) -> int:
     return int(len(paths) * (sizes.mean() + 3 * sizes.std(ddof=1) / len(sizes) ** 0.5))
 
 
-def _write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> dict[str, np.ndarray]:
+def _write_images(folder: Path, paths: Sequence[str], how: How) -> dict[str, np.ndarray]:
     """Write all pixels to pixels-000.bin, ... and return the arrays of the index, in the order of `paths`."""
     facts, reasons, output, done = np.zeros(len(paths), _FACTS), dict[int, str](), Output(folder), 0
     with (
         tqdm(desc="decode", total=len(paths), unit="image", disable=None) as bar,
-        closing(_in_order(output, paths, side, fit)) as chunks,
+        closing(_in_order(output, paths, how)) as chunks,
     ):
         for chunk, chunk_reasons in chunks:
             facts[done : done + len(chunk)] = chunk
@@ -251,16 +274,16 @@ def _write_images(folder: Path, paths: Sequence[str], side: int, fit: Fit) -> di
     return {name: facts[name] for name in _FACTS.fields or ()} | {"bad": bad, "reasons": why, "shards": output.sync()}
 
 
-def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Generator[Chunk, None, None]:
+def _in_order(output: Output, paths: Sequence[str], how: How) -> Generator[Chunk, None, None]:
     processes = max(1, min(available_cores(), len(paths) // _IMAGES_PER_PROCESS))
-    step = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (side * side * 3), -(-len(paths) // processes)))
+    step = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (how[0] ** 2 * 3), -(-len(paths) // processes)))
     pool = worker_pool(processes, _outputs.append, output)
     waiting: deque[Future[Chunk]] = deque()
     try:
         for start in range(0, len(paths), step):
             if len(waiting) == processes * _AHEAD:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(_decode_into_output, paths[start : start + step], side, fit))
+            waiting.append(pool.submit(_decode_into_output, paths[start : start + step], how))
         while waiting:
             yield waiting.popleft().result()
     except BrokenProcessPool:
@@ -271,8 +294,8 @@ def _in_order(output: Output, paths: Sequence[str], side: int, fit: Fit) -> Gene
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_into_output(paths: Sequence[str], side: int, fit: Fit) -> Chunk:
-    images, chunk = decode_chunk(paths, side, fit)
+def _decode_into_output(paths: Sequence[str], how: How) -> Chunk:
+    images, chunk = decode_chunk(paths, *how)
     lengths = [image.size for image in images]
     chunk[0]["offsets"] = _outputs[-1].append(images) + np.cumsum(lengths) - lengths
     return chunk

@@ -1,8 +1,10 @@
 """Atomic files: written to a temporary name, synced, renamed."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -43,6 +45,15 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def open_regular(path: str | Path) -> IO[bytes]:
+    """Open a file to read its bytes, unbuffered. Raises `OSError` for a FIFO or a device, which could be waited for."""
+    file = open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    return file
 
 
 def write_text(path: Path, text: str) -> None:
