@@ -156,7 +156,7 @@ def _views_of_file(bundle: Bundle, file: Path) -> tuple[Views, bool]:
     """Return an image's views, via the size in which training caches images; and whether it could be read."""
     readable, fit = True, bundle.settings.data.fit
     try:
-        image = shrink(decode(file), cached_side(bundle.side), fit)
+        image = shrink(decode(file, bundle.reading), cached_side(bundle.side), fit)
     except UserError as error:
         print(f"warning: {error}; its row gets the class shares of the training rows", flush=True)
         image, readable = np.zeros((1, 1, 3), np.uint8), False

@@ -155,9 +155,12 @@ def docstring_of(path: Path) -> str:
 def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:
     settings, sample = experiment.settings, experiment.competition.sample
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
+    data, reading = settings.data, experiment.reading
+    if reading.stretches:  # the numbers that `data.pixel_range: data` stands for
+        data = dataclasses.replace(data, pixel_range=f"{reading.low!r},{reading.high!r}")
     return {
         "run": experiment.request.run,
-        "settings": dataclasses.asdict(dataclasses.replace(settings, model=model)),
+        "settings": dataclasses.asdict(dataclasses.replace(settings, model=model, data=data)),
         "classes": experiment.split.classes,
         "columns": [sample.id_column, *sample.targets],
         "models": list(models),

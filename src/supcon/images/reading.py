@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from supcon.errors import UserError
 from supcon.images.geometry import PIXEL_LIMIT, Image
+from supcon.settings.settings import DataSettings
 
 Values = npt.NDArray[Any]  # [height, width, bands], the numbers in a file
 
@@ -54,6 +55,12 @@ class Reading:
 
 
 DEFAULT = Reading()
+
+
+def fixed_reading(data: DataSettings) -> Reading:
+    """Return the reading that the settings describe by themselves, without a look at the images."""
+    low, high = data.fixed_range or (0.0, 0.0)
+    return Reading(low, high, data.band_numbers, data.pixel_limit)
 
 
 def _eight_bits(values: Values) -> Image:
