@@ -42,7 +42,7 @@ _UNREAD = (  # pattern of the first bytes, what it is, the cure
 _SUFFIXES = {  # of files without an image's suffix that may hold a competition's images all the same
     "DICOM": (".dcm", ".dicom"),
     "NIfTI": (".nii", ".nii.gz"),
-    "NumPy": (".npy", ".npz"),
+    "NumPy arrays": (".npy", ".npz"),
     "HDF5": (".h5", ".hdf5"),
     "FITS": (".fits", ".fit"),
     "MATLAB": (".mat",),
@@ -51,7 +51,7 @@ _SUFFIXES = {  # of files without an image's suffix that may hold a competition'
     "pickle": (".pkl", ".pickle"),
     "PSD": (".psd",),
     "SVG": (".svg",),
-    "film": (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"),
+    "films": (".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg"),
     "high dynamic range": (".exr", ".hdr"),
     "camera raw": (".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
 }
@@ -87,7 +87,7 @@ def _iso_format(head: bytes) -> str:
 
 
 def unread(names: Iterable[str]) -> str:
-    """Say which of these file names have suffixes of other forms that images come in; empty for none."""
+    """Say how many of these file names have suffixes of other forms that images come in, by form; empty for none."""
     kinds = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes}
     found = Counter[str]()
     first = dict[str, str]()
@@ -96,4 +96,6 @@ def unread(names: Iterable[str]) -> str:
         if (kind := kinds.get(suffix)) and not name.startswith("."):
             found[kind] += 1
             first[kind] = min(name, first.get(kind, name))
-    return ", ".join(f"{count:,} of {kind} ({first[kind]})" for kind, count in found.most_common())
+    return ", ".join(
+        f"{count:,} file{'s' * (count > 1)} of {kind} (such as {first[kind]})" for kind, count in found.most_common()
+    )
