@@ -111,7 +111,7 @@ def _shape(path: Path, count: int) -> tuple[int, int, int]:
 
 def _numbers_in(path: Path, dialect: Dialect, header: list[str], name: str) -> int:
     """Return how many numbers the first cell of a column holds; 0 where it holds anything else."""
-    first = next(_read(path, dialect, header, {name: "str"}, rows=1))[name].iloc[:1].tolist()
+    first = next(_read(path, dialect, header, dict.fromkeys(header, "str"), rows=1))[name].iloc[:1].tolist()
     words = str(first[0]).split() if first else []
     return len(words) if all(re.fullmatch(r"[0-9.]+", word) for word in words) else 0
 
@@ -119,7 +119,7 @@ def _numbers_in(path: Path, dialect: Dialect, header: list[str], name: str) -> i
 def _read(
     path: Path, dialect: Dialect, header: list[str], kinds: dict[str, str], rows: int = _ROWS
 ) -> Iterator[pd.DataFrame]:
-    """Yield the columns named in `kinds`, as these types, `rows` rows at a time."""
+    """Yield the rows of a table, its columns as `kinds` names their types, `rows` at a time."""
     try:
         with (
             warnings.catch_warnings(action="error", category=pd.errors.ParserWarning),
@@ -130,7 +130,6 @@ def _read(
                 names=header,
                 header=0,
                 index_col=False,
-                usecols=list(kinds),
                 dtype=kinds,
                 keep_default_na=False,
                 chunksize=rows,
@@ -228,9 +227,8 @@ def _checked(numbers: npt.NDArray[np.float32], table: _Table, row: int, scale: f
         odd |= whole != numbers
     if odd.any():
         place, column = np.argwhere(odd)[0].tolist()
-        held = "nothing" if np.isnan(numbers[place, column]) else f"{numbers[place, column] / scale:g}"
         raise UserError(
-            f"{table.path}: row {row + place + 2} holds {held} as pixel {column + 1}: whole numbers from 0 to 255 are"
-            " read, or parts of 1"
+            f"{table.path}: row {row + place + 2} holds {numbers[place, column] / scale:g} as pixel {column + 1}: whole"
+            " numbers from 0 to 255 are read, or parts of 1"
         )
     return whole.astype(np.uint8).reshape(len(numbers), *table.shape)

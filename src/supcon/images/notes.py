@@ -26,7 +26,7 @@ def _bands(images: ImageCache, reading: Reading) -> Iterator[str]:
     if len(odd) and not reading.bands:
         count = int(bands[odd[0]])
         used, others = ("first three are", "4,3,2") if count > 3 else ("first is", "1,2,2")
-        yield f"{len(odd):,} images hold {count} bands, of which the {used} used: --data.bands {others} chooses others"
+        yield f"of the {count} bands in {_count(odd)} the {used} used: --data.bands {others} chooses others"
 
 
 def _ranges(images: ImageCache, rows: int) -> Iterator[str]:
@@ -39,12 +39,16 @@ def _ranges(images: ImageCache, rows: int) -> Iterator[str]:
     if narrow:
         positions = np.concatenate([group for group, _ in narrow])
         low, high = min(levels[0] for _, levels in narrow), max(levels[1] for _, levels in narrow)
-        what = f"{len(positions):,} images ({', '.join(_kinds(formats[positions]))})"
+        where = f"in {_count(positions)} ({', '.join(_kinds(formats[positions]))})"
         if low == high:
-            yield f"{what} are all alike, every pixel of them is {low} of 255: {_CURE}"
+            yield f"{where} all pixels are alike, {low} of 255: {_CURE}"
         else:
-            share = (high - low) / 255
-            yield f"{what} use the grey levels {low} to {high} of 255, {100 * share:.0f} % of the range: {_CURE}"
+            share = f"{100 * (high - low) / 255:.0f} % of the range"
+            yield f"{where} pixels use the grey levels {low} to {high} of 255, {share}: {_CURE}"
+
+
+def _count(positions: npt.NDArray[np.int64]) -> str:
+    return f"{len(positions):,} image{'s' * (len(positions) > 1)}"
 
 
 def _kinds(formats: npt.NDArray[np.str_]) -> Sequence[str]:
@@ -54,7 +58,7 @@ def _kinds(formats: npt.NDArray[np.str_]) -> Sequence[str]:
 def _levels(images: ImageCache, positions: npt.NDArray[np.int64]) -> tuple[int, int] | None:
     """Return the lowest and the highest grey level of nearly all pixels where they lie close together, else None."""
     counts = np.zeros(256, np.int64)
-    for position in positions[:: -(-len(positions) // _SAMPLE)]:
+    for position in positions[:: -(-len(positions) // _SAMPLE)].tolist():
         counts += np.bincount(images[position].ravel(), minlength=256)
     there = np.flatnonzero(counts)
     if len(there) > 1:
