@@ -54,7 +54,7 @@ def images(competition: Competition) -> np.ndarray:
 @pytest.mark.parametrize(
     "name",
     [
-        "pixel{}".format, "pixel_{}".format, "Pixel {}".format, "px{}".format, "p{}".format, "{}".format,
+        "pixel{}".format, "pixel_{}".format, "Pixel {}".format, "px{}".format, "{}".format,
         lambda column: f"pixel{column + 1:04d}", lambda column: f"{column // 8 + 1}x{column % 8 + 1}",
         lambda column: f"pixel_{column // 8}_{column % 8}",
     ],
@@ -195,10 +195,41 @@ def test_more_columns_stay_what_they_are(tmp_path: Path) -> None:
 
 def test_columns_of_pixels_beside_image_files_are_left_alone(tmp_path: Path) -> None:
     write(tmp_path / "input")
-    write_images(tmp_path / "input", ["test/1.png"])
+    write_images(tmp_path / "input", [f"{part}/{row}.png" for part in ("train", "test") for row in range(1, 6)])
     with pytest.raises(UserError, match="ImageId"):
         read(tmp_path)
     assert not list((tmp_path / "cache").glob("pixels-*"))
+
+
+def test_a_picture_beside_them_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path / "input")
+    write_images(tmp_path / "input", ["alphabet.png", "about/letters.png"])
+    competition = read(tmp_path)
+    np.testing.assert_array_equal(images(competition), np.concatenate([TRAIN, TEST]).reshape(-1, 8, 8))
+
+
+def test_a_number_that_is_missing_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "input", lambda column: f"pixel{column + (column > 30)}")
+    with pytest.raises(UserError, match=r"64 columns of pixels, numbered from 0 to 64: a pixel is missing"):
+        read(tmp_path)
+
+
+def test_a_table_without_names_is_asked_for_them(tmp_path: Path) -> None:
+    write(tmp_path / "input")
+    table = tmp_path / "input" / "train.csv"
+    table.write_text(table.read_text().split("\n", 1)[1])
+    with pytest.raises(UserError, match=r"train\.csv has no line that names its columns: add one"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "head", ["label,pixels\n", "label," + ",".join(f"pixel{n}" for n in range(64)) + "\n", "\n", ""]
+)
+def test_a_table_without_rows_is_named(tmp_path: Path, head: str) -> None:
+    write(tmp_path / "input")
+    (tmp_path / "input" / "train.csv").write_text(head)
+    with pytest.raises(UserError, match=r"train\.csv has a header and no rows|has no images"):
+        read(tmp_path)
 
 
 def test_tables_of_features_are_no_images(tmp_path: Path) -> None:

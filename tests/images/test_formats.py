@@ -91,7 +91,6 @@ NAMED = {
     "JPEG XL": b"\xff\n\0\0",
     "a web page": b"<!doctype html><html>",
     "an archive": b"PK\3\4\0\0",
-    "a Git LFS pointer: fetch the image": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
     "FITS": b"SIMPLE  =                    T",
     "a picture of high dynamic range": b"v/1\1\2\0\0\0",
     "a PDF": b"%PDF-1.7",

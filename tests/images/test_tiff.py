@@ -125,6 +125,12 @@ def test_a_file_cut_anywhere_is_never_taken_for_whole(tmp_path: Path) -> None:
                 read_image(str(tmp_path / "image"))
 
 
+def test_strips_that_a_file_lacks_are_no_black_rows(tmp_path: Path) -> None:
+    for layout in ({"rows": 4}, {"tile": 16}, {"rows": 4, "compression": 8}):
+        with pytest.raises(Unreadable, match="truncated: its pixels end too soon"):
+            image(tmp_path, tiff(numbers("u2", 4, 9, 8), t257=9000, **layout))  # type: ignore[arg-type]
+
+
 def test_flipped_bytes_give_an_image_or_a_reason(tmp_path: Path) -> None:
     draw, reasons = np.random.default_rng(0), list[str]()
     whole = tiff(numbers("u2", 4, 9, 8), rows=4, compression=8, predictor=2)

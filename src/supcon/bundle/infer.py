@@ -111,7 +111,7 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
         )
     folders, data = [competition], bundle.settings.data
     index = ImageIndex(folders)
-    if not index.paths and (pixels := unpack_pixels(folders, WORK, sample, data, ["test"])):
+    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(folders, WORK, sample, data, ["test"])):
         folders = [pixels[0], competition]
         index = ImageIndex(folders)
     rows = sample_rows(find_table(folders, TEST), sample, data, index, allow_extra=True)

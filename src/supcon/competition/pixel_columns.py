@@ -20,15 +20,15 @@ from supcon.competition.index import TEST, TRAIN, find_table
 from supcon.competition.sample import Sample
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
-from supcon.storage import lock
 from supcon.storage.files import digest, digest_rows
+from supcon.storage.lock import alone
 from supcon.storage.tables import Dialect, read_header, write_table
 
 _VERSION = 1  # raised whenever the files would come out otherwise
 _LEAST = 64  # pixels of an image: 8 x 8
 _ROWS = 8000  # rows in memory at a time
-_NAME = re.compile(r"(pixels?|pix|px|p|x|v|image|img|)[ _.-]?(\d+)", re.IGNORECASE)
-_PLACE = re.compile(r"(?:pixels?|pix|px|p|)[ _.-]?(\d+) ?[x_.,-] ?(\d+)", re.IGNORECASE)  # row and column
+_NAME = re.compile(r"(?:pixels?|pix|px|image|img|)[ _.-]?(\d+)", re.IGNORECASE)
+_PLACE = re.compile(r"(?:pixels?|pix|px|)[ _.-]?(\d+) ?[x_.,-] ?(\d+)", re.IGNORECASE)  # row and column
 _WHOLE = {"pixels", "pixel", "image", "img"}  # columns that may hold all numbers of an image, parted by blanks
 
 Pixels = npt.NDArray[np.uint8]  # [rows, height, width, 1 or 3]
@@ -67,7 +67,7 @@ def unpack_pixels(
     named = [sample.id_column, settings.id_column, digest_rows(sample.ids)]
     folder = cache / f"pixels-{digest([_VERSION, facts, named])[:16]}"
     if not folder.exists():
-        with lock.alone(cache / ".unpack.lock", f"writing images into {cache}"):
+        with alone(cache / ".unpack.lock", f"writing images into {cache}"):
             if not folder.exists():
                 print(f"pixels: the images in {_names(tables)} are written into {folder}", flush=True)
                 _write_all(folder, tables, sample, settings)
@@ -84,13 +84,21 @@ def _look_into(path: Path) -> _Table | None:
     """Return what a table holds where it holds pixels. Raises `UserError` where these make no image."""
     header, dialect = read_header(path)
     places = [(int(match[1]), int(match[2]), name) for name in header if (match := _PLACE.fullmatch(name))]
-    numbers = [(int(match[2]), name) for name in header if (match := _NAME.fullmatch(name))]
+    numbers = [(int(match[1]), name) for name in header if (match := _NAME.fullmatch(name))]
     if len(places) >= _LEAST:
         height, width = (max(sides) - min(sides) + 1 for sides in list(zip(*places, strict=True))[:2])
         if height * width != len(places):
             raise UserError(f"{path} has {len(places)} columns of pixels, not {height} x {width}: a pixel is missing")
         return _Table(path, dialect, header, [name for *_, name in sorted(places)], (height, width, 1))
     if len(numbers) >= _LEAST:
+        if len(set(header)) < len(header):  # as in a row of pixels
+            raise UserError(f"{path} has no line that names its columns: add one, such as label,pixel0,pixel1")
+        first, last = min(numbers)[0], max(numbers)[0]
+        if last - first + 1 != len(numbers):
+            raise UserError(
+                f"{path} has {len(numbers)} columns of pixels, numbered from {first} to {last}: a pixel is missing, or"
+                " another column has a name like theirs"
+            )
         return _Table(path, dialect, header, [name for _, name in sorted(numbers)], _shape(path, len(numbers)))
     for name in header:
         if name.strip().lower() in _WHOLE and (count := _numbers_in(path, dialect, header, name)) >= _LEAST:
@@ -111,8 +119,8 @@ def _shape(path: Path, count: int) -> tuple[int, int, int]:
 
 def _numbers_in(path: Path, dialect: Dialect, header: list[str], name: str) -> int:
     """Return how many numbers the first cell of a column holds; 0 where it holds anything else."""
-    first = next(_read(path, dialect, header, dict.fromkeys(header, "str"), rows=1))[name].iloc[:1].tolist()
-    words = str(first[0]).split() if first else []
+    first = next(_read(path, dialect, header, dict.fromkeys(header, "str"), rows=1), None)
+    words = "" if first is None or first.empty else str(first[name].iloc[0]).split()
     return len(words) if all(re.fullmatch(r"[0-9.]+", word) for word in words) else 0
 
 

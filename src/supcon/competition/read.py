@@ -60,7 +60,7 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
             f"{folder / SAMPLE} is missing: put the host's files into {folder}, this one says what to submit"
         )
     sample, index, notes = read_sample(sample_path), ImageIndex(folders), list[str]()
-    if not index.paths and (pixels := unpack_pixels(folders, cache, sample, settings)):
+    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(folders, cache, sample, settings)):
         folders, notes = [pixels[0], *folders], [pixels[1]]
         index = ImageIndex(folders)
     train_path, test_path = find_table(folders, TRAIN), find_table(folders, TEST)

@@ -41,9 +41,7 @@ _SAMPLE = 256  # headers read to estimate the cache's size
 
 # of an image: where its written pixels begin, their height and width; width and height in its file, both 0 where that
 # is unreadable; the format's position in FORMATS, or -1; the bands in its file
-_FACTS = np.dtype(
-    [("offsets", np.int64), ("shapes", np.int32, 2), ("sizes", np.int32, 2), ("formats", np.int8), ("bands", np.int32)]
-)
+_FACTS = np.dtype([("offsets", "i8"), ("shapes", "i4", 2), ("sizes", "i4", 2), ("formats", "i1"), ("bands", "i4")])
 How = tuple[int, Fit, Reading]  # how images become pixels: the side that they are kept for, in pixels, comes first
 Chunk = tuple[npt.NDArray[np.void], dict[int, str]]  # _FACTS of some images; why those are unreadable that are
 
@@ -109,7 +107,7 @@ class ImageCache:
 
     @property
     def bands(self) -> npt.NDArray[np.int32]:
-        """The bands in each image's file, 3 or 1 where they are colours or grey; 0 for an unreadable image."""
+        """The bands in each image's file, of a grey JPEG or PNG 3; 0 for an unreadable image."""
         return self._index["bands"][self._entries]
 
 
@@ -139,7 +137,7 @@ def open_cache(
             if _opened(folder) is None:
                 if folder.exists():
                     print(f"images: {folder} is damaged: it is made anew", flush=True)
-                    shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
                 print(f"images: {len(paths):,} to decode into {cache}, at most {needed / 1e9:.3g} GB", flush=True)
                 _build(folder, entries, paths, (side, fit, reading))
     except OSError as error:

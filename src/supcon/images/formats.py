@@ -36,7 +36,6 @@ _UNREAD = (  # pattern of the first bytes, what it is, the cure
     (rb"RIFF....AVI |\x1aE\xdf\xa3|\0\0\x01[\xb3\xba]|FLV\x01", "a film", "write the frames that count as PNG"),
     (rb"%PDF|%!PS", "a PDF or PostScript page", "draw it as PNG"),
     (rb"PK\x03\x04|\x1f\x8b|7z\xbc\xaf|Rar!", "an archive", "unpack it"),
-    (rb"version https://git-lfs", "a Git LFS pointer", "fetch the image with `git lfs pull`"),
     (rb"(\xef\xbb\xbf)?\s*<(!doctype html|!DOCTYPE html|html|HTML)", "a web page", "download it again"),
 )
 _SUFFIXES = {  # of files without an image's suffix that may hold a competition's images all the same

@@ -35,7 +35,8 @@ def _ranges(images: ImageCache, rows: int) -> Iterator[str]:
     groups = [
         np.flatnonzero((formats == kind) & (training == part)) for kind in _kinds(formats) for part in (True, False)
     ]
-    narrow = [(group, levels) for group in groups if len(group) for levels in [_levels(images, group)] if levels]
+    groups = [group for group in groups if len(group) > len(images) / 100]  # a few blank ones are no news
+    narrow = [(group, levels) for group in groups if (levels := _levels(images, group))]
     if narrow:
         positions = np.concatenate([group for group, _ in narrow])
         low, high = min(levels[0] for _, levels in narrow), max(levels[1] for _, levels in narrow)

@@ -42,6 +42,8 @@ class _Tag(IntEnum):
     SAMPLE_FORMAT = 339
 
 
+_SIDES = (_Tag.WIDTH, _Tag.HEIGHT, _Tag.STRIP_ROWS, _Tag.TILE_WIDTH, _Tag.TILE_HEIGHT)
+_STRIPS, _TILES = (_Tag.OFFSETS, _Tag.COUNTS), (_Tag.TILE_OFFSETS, _Tag.TILE_COUNTS)
 _LOSSLESS = {1, 5, 8, 32773, 32946, 34925, 50000}  # none, LZW, Deflate, PackBits, Deflate, LZMA, Zstandard
 _KINDS = {1: "u", 2: "i", 3: "f", 4: "u"}  # of sample formats; 4: nobody knows
 _OF_PILLOW = {"u1", "u2", "i2", "i4", "f4"}  # one band of these it reads well
@@ -93,17 +95,23 @@ class Tiff:
         (width, height), bands = self.size, self.bands // planes
         packed = bands * self.dtype.itemsize  # bytes of a pixel
         if _Tag.TILE_OFFSETS in self.tags:
-            names, across = (_Tag.TILE_OFFSETS, _Tag.TILE_COUNTS), self._tag(_Tag.TILE_WIDTH)
-            layout = {_Tag.TILE_WIDTH: (across * packed,), _Tag.TILE_HEIGHT: (self._tag(_Tag.TILE_HEIGHT),)}
+            names, across, rows = _TILES, self._tag(_Tag.TILE_WIDTH), self._tag(_Tag.TILE_HEIGHT)
+            layout = {_Tag.TILE_WIDTH: (across * packed,), _Tag.TILE_HEIGHT: (rows,)}
         else:
-            names, across = (_Tag.OFFSETS, _Tag.COUNTS), width
-            layout = {_Tag.STRIP_ROWS: (min(self._tag(_Tag.STRIP_ROWS, height), height),)}
+            names, across, rows = _STRIPS, width, min(self._tag(_Tag.STRIP_ROWS, height), height)
+            layout = {_Tag.STRIP_ROWS: (rows,)}
         layout |= {name: self._part(name, number, planes) for name in names}
+        starts, lengths = (layout[name] for name in names)
+        padded = -(-width // across) * across  # to whole tiles, whose rows a predictor needs
+        needed = height * padded * packed if self._tag(_Tag.COMPRESSION, 1) == 1 else 0
         self.file.seek(0)
         data = self.file.read()
-        if any(start + length > len(data) for start, length in zip(*(layout[name] for name in names), strict=True)):
+        if (  # Pillow would make the rest black
+            len(starts) < -(-height // rows) * (padded // across)
+            or sum(lengths) < needed
+            or any(start + length > len(data) for start, length in zip(starts, lengths, strict=True))
+        ):
             raise Unreadable("truncated: its pixels end too soon")
-        padded = -(-width // across) * across  # to whole tiles, whose rows a predictor needs
         layout |= {_Tag.WIDTH: (padded * packed,), _Tag.HEIGHT: (height,), _Tag.BITS: (8,)}
         layout |= {_Tag.PHOTOMETRIC: (1,), _Tag.BANDS: (1,)}
         with TiffImagePlugin.TiffImageFile(io.BytesIO(self._rewritten(data, layout))) as file:
@@ -144,7 +152,9 @@ def open_tiff(file: IO[bytes]) -> Tiff | None:
             and tags.get(_Tag.PREDICTOR, (1,))[0] in _UNDO
             and len(bits) == len(kinds) == 1
             and bits <= {8, 16, 32, 64}
-            and prod(tags[_Tag.WIDTH] + tags[_Tag.HEIGHT]) > 0
+            and {_Tag.WIDTH, _Tag.HEIGHT} <= tags.keys()
+            and all(prod(tags.get(tag, (1,))) > 0 for tag in _SIDES)
+            and any(all(tag in tags for tag in names) for names in (_STRIPS, _TILES))
         )
         order, kind, size = ">" if head[:2] == b"MM" else "<", _KINDS[kinds.pop()], bits.pop() // 8
         return Tiff(file, tags, np.dtype(f"{order}{kind}{size}")) if known else None
