@@ -48,11 +48,18 @@ def shares(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--predict.class_mean_weight=0.3", "--predict.batch_size=5", "--data.test_size=12", "--data.fit=crop",
         "--augment.hflip=true", "--predict.views=4", "--tune.metric=log_loss", "--finetune.mode=mlp",
         "--finetune.contrastive_weight=0", "--finetune.logit_adjustment=1", "--model.encoder=test_efficientnet",
-        "--train.precision=bfloat16", "--pretrain.epochs=1", "--finetune.epochs=4",
+        "--train.precision=bfloat16", "--pretrain.epochs=1", "--finetune.epochs=4", "--data.pixel_range=data",
     )  # fmt: skip
     run_all(root, *flags)
     run_stage("bundle", root, *flags)
     return root
+
+
+def test_the_range_of_the_training_images_is_in_the_bundle_as_numbers(shares: Path) -> None:
+    manifest = json.loads((shares / RUN / "bundle" / "bundle.json").read_text())
+    kept = json.loads(next((shares / "cache").glob("pixel-range-*.json")).read_text())
+    assert manifest["settings"]["data"]["pixel_range"] == f"{kept['low']!r},{kept['high']!r}"
+    assert (read_bundle(shares / RUN / "bundle").reading.low, kept["low"] < kept["high"]) == (kept["low"], True)
 
 
 def unpack(root: Path, folder: Path) -> Path:

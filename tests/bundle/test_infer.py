@@ -13,6 +13,7 @@ from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.images.decode import decode
 from supcon.images.geometry import Image
+from supcon.images.reading import Reading
 from supcon.settings.settings import DataSettings, PredictSettings, Settings
 
 
@@ -82,9 +83,9 @@ def test_images_are_decoded_no_more_than_a_batch_ahead(tmp_path: Path, monkeypat
         cv2.imwrite(str(file), np.full((9, 9, 3), number, np.uint8))
     opened: list[Path] = []
 
-    def counted(file: Path) -> Image:
+    def counted(file: Path, reading: Reading) -> Image:
         opened.append(file)
-        return decode(file)
+        return decode(file, reading)
 
     monkeypatch.setattr(infer, "decode", counted)
     sizes, values = [], []

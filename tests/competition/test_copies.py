@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from supcon.competition.read import Competition
-from supcon.competition.survey import find_copies
+from supcon.competition.survey import find_copies, remembered_copies
+from supcon.images.cache import open_cache
+from supcon.images.hashes import content_hashes
 from tests.competition.conftest import Read, write_images
 
 
@@ -36,3 +38,21 @@ def test_copies_with_another_label_are_named(competition: Competition) -> None:
         "1 of them have another label, first train/x/1.png (x) and train/y/2.png (y): one of the two is wrong",
     ]
     assert find_copies(competition, np.zeros((0, 2), np.int64)).text(competition) == []
+
+
+@pytest.mark.parametrize("damage", ["halved", "empty", "another array"])
+def test_a_damaged_list_of_copies_is_made_anew(
+    competition: Competition, tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    images = open_cache(cache, competition.files, content_hashes(cache, competition.files), 8, "crop")
+    first = remembered_copies(cache, images)
+    (file,) = cache.glob("copies-of-*.npz")
+    if damage == "another array":
+        np.savez(file, other=first)
+    else:
+        file.write_bytes(file.read_bytes()[: 0 if damage == "empty" else file.stat().st_size // 2])
+    np.testing.assert_array_equal(remembered_copies(cache, images), first)
+    assert "is damaged: it is made anew" in capsys.readouterr().out
+    np.testing.assert_array_equal(remembered_copies(cache, images), first)
+    assert "anew" not in capsys.readouterr().out

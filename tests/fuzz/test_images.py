@@ -6,6 +6,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from tests.fuzz.budget import budget
 from tests.fuzz.mutate import mutated
 from tests.images.make import huge
 from tests.images.test_decode import WHOLE
+from tests.images.test_formats import FILES
+from tests.images.tiffs import tiff
 
 BATCH_S = 120  # generous: some mutations declare a hundred million pixels
 OPEN = """
@@ -35,7 +38,9 @@ for number in range(len(files)):
     assert (images.formats[number] == "") == (problem is not None) == (not images.sizes[number].all())
     print("image" if problem is None else problem)
 """
-SOURCES = [*WHOLE.values(), *huge().values()]
+BANDS = np.random.default_rng(0).integers(0, 4096, (17, 13, 5)).astype(np.uint16)
+TIFFS = [tiff(BANDS, rows=4), tiff(BANDS, tile=16, compression=8, predictor=2), tiff(BANDS / 7, planar=True)]
+SOURCES = [*WHOLE.values(), *huge().values(), *FILES.values(), *TIFFS]
 
 
 @st.composite

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from supcon.errors import UserError
-from supcon.images import cache as cache_module
+from supcon.images import build
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.geometry import fit_square, shrink
 from supcon.images.hashes import content_hashes
@@ -29,12 +29,12 @@ OPEN = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from supcon.images import cache as cache_module
+from supcon.images import build
 from supcon.images.cache import open_cache
 from supcon.images.hashes import content_hashes
-pause, decode = float(sys.argv[4]), cache_module.read_image
-cache_module._CHUNK_IMAGES = 8
-cache_module.read_image = lambda path: (time.sleep(pause), decode(path))[1]
+pause, decode = float(sys.argv[4]), build.read_image
+build._CHUNK_IMAGES = 8
+build.read_image = lambda *asked: (time.sleep(pause), decode(*asked))[1]
 files = sorted(Path(sys.argv[2]).iterdir())
 cache = Path(sys.argv[3])
 open_cache(cache, files, content_hashes(cache, files), 32, "crop")
@@ -64,7 +64,7 @@ def start_opening(folder: Path, cache: Path, pause: float = 0.0) -> "subprocess.
 
 
 def test_the_cache_returns_what_was_decoded_in_the_order_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "_CHUNK_IMAGES", 7)  # more chunks than are under way at once
+    monkeypatch.setattr(build, "_CHUNK_IMAGES", 7)  # more chunks than are under way at once
     pixels = [noise(5 + number % 7, 6) for number in range(300)]
     files = write(tmp_path / "in", [saved(image, "PNG") for image in pixels])[::-1]
     cache = opened(tmp_path / "cache", files)
@@ -142,8 +142,8 @@ def test_the_estimate_is_hardly_ever_too_low(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     contents = [saved(np.zeros((*draw.integers(10, 60, 2), 3), np.uint8), "BMP") for _ in range(1000)]
     paths = [str(path) for path in write(tmp_path / "in", contents)]
-    truth = sum(shrink(np.asarray(cache_module.read_image(path)[0]), 40, "crop").size for path in paths)
-    assert truth <= cache_module.estimate_bytes(paths, 40, "crop") <= 1.2 * truth
+    truth = sum(shrink(np.asarray(build.read_image(path)[0]), 40, "crop").size for path in paths)
+    assert truth <= build.estimate_bytes(paths, 40, "crop") <= 1.2 * truth
 
 
 def test_too_small_a_disk_is_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +184,7 @@ def test_a_file_gone_after_hashing_stops_the_build(tmp_path: Path) -> None:
 @pytest.mark.skipif(multiprocessing.get_start_method() != "fork", reason="the workers must inherit the crash")
 def test_a_decoder_that_crashes_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = write(tmp_path / "in", [saved(noise(4, 4), "PNG")])
-    monkeypatch.setattr(cache_module, "decode_chunk", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(build, "decode_chunk", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(UserError, match="a decoding process was killed"):
         opened(tmp_path / "cache", files)
     assert folders(tmp_path / "cache") == []
@@ -233,8 +233,9 @@ def test_pixels_go_into_files_of_a_bounded_size_of_which_none_holds_a_part_of_an
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     largest = 1000  # bytes
-    monkeypatch.setattr(cache_module, "_SHARD", largest)
-    monkeypatch.setattr(cache_module, "_CHUNK_IMAGES", 3)
+    monkeypatch.setattr(build, "SHARD", largest)
+    monkeypatch.setattr("supcon.images.cache.SHARD", largest)
+    monkeypatch.setattr(build, "_CHUNK_IMAGES", 3)
     pixels = [noise(5 + number % 7, 6) for number in range(100)]
     cache = opened(tmp_path / "cache", write(tmp_path / "in", [saved(image, "PNG") for image in pixels]))
     cache_folder = tmp_path / "cache" / folders(tmp_path / "cache")[0]
@@ -249,12 +250,27 @@ def test_pixels_go_into_files_of_a_bounded_size_of_which_none_holds_a_part_of_an
         ImageCache(cache_folder)
 
 
-def test_a_cache_that_lost_its_pixels_is_named_with_the_cure(tmp_path: Path) -> None:
-    files = write(tmp_path / "in", [saved(noise(4, 4), "PNG")])
+@pytest.mark.parametrize("name", ["index.npz", "pixels-000.bin"])
+@pytest.mark.parametrize("damage", ["halved", "empty", "gone", "longer"])
+def test_a_damaged_cache_is_made_anew_and_that_is_said(
+    tmp_path: Path, name: str, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write(tmp_path / "in", [saved(noise(4, 4), "PNG"), saved(noise(6, 5), "PNG")])
+    whole = [np.array(opened(tmp_path / "cache", files)[position]) for position in range(2)]
+    file = next((tmp_path / "cache").glob(f"images-*/{name}"))
+    content = file.read_bytes()
+    file.write_bytes({"halved": content[: len(content) // 2], "longer": content + b"x" * 999}.get(damage, b""))
+    if damage == "gone":
+        file.unlink()
+    if (name, damage) == ("index.npz", "longer"):
+        return  # what stands after a zip's end harms nothing
+    capsys.readouterr()
+    again = opened(tmp_path / "cache", files)
+    for position, image in enumerate(whole):
+        np.testing.assert_array_equal(image, again[position])
+    assert re.search(r"images: .*images-\w+ is damaged: it is made anew", capsys.readouterr().out)
     opened(tmp_path / "cache", files)
-    next((tmp_path / "cache").glob("images-*/pixels-000.bin")).write_bytes(b"short")
-    with pytest.raises(UserError, match="is missing or damaged: delete .*images-"):
-        opened(tmp_path / "cache", files)
+    assert "anew" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("fit", "shape"), [("crop", (40, 60)), ("pad", (40, 60)), ("squash", (60, 40))])

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image as PillowImage
 
 from supcon.errors import UserError
-from supcon.images import geometry
 from supcon.images.decode import decode, read_image
 from supcon.images.geometry import Unreadable
+from supcon.images.reading import Reading
 from tests.images.make import by_cv2, huge, interlaced_png, noise, png, saved, smooth
 
 RGB, GREY, ALPHA = noise(12, 10), noise(12, 10, 1)[..., 0], noise(12, 10, 4)
@@ -205,7 +205,7 @@ def test_flipped_and_lost_bytes_give_an_image_or_a_reason_and_nothing_else(tmp_p
             del data[place : place + int(draw.integers(1, 20))]
         path.write_bytes(data)
         try:
-            image, _ = read_image(str(path))
+            image, *_ = read_image(str(path))
             assert image.dtype == np.uint8
             assert image.shape[2:] == (3,)
         except Unreadable as error:
@@ -228,12 +228,12 @@ def test_a_decompression_bomb_is_refused_by_its_declared_size(
         read_image(str(tmp_path / "bomb"))
 
 
-def test_an_image_just_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(geometry, "PIXEL_LIMIT", 24 * 20 - 1)
+def test_an_image_just_over_the_limit_is_refused_and_the_setting_named_that_raises_it(tmp_path: Path) -> None:
     for name in ("JPEG", "PNG", "WEBP", "BMP", "TIFF"):
         (tmp_path / "image").write_bytes(WHOLE[name])
-        with pytest.raises(Unreadable, match="20 x 24 pixels, over the limit of 479"):
-            read_image(str(tmp_path / "image"))
+        with pytest.raises(Unreadable, match="20 x 24 pixels, over the limit of 479, which --data.pixel_limit raises"):
+            read_image(str(tmp_path / "image"), Reading(pixel_limit=24 * 20 - 1))
+        assert read_image(str(tmp_path / "image"), Reading(pixel_limit=24 * 20)).image.shape == (24, 20, 3)
 
 
 @pytest.mark.parametrize(

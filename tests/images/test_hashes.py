@@ -1,11 +1,14 @@
 """A file is read again only when it has changed."""
 
+import os
+import socket
 from pathlib import Path
 
 import pytest
 
 from supcon.errors import UserError
 from supcon.images import hashes
+from supcon.images.decode import decode
 from supcon.images.hashes import content_hashes, images_digest
 from supcon.storage.files import digest, sha256_file
 
@@ -51,9 +54,46 @@ def test_rubbish_in_the_index_is_as_good_as_nothing(tmp_path: Path) -> None:
     files = write(tmp_path, "a", "b")
     first = content_hashes(tmp_path / "cache", files)
     index = tmp_path / "cache" / "hashes.csv"
-    for rubbish in (b"", b"\xff\x00\xfe,,\n\n", index.read_bytes()[:-30], b'"' + index.read_bytes()):
+    whole = index.read_bytes()
+    for rubbish in (
+        *(b"", b"\xff\x00\xfe,,\n\n", whole[:-30], b'"' + whole, bytes(len(whole)), whole + bytes(999)),
+        *(b'"' + whole + b"x" * 200_000, whole.replace(b",", b'"'), whole[:-65] + b"z" * 64 + b"\n"),
+    ):
         index.write_bytes(rubbish)
         assert content_hashes(tmp_path / "cache", files) == first
+
+
+def test_a_stray_quote_costs_no_more_than_the_rows_that_it_swallows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = write(tmp_path, "a", "b", "c")
+    first = content_hashes(tmp_path / "cache", files)
+    index = tmp_path / "cache" / "hashes.csv"
+    head, *rows = index.read_text().splitlines(keepends=True)
+    index.write_text("".join([head, '"', "x" * 200_000, "\n", *rows]))  # longer than a cell may be
+    read: list[str] = []
+    monkeypatch.setattr(hashes, "_sha256", lambda path, size: read.append(path) or sha256_file(Path(path)))  # type: ignore[func-returns-value]
+    assert content_hashes(tmp_path / "cache", files) == first
+    assert len(read) < 3
+    assert content_hashes(tmp_path / "cache", files) == first
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "zeros", "socket", "folder"])
+def test_what_is_no_regular_file_is_named_and_not_waited_for(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.png"
+    if kind == "FIFO":
+        os.mkfifo(path)
+    elif kind == "zeros":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        monkeypatch.chdir(tmp_path)  # a socket's path must be short
+        socket.socket(socket.AF_UNIX).bind("a.png")
+    with pytest.raises(UserError, match=r"a\.png cannot be read: (it is not a regular file|Is a dir|No such dev)"):
+        decode(path)
 
 
 def test_an_absent_file_is_named(tmp_path: Path) -> None:

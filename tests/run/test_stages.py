@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from supcon.errors import UserError
-from supcon.run.stages import STAGES, load_page, order
+from supcon.run.stage import fingerprint
+from supcon.run.stages import STAGE, STAGES, load_page, order
+from supcon.settings import parse
 from tests.conftest import REPOSITORY
 
 
@@ -26,3 +28,14 @@ def test_a_page_is_this_repositorys_whatever_else_has_its_name(tmp_path: Path, m
 def test_without_the_pages_it_is_said_where_they_are() -> None:
     with pytest.raises(UserError, match="stages are run from a clone of the repository"):
         load_page("no_such_stage")
+
+
+@pytest.mark.parametrize("name", ["pretrain", "finetune", "predict"])
+def test_how_files_are_read_counts_where_it_is_not_the_default(name: str, tmp_path: Path) -> None:
+    def keys(*flags: str) -> dict[str, object]:
+        made = fingerprint(STAGE[name], parse("", ["--root", str(tmp_path), *flags]), {})
+        return {key: value for key, value in made.items() if key.startswith(("data.pixel", "data.bands"))}
+
+    assert keys() == {}  # as before there were such settings: earlier runs go on
+    for flag, value in (("data.pixel_range", "-35,0"), ("data.bands", "4,3,2"), ("data.pixel_limit", 5)):
+        assert keys(f"--{flag}={value}")[flag] == value

@@ -5,6 +5,7 @@ Pillow for images that cv2 cannot read faithfully; a test holds it to that.
 """
 
 import os
+import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from supcon.arrays import RowMask
 from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, Bundle
 from supcon.competition.index import SAMPLE, TEST, ImageIndex, find_table
+from supcon.competition.pixel_columns import unpack_pixels
 from supcon.competition.sample import Sample, read_sample, sample_rows, shown_columns, submission_rows
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.errors import UserError
@@ -35,6 +37,7 @@ from supcon.training.model.encoder import fuse_batch_norm
 from supcon.training.model.weights import load_weights
 
 MOUNTED = Path("/kaggle/input")
+WORK = Path(tempfile.gettempdir()) / "supcon"  # for the images that a table holds
 
 Views = npt.NDArray[np.uint8]  # of one image, [V, side, side, 3]
 Batch = tuple[Tensor, RowMask]  # uint8 views [B, V, side, side, 3]; which of the B images are readable
@@ -109,8 +112,12 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
             f"{path} has the columns {shown_columns([sample.id_column, *sample.targets])}, the bundle was made for"
             f" {shown_columns(bundle.columns)}: name another folder in COMPETITION, or bundle the run that fits"
         )
-    index = ImageIndex([competition])
-    rows = sample_rows(find_table([competition], TEST), sample, bundle.settings.data, index, allow_extra=True)
+    folders, data = [competition], bundle.settings.data
+    index = ImageIndex(folders)
+    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(folders, WORK, sample, data, ["test"])):
+        folders = [pixels[0], competition]
+        index = ImageIndex(folders)
+    rows = sample_rows(find_table(folders, TEST), sample, data, index, allow_extra=True)
     return sample, [index.file(path) for path in rows["path"]]
 
 
@@ -170,7 +177,7 @@ def _views_of_file(bundle: Bundle, file: Path) -> tuple[Views, bool]:
     """Return an image's views, via the size in which training caches images; and whether it could be read."""
     readable, fit = True, bundle.settings.data.fit
     try:
-        image = shrink(decode(file), cached_side(bundle.side), fit)
+        image = shrink(decode(file, bundle.reading), cached_side(bundle.side), fit)
     except UserError as error:
         print(f"warning: {error}; its row gets the class shares of the training rows", flush=True)
         image, readable = np.zeros((1, 1, 3), np.uint8), False

@@ -9,6 +9,7 @@ from pathlib import Path
 from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.images.augment.views import View, prediction_views
+from supcon.images.reading import Reading, fixed_reading
 from supcon.settings.settings import Settings, settings_from
 from supcon.storage.files import read_checked_json, read_json, sha256_file
 
@@ -47,6 +48,11 @@ class Bundle:
     def side(self) -> int:
         """Side of the squares that the network sees, pixels."""
         return self.settings.data.test_size or self.settings.data.image_size
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How the numbers in the images' files become pixels: as in training."""
+        return fixed_reading(self.settings.data)
 
     @cached_property
     def views(self) -> dict[str, View]:

@@ -162,10 +162,13 @@ def _manifest(folder: Path, experiment: Experiment, models: Mapping[str, FoldDat
     settings, sample = experiment.settings, experiment.competition.sample
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
     tune = dataclasses.replace(settings.tune, storage="")  # a bundle is published
+    data, reading = settings.data, experiment.reading
+    if reading.stretches:  # the numbers that `data.pixel_range: data` stands for
+        data = dataclasses.replace(data, pixel_range=f"{reading.low!r},{reading.high!r}")
     described = [*sorted(folder.glob("*/*.safetensors")), folder / DECISION]
     return {
         "run": experiment.request.run,
-        "settings": dataclasses.asdict(dataclasses.replace(settings, model=model, tune=tune)),
+        "settings": dataclasses.asdict(dataclasses.replace(settings, model=model, tune=tune, data=data)),
         "classes": experiment.split.classes,
         "columns": [sample.id_column, *sample.targets],
         "models": list(models),

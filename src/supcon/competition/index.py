@@ -15,7 +15,12 @@ _OTHER_NAMES = {  # what hosts also call them, letters alone
     TRAIN: {"train", "training", "trainlabels", "traininglabels"},
     TEST: {"test", "testing"},
 }
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+IMAGE_SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif"),
+    *(".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".icb", ".vda"),
+    *(".vst", ".dds", ".ico", ".qoi", ".pcx", ".sgi", ".ras"),
+    *(".heic", ".heif", ".jxl"),  # are not read, but are images: named rather than passed over
+}
 
 
 def find_table(folders: list[Path], name: str) -> Path | None:

@@ -1,5 +1,6 @@
 """The host's files as one validated table: train rows with labels, test rows, the form of the submission."""
 
+import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,11 @@ import pandas as pd
 
 from supcon.competition.builtin import check_builtin
 from supcon.competition.index import SAMPLE, TEST, TRAIN, Files, ImageIndex, find_table, part_of
+from supcon.competition.pixel_columns import unpack_pixels
 from supcon.competition.sample import Sample, cells_of, check_unique, from_one_hot, read_rows, read_sample, sample_rows
 from supcon.competition.unpack import unpack_zips
 from supcon.errors import UserError
+from supcon.images.formats import unread
 from supcon.settings.settings import DataSettings
 
 
@@ -56,10 +59,13 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
         raise UserError(
             f"{folder / SAMPLE} is missing: put the host's files into {folder}, this one says what to submit"
         )
-    sample, index = read_sample(sample_path), ImageIndex(folders)
+    sample, index, notes = read_sample(sample_path), ImageIndex(folders), list[str]()
+    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(folders, cache, sample, settings)):
+        folders, notes = [pixels[0], *folders], [pixels[1]]
+        index = ImageIndex(folders)
     train_path, test_path = find_table(folders, TRAIN), find_table(folders, TEST)
     if not index.paths:
-        raise UserError(f"{folder} has no images: put the host's image folders, or the zip that holds them, there")
+        raise UserError(_no_images(folder, folders))
     if train_path is None:
         train = _train_from_folders(folder, settings, index)
     else:
@@ -67,7 +73,16 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     _check_labels(train, sample, train_path or folder)
     test = sample_rows(test_path, sample, settings, index)
     index.forget_names()
-    return Competition(folder, sample, train, test, index, unpacked)
+    return Competition(folder, sample, train, test, index, unpacked, notes)
+
+
+def _no_images(folder: Path, folders: list[Path]) -> str:
+    names = (name for place in folders for _, _, files in os.walk(place, followlinks=True) for name in files)
+    if others := unread(names):
+        return (
+            f"{folder} has no images that are read, but {others}: write them as PNG or TIFF files, named by their ids"
+        )
+    return f"{folder} has no images: put the host's image folders, or the zip that holds them, there"
 
 
 def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:

@@ -3,7 +3,8 @@
 import os
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,12 @@ import numpy.typing as npt
 from supcon.arrays import Rows
 from supcon.competition.folds import join_groups
 from supcon.competition.read import Competition, read_competition
+from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.duplicates import near_duplicates
 from supcon.images.hashes import content_hashes
+from supcon.images.notes import image_notes
+from supcon.images.value_range import reading_of
 from supcon.metrics.top_k import keeps_all, width
 from supcon.settings import Request
 from supcon.settings.sources import builtin_in
@@ -59,6 +63,7 @@ class Survey:
     competition: Competition
     images: ImageCache
     copies: Copies
+    image_notes: list[str] = field(default_factory=list)
 
     @property
     def unreadable_training_rows(self) -> Rows:
@@ -88,7 +93,7 @@ class Survey:
             ("machine", f"{available_cores()} cores, {'an' if shutil.which('nvidia-smi') else 'no'} NVIDIA driver"),
             ("disk", f"{_bytes(self.images.bytes)} of decoded images, {_bytes(free)} free below {root}"),
             ("memory", self._memory()),
-            *(("note", line) for line in competition.notes),
+            *(("note", line) for line in (*competition.notes, *self.image_notes)),
         ]  # fmt: skip
         return "\n".join(f"{topic:<12}{text}" for topic, text in lines)
 
@@ -112,19 +117,25 @@ def survey(request: Request) -> Survey:
     competition = read_competition(request.root / "input", cache, data)
     files = competition.files
     hashes = content_hashes(cache, files)
-    images = open_cache(cache, files, hashes, data.image_size, data.fit)
+    reading = reading_of(data, cache, files, hashes, len(competition.train))
+    images = open_cache(cache, files, hashes, data.image_size, data.fit, reading)
     if data.bad_images == "error":
         require_readable(images, files)
-    return Survey(request, competition, images, find_copies(competition, remembered_copies(cache, images)))
+    copies = find_copies(competition, remembered_copies(cache, images))
+    return Survey(request, competition, images, copies, image_notes(images, reading, len(competition.train)))
 
 
 def remembered_copies(cache: Path, images: ImageCache) -> Pairs:
     """Return the pairs of copies. They are kept in the cache, because comparing all images takes long."""
     path = cache / f"copies-of-{images.key}.npz"
-    if not path.exists():
-        readable = np.setdiff1d(np.arange(len(images)), list(images.problems))
-        write_npz(path, {"pairs": near_duplicates(images, readable.tolist())})
-    return read_npz(path)["pairs"]
+    if path.exists():
+        with suppress(UserError, KeyError):
+            return read_npz(path)["pairs"]
+        print(f"copies: {path} is damaged: it is made anew", flush=True)
+    readable = np.setdiff1d(np.arange(len(images)), list(images.problems))
+    pairs = near_duplicates(images, readable.tolist())
+    write_npz(path, {"pairs": pairs})
+    return pairs
 
 
 def find_copies(competition: Competition, pairs: Pairs) -> Copies:

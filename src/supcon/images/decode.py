@@ -9,22 +9,19 @@ import struct
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from supcon.errors import UserError
+from supcon.images.formats import HEAD, sniff
 from supcon.images.geometry import Image, Unreadable, check_pixels
+from supcon.images.reading import DEFAULT, Reading, Values
+from supcon.storage.files import open_regular
 
-DECODER = 2  # raised whenever a file's pixels would come out otherwise than before: then every cache is made anew
+DECODER = 3  # raised whenever a file's pixels would come out otherwise than before: then every cache is made anew
 
-_HEAD = 16  # bytes that tell the format, so that a film named .jpg is not read to its end
-
-_SIGNATURE = re.compile(
-    rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WEBP>RIFF....WEBP)|(?P<BMP>BM)"
-    rb"|(?P<TIFF>II[*+]\0|MM\0[*+])|(?P<GIF>GIF8)",  # a plus: the 64-bit kind of TIFF
-    re.DOTALL,
-)
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # neither a stuffed byte, a restart nor a filler
 _HUFFMAN_FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -35,60 +32,67 @@ _GIF_EXTENSION, _GIF_FRAME, _GIF_END = 0x21, 0x2C, 0x3B
 _TRUNCATED = "truncated: its end mark is missing"
 
 
-def decode(path: Path) -> Image:
+class Decoded(NamedTuple):
+    """The content of an image file."""
+
+    image: Image
+    kind: str  # its format, one of `FORMATS`
+    bands: int  # that the file holds, 3 of a grey JPEG too
+
+
+def decode(path: Path, reading: Reading = DEFAULT) -> Image:
     """Decode an image file to RGB: EXIF orientation applied, first frame, transparency on white, 16 bit scaled to 8.
 
     Raises `UserError` for a file that is absent, truncated, empty, no image or over the pixel limit.
     """
     try:
-        return read_image(str(path))[0]
+        return read_image(str(path), reading).image
     except Unreadable as error:
         raise UserError(f"{path} is not a readable image ({error}): replace it or remove its row") from None
 
 
-def read_image(path: str) -> tuple[Image, str]:
-    """Return a file's pixels and its format, one of `FORMATS`. Raises `Unreadable`; `UserError` where reading fails."""
+def read_image(path: str, reading: Reading = DEFAULT) -> Decoded:
+    """Return a file's pixels. Raises `Unreadable`; `UserError` where reading fails or a band is lacking."""
+    values, kind, bands = read_values(path, reading)
+    return Decoded(np.ascontiguousarray(reading.pixels(values)), kind, bands)
+
+
+def read_values(path: str, reading: Reading) -> tuple[Values, str, int]:
+    """Return the numbers that `reading` makes pixels of, [height, width, 1 or 3], the format and the bands there are.
+
+    Raises as `read_image` does.
+    """
     try:
-        with open(path, "rb", buffering=0) as file:
-            head = file.read(_HEAD)
-            kind = sniff(head)
+        with open_regular(path) as file:
+            head = file.read(HEAD)
+            kind = sniff(head, path)
             data = head + file.read()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    image: Image | None = None
-    if is_plain(data, kind):
+    values: Values | None = None
+    if is_plain(data, kind, reading.pixel_limit):
         with suppress(cv2.error):  # then Pillow says why
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)  # type: ignore[assignment]
-    if image is None:
+            values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if values is None:
         from supcon.images.pillow import by_pillow  # late: a host may lack Pillow, and plain files do without
 
-        image = by_pillow(data)
-    return image, kind
+        values = by_pillow(data, kind, reading)
+    return reading.chosen(values, path), kind, values.shape[2]
 
 
-def sniff(head: bytes) -> str:
-    """Return the format that a file's first bytes announce, one of `FORMATS`. Raises `Unreadable`."""
-    if not head:
-        raise Unreadable("empty file")
-    match = _SIGNATURE.match(head)
-    if match and match.lastgroup:
-        return match.lastgroup
-    raise Unreadable("not an image: neither JPEG, PNG, WebP, BMP, TIFF nor GIF")
-
-
-def is_plain(data: bytes, kind: str) -> bool:
+def is_plain(data: bytes, kind: str, limit: int) -> bool:
     """Tell whether the file is a whole 8-bit grey or RGB JPEG or PNG without transparency, which cv2 decodes right.
 
     cv2 makes a full image of a truncated JPEG, and Pillow of a PNG or GIF without its end: these three are walked to
-    their end marks. Raises `Unreadable` for a file that ends too soon, has a wrong checksum or too many pixels.
+    their end marks. Raises `Unreadable` for a file that ends too soon, has a wrong checksum or over `limit` pixels.
     """
     try:
-        return kind in _WALKS and _WALKS[kind](data)
+        return kind in _WALKS and _WALKS[kind](data, limit)
     except (IndexError, struct.error):
         raise Unreadable(_TRUNCATED) from None
 
 
-def _walk_jpeg(data: bytes) -> bool:
+def _walk_jpeg(data: bytes, limit: int) -> bool:
     place, plain, scans = 2, False, 0
     while match := _MARKER.search(data, place):
         place = match.end()
@@ -97,14 +101,14 @@ def _walk_jpeg(data: bytes) -> bool:
             return plain and scans > 0
         if marker in _FRAMES:
             depth, height, width, components = struct.unpack_from(">BHHB", data, place + 2)
-            check_pixels(width, height)
+            check_pixels(width, height, limit)
             plain = marker in _HUFFMAN_FRAMES and depth == 8 and components in (1, 3)
         scans += marker == _START_OF_SCAN
         place += data[place] << 8 | data[place + 1]
     raise Unreadable(_TRUNCATED)
 
 
-def _walk_png(data: bytes) -> bool:
+def _walk_png(data: bytes, limit: int) -> bool:
     place, plain, view = 8, False, memoryview(data)
     while place + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -115,7 +119,7 @@ def _walk_png(data: bytes) -> bool:
             return plain
         if kind == b"IHDR":
             width, height, depth, colours = struct.unpack_from(">IIBB", data, place + 8)
-            check_pixels(width, height)
+            check_pixels(width, height, limit)
             plain = depth == 8 and colours in (_PNG_GREY, _PNG_RGB)
         elif kind in (b"tRNS", b"acTL"):  # transparency; an animation
             plain = False
@@ -123,7 +127,7 @@ def _walk_png(data: bytes) -> bool:
     raise Unreadable(_TRUNCATED)
 
 
-def _walk_gif(data: bytes) -> bool:
+def _walk_gif(data: bytes, _: int) -> bool:
     place = 13 + _gif_colours(data[10])
     while data[place] != _GIF_END:
         if data[place] == _GIF_FRAME:
@@ -138,9 +142,42 @@ def _walk_gif(data: bytes) -> bool:
     return False
 
 
+def _walk_webp(data: bytes, limit: int) -> bool:
+    if data[12:16] == b"VP8X":
+        sides = int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    elif data[12:16] == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        sides = bits % 2**14 + 1, (bits >> 14) % 2**14 + 1
+    else:
+        width, height = struct.unpack_from("<HH", data, 26)
+        sides = width % 2**14, height % 2**14
+    check_pixels(*sides, limit)  # before Pillow, whose decoder makes room for all of them when it opens the file
+    return False
+
+
+def _walk_jpeg2000(data: bytes, _: int) -> bool:
+    if b"\xff\xd9" not in data:
+        raise Unreadable(_TRUNCATED)
+    return False
+
+
+def _walk_ico(data: bytes, limit: int) -> bool:
+    for match in re.finditer(rb"IHDR", data):  # a PNG within, which the outer header's size says nothing of
+        width, height = struct.unpack_from(">II", data, match.end())
+        check_pixels(width, height, limit)
+    return False
+
+
 def _gif_colours(flags: int) -> int:
     """Return the bytes of the colour table that these flags announce."""
     return 3 << (flags % 8 + 1) if flags & 0x80 else 0
 
 
-_WALKS = {"JPEG": _walk_jpeg, "PNG": _walk_png, "GIF": _walk_gif}
+_WALKS = {
+    "JPEG": _walk_jpeg,
+    "PNG": _walk_png,
+    "GIF": _walk_gif,
+    "WEBP": _walk_webp,
+    "JPEG2000": _walk_jpeg2000,
+    "ICO": _walk_ico,
+}

@@ -9,7 +9,10 @@ import numpy.typing as npt
 Image = npt.NDArray[np.uint8]  # [height, width, 3], RGB
 Fit = Literal["crop", "pad", "squash"]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"),
+    *("PPM", "AVIF", "JPEG2000", "DDS", "ICO", "QOI", "PCX", "SGI", "SUN", "TGA"),
+)
 PIXEL_LIMIT = 178_000_000  # declared pixels beyond which a file is taken for a decompression bomb, not a photograph
 _ROOM = 1.15  # the cached side over the training side
 
@@ -20,10 +23,13 @@ class Unreadable(Exception):
     """Why a file cannot be used as an image, in words that do not name the file."""
 
 
-def check_pixels(width: int, height: int) -> None:
+def check_pixels(width: int, height: int, limit: int) -> None:
     """Raise `Unreadable` when an image of this size is too large to be decoded."""
-    if width * height > PIXEL_LIMIT:
-        raise Unreadable(f"{width} x {height} pixels, over the limit of {PIXEL_LIMIT:,}")
+    if width * height > limit:
+        raise Unreadable(
+            f"{width} x {height} pixels, over the limit of {limit:,}, which --data.pixel_limit raises where the memory"
+            " holds such images"
+        )
 
 
 def resize(image: Image, height: int, width: int) -> Image:

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import io
 import os
+import re
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -49,6 +51,7 @@ def images_digest(paths: Sequence[str], hashes: Sequence[str]) -> str:
 
 
 def _stamp(path: str) -> tuple[int, int]:
+    """Return a file's size and modification time; `UserError` for what is no file, and for a FIFO or a device."""
     try:
         path.encode()
         status = os.stat(path)
@@ -56,16 +59,25 @@ def _stamp(path: str) -> tuple[int, int]:
         raise UserError(f"{path!r} has a name that is not UTF-8: rename it") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is not a regular file: put the image itself there, or remove its row")
     return status.st_size, status.st_mtime_ns
 
 
 def _rows(index: Path) -> Iterator[list[str]]:
     """Yield the rows of cache/hashes.csv one at a time; damaged rows are skipped."""
-    if not index.exists():
+    if not index.is_file():
         return
     with index.open(encoding="utf-8", errors="replace", newline="") as file:
-        for row in csv.reader(file):
-            if len(row) == len(_COLUMNS) and len(row[-1]) == 64:
+        rows = csv.reader(file)
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error:  # zeros; a quote that nothing closes: the reader goes on with the next line
+                continue
+            if len(row) == len(_COLUMNS) and re.fullmatch("[0-9a-f]{64}", row[-1]):
                 yield row
 
 

@@ -1,62 +1,100 @@
-"""What Pillow decodes: all that is neither plain JPEG nor PNG."""
+"""What Pillow decodes: all that is neither plain JPEG nor PNG. TIFF of several bands goes by way of `tiff.py`."""
 
 import io
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
+import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image as PillowImage
-from PIL import ImageOps
+from PIL import ImageOps, features
 
-from supcon.images.geometry import FORMATS, PIXEL_LIMIT, Image, Unreadable, check_pixels
+from supcon.images.geometry import FORMATS, Unreadable, check_pixels
+from supcon.images.reading import Reading, Values
+from supcon.images.tiff import open_tiff, upright
+
+_DEEP_COLOUR = {"PNG", "JPEG2000", "PPM"}  # formats of which Pillow makes 8 bits where they hold 16 in colour
+_OPTIONAL = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}  # formats that Pillow may be built without
+_WHITE = 65535
+_ORIENTATION = 0x0112  # EXIF's tag
 
 
 def declared_size(path: str) -> tuple[int, int]:
     """Return height and width as the file's header gives them, before any turning; (1, 1) for a damaged file."""
     try:
-        with warnings.catch_warnings(action="ignore"), PillowImage.open(path, formats=FORMATS) as file:
-            return file.height, file.width
-    except Exception:  # as in `_by_pillow`
+        with warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
+            if tiff := open_tiff(file):
+                return tiff.size[1], tiff.size[0]
+            with PillowImage.open(path, formats=FORMATS) as image:
+                return image.height, image.width
+    except Exception:  # as in `_named_damage`
         return 1, 1
 
 
-def by_pillow(data: bytes) -> Image:
-    """Return the pixels of a file's content. Raises `Unreadable` with the reason."""
-    try:
-        with warnings.catch_warnings(action="ignore"), PillowImage.open(io.BytesIO(data), formats=FORMATS) as file:
-            check_pixels(*file.size)
+def by_pillow(data: bytes, kind: str, reading: Reading) -> Values:
+    """Return the numbers [height, width, bands] of a file's content, upright. Raises `Unreadable` with the reason."""
+    PillowImage.MAX_IMAGE_PIXELS = 4 * reading.pixel_limit  # an error from twice as many: `Tiff` counts bytes as pixels
+    with _named_damage(kind, reading.pixel_limit), warnings.catch_warnings(action="ignore"):
+        tiff = open_tiff(io.BytesIO(data)) if kind == "TIFF" else None
+        if tiff and tiff.is_for(reading):
+            return tiff.values(reading.pixel_limit)
+        with PillowImage.open(io.BytesIO(data), formats=(kind,)) as file:
+            check_pixels(*file.size, reading.pixel_limit)
+            if reading.as_stored and kind in _DEEP_COLOUR and (values := _deep_colour(data)) is not None:
+                return upright(values, file.getexif().get(_ORIENTATION, 1))
             file.load()
             with suppress(Exception):  # damaged EXIF: the pixels are whole, only their orientation is unknown
                 ImageOps.exif_transpose(file, in_place=True)
-            return _rgb(file)
+            return _bands(file) if reading.bands else _grey_or_rgb(file)
+
+
+@contextmanager
+def _named_damage(kind: str, limit: int) -> Iterator[None]:
+    try:
+        yield
     except Unreadable:
         raise
     except PillowImage.DecompressionBombError:
-        raise Unreadable(f"over the limit of {PIXEL_LIMIT:,} pixels") from None
-    except PillowImage.UnidentifiedImageError:  # its text is the buffer's address
-        raise Unreadable("damaged: its header cannot be read") from None
+        raise Unreadable(f"over the limit of {limit:,} pixels, which --data.pixel_limit raises") from None
     except Exception as error:  # Pillow's readers raise nearly anything at damaged bytes
+        if kind in _OPTIONAL and not features.check(_OPTIONAL[kind]):
+            raise Unreadable(f"{kind}, which this Pillow was built without: pip install --upgrade pillow") from None
+        if isinstance(error, PillowImage.UnidentifiedImageError):  # its text is the buffer's address
+            rare = ", or it is a rare kind of TIFF" if kind == "TIFF" else ""
+            raise Unreadable(f"damaged: its header cannot be read{rare}") from None
         raise Unreadable(" ".join(str(error).split()) or type(error).__name__) from None
 
 
-def _rgb(image: PillowImage.Image) -> Image:
-    if image.mode[0] in "IF":  # deep grey
-        deep = np.asarray(image)
-        grey = _eight_bits(deep)
-        if "transparency" in image.info:
-            grey[deep == image.info["transparency"]] = 255
-        return np.repeat(grey[..., None], 3, axis=2)
+def _grey_or_rgb(image: PillowImage.Image) -> Values:
+    """Return deep grey as it is stored, anything else as RGB on white."""
+    if image.mode[0] in "IF":
+        return _deep_grey(image)
     if image.has_transparency_data:
         image = PillowImage.alpha_composite(PillowImage.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return np.asarray(image.convert("RGB"))
 
 
-def _eight_bits(deep: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Scale deep grey to 0..255: 16 bit by its format, wider numbers by the range their largest one lies in."""
-    if deep.dtype.itemsize == 2:
-        return (deep.astype(np.uint16) >> 8).astype(np.uint8)  # the high byte, as Pillow does in colour
-    values = np.nan_to_num(deep.astype(np.float64))
-    top = values.max(initial=0)
-    scale = 255.0 if deep.dtype.kind == "f" and top <= 1 else 1.0 if top <= 255 else 1 / 257
-    return np.clip(values * scale, 0, 255).astype(np.uint8)
+def _bands(image: PillowImage.Image) -> Values:
+    """Return the bands as they are stored, transparency as one of them."""
+    if image.mode[0] in "IF":
+        return _deep_grey(image)
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("L" if image.mode == "1" else "RGBA" if image.has_transparency_data else "RGB")
+    return np.atleast_3d(np.asarray(image))
+
+
+def _deep_grey(image: PillowImage.Image) -> Values:
+    deep = np.asarray(image)
+    if "transparency" in image.info:
+        deep = np.where(deep == image.info["transparency"], _WHITE, deep).astype(deep.dtype)
+    return deep[..., None]
+
+
+def _deep_colour(data: bytes) -> Values | None:
+    """Return bands of 16 bits, RGB first, not turned upright; None for a file of 8 bits."""
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype == np.uint8:
+        return None
+    values = np.atleast_3d(values)
+    return values[..., [2, 1, 0, 3][: values.shape[2]]] if values.shape[2] >= 3 else values

@@ -13,6 +13,8 @@ from supcon.competition.read import Competition, read_competition
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.hashes import content_hashes, images_digest
+from supcon.images.reading import Reading
+from supcon.images.value_range import reading_of
 from supcon.metrics.metric import Metric, make_metric
 from supcon.randomness import seed_at
 from supcon.run import stages
@@ -116,6 +118,12 @@ class Experiment:
         """Open the same images at the size of prediction."""
         return self._open_images(self.prediction_side)
 
+    @cached_property
+    def reading(self) -> Reading:
+        """How the numbers in the images' files become pixels."""
+        cache, files = self.request.root / "cache", self.competition.files
+        return reading_of(self.settings.data, cache, files, self._hashes, len(self.split))
+
     @property
     def prediction_side(self) -> int:
         """Side of the images at prediction, pixels."""
@@ -124,7 +132,7 @@ class Experiment:
 
     def _open_images(self, side: int) -> ImageCache:
         cache, files, data = self.request.root / "cache", self.competition.files, self.settings.data
-        images = open_cache(cache, files, self._hashes, side, data.fit)
+        images = open_cache(cache, files, self._hashes, side, data.fit, self.reading)
         left_out = set(np.flatnonzero(self.split.fold == LEFT_OUT).tolist())
         if data.bad_images == "error":
             require_readable(images, files, left_out)

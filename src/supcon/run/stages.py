@@ -12,6 +12,7 @@ from typing import Protocol, cast
 
 from supcon.errors import UserError
 from supcon.settings import REPOSITORY, Request, Settings
+from supcon.settings.settings import DataSettings
 
 # inputs that are no stages, as messages call them; the names of stages may stand beside them
 SPLIT = "folds/folds.csv"  # which rows were held out
@@ -42,6 +43,13 @@ def _takes_features(settings: Settings) -> bool:
     return settings.finetune.mode != "full" or settings.finetune.head == "fitted"
 
 
+def _reads_otherwise(settings: Settings) -> bool:
+    """Say whether the files' numbers become pixels in another way than by default."""
+    return any(getattr(settings.data, name) != getattr(DataSettings(), name) for name in READING)
+
+
+READING = ("pixel_range", "bands", "pixel_limit")  # settings of data, which only then count
+READS_OTHERWISE = (_reads_otherwise, tuple(f"data.{name}" for name in READING))
 _TRAINING = ("data.image_size", "data.fit", "data.shots", "augment", "model", "train")
 _FINETUNE_BATCHES = ("finetune.mode", "finetune.batches", "finetune.batch_size")
 _CROSS_ENTROPY = (  # of finetune, which the cross-entropy of pretrain follows
@@ -67,6 +75,7 @@ STAGES = (
         logs=("pretrain.csv", "tensorboard/pretrain"),
         settings=(*_TRAINING, "batches", "pretrain"),
         settings_where=(
+            READS_OTHERWISE,
             (lambda settings: settings.pretrain.contrasts, ("contrast",)),
             (lambda settings: settings.pretrain.classifies, _CROSS_ENTROPY),
             (lambda settings: settings.shares_schedule, ("finetune.epochs", *_FINETUNE_BATCHES)),
@@ -82,6 +91,7 @@ STAGES = (
         logs=("finetune.csv", "tensorboard/finetune"),
         settings=(*_TRAINING, "finetune"),
         settings_where=(
+            READS_OTHERWISE,
             (_takes_features, ("data.test_size", "predict.batch_size")),
             (lambda settings: settings.finetune.batches == "pk", ("batches",)),
             (lambda settings: settings.finetune.contrasts, ("contrast",)),
@@ -94,6 +104,7 @@ STAGES = (
         "predict",
         files=("oof.npz", "test.npz", "embeddings.npz"),
         settings=("data.image_size", "data.test_size", "data.fit", "augment", "predict"),
+        settings_where=(READS_OTHERWISE,),
         inputs=(SPLIT, IMAGES, "finetune"),
     ),
     Stage(

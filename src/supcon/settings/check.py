@@ -17,6 +17,7 @@ def check_run_name(flag: str, run: str) -> None:
 
 def check(settings: Settings) -> None:
     """Raise `UserError` for a value out of bounds or for settings that exclude each other."""
+    _ = settings.data.fixed_range, settings.data.band_numbers  # they raise it, too
     for problem in chain(out_of_bounds(settings), _conflicts(settings), _of_loss(settings), _of_batches(settings)):
         raise UserError(problem)
 

@@ -1,10 +1,13 @@
 """Every setting of a run: typed, documented, with default and bounds. `--help` is made of them."""
 
 import dataclasses
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from supcon.errors import UserError
 from supcon.settings.bounds import bounded
 from supcon.settings.training import BatchSettings, ContrastSettings, FinetuneSettings, PretrainSettings, TrainSettings
 
@@ -32,6 +35,14 @@ class DataSettings:
     """Classes with fewer rows (or groups) than folds: an error, or fold -1: in every training set, never scored."""
     bad_images: Literal["error", "skip"] = "error"
     """Unreadable images: an error, or left out of training; such test rows get the class shares."""
+    pixel_range: str = "format"
+    """Which numbers in the files become black and white: format, the ends of their number format; data, the 0.1th and
+    99.9th percentile of the training images; or LOW,HIGH, as --data.pixel_range=-35,0."""
+    bands: str = ""
+    """Bands of the files that become red, green and blue, counted from 1, such as 4,3,2; or one band; empty: the first
+    three."""
+    pixel_limit: int = bounded(178_000_000, 1, 100_000_000_000)
+    """Pixels of an image beyond which it is refused as a decompression bomb; a pixel takes 3 bytes and more."""
     image_size: int = bounded(224, 8, 4096)
     """Side of the training images, pixels."""
     test_size: int = bounded(0, 0, 4096)
@@ -40,6 +51,30 @@ class DataSettings:
     """How an image that is not square becomes square."""
     shots: int = bounded(0, 0, 1_000_000)
     """Training rows kept of each class, drawn by train.seed; 0: all. To study what a recipe makes of little data."""
+
+    @property
+    def fixed_range(self) -> tuple[float, float] | None:
+        """LOW and HIGH of `pixel_range`; None where it is no such pair. Raises `UserError` for what it cannot be."""
+        if self.pixel_range in ("format", "data"):
+            return None
+        try:
+            low, high = (float(word) for word in self.pixel_range.split(","))
+        except ValueError:
+            low = high = math.nan
+        if not (low < high and math.isfinite(high - low)):
+            raise UserError(
+                f"--data.pixel_range {self.pixel_range!r} is neither format, data nor two numbers LOW,HIGH such as"
+                " 0,4095, the smaller one first"
+            )
+        return low, high
+
+    @property
+    def band_numbers(self) -> tuple[int, ...]:
+        """The numbers in `bands`. Raises `UserError` where they are not one or three."""
+        words = self.bands.split(",") if self.bands else []
+        if len(words) not in (0, 1, 3) or not all(re.fullmatch(r" *0*[1-9][0-9]{0,4} *", word) for word in words):
+            raise UserError(f"--data.bands {self.bands!r} is neither one band nor three, counted from 1, such as 4,3,2")
+        return tuple(map(int, words))
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from types import SimpleNamespace
 import pandas as pd
 
 from supcon.errors import UserError
-from supcon.storage.files import write_atomic
+from supcon.storage.files import open_regular, write_atomic
 
 _BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _DELIMITERS = (",", ";", "\t", "|")  # the first that the header holds outside of quotes
 _QUOTED = r'(?<![^,;\t|])"(?:[^"]|"")*+"'  # a cell in quotes
 _BLOCK = 10_000  # rows of a file that are lists of cells at a time
+_START = 1 << 20  # bytes that hold the header
 _HEADER = re.compile(rf"(?:{_QUOTED}|[^\r\n])*")
 
 
@@ -76,6 +77,23 @@ def read_own_table(path: Path, cure: str, *, may_be_empty: bool = False) -> pd.D
     except UserError as error:
         said = str(error)
         raise UserError(f"{said if 'cannot be read: ' in said else said.rpartition(': ')[0]}: {cure}") from None
+
+
+def read_header(path: Path) -> tuple[list[str], Dialect]:
+    """Return the names of a table's columns, none where it has no such line, and how it is written; no row is read."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(_START)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    mark = next((mark for mark in _BYTE_ORDER_MARKS if start.startswith(mark)), b"")
+    encoding = _BYTE_ORDER_MARKS.get(mark, "utf-8")
+    text = start.decode(encoding, errors="ignore")
+    dialect = Dialect(encoding, *_marks(text))
+    try:
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter), []), dialect
+    except csv.Error:
+        return [], dialect
 
 
 def write_table(path: Path, table: pd.DataFrame, dialect: Dialect) -> None:

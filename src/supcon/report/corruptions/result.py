@@ -10,7 +10,7 @@ from supcon.report.corruptions.kinds import DEFINITION, NAMES
 from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.run.stage import StageRun
-from supcon.run.stages import Stage
+from supcon.run.stages import READS_OTHERWISE, Stage
 from supcon.storage.files import digest, read_checked_json, read_npz, write_checked_json
 
 FILE = "corruptions.json"
@@ -20,6 +20,7 @@ CORRUPTIONS = Stage(  # a stage of the report alone
     "report",
     files=(FOLD_FILE,),
     settings=("data.image_size", "data.test_size", "data.fit", "predict.class_mean_weight"),
+    settings_where=(READS_OTHERWISE,),
 )
 _MADE_AGAIN = "delete it, and ./run.sh report --corruptions makes it again"
 _NOTHING = 1e-6  # of macro-F1: a loss that is but rounding
