@@ -26,6 +26,7 @@ from tqdm import tqdm
 from supcon.errors import UserError
 from supcon.images.decode import DECODER, read_image
 from supcon.images.geometry import FORMATS, Fit, Image, Unreadable, cached_side, shrink, shrunk_size
+from supcon.images.hashes import ABSENT
 from supcon.images.pillow import declared_size
 from supcon.storage import lock
 from supcon.storage.files import read_npz, write_npz
@@ -116,7 +117,8 @@ def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: 
     folder = cache / f"images-{_key(hashes, side, fit)}"
     if not folder.exists():
         entries = pd.factorize(np.asarray(hashes, dtype=object))[0]
-        paths = [str(files[first]) for first in np.unique(entries, return_index=True)[1]]
+        firsts = np.unique(entries, return_index=True)[1].tolist()
+        paths = [hashes[first] if hashes[first].startswith(ABSENT) else str(files[first]) for first in firsts]
         needed = estimate_bytes(paths, side, fit)
         _require_room(cache, len(paths), needed)
         try:
@@ -135,12 +137,16 @@ def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: 
 def require_readable(images: ImageCache, files: Sequence[Path], exempt: Container[int] = ()) -> None:
     """Raise `UserError` listing the files, but at `exempt` positions, that could not be decoded, why, and the cure."""
     problems = {position: reason for position, reason in images.problems.items() if position not in exempt}
-    bad = [f"{files[position]} ({reason})" for position, reason in problems.items()]
-    if bad:
-        subject = "1 image cannot" if len(bad) == 1 else f"{len(bad):,} images cannot"
-        rest = [f"and {len(bad) - _LISTED:,} more"] if len(bad) > _LISTED else []
-        listed = ", ".join([*bad[:_LISTED], *rest])
-        raise UserError(f"{subject} be read: {listed}: replace them, or leave them out with --data.bad_images skip")
+    if problems:
+        subject = "1 image cannot" if len(problems) == 1 else f"{len(problems):,} images cannot"
+        listed: dict[str, list[str]] = {}  # by reason
+        for position, reason in list(problems.items())[:_LISTED]:
+            listed.setdefault(reason, []).append(str(files[position]))
+        parts = [f"{', '.join(names)} ({reason})" for reason, names in listed.items()]
+        parts += [f"and {len(problems) - _LISTED:,} more"] if len(problems) > _LISTED else []
+        raise UserError(
+            f"{subject} be read: {'; '.join(parts)}: replace them, or leave them out with --data.bad_images skip"
+        )
 
 
 def _key(hashes: Sequence[str], side: int, fit: Fit) -> str:
@@ -211,10 +217,15 @@ def _shard(folder: Path, number: int) -> Path:
 
 
 def decode_chunk(paths: Sequence[str], side: int, fit: Fit) -> tuple[list[Image], Chunk]:
-    """Decode and shrink images for a cache of `side` pixels; an unreadable image becomes one black pixel."""
+    """Decode and shrink images for a cache of `side` pixels; an unreadable image becomes one black pixel.
+
+    In `paths` a file that is not there is named by `ABSENT` and the reason.
+    """
     images, facts, reasons = list[Image](), [], dict[int, str]()
     for number, path in enumerate(paths):
         try:
+            if path.startswith(ABSENT):
+                raise Unreadable(path.removeprefix(ABSENT))
             image, kind = read_image(path)
             size, position = image.shape[1::-1], FORMATS.index(kind)
             image = shrink(image, side, fit)

@@ -15,10 +15,9 @@ import numpy as np
 
 from supcon.errors import UserError
 from supcon.images.geometry import Image, Unreadable, check_pixels
+from supcon.storage.pointers import HEAD, pointer, regular
 
 DECODER = 2  # raised whenever a file's pixels would come out otherwise than before: then every cache is made anew
-
-_HEAD = 16  # bytes that tell the format, so that a film named .jpg is not read to its end
 
 _SIGNATURE = re.compile(
     rb"(?P<JPEG>\xff\xd8\xff)|(?P<PNG>\x89PNG\r\n\x1a\n)|(?P<WEBP>RIFF....WEBP)|(?P<BMP>BM)"
@@ -49,9 +48,9 @@ def decode(path: Path) -> Image:
 def read_image(path: str) -> tuple[Image, str]:
     """Return a file's pixels and its format, one of `FORMATS`. Raises `Unreadable`; `UserError` where reading fails."""
     try:
-        with open(path, "rb", buffering=0) as file:
-            head = file.read(_HEAD)
-            kind = sniff(head)
+        with open(path, "rb", buffering=0, opener=regular) as file:
+            head = file.read(HEAD)
+            kind = sniff(head)  # before the rest is read: a film named .jpg is not read to its end
             data = head + file.read()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -73,6 +72,8 @@ def sniff(head: bytes) -> str:
     match = _SIGNATURE.match(head)
     if match and match.lastgroup:
         return match.lastgroup
+    if reason := pointer(head):
+        raise Unreadable(reason)
     raise Unreadable("not an image: neither JPEG, PNG, WebP, BMP, TIFF nor GIF")
 
 

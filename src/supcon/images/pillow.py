@@ -10,12 +10,17 @@ from PIL import Image as PillowImage
 from PIL import ImageOps
 
 from supcon.images.geometry import FORMATS, PIXEL_LIMIT, Image, Unreadable, check_pixels
+from supcon.storage.pointers import regular
 
 
 def declared_size(path: str) -> tuple[int, int]:
     """Return height and width as the file's header gives them, before any turning; (1, 1) for a damaged file."""
     try:
-        with warnings.catch_warnings(action="ignore"), PillowImage.open(path, formats=FORMATS) as file:
+        with (
+            warnings.catch_warnings(action="ignore"),
+            open(path, "rb", opener=regular) as whole,
+            PillowImage.open(whole, formats=FORMATS) as file,
+        ):
             return file.height, file.width
     except Exception:  # as in `_by_pillow`
         return 1, 1
