@@ -66,6 +66,13 @@ def without_words(folder: Path) -> None:
     sample.write_text(sample.read_text().replace("img", "mystery/img"))
 
 
+def trains(folder: Path) -> None:
+    """A word that only begins with train says nothing of the part."""
+    arranged("{label}/img{n}.png", "test/img{n}.png")(folder)
+    for old, new in zip(CLASSES, ("cars", "planes", "trains"), strict=True):
+        (folder / old).rename(folder / new)
+
+
 PLAIN = arranged("train/{label}/img{n}.png")
 NESTED = arranged("train/{label}/{patient}/img{n}.png")
 TWICE = "24 images lie there again with equal contents"
@@ -96,6 +103,7 @@ CASES = [
     Case("imgs_train, imgs_test", arranged("imgs_train/{label}/img{n}.png", "imgs_test/unknown/img{n}.png")),
     Case("testset in a wrapper", arranged("bugs/trainset/{label}/img{n}.png", "bugs/testset/img{n}.png")),
     Case("no word for the test images", without_words),
+    Case("a class called trains", trains, classes=("cars", "planes", "trains")),
     Case(
         "doubled within itself",
         then(arranged("bugs/train/{label}/img{n}.png"), copied("bugs", "bugs/bugs")),

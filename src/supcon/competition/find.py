@@ -99,15 +99,16 @@ class ImageFinder:
             self.copies.update(group[1:])
         return equal
 
-    def require_present(self, bad_images: str) -> None:
-        """Raise `UserError` with the number of absent images, unless `data.bad_images` is "skip"."""
+    def require_present(self, bad_images: str, hidden: str = "") -> None:
+        """Raise `UserError` with the number of absent images, unless `data.bad_images` is "skip" and some are there.
+
+        `hidden` says where they may be.
+        """
         nothing_left = [absent for absent in self.absent if absent.part == "train" and len(absent.names) == absent.rows]
         if self.absent and (bad_images == "error" or nothing_left):
-            cure = "" if nothing_left else ", or leave them out with --data.bad_images skip"
-            raise UserError(
-                f"{'; '.join(map(str, self.absent))} below {self.index.folders[0]}: is the image folder complete?"
-                f" Copy it again{cure}"
-            )
+            cure = hidden or "is the image folder complete? Copy it again"
+            cure += "" if nothing_left else ", or leave such rows out with --data.bad_images skip"
+            raise UserError(f"{'; '.join(map(str, self.absent))} below {self.index.folders[0]}: {cure}")
 
     def forget_names(self) -> None:
         """Free the memory of the search by name."""
@@ -188,5 +189,6 @@ def _narrowed(paths: Sequence[str], name: str, part: str) -> Sequence[str]:
         paths = [path for path in paths if part_of(path) == part] or paths
     if len(paths) > 1:
         shared = [same_folders(name, path) for path in paths]
-        paths = [path for path, count in zip(paths, shared, strict=True) if count == max(shared)]
+        most = max(shared)
+        paths = [path for path, count in zip(paths, shared, strict=True) if count == most]
     return paths

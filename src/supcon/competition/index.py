@@ -31,7 +31,7 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".g
 _TABLE_SUFFIXES = (".csv", ".tsv")
 
 _BESIDE = "data|sets?|datasets?|images?|imgs?|pics?|pictures?|photos?|files?|samples?|folders?|pngs?|jpe?gs?|val|valid"
-_PART = re.compile(rf"(?<![a-z])(?:{_BESIDE})*(train|test)(?:ing|s)?(?:{_BESIDE})*(?![a-z])")
+_PART = re.compile(rf"(?<![a-z])(?:{_BESIDE})*(train|test)(?:ing)?(?:{_BESIDE})*(?![a-z])")
 
 
 def find_table(index: "ImageIndex", name: str) -> Path | None:

@@ -72,7 +72,8 @@ class LooseNames:
         if len(paths) < 2:
             return paths
         shared = [same_folders(name, loosened(path)) for path in paths]
-        return [path for path, count in zip(paths, shared, strict=True) if count == max(shared)]
+        most = max(shared)
+        return [path for path, count in zip(paths, shared, strict=True) if count == most]
 
 
 def _recoded(path: str) -> Iterator[str]:

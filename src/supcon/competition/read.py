@@ -82,9 +82,7 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     else:
         train = _train_from_csv(train_path, sample, settings, finder)
         test = sample_rows(test_path, sample, settings, finder)
-    if finder.absent and (reason := packed_otherwise(folder)):
-        raise UserError(reason)
-    finder.require_present(settings.bad_images)
+    finder.require_present(settings.bad_images, packed_otherwise(folder) if finder.absent else "")
     spelling = spelling_of(train["label"], train_path or folder, sample, settings, notes)
     train["label"] = respelled(train["label"], spelling)
     _check_labels(train, sample, train_path or folder)

@@ -55,8 +55,11 @@ def read_sample(path: Path) -> Sample:
 
 
 def counters(table: pd.DataFrame) -> list[str]:
-    """Return the columns without a name whose cells are distinct numbers, which programs write that count rows."""
-    unnamed = [name for name in table.columns if re.fullmatch(r"|Unnamed: \d+", name)]
+    """Return the columns without a name whose cells are distinct numbers, which programs write that count rows.
+
+    Of a table of two columns each has its meaning.
+    """
+    unnamed = [name for name in table.columns if re.fullmatch(r"|Unnamed: \d+", name)] if len(table.columns) > 2 else []
     return [name for name in unnamed if table[name].is_unique and table[name].str.fullmatch(r"[0-9]+").all()]
 
 
@@ -68,8 +71,7 @@ def _id_column(table: pd.DataFrame) -> str:
         return str(first)
     others = [name for name in others if name not in counters(table) and table[name].is_unique]
     ids = [name for name in others if not _are_probabilities(table[name])]
-    enough = len(table.columns) > 2 if counts else len(ids) == 1
-    return str(ids[0] if ids and enough else first)
+    return str(ids[0] if len(ids) == 1 or (ids and counts) else first)
 
 
 def _are_probabilities(cells: pd.Series) -> bool:

@@ -30,7 +30,8 @@ def unpack_archives(folder: Path, cache: Path) -> Path | None:
     for one that is damaged, has a password, would fill the disk, is a bomb together with the others, or holds links,
     devices or paths that lead out.
     """
-    archives = [path for path in sorted(folder.glob("*")) if kind_of(path.name) and path.is_file()]
+    names = sorted(name for name in os.listdir(folder) if kind_of(name)) if folder.is_dir() else []
+    archives = [folder / name for name in names if (folder / name).is_file()]
     facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in archives]
     unpacked = cache / f"unpacked-{digest(facts)[:16]}"
     if not unpacked.exists():
