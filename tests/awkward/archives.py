@@ -66,6 +66,13 @@ def tar_in_zip(folder: Path) -> None:
     zipped(folder, "train.tar.gz", "test.tar.gz", "train.csv")
 
 
+def beside_deep_tables(folder: Path) -> None:
+    tar_in_zip(folder)
+    (folder / "competitions" / "bugs").mkdir(parents=True)
+    for name in ("bugs.zip", "sample_submission.csv"):
+        (folder / name).rename(folder / "competitions" / "bugs" / name)
+
+
 def pieces(*names: str) -> Callable[[Path], None]:
     """Leave the pieces of an archive in the place of the images."""
 
@@ -123,6 +130,7 @@ CASES = [
     Case("tar.xz", tarred(".tar.xz", "w:xz", together=True)),
     Case("a tar of images without a folder", flat_tar),
     Case("tars in a zip", tar_in_zip),
+    Case("archives beside deep tables", beside_deep_tables),
     Case("a cut tar", cut_tar, asks=r"bugs\.tar.*(download it again|download the tar again)"),
     Case("a zip damaged within", damaged_within, asks=r"bugs\.zip: '.*' is damaged .*: download the zip again"),
     Case("a zip that is a pointer", as_pointer, asks=r"bugs\.zip is no zip file \(Git LFS pointers: fetch them"),

@@ -93,21 +93,24 @@ class ImageIndex:
     """The images and tables below several folders, by relative path; the first folder that has a path counts."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        self.folders = list(folders)
+        self.folders: list[Path] = []
+        self.paths: list[str] = []  # of the images, sorted
         self.tables: list[Path] = []  # of the first folder first, in it the nearest to the top
         self._folder_of: dict[str, int] = {}  # of paths that the first folder does not have
         self._doubled: list[str] = []
-        first: set[str] = set()
-        for number, folder in enumerate(folders):
-            beside = _Beside()
-            images = set(_walk(folder, beside))
-            if number == 0:
-                first = images
-            else:
-                self._folder_of |= dict.fromkeys(images - first - self._folder_of.keys(), number)
-            self.tables += [folder / path for path in sorted(beside.tables, key=lambda path: (path.count("/"), path))]
-            self._doubled += beside.doubled
-        self.paths = sorted(first | self._folder_of.keys())
+        for folder in folders:
+            self.add(folder)
+
+    def add(self, folder: Path) -> None:
+        """List what lies below one more folder."""
+        beside, known = _Beside(), set(self.paths)
+        images = set(_walk(folder, beside))
+        if self.folders:
+            self._folder_of |= dict.fromkeys(images - known, len(self.folders))
+        self.paths = sorted(images | known)
+        self.tables += [folder / path for path in sorted(beside.tables, key=lambda path: (path.count("/"), path))]
+        self._doubled += beside.doubled
+        self.folders.append(folder)
 
     @cached_property
     def _by_stem(self) -> dict[str, str | list[str]]:

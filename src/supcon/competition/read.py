@@ -59,8 +59,10 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     cure.
     """
     check_builtin(folder, settings.builtin)
-    unpacked = unpack_archives(folder, cache)
-    index = ImageIndex([folder] if unpacked is None else [folder, unpacked])
+    index = ImageIndex([folder])
+    unpacked = unpack_archives(folder, cache, {path.parent for path in index.tables})
+    if unpacked is not None:
+        index.add(unpacked)
     finder, notes = ImageFinder(index, partial(content_hashes, cache)), list[str]()
     sample_path = find_table(index, SAMPLE)
     if sample_path is None:

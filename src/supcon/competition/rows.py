@@ -122,7 +122,7 @@ def sample_rows(
         rows = read_rows(path, "test", sample, settings, finder)
         names = rows.images.set_axis(_joined(rows.ids, sample, path.name, allow_extra)).loc[sample.ids]
     paths = finder.find_all(names.to_list(), "test", SAMPLE)
-    if path is None and not allow_extra:
+    if path is None and not allow_extra and not any(absent.part == "test" for absent in finder.absent):
         lacking = sorted({path for path in finder.index.paths if part_of(path) == "test"} - set(paths) - finder.copies)
         if lacking:
             raise UserError(

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -22,17 +22,18 @@ _CHUNK = 2**20
 _LOOKED_AT = 100  # files of a tar, all of whose content must be read to list it
 
 
-def unpack_archives(folder: Path, cache: Path) -> Path | None:
-    """Unpack the zips and tars that lie in `folder` (not deeper) and return where; None without any.
+def unpack_archives(folder: Path, cache: Path, others: Collection[Path] = ()) -> Path | None:
+    """Unpack the zips and tars that lie in `folder`, or in `others` below it, and return where; None without any.
 
     Done once for archives of a name, size and modification time. One whose files already lie in `folder`, or in a
     folder of its name, is passed over. Archives within are unpacked too. Raises `UserError`, with nothing left behind,
     for one that is damaged, has a password, would fill the disk, is a bomb together with the others, or holds links,
     devices or paths that lead out.
     """
-    names = sorted(name for name in os.listdir(folder) if kind_of(name)) if folder.is_dir() else []
-    archives = [folder / name for name in names if (folder / name).is_file()]
-    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in archives]
+    places = [path for path in sorted({folder, *others}) if path.is_dir()]
+    names = [place / name for place in places for name in sorted(os.listdir(place)) if kind_of(name)]
+    archives = [path for path in names if path.is_file()]
+    facts = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in archives]
     unpacked = cache / f"unpacked-{digest(facts)[:16]}"
     if not unpacked.exists():
         archives = [path for path in archives if not _is_unpacked(path)]
@@ -40,7 +41,7 @@ def unpack_archives(folder: Path, cache: Path) -> Path | None:
             return None
         with lock.alone(cache / ".unpack.lock", f"unpacking {archives[0]}"):
             if not unpacked.exists():
-                _unpack_all(archives, unpacked)
+                _unpack_all(archives, folder, unpacked)
     return unpacked
 
 
@@ -71,14 +72,14 @@ class _Room:
             )
 
 
-def _unpack_all(archives: Sequence[Path], unpacked: Path) -> None:
+def _unpack_all(archives: Sequence[Path], folder: Path, unpacked: Path) -> None:
     partial = unpacked.with_name(f".{unpacked.name}")
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process
     try:
         partial.mkdir(parents=True)
         room = _Room(partial, sum(path.stat().st_size for path in archives))
         for path in archives:
-            _unpack(path, partial, room, _DEPTH)
+            _unpack(path, partial / path.parent.relative_to(folder), room, _DEPTH)
         partial.rename(unpacked)
     except OSError as error:
         raise UserError(f"{unpacked} could not be written: {error.strerror or error}") from error
