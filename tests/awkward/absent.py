@@ -56,6 +56,11 @@ COUNTS = (
 )
 CASES = [
     Case("absent images", remove(*THREE), asks=f"{COUNTS}.*--data.bad_images skip"),
+    Case(
+        "the first images of all are absent",
+        remove("train/img0.png", "train/img1.png", "train/img2.png", "test/img100.png"),
+        asks=r"'img0' has no image \(3 of 24 rows\)",
+    ),
     Case("absent images left out", remove(*THREE), says=r"(?s)3: img3 \(no such file\).*\nnote *train", flags=SKIP),
     Case("no image of train.csv", remove(*(f"train/img{n}.png" for n in range(24))), asks=r"24 of 24 rows", flags=SKIP),
     Case(

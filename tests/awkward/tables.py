@@ -148,6 +148,13 @@ CASES = [
     Case("labels.csv", one_hot_with_labels_csv, says="labels.csv is read in place of train.csv"),
     Case("train_metadata.csv", called("train_metadata.csv"), says="train_metadata.csv is read in place"),
     Case("metadata in tabs", called("Metadata.tsv"), says="Metadata.tsv is read in place"),
+    Case("y_train.csv", called("y_train.csv"), says="y_train.csv is read in place"),
+    Case("a table of a spreadsheet", called("train.xlsx"), asks=r"train\.xlsx is no CSV file: save it as train\.csv"),
+    Case("a delimiter at each line's end", both(lambda text: text.replace("\n", ",\n"))),
+    Case(
+        "a delimiter at each line's end, label called otherwise",
+        columns("id,kind,\nimg{n},{label},", "id,label,\nimg{n},ant,"),
+    ),
     Case("capitals", called("TRAIN.CSV", "Sample-Submission.CSV")),
     Case("a submission's format", called(sample="submission_format.csv")),
     Case("labels.csv names classes", labels_csv_of_class_names),

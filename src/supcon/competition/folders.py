@@ -6,6 +6,7 @@ import pandas as pd
 
 from supcon.competition.find import ImageFinder
 from supcon.competition.index import TRAIN, part_of
+from supcon.competition.packed import packed_otherwise
 from supcon.competition.sample import Sample
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
@@ -30,7 +31,10 @@ def train_from_folders(
     parts = {above: _parts_of(above, bool(below_training)) for above in dict.fromkeys(map(_above, paths))}
     paths = [path for path in paths if parts[_above(path)]]
     if not paths:
-        raise UserError(f"{folder} has neither {TRAIN} nor one folder a class (such as train/CLASS/IMAGE)")
+        raise UserError(
+            packed_otherwise(folder)
+            or f"{folder} has neither {TRAIN} nor one folder a class (such as train/CLASS/IMAGE)"
+        )
     level = _class_level(folder, {above: names for above, names in parts.items() if names}, sample, settings)
     rows = []
     for path in paths:

@@ -24,7 +24,7 @@ _OTHER_NAMES = {  # what hosts also call them, letters alone
         *("imagelabels", "imageslabels", "labelsimages", "imagemetadata", "imagesmetadata", "targets", "dataset"),
         *("trainlabel", "labelstrain", "traindata", "trainingdata", "trainset", "trainingset", "traindf"),
         *("trainmetadata", "trainingmetadata", "traingroundtruth", "traininggroundtruth", "trainannotations"),
-        *("trainimages", "trainclasses", "trainlist", "trainsplit"),
+        *("trainimages", "trainclasses", "trainlist", "trainsplit", "ytrain", "traintargets"),
     },
 }  # fmt: skip
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}

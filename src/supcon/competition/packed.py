@@ -1,4 +1,4 @@
-"""What is not unpacked here: archives in pieces or in formats that need another program, with the command to use."""
+"""What is not read here: archives in pieces, archives and tables of other formats; and what to do with them."""
 
 import os
 import re
@@ -30,6 +30,8 @@ def packed_otherwise(folder: Path) -> str:
             if re.fullmatch(pattern, path.name, re.IGNORECASE):
                 shown = command.format(path=quote(str(path)), folder=quote(str(folder)))
                 return f"{path} is not unpacked here: unpack it with `{shown}`"
+        if re.fullmatch(r".+\.(xlsx?|ods|parquet|feather|json|jsonl)", path.name, re.IGNORECASE):
+            return f"{path} is no CSV file: save it as {path.stem}.csv"
         if path.suffix == ".dvc":
             return f"{path} stands for files that DVC holds elsewhere: fetch them with `dvc pull`"
     return ""

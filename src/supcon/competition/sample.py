@@ -25,7 +25,7 @@ class Sample:
     id_column: str
     targets: list[str]  # one column of labels, or several, each of one class's probabilities
     dialect: Dialect
-    counters: pd.DataFrame  # columns that only count the rows, which are written as they stand
+    counters: pd.DataFrame  # columns without meaning, which are written as they stand
     columns: list[str]  # all of them, in the sample's order
     shown: list[str]  # the labels that it shows, where it has a column of labels
 
@@ -55,12 +55,16 @@ def read_sample(path: Path) -> Sample:
 
 
 def counters(table: pd.DataFrame) -> list[str]:
-    """Return the columns without a name whose cells are distinct numbers, which programs write that count rows.
+    """Return the columns without a name whose cells only count rows, as pandas writes them, or are empty.
 
     Of a table of two columns each has its meaning.
     """
     unnamed = [name for name in table.columns if re.fullmatch(r"|Unnamed: \d+", name)] if len(table.columns) > 2 else []
-    return [name for name in unnamed if table[name].is_unique and table[name].str.fullmatch(r"[0-9]+").all()]
+    return [name for name in unnamed if _counts(table[name])]
+
+
+def _counts(cells: pd.Series) -> bool:
+    return bool((cells == "").all() or (cells.is_unique and cells.str.fullmatch(r"[0-9]+").all()))
 
 
 def _id_column(table: pd.DataFrame) -> str:
