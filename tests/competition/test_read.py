@@ -98,12 +98,24 @@ def test_a_sample_with_a_column_a_class_finds_the_labels(folder: Path, read: Rea
 
 def test_group_and_id_columns_are_chosen_by_name(folder: Path, read: Read) -> None:
     write_images(folder, ["train/1.png", "train/2.png", "test/3.png"])
-    write(folder, train="image,label,patient\n1,x,p\n2,y,p\n", sample_submission="id,label\n3,x\n")
+    train = "image,file,label,patient\n1,1.png,x,p\n2,2.png,y, p\n"
+    write(folder, train=train, sample_submission="id,label\n3,x\n")
     with pytest.raises(UserError, match=r"no column 'id', only \['image', .*--data\.id_column"):
         read()
     assert read(id_column="image", group_column="patient").train["group"].tolist() == ["p", "p"]
-    with pytest.raises(UserError, match=r"'doctor', only \['image', 'label', 'patient'\].*--data\.group_column"):
+    with pytest.raises(UserError, match=r"'doctor', only \['image', 'file', .*'patient'\].*--data\.group_column"):
         read(id_column="image", group_column="doctor")
+
+
+def test_the_only_column_that_names_images_holds_the_ids_where_none_is_called_so(folder: Path, read: Read) -> None:
+    write_images(folder, ["train/1.png", "train/2.png", "test/3.png"])
+    write(folder, train="when,image,label\n9,1,x\n8,2,y\n", sample_submission="id,label\n3,x\n")
+    write(folder, test="id,width\n3,4\n")
+    assert read().train["id"].tolist() == ["1", "2"]
+    assert read().notes == ["train.csv: ids are in the column 'image', as none is called 'id'"]
+    assert read(id_column="image").notes == []  # it is train.csv's alone where test.csv has the sample's
+    write(folder, test="name,width\n3,4\n")  # the column that holds the sample's ids
+    assert read(id_column="image").test["path"].tolist() == ["test/3.png"]
 
 
 def test_labels_that_look_like_something_else_stay_strings(folder: Path, read: Read) -> None:

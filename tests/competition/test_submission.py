@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from supcon.competition.read import Competition
-from supcon.competition.sample import label_rows, probability_rows
+from supcon.competition.sample import label_rows, probability_rows, submission_rows
 from supcon.competition.submission import read_solution, verify_submission, write_submission
 from supcon.errors import UserError
 from tests.competition.conftest import Read, write_images
@@ -48,6 +48,31 @@ def test_probabilities_are_written_in_the_samples_columns_and_sum_to_one(shares:
     assert [line[0] for line in lines[1:]] == IDS
     assert float(lines[1][1]) == pytest.approx(probabilities[2, 1], rel=1e-9)
     assert all(abs(float(line[1]) + float(line[2]) - 1) < 1e-9 for line in lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("sample", "written"),
+    [
+        (",id,label\n7,b2,red\n3,b0,red\n5,b1,red\n", ",id,label\n7,b2,NA\n3,b0,red\n5,b1,NA\n"),
+        ("label,id\nred,b2\nred,b0\nred,b1\n", "label,id\nNA,b2\nred,b0\nNA,b1\n"),
+        ("id, label\nb2, red\nb0, red\nb1, red\n", "id, label\nb2, NA\nb0, red\nb1, NA\n"),
+        ("sep=;\r\nid;label\r\nb2;red\r\nb0;\r\nb1;x\r\n", "sep=;\r\nid;label\r\nb2;NA\r\nb0;red\r\nb1;NA\r\n"),
+        (
+            "Unnamed: 0,NA,red,id\n0,0.5,0.5,b2\n1,0.5,0.5,b0\n2,0.5,0.5,b1\n",
+            "Unnamed: 0,NA,red,id\n0,1,0,b2\n1,0,1,b0\n2,1,0,b1\n",
+        ),
+    ],
+)
+def test_a_submission_has_the_samples_columns_wherever_the_ids_are(
+    labelled: Competition, read: Read, tmp_path: Path, sample: str, written: str
+) -> None:
+    (labelled.folder / "sample_submission.csv").write_bytes(sample.encode())
+    competition = read()
+    classes = np.array([1, 0, 0])
+    predicted = np.log(np.eye(2)[classes] + 1e-30) if competition.sample.one_hot else classes
+    rows = submission_rows(competition.sample, ["b0", "b1", "b2"], ["NA", "red"], predicted)
+    write_submission(tmp_path / "out.csv", competition, rows)
+    assert (tmp_path / "out.csv").read_bytes().decode().replace("1e-30", "0") == written
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
+from supcon.storage.tables import Dialect
 from tests.fuzz.mutate import mutated
 
 PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
@@ -65,10 +66,11 @@ class Host:
             path.write_bytes(content)
 
 
-def cells_by_csv(content: bytes, encoding: str, delimiter: str) -> list[list[str]]:
+def cells_by_csv(content: bytes, dialect: Dialect) -> list[list[str]]:
     """The cells as Python's csv module reads them, blank lines left out: the oracle."""
-    text = io.StringIO(content.decode(encoding), newline="")
-    return [row for row in csv.reader(text, delimiter=delimiter) if row]
+    text = io.StringIO(content.decode(dialect.encoding), newline="")
+    rows = csv.reader(text, delimiter=dialect.delimiter, skipinitialspace=bool(dialect.padding))
+    return [row for row in rows if row][dialect.sep_line :]
 
 
 @st.composite

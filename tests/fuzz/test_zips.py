@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supcon.competition.unpack import unpack_zips
+from supcon.competition.unpack import unpack_archives
 from supcon.errors import UserError
 from tests.fuzz.budget import assert_one_line, budget
 from tests.fuzz.manifests import AWKWARD, PATHS
@@ -38,7 +38,7 @@ def assert_safe(contents: list[bytes]) -> None:
         for number, content in enumerate(contents):
             (root / "input" / f"{number}.zip").write_bytes(content)
         try:
-            here = unpack_zips(root / "input", root / "cache")
+            here = unpack_archives(root / "input", root / "cache")
         except UserError as error:
             assert_one_line(error)
             here = None

@@ -106,10 +106,21 @@ def test_bad_images_are_listed_in_one_line_with_reasons_and_the_cure(tmp_path: P
         require_readable(cache, files)
     line = str(caught.value)
     assert "\n" not in line
-    assert len(re.findall(r"\d{5}\.img \(not an image", line)) == 20
+    assert len(re.findall(r"\d{5}\.img", line)) == 20
+    assert line.count("(not an image") == 1  # a reason is said once
     assert "00001.img" in line
     assert "and 5 more" in line
     require_readable(opened(tmp_path / "cache", files[:1]), files[:1])
+
+
+def test_an_image_that_is_not_there_is_unreadable(tmp_path: Path) -> None:
+    files = [*write(tmp_path / "in", [saved(noise(4, 4), "PNG")]), tmp_path / "in" / "gone.png"]
+    (tmp_path / "in" / "link.png").symlink_to("nowhere.png")
+    files.append(tmp_path / "in" / "link.png")
+    cache = opened(tmp_path / "cache", files)
+    assert cache.problems == {1: "no such file", 2: "link without a target"}
+    with pytest.raises(UserError, match=r"2 images cannot be read: .*gone\.png \(no such file\); .*link\.png \(link"):
+        require_readable(cache, files)
 
 
 def test_equal_images_are_stored_once(tmp_path: Path) -> None:

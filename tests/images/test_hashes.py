@@ -63,6 +63,16 @@ def test_rubbish_in_the_index_is_as_good_as_nothing(tmp_path: Path) -> None:
         assert content_hashes(tmp_path / "cache", files) == first
 
 
+def test_a_file_that_is_not_there_has_its_reason_for_a_hash_until_it_is(tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to("gone")
+    files = [*write(tmp_path, "a"), tmp_path / "gone", tmp_path / "linked"]
+    for _ in range(2):
+        hashed = content_hashes(tmp_path / "cache", files)
+        assert hashed[1:] == ["absent: no such file", "absent: link without a target"]
+    files[1].write_bytes(b"now")
+    assert content_hashes(tmp_path / "cache", files)[1:] == [sha256_file(files[1])] * 2
+
+
 def test_a_stray_quote_costs_no_more_than_the_rows_that_it_swallows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,14 +102,8 @@ def test_what_is_no_regular_file_is_named_and_not_waited_for(
     else:
         monkeypatch.chdir(tmp_path)  # a socket's path must be short
         socket.socket(socket.AF_UNIX).bind("a.png")
-    with pytest.raises(UserError, match=r"a\.png cannot be read: (it is not a regular file|Is a dir|No such dev)"):
+    with pytest.raises(UserError, match=r"a\.png cannot be read: (not a regular file|Is a dir|No such dev)"):
         decode(path)
-
-
-def test_an_absent_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"gone\.png cannot be read: No such file"):
-        content_hashes(tmp_path / "cache", [*write(tmp_path, "a"), tmp_path / "gone.png"])
-    assert not (tmp_path / "cache").exists()
 
 
 def test_a_name_that_is_not_utf8_is_named(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """CSV files as hosts, spreadsheets and operating systems write them."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,10 @@ TEXT = "id,label\n1,crème\n2,NA\n"
         (TEXT.replace("\n", "\r\n").encode(), Dialect(line_end="\r\n")),
         (TEXT.replace("\n", "\r").encode(), Dialect(line_end="\r")),
         (TEXT.replace("\n", "\n\n").encode(), Dialect()),
+        (TEXT.replace(",", ", ").encode(), Dialect(padding=" ")),
+        (b'"id", "label"\n"1",  "cr\xc3\xa8me"\n"2", NA\n', Dialect(padding=" ")),
+        (("sep=;\r\n" + TEXT.replace(",", ";")).encode(), Dialect(delimiter=";", sep_line=True)),
+        (('"sep=^"\r\n' + TEXT.replace(",", "^")).encode("utf-8-sig"), Dialect("utf-8-sig", "^", sep_line=True)),
     ],
 )
 def test_encodings_delimiters_and_line_ends_are_read(tmp_path: Path, content: bytes, dialect: Dialect) -> None:
@@ -34,7 +39,9 @@ def test_encodings_delimiters_and_line_ends_are_read(tmp_path: Path, content: by
 
 def test_a_table_is_written_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    for content in (TEXT.encode(), TEXT.encode("utf-16"), TEXT.replace(",", ";").replace("\n", "\r\n").encode()):
+    contents = [TEXT.encode(), TEXT.encode("utf-16"), TEXT.replace(",", ";").replace("\n", "\r\n").encode()]
+    contents += [TEXT.replace(",", ", ").encode(), ("sep=;\n" + TEXT.replace(",", ";")).encode()]
+    for content in contents:
         path.write_bytes(content)
         write_table(tmp_path / "copy.csv", read_table(path), read_with_dialect(path)[1])
         assert (tmp_path / "copy.csv").read_bytes() == content
@@ -49,6 +56,21 @@ def test_the_delimiter_is_the_headers_outside_of_quotes(tmp_path: Path) -> None:
         write_table(path, table, dialect)
         assert read_table(path).equals(table)
         assert read_with_dialect(path)[1] == dialect
+
+
+def test_cells_survive_beside_blanks_behind_delimiters(tmp_path: Path) -> None:
+    path, cells = tmp_path / "t.csv", ["a, b", " x", "", 'say "so"', "two\nlines", "5;6", "plain "]
+    for name in ("a label", "a, label", " label", "say so"):
+        table = pd.DataFrame({"id": cells, name: cells[::-1]}, dtype=str)
+        write_table(path, table, Dialect(padding=" "))
+        assert read_table(path).equals(table)
+    assert path.read_text().startswith("id, say so\n")
+
+
+def test_a_column_whose_name_begins_with_a_blank_keeps_it(tmp_path: Path) -> None:
+    table = pd.DataFrame({"id": ["1"], " spaced ": [" 0.5"]}, dtype=str)
+    write_table(tmp_path / "t.csv", table, Dialect())
+    assert read_table(tmp_path / "t.csv").equals(table)
 
 
 def test_a_cell_with_an_old_line_end_stays_one_cell(tmp_path: Path) -> None:
@@ -79,6 +101,8 @@ def test_commas_quotes_and_line_breaks_within_cells_survive(tmp_path: Path) -> N
         (bytes(range(256)), "is not utf-8 text"),
         (b"PK\x03\x04\x00\x00", "holds a zero byte"),
         ("id,label\n1,x".encode("utf-16")[:-1], "is not utf-16 text"),
+        (b"sep=;\nid;label\na;b;c\n", "line 3 has 3 cells"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is no table .Git LFS pointers: fetch them"),
     ],
 )
 def test_what_is_no_table_is_named_with_its_line(tmp_path: Path, content: bytes, message: str) -> None:
@@ -86,3 +110,12 @@ def test_what_is_no_table_is_named_with_its_line(tmp_path: Path, content: bytes,
     path.write_bytes(content)
     with pytest.raises(UserError, match=rf"t\.csv.*{message}"):
         read_table(path)
+
+
+def test_a_pipe_or_a_device_is_named_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(UserError, match=r"t\.csv cannot be read: not a regular file"):
+        read_table(tmp_path / "t.csv")
+    (tmp_path / "z.csv").symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"z\.csv cannot be read: not a regular file"):
+        read_table(tmp_path / "z.csv")

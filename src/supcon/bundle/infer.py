@@ -20,9 +20,11 @@ from torch import Tensor, nn
 
 from supcon.arrays import RowMask
 from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, Bundle
+from supcon.competition.find import ImageFinder
 from supcon.competition.index import SAMPLE, TEST, ImageIndex, find_table
 from supcon.competition.pixel_columns import unpack_pixels
-from supcon.competition.sample import Sample, read_sample, sample_rows, shown_columns, submission_rows
+from supcon.competition.rows import sample_rows
+from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.errors import UserError
 from supcon.images.augment.views import views_of
@@ -103,7 +105,8 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
 
 def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
     """Return the form of the submission, and the image file of each of its rows."""
-    path = find_table([competition], SAMPLE)
+    index = ImageIndex([competition])
+    path = find_table(index, SAMPLE)
     if path is None:
         raise UserError(f"{competition / SAMPLE} is missing: name the folder that holds it in COMPETITION")
     sample = read_sample(path)
@@ -112,12 +115,14 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
             f"{path} has the columns {shown_columns([sample.id_column, *sample.targets])}, the bundle was made for"
             f" {shown_columns(bundle.columns)}: name another folder in COMPETITION, or bundle the run that fits"
         )
-    folders, data = [competition], bundle.settings.data
-    index = ImageIndex(folders)
-    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(folders, WORK, sample, data, ["test"])):
-        folders = [pixels[0], competition]
-        index = ImageIndex(folders)
-    rows = sample_rows(find_table(folders, TEST), sample, data, index, allow_extra=True)
+    index, data = ImageIndex([competition]), bundle.settings.data
+    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(index, WORK, sample, data, ["test"])):
+        index = ImageIndex([pixels[0], competition])
+    finder = ImageFinder(index)
+    rows = sample_rows(find_table(index, TEST), sample, data, finder, allow_extra=True)
+    finder.require_present(data.bad_images)
+    for line in finder.notes():
+        print(f"note: {line}", flush=True)
     return sample, [index.file(path) for path in rows["path"]]
 
 

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,34 +11,63 @@ from typing import Any
 from supcon.errors import UserError
 
 SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
+LABELS = "labels.csv"  # stands for train.csv where it names images
 _OTHER_NAMES = {  # what hosts also call them, letters alone
-    SAMPLE: {"samplesubmission"},
+    SAMPLE: {
+        "samplesubmission", "samplesubmissions", "samplesub", "samplesubmit", "submissionsample", "submissionformat",
+        "submissiontemplate", "submissionexample", "examplesubmission", "sample",
+    },
     TRAIN: {"train", "training", "trainlabels", "traininglabels"},
     TEST: {"test", "testing"},
-}
+    LABELS: {
+        *("labels", "label", "annotations", "annotation", "groundtruth", "metadata", "data", "images", "classes"),
+        *("imagelabels", "imageslabels", "labelsimages", "imagemetadata", "imagesmetadata", "targets", "dataset"),
+        *("trainlabel", "labelstrain", "traindata", "trainingdata", "trainset", "trainingset", "traindf"),
+        *("trainmetadata", "trainingmetadata", "traingroundtruth", "traininggroundtruth", "trainannotations"),
+        *("trainimages", "trainclasses", "trainlist", "trainsplit", "ytrain", "traintargets"),
+    },
+}  # fmt: skip
 IMAGE_SUFFIXES = {
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".tif", ".tiff", ".gif", ".avif"),
     *(".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".tga", ".icb", ".vda"),
     *(".vst", ".dds", ".ico", ".qoi", ".pcx", ".sgi", ".ras"),
     *(".heic", ".heif", ".jxl"),  # are not read, but are images: named rather than passed over
 }
+_TABLE_SUFFIXES = (".csv", ".tsv")
+
+_BESIDE = "data|sets?|datasets?|images?|imgs?|pics?|pictures?|photos?|files?|samples?|folders?|pngs?|jpe?gs?|val|valid"
+_PART = re.compile(rf"(?<![a-z])(?:{_BESIDE})*(train|test)(?:ing)?(?:{_BESIDE})*(?![a-z])")
 
 
-def find_table(folders: list[Path], name: str) -> Path | None:
+def find_table(index: "ImageIndex", name: str) -> Path | None:
     """Return the table called `name`, or else one whose name hosts use for it; None where no folder has either.
 
-    The first folder that has such a table counts, and in it the table nearest to the top. Raises `UserError` where two
-    tables beside each other have such other names and none is called `name`.
+    The first folder that has such a table counts, and in it the table nearest to the top; of several at one depth that
+    beside sample_submission.csv. Raises `UserError` where two tables are left.
     """
-    for folder in folders:
-        tables = [path for depth in ("*.csv", "*/*.csv") for path in sorted(folder.glob(depth))]
-        exact = [path for path in tables if path.name == name]
-        alike = [path for path in tables if re.sub("[^a-z]", "", path.stem.lower()) in _OTHER_NAMES[name]]
-        if not exact and len(alike) > 1 and alike[0].parent == alike[1].parent:
-            raise UserError(f"{alike[0]} and {alike[1].name}: rename the one that is meant to {name}")
-        if exact or alike:
-            return (exact or alike)[0]
-    return None
+    found = tables_called(index, name)
+    nearest = [path for path in found if _rank(path, index) == _rank(found[0], index)]
+    if len(nearest) > 1 and name != SAMPLE and (sample := find_table(index, SAMPLE)):
+        nearest = [path for path in nearest if path.parent == sample.parent] or nearest
+    if len(nearest) > 1:
+        if nearest[0].parent == nearest[1].parent:
+            raise UserError(f"{nearest[0]} and {nearest[1].name}: rename the one that is meant to {name}")
+        raise UserError(f"{nearest[0]} and {nearest[1]}: keep the one that is meant, or lay it nearer to the top")
+    return nearest[0] if nearest else None
+
+
+def tables_called(index: "ImageIndex", name: str) -> list[Path]:
+    """Return the tables called `name`, or else those whose names hosts use for it, the nearest to the top first."""
+    alike = [path for path in index.tables if re.sub("[^a-z]", "", path.stem.lower()) in _OTHER_NAMES[name]]
+    return [path for path in index.tables if path.name == name] or alike
+
+
+def _rank(path: Path, index: "ImageIndex") -> tuple[int, int]:
+    """Return the number of the folder that a table lies in, and its depth there."""
+    for number, folder in enumerate(index.folders):
+        if path.is_relative_to(folder):
+            return number, len(path.relative_to(folder).parts)
+    raise ValueError(path)
 
 
 def is_image(name: str) -> bool:
@@ -52,21 +82,40 @@ def part_of(path: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _part_of_folder(folder: str) -> str:
-    part = re.search(r"(?<![a-z])(train|test)(ing)?(?![a-z])", folder.lower())
+    part = _PART.search(folder.lower())
     return part[1] if part else ""
 
 
+@dataclass
+class _Beside:
+    """What lies beside the images of a folder."""
+
+    tables: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)  # folders in a folder of the same name
+
+
 class ImageIndex:
-    """The images below several folders, by relative path; the first folder that has a path counts."""
+    """The images and tables below several folders, by relative path; the first folder that has a path counts."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
-        self._folders = list(folders)
-        first = set(_walk(folders[0]))
+        self.folders: list[Path] = []
+        self.paths: list[str] = []  # of the images, sorted
+        self.tables: list[Path] = []  # of the first folder first, in it the nearest to the top
         self._folder_of: dict[str, int] = {}  # of paths that the first folder does not have
-        for number, folder in enumerate(folders[1:], 1):
-            images = set(_walk(folder)) - first - self._folder_of.keys()
-            self._folder_of |= dict.fromkeys(images, number)
-        self.paths = sorted(first | self._folder_of.keys())
+        self._doubled: list[str] = []
+        for folder in folders:
+            self.add(folder)
+
+    def add(self, folder: Path) -> None:
+        """List what lies below one more folder."""
+        beside, known = _Beside(), set(self.paths)
+        images = set(_walk(folder, beside))
+        if self.folders:
+            self._folder_of |= dict.fromkeys(images - known, len(self.folders))
+        self.paths = sorted(images | known)
+        self.tables += [folder / path for path in sorted(beside.tables, key=lambda path: (path.count("/"), path))]
+        self._doubled += beside.doubled
+        self.folders.append(folder)
 
     @cached_property
     def _by_stem(self) -> dict[str, str | list[str]]:
@@ -85,32 +134,30 @@ class ImageIndex:
 
     def file(self, path: str) -> Path:
         """Return where the image at the relative `path` lies."""
-        return self._folders[self._folder_of.get(path, 0)] / path
+        return self.folders[self._folder_of.get(path, 0)] / path
 
-    def holds(self, name: str, part: str) -> bool:
-        """Say whether `name` fits an image that may belong to `part`."""
-        return bool(self._candidates(name, part))
+    def doubled(self) -> dict[str, str]:
+        """Return images of folders that lie in a folder of the same name, with those of that one called alike."""
+        if not self._doubled:
+            return {}
+        known, outer = set(self.paths), dict[str, str]()
+        for folder in self._doubled:
+            above, below = folder.rpartition("/")[0], [path for path in self.paths if path.startswith(f"{folder}/")]
+            pairs = {path: above + path.removeprefix(folder) for path in below}
+            outer |= {path: twin for path, twin in pairs.items() if twin in known}
+        return outer
 
-    def find(self, name: str, part: str, table: str) -> str:
-        """Return the path of the image that `table` calls `name`, with or without its folders and suffix.
+    def leave_out(self, paths: set[str]) -> None:
+        """Forget that these images are there."""
+        self.paths = [path for path in self.paths if path not in paths]
+        self.forget_names()
 
-        Where several images fit, those in a folder of `part` ("train" or "test") count. Raises `UserError` where no
-        image fits, or several.
+    def matches(self, name: str, part: str) -> list[str]:
+        """Return the paths of images, but those of the other part than `part` ("train" or "test"), that `name` fits.
+
+        It fits with or without its folders and suffix; what remains of it without its first folders may fit too, since
+        tables may name more folders than there are.
         """
-        paths = self._candidates(name, part)
-        if len(paths) > 1:
-            paths = [path for path in paths if part_of(path) == part] or paths
-        if len(paths) == 1:
-            return paths[0]
-        odd = (
-            f"fits {paths[0]} and {paths[1]}: give the id its folder or suffix"
-            if paths
-            else (f"has no image below {self._folders[0]}: is the image folder complete?")
-        )
-        raise UserError(f"{table}: the id {name!r} {odd}")
-
-    def _candidates(self, name: str, part: str) -> list[str]:
-        """Return the paths that fit `name`, or what remains without its first folders: tables may name more folders."""
         while True:
             paths = [path for path in self._matches(name) if part_of(path) in ("", part)]
             if paths or "/" not in name:
@@ -143,8 +190,11 @@ class Files(Sequence[Path]):
         return self._index.file(self._paths[position])
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    """Yield the relative paths of all images but dot-files and those in dot-folders. Links are followed, once each."""
+def _walk(folder: Path, beside: _Beside) -> Iterator[str]:
+    """Yield the relative paths of all images but dot-files and those in dot-folders. Links are followed, once each.
+
+    Tables, and folders in a folder of the same name, are added to `beside`.
+    """
     entered = set()
     for where, folders, files in os.walk(folder, followlinks=True):
         status = Path(where).stat()
@@ -154,6 +204,13 @@ def _walk(folder: Path) -> Iterator[str]:
         entered.add((status.st_dev, status.st_ino))
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
         base = Path(where).relative_to(folder).as_posix()
+        if base.split("/")[-2:-1] == base.split("/")[-1:]:
+            beside.doubled.append(base)
         for name in files:
-            if is_image(name) and not name.startswith("."):
-                yield name if base == "." else f"{base}/{name}"
+            if name.startswith("."):
+                continue
+            path = name if base == "." else f"{base}/{name}"
+            if is_image(name):
+                yield path
+            elif name.lower().endswith(_TABLE_SUFFIXES):
+                beside.tables.append(path)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.competition.index import TEST, TRAIN, find_table
+from supcon.competition.index import TEST, TRAIN, ImageIndex, find_table
 from supcon.competition.sample import Sample
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
@@ -51,7 +51,7 @@ class _Table:
 
 
 def unpack_pixels(
-    folders: list[Path], cache: Path, sample: Sample, settings: DataSettings, parts: Sequence[str] = ("train", "test")
+    index: ImageIndex, cache: Path, sample: Sample, settings: DataSettings, parts: Sequence[str] = ("train", "test")
 ) -> tuple[Path, str] | None:
     """Write the images that the tables of `parts` hold as files, with tables that name them; None where they hold none.
 
@@ -59,7 +59,7 @@ def unpack_pixels(
     modification time. Test rows without ids have those of the sample where these number the rows from 0 or 1. Raises
     `UserError` where they do not, and for cells that are no pixels; then nothing is left behind.
     """
-    found = {part: find_table(folders, name) for part, name in (("train", TRAIN), ("test", TEST)) if part in parts}
+    found = {part: find_table(index, name) for part, name in (("train", TRAIN), ("test", TEST)) if part in parts}
     tables = {part: table for part, path in found.items() if path and (table := _look_into(path))}
     if not tables or ("train" in parts and "train" not in tables):
         return None
@@ -134,6 +134,8 @@ def _read(
             pd.read_csv(
                 path,
                 sep=dialect.delimiter,
+                skiprows=int(dialect.sep_line),
+                skipinitialspace=bool(dialect.padding),
                 encoding=dialect.encoding,
                 names=header,
                 header=0,

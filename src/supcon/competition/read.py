@@ -3,18 +3,26 @@
 import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from supcon.competition.builtin import check_builtin
-from supcon.competition.index import SAMPLE, TEST, TRAIN, Files, ImageIndex, find_table, part_of
+from supcon.competition.find import ImageFinder
+from supcon.competition.folders import train_from_folders
+from supcon.competition.index import SAMPLE, TEST, Files, ImageIndex, find_table
+from supcon.competition.loose_names import loosened
+from supcon.competition.packed import packed_otherwise
 from supcon.competition.pixel_columns import unpack_pixels
-from supcon.competition.sample import Sample, cells_of, check_unique, from_one_hot, read_rows, read_sample, sample_rows
-from supcon.competition.unpack import unpack_zips
+from supcon.competition.rows import find_train, read_rows, sample_rows
+from supcon.competition.sample import Sample, cells_of, from_one_hot, read_sample
+from supcon.competition.spelling import kind_of, respelled, spelling_of
+from supcon.competition.unpack import unpack_archives
 from supcon.errors import UserError
 from supcon.images.formats import unread
+from supcon.images.hashes import content_hashes
 from supcon.settings.settings import DataSettings
 
 
@@ -29,6 +37,7 @@ class Competition:
     index: ImageIndex
     unpacked: Path | None = None  # folder of the files from the host's zips
     notes: list[str] = field(default_factory=list)  # what was read otherwise than as it stands, a line a kind
+    spelling: dict[str, str] = field(default_factory=dict)  # labels that are written otherwise than in the host's files
 
     @property
     def classes(self) -> list[str]:
@@ -47,37 +56,54 @@ class Competition:
 
 
 def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Competition:
-    """Read the host's files in input/: zips or their content, a `train.csv` with images or one folder a class.
+    """Read the host's files in input/: archives or their content, a `train.csv` with images or one folder a class.
 
-    Zips are unpacked into `cache`. Raises `UserError` naming the file, column or row that does not fit, and the cure.
+    Archives are unpacked into `cache`. Raises `UserError` naming the file, column or row that does not fit, and the
+    cure.
     """
     check_builtin(folder, settings.builtin)
-    unpacked = unpack_zips(folder, cache)
-    folders = [folder] if unpacked is None else [folder, unpacked]
-    sample_path = find_table(folders, SAMPLE)
+    index = ImageIndex([folder])
+    unpacked = unpack_archives(folder, cache, {path.parent for path in index.tables})
+    if unpacked is not None:
+        index.add(unpacked)
+    notes = list[str]()
+    sample_path = find_table(index, SAMPLE)
     if sample_path is None:
         raise UserError(
-            f"{folder / SAMPLE} is missing: put the host's files into {folder}, this one says what to submit"
+            packed_otherwise(folder)
+            or f"{folder / SAMPLE} is missing: put the host's files into {folder}, this one says what to submit"
         )
-    sample, index, notes = read_sample(sample_path), ImageIndex(folders), list[str]()
-    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(folders, cache, sample, settings)):
-        folders, notes = [pixels[0], *folders], [pixels[1]]
-        index = ImageIndex(folders)
-    train_path, test_path = find_table(folders, TRAIN), find_table(folders, TEST)
+    sample = read_sample(sample_path)
+    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(index, cache, sample, settings)):
+        index = ImageIndex([pixels[0], *index.folders])
+        notes.append(pixels[1])
     if not index.paths:
-        raise UserError(_no_images(folder, folders))
+        raise UserError(_no_images(index))
+    finder = ImageFinder(index, partial(content_hashes, cache))
+    finder.leave_out_doubled()
+    train_path, test_path = find_train(sample, finder), find_table(index, TEST)
     if train_path is None:
-        train = _train_from_folders(folder, settings, index)
+        test = sample_rows(test_path, sample, settings, finder)
+        train = train_from_folders(folder, sample, settings, finder, set(test["path"]))
     else:
-        train = _train_from_csv(train_path, sample, settings, index)
+        train = _train_from_csv(train_path, sample, settings, finder)
+        test = sample_rows(test_path, sample, settings, finder)
+    finder.require_present(settings.bad_images, packed_otherwise(folder) if finder.absent else "")
+    spelling = spelling_of(train["label"], train_path or folder, sample, settings, notes)
+    train["label"] = respelled(train["label"], spelling)
     _check_labels(train, sample, train_path or folder)
-    test = sample_rows(test_path, sample, settings, index)
-    index.forget_names()
-    return Competition(folder, sample, train, test, index, unpacked, notes)
+    if sample.id_column != sample.columns[0]:
+        notes.append(f"{sample_path.name}: ids are in the column {sample.id_column!r}, which is not the first")
+    notes += finder.notes()
+    finder.forget_names()
+    return Competition(folder, sample, train, test, index, unpacked, notes, spelling)
 
 
-def _no_images(folder: Path, folders: list[Path]) -> str:
-    names = (name for place in folders for _, _, files in os.walk(place, followlinks=True) for name in files)
+def _no_images(index: ImageIndex) -> str:
+    folder = index.folders[0]
+    if hidden := packed_otherwise(folder):
+        return hidden
+    names = (name for place in index.folders for _, _, files in os.walk(place, followlinks=True) for name in files)
     if others := unread(names):
         return (
             f"{folder} has no images that are read, but {others}: write them as PNG or TIFF files, named by their ids"
@@ -85,12 +111,12 @@ def _no_images(folder: Path, folders: list[Path]) -> str:
     return f"{folder} has no images: put the host's image folders, or the zip that holds them, there"
 
 
-def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
-    table, ids, images = read_rows(path, "train", sample, settings, index)
-    labels = _train_labels(table, path, sample, [ids.name, images.name, settings.group_column], settings)
-    paths = [index.find(name, "train", path.name) for name in images.to_numpy(dtype=object)]
-    group = settings.group_column and cells_of(table, path, settings.group_column, "group_column")
-    return pd.DataFrame({"id": ids, "path": paths, "label": labels, "group": group})
+def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, finder: ImageFinder) -> pd.DataFrame:
+    rows = read_rows(path, "train", sample, settings, finder)
+    labels = _train_labels(rows.table, path, sample, [*rows.others, settings.group_column], settings)
+    paths = finder.find_all(rows.images.to_list(), "train", path.name)
+    group = settings.group_column and cells_of(rows.table, path, settings.group_column, "group_column").str.strip()
+    return pd.DataFrame({"id": rows.ids, "path": paths, "label": labels, "group": group})
 
 
 def _train_labels(
@@ -120,8 +146,12 @@ def _train_labels(
 def _label_column(table: pd.DataFrame, path: Path, sample: Sample, rest: list[str]) -> str:
     if sample.one_hot:
         candidates = [name for name in rest if set(table[name]) == set(sample.targets)]
+        if not candidates:
+            kinds = set(map(kind_of, sample.targets))
+            candidates = [name for name in rest if set(map(kind_of, table[name].unique())) == kinds]
     else:
-        candidates = sample.targets if sample.targets[0] in table.columns else rest
+        alike = [name for name in rest if loosened(name) == loosened(sample.targets[0])]
+        candidates = sample.targets if sample.targets[0] in table.columns else alike or rest
     if len(candidates) != 1:
         wanted = "holds the classes of" if sample.one_hot else f"is called {sample.targets[0]!r} as in"
         raise UserError(
@@ -129,23 +159,6 @@ def _label_column(table: pd.DataFrame, path: Path, sample: Sample, rest: list[st
             f" name one of {candidates or rest} with --data.label_column"
         )
     return candidates[0]
-
-
-def _train_from_folders(folder: Path, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
-    """Return a row for each image, its folder as its class; below a folder called train, where there is one, alone."""
-    if settings.group_column:
-        raise UserError(f"--data.group_column {settings.group_column}: {folder} has no {TRAIN} to hold that column")
-    below_training = [path for path in index.paths if part_of(path) == "train"]
-    rows = []
-    for path in below_training or [path for path in index.paths if part_of(path) == ""]:
-        *above, label, name = ["", *path.split("/")]
-        if label and (not below_training or part_of("/".join([*above[1:], name]))):
-            rows.append((f"{label}/{name}", path, label))
-    if not rows:
-        raise UserError(f"{folder} has neither {TRAIN} nor one folder a class (such as train/CLASS/IMAGE)")
-    table = pd.DataFrame(rows, columns=["id", "path", "label"], dtype=str).assign(group="")
-    check_unique(table["id"], folder)
-    return table
 
 
 def _check_labels(train: pd.DataFrame, sample: Sample, path: Path) -> None:

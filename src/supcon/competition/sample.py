@@ -1,5 +1,6 @@
-"""sample_submission.csv: the exact form in which the host wants the submission, and its rows with their images."""
+"""sample_submission.csv: the exact form in which the host wants the submission."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,39 +9,77 @@ import numpy as np
 import pandas as pd
 
 from supcon.arrays import Labels, Probabilities
-from supcon.competition.index import SAMPLE, ImageIndex, part_of
 from supcon.errors import UserError
 from supcon.metrics.top_k import Matrix, TopK
-from supcon.settings.settings import DataSettings
-from supcon.storage.tables import Dialect, read_table, read_with_dialect
+from supcon.storage.tables import Dialect, read_with_dialect
 
 _DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The form of the submission: a first column of ids, then one column of labels or a column for each class."""
+    """The form of the submission: a column of ids, and one column of labels or a column for each class."""
 
     path: Path
     ids: pd.Series
     id_column: str
-    targets: list[str]  # the other columns: one of labels, or several, each of one class's probabilities
+    targets: list[str]  # one column of labels, or several, each of one class's probabilities
     dialect: Dialect
+    counters: pd.DataFrame  # columns without meaning, which are written as they stand
+    columns: list[str]  # all of them, in the sample's order
+    shown: list[str]  # the labels that it shows, where it has a column of labels
 
     @property
     def one_hot(self) -> bool:
         """Whether the host asks for the probability of each class, in a column of its own, and not for a label."""
         return len(self.targets) > 1
 
+    @property
+    def told(self) -> list[str]:
+        """The classes as the host spells them, as far as this file tells."""
+        return self.targets if self.one_hot else self.shown
+
 
 def read_sample(path: Path) -> Sample:
     """Read sample_submission.csv. Raises `UserError` where it has fewer than two columns, or an id twice."""
     table, dialect = read_with_dialect(path)
-    if len(table.columns) < 2:
-        raise UserError(f"{path} has the columns {list(table.columns)}; needed are an id column and what to submit")
-    ids = table.iloc[:, 0]
-    check_unique(ids, path)
-    return Sample(path, ids, table.columns[0], list(table.columns[1:]), dialect)
+    columns = list(table.columns)
+    if len(columns) < 2:
+        raise UserError(f"{path} has the columns {columns}; needed are an id column and what to submit")
+    id_column = _id_column(table)
+    check_unique(table[id_column], path)
+    counting = [name for name in counters(table) if name != id_column]
+    targets = [name for name in columns if name not in (id_column, *counting)]
+    shown = list(table[targets[0]].unique()) if len(targets) == 1 else []
+    return Sample(path, table[id_column], id_column, targets, dialect, table[counting], columns, shown)
+
+
+def counters(table: pd.DataFrame) -> list[str]:
+    """Return the columns without a name whose cells only count rows, as pandas writes them, or are empty.
+
+    Of a table of two columns each has its meaning.
+    """
+    unnamed = [name for name in table.columns if re.fullmatch(r"|Unnamed: \d+", name)] if len(table.columns) > 2 else []
+    return [name for name in unnamed if _counts(table[name])]
+
+
+def _counts(cells: pd.Series) -> bool:
+    return bool((cells == "").all() or (cells.is_unique and cells.str.fullmatch(r"[0-9]+").all()))
+
+
+def _id_column(table: pd.DataFrame) -> str:
+    """Return the sample's column of ids: the first one, unless it only counts rows or repeats its cells."""
+    first, *others = table.columns
+    counts = first in counters(table)
+    if not counts and table[first].is_unique:
+        return str(first)
+    others = [name for name in others if name not in counters(table) and table[name].is_unique]
+    ids = [name for name in others if not _are_probabilities(table[name])]
+    return str(ids[0] if len(ids) == 1 or (ids and counts) else first)
+
+
+def _are_probabilities(cells: pd.Series) -> bool:
+    return bool(pd.to_numeric(cells, errors="coerce").between(0, 1).all())
 
 
 def shown_columns(columns: list[str]) -> str:
@@ -60,62 +99,6 @@ def cells_of(table: pd.DataFrame, path: Path, name: str, setting: str) -> pd.Ser
     if name not in table.columns:
         raise UserError(f"{path} has no column {name!r}, only {list(table.columns)}: name one with --data.{setting}")
     return table[name]
-
-
-def read_rows(
-    path: Path, part: str, sample: Sample, settings: DataSettings, index: ImageIndex
-) -> tuple[pd.DataFrame, pd.Series, pd.Series]:
-    """Return a table of `part` ("train" or "test"), its column of ids and the one that names its images.
-
-    Ids are in the column that the settings name, else in the one with the sample's name for it. Images are named in the
-    column that the settings name, else in that of the ids where its first cells are names of images or no column's are,
-    else in the only column whose first cells are. Raises `UserError` naming the columns to choose from, or an id that
-    stands in two rows.
-    """
-    table = read_table(path)
-    ids = images = cells_of(table, path, settings.id_column or sample.id_column, "id_column")
-    candidates = [name for name in table.columns if all(index.holds(cell, part) for cell in table[name][:3])]
-    if settings.image_column:
-        images = cells_of(table, path, settings.image_column, "image_column")
-    elif candidates and ids.name not in candidates:
-        if len(candidates) > 1:
-            raise UserError(f"{path}: the columns {candidates} all name images: choose one with --data.image_column")
-        images = table[candidates[0]]
-    check_unique(ids, path)
-    return table, ids, images
-
-
-def sample_rows(
-    path: Path | None, sample: Sample, settings: DataSettings, index: ImageIndex, *, allow_extra: bool = False
-) -> pd.DataFrame:
-    """Return the sample's ids with the paths of their images, in its order: columns id, path.
-
-    Where the table at `path`, test.csv, has a column of images, that names them; else the ids do. Raises `UserError`
-    where a row has no image; and, without `allow_extra`, where there are test rows or test images that the sample does
-    not list.
-    """
-    names = sample.ids
-    if path is not None:
-        _, ids, images = read_rows(path, "test", sample, settings, index)
-        _check_ids(sample, set(ids), path.name, allow_extra)
-        names = images.set_axis(ids).loc[sample.ids]
-    paths = [index.find(name, "test", SAMPLE) for name in names.to_numpy(dtype=object)]
-    if path is None and not allow_extra:
-        lacking = sorted({path for path in index.paths if part_of(path) == "test"} - set(paths))
-        if lacking:
-            raise UserError(
-                f"{sample.path} has no row for {lacking[0]} ({len(lacking)} such test images): copy the host's file"
-                " again, or move images that are not asked for elsewhere"
-            )
-    return pd.DataFrame({"id": sample.ids, "path": paths})
-
-
-def _check_ids(sample: Sample, ids: set[str], name: str, allow_extra: bool) -> None:
-    wanted = set(sample.ids)
-    odd = sorted(wanted - ids if allow_extra else ids ^ wanted)
-    if odd:
-        table, other = (name, SAMPLE) if odd[0] in ids else (SAMPLE, name)
-        raise UserError(f"{table} has the id {odd[0]!r}, which {other} lacks ({len(odd)} such ids): mend one")
 
 
 def from_one_hot(columns: pd.DataFrame, path: Path) -> pd.Series:
@@ -140,8 +123,10 @@ def submission_rows(
     """
     values = predicted.dense() if isinstance(predicted, TopK) else predicted
     if sample.one_hot:
-        return probability_rows(sample, ids, np.exp(values), classes)
-    return label_rows(sample, {name: classes[label] for name, label in zip(ids, values.tolist(), strict=True)})
+        rows = probability_rows(sample, ids, np.exp(values), classes)
+    else:
+        rows = label_rows(sample, {name: classes[label] for name, label in zip(ids, values.tolist(), strict=True)})
+    return rows.assign(**{str(name): cells.to_numpy() for name, cells in sample.counters.items()})[sample.columns]
 
 
 def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:

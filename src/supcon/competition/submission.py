@@ -8,6 +8,7 @@ import pandas as pd
 from supcon.competition.index import SAMPLE
 from supcon.competition.read import Competition
 from supcon.competition.sample import check_unique, from_one_hot, shown_columns
+from supcon.competition.spelling import respelled
 from supcon.errors import UserError
 from supcon.storage.tables import read_table, read_with_dialect, write_table
 
@@ -29,7 +30,7 @@ def verify_submission(path: Path, competition: Competition) -> None:
             f"{path} line 1: written as {dialect.encoding} with {dialect.delimiter!r} between cells, the sample as"
             f" {sample.dialect.encoding} with {sample.dialect.delimiter!r}: save it like the sample"
         )
-    columns = [sample.id_column, *sample.targets]
+    columns = sample.columns
     if list(table.columns) != columns:
         raise UserError(
             f"{path} line 1: the columns are {shown_columns(list(table.columns))}, needed are {shown_columns(columns)}"
@@ -77,14 +78,16 @@ def read_solution(folder: Path, competition: Competition) -> pd.Series | None:
     if not path.exists():
         return None
     table = read_table(path)
-    if table.columns[0] != sample.id_column:
-        raise UserError(f"{path} must begin with the column {sample.id_column!r}, as {SAMPLE} does")
+    if sample.id_column not in table.columns or len(table.columns) < 2:
+        raise UserError(f"{path} must have the column {sample.id_column!r}, as {SAMPLE} has, and one of labels")
     check_unique(table[sample.id_column], path)
     if sample.one_hot and set(sample.targets) <= set(table.columns):
         labels = from_one_hot(table[sample.targets], path)
     else:
-        named = [name for name in table.columns if name in sample.targets] or list(table.columns[1:2])
+        others = [name for name in table.columns if name != sample.id_column]
+        named = [name for name in others if name in sample.targets] or others
         labels = table[named[0]]
+    labels = respelled(labels, competition.spelling)
     solution = pd.Series(labels.to_numpy(), index=table[sample.id_column])
     if set(solution.index) != set(competition.test["id"]):
         raise UserError(f"{path} does not hold the ids of {SAMPLE}: it is another competition's")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.arrays import Rows
+from supcon.competition.find import ABSENT
 from supcon.competition.folds import join_groups
 from supcon.competition.read import Competition, read_competition
 from supcon.errors import UserError
@@ -84,7 +85,7 @@ class Survey:
             ("classes", _classes(train["label"].tolist())),
             ("groups", _groups(train["group"].tolist())),
             ("images", _images(self.images)),
-            ("unreadable", _first([f"{competition.paths[position]} ({reason})"
+            ("unreadable", _first([f"{competition.paths[position].removeprefix(ABSENT)} ({reason})"
                                    for position, reason in self.images.problems.items()])),
             ("not used", _first(sorted(set(competition.index.paths) - set(competition.paths)))),
             ("copies", "; ".join(self.copies.text(competition)) or "none"),

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from supcon.errors import UserError
 from supcon.images.decode import read_image
 from supcon.images.geometry import FORMATS, Fit, Image, Unreadable, shrink, shrunk_size
+from supcon.images.hashes import ABSENT
 from supcon.images.pillow import declared_size
 from supcon.images.reading import Reading
 from supcon.storage.processes import available_cores, worker_pool
@@ -86,10 +87,15 @@ def shard_file(folder: Path, number: int) -> Path:
 
 
 def decode_chunk(paths: Sequence[str], side: int, fit: Fit, reading: Reading) -> tuple[list[Image], Chunk]:
-    """Decode and shrink images for a cache of `side` pixels; an unreadable image becomes one black pixel."""
+    """Decode and shrink images for a cache of `side` pixels; an unreadable image becomes one black pixel.
+
+    In `paths` a file that is not there is named by `ABSENT` and the reason.
+    """
     images, facts, reasons = list[Image](), [], dict[int, str]()
     for number, path in enumerate(paths):
         try:
+            if path.startswith(ABSENT):
+                raise Unreadable(path.removeprefix(ABSENT))
             image, kind, bands = read_image(path, reading)
             size, position = image.shape[1::-1], FORMATS.index(kind)
             image = shrink(image, side, fit)

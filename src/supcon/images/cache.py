@@ -15,6 +15,7 @@ from supcon.errors import UserError
 from supcon.images.build import SHARD, How, estimate_bytes, shard_file, write_images
 from supcon.images.decode import DECODER
 from supcon.images.geometry import FORMATS, Fit, Image, cached_side
+from supcon.images.hashes import ABSENT
 from supcon.images.reading import DEFAULT, Reading
 from supcon.storage import lock
 from supcon.storage.files import read_npz, remove_leftovers, write_npz
@@ -113,7 +114,8 @@ def open_cache(
     if (images := _opened(folder)) is not None:
         return images
     entries = pd.factorize(np.asarray(hashes, dtype=object))[0]
-    paths = [str(files[first]) for first in np.unique(entries, return_index=True)[1]]
+    firsts = np.unique(entries, return_index=True)[1].tolist()
+    paths = [hashes[first] if hashes[first].startswith(ABSENT) else str(files[first]) for first in firsts]
     needed = estimate_bytes(paths, side, fit)
     _require_room(cache, len(paths), needed)
     try:
@@ -144,12 +146,16 @@ def _opened(folder: Path) -> ImageCache | None:
 def require_readable(images: ImageCache, files: Sequence[Path], exempt: Container[int] = ()) -> None:
     """Raise `UserError` listing the files, but at `exempt` positions, that could not be decoded, why, and the cure."""
     problems = {position: reason for position, reason in images.problems.items() if position not in exempt}
-    bad = [f"{files[position]} ({reason})" for position, reason in problems.items()]
-    if bad:
-        subject = "1 image cannot" if len(bad) == 1 else f"{len(bad):,} images cannot"
-        rest = [f"and {len(bad) - _LISTED:,} more"] if len(bad) > _LISTED else []
-        listed = ", ".join([*bad[:_LISTED], *rest])
-        raise UserError(f"{subject} be read: {listed}: replace them, or leave them out with --data.bad_images skip")
+    if problems:
+        subject = "1 image cannot" if len(problems) == 1 else f"{len(problems):,} images cannot"
+        listed: dict[str, list[str]] = {}  # by reason
+        for position, reason in list(problems.items())[:_LISTED]:
+            listed.setdefault(reason, []).append(str(files[position]))
+        parts = [f"{', '.join(names)} ({reason})" for reason, names in listed.items()]
+        parts += [f"and {len(problems) - _LISTED:,} more"] if len(problems) > _LISTED else []
+        raise UserError(
+            f"{subject} be read: {'; '.join(parts)}: replace them, or leave them out with --data.bad_images skip"
+        )
 
 
 def _key(hashes: Sequence[str], side: int, fit: Fit, reading: Reading) -> str:

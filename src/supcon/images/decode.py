@@ -18,7 +18,7 @@ from supcon.errors import UserError
 from supcon.images.formats import HEAD, sniff
 from supcon.images.geometry import Image, Unreadable, check_pixels
 from supcon.images.reading import DEFAULT, Reading, Values
-from supcon.storage.files import open_regular
+from supcon.storage.pointers import regular
 
 DECODER = 3  # raised whenever a file's pixels would come out otherwise than before: then every cache is made anew
 
@@ -63,7 +63,7 @@ def read_values(path: str, reading: Reading) -> tuple[Values, str, int]:
     Raises as `read_image` does.
     """
     try:
-        with open_regular(path) as file:
+        with open(path, "rb", buffering=0, opener=regular) as file:
             head = file.read(HEAD)
             kind = sniff(head, path)
             data = head + file.read()

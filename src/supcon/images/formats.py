@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from supcon.images.geometry import Unreadable
+from supcon.storage.pointers import pointer
 
 HEAD = 352  # bytes that tell the format, so that a film named .jpg is not read to its end; NIfTI's mark is the last
 
@@ -68,6 +69,8 @@ def sniff(head: bytes, name: str = "") -> str:
         return match.lastgroup
     if head[4:8] == b"ftyp":
         return _iso_format(head)
+    if reason := pointer(head):
+        raise Unreadable(reason)
     for pattern, kind, cure in _UNREAD:
         if re.match(pattern, head, re.DOTALL):
             raise Unreadable(f"not an image that is read here, but {kind}: {cure}")

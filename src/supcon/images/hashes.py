@@ -15,21 +15,30 @@ from tqdm import tqdm
 
 from supcon.errors import UserError
 from supcon.storage.files import digest_rows, write_atomic
+from supcon.storage.pointers import GONE, absence, regular
 from supcon.storage.processes import available_cores, worker_pool
 
+ABSENT = "absent: "
+
 _COLUMNS = ["path", "size", "modified_ns", "sha256"]
+_NO_FILE = -1, 0  # in place of size and modification time
 _CHUNK = 256  # files that a process hashes before it returns their hashes
 _MANY = 64  # files: for fewer the start of worker processes does not pay
 _SMALL = 1 << 20  # bytes: smaller files are read whole, which takes a third of the time for a few kB
 
 
 def content_hashes(cache: Path, files: Sequence[Path]) -> list[str]:
-    """Return each file's SHA-256, reading new and changed files alone. Raises `UserError` where one cannot be read."""
+    """Return each file's SHA-256, reading new and changed files alone. Raises `UserError` where one cannot be read.
+
+    In place of a file that is not there stands `ABSENT` and the reason.
+    """
     index = cache / "hashes.csv"
     numbers: dict[str, int] = {}  # path -> its number among the distinct paths
     file_numbers = [numbers.setdefault(str(file), len(numbers)) for file in files]
     stamps = np.array([_stamp(path) for path in numbers], np.int64).reshape(-1, 2)  # size, modification time in ns
-    hashes = [""] * len(numbers)
+    hashes = [
+        ABSENT + absence(path) if size < 0 else "" for path, size in zip(numbers, stamps[:, 0].tolist(), strict=True)
+    ]
     for path, size, modified, sha256 in _rows(index):
         number = numbers.get(path)
         if number is not None and [size, modified] == [str(part) for part in stamps[number].tolist()]:
@@ -58,10 +67,10 @@ def _stamp(path: str) -> tuple[int, int]:
     except UnicodeEncodeError:
         raise UserError(f"{path!r} has a name that is not UTF-8: rename it") from None
     except OSError as error:
+        if error.errno in GONE:
+            return _NO_FILE
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path} is not a regular file: put the image itself there, or remove its row")
-    return status.st_size, status.st_mtime_ns
+    return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else _NO_FILE
 
 
 def _rows(index: Path) -> Iterator[list[str]]:
@@ -91,7 +100,7 @@ def _hash_all(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[str]:
 
 def _sha256(path: str, size: int) -> str:
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=regular) as file:
             hashed = hashlib.sha256(file.read()) if size <= _SMALL else hashlib.file_digest(file, "sha256")
             return hashed.hexdigest()
     except OSError as error:
@@ -104,5 +113,9 @@ def _write(file: IO[bytes], index: Path, numbers: dict[str, int], stamps: np.nda
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(_COLUMNS)
     writer.writerows(row for row in _rows(index) if row[0] not in numbers)
-    writer.writerows((path, *stamps[number].tolist(), hashes[number]) for path, number in numbers.items())
+    writer.writerows(
+        (path, *stamps[number].tolist(), hashes[number])
+        for path, number in numbers.items()
+        if not hashes[number].startswith(ABSENT)
+    )
     text.detach()  # flushes, and leaves `file` open for the caller

@@ -13,6 +13,7 @@ from PIL import ImageOps, features
 from supcon.images.geometry import FORMATS, Unreadable, check_pixels
 from supcon.images.reading import Reading, Values
 from supcon.images.tiff import open_tiff, upright
+from supcon.storage.pointers import regular
 
 _DEEP_COLOUR = {"PNG", "JPEG2000", "PPM"}  # formats of which Pillow makes 8 bits where they hold 16 in colour
 _OPTIONAL = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}  # formats that Pillow may be built without
@@ -23,10 +24,11 @@ _ORIENTATION = 0x0112  # EXIF's tag
 def declared_size(path: str) -> tuple[int, int]:
     """Return height and width as the file's header gives them, before any turning; (1, 1) for a damaged file."""
     try:
-        with warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
+        with warnings.catch_warnings(action="ignore"), open(path, "rb", opener=regular) as file:
             if tiff := open_tiff(file):
                 return tiff.size[1], tiff.size[0]
-            with PillowImage.open(path, formats=FORMATS) as image:
+            file.seek(0)
+            with PillowImage.open(file, formats=FORMATS) as image:
                 return image.height, image.width
     except Exception:  # as in `_named_damage`
         return 1, 1

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from supcon.errors import UserError
 from supcon.images.decode import DECODER, read_values
 from supcon.images.geometry import Unreadable
+from supcon.images.hashes import ABSENT
 from supcon.images.reading import Reading, fixed_reading
 from supcon.settings.settings import DataSettings
 from supcon.storage.files import digest, read_json, write_json
@@ -30,7 +31,8 @@ def reading_of(data: DataSettings, cache: Path, files: Sequence[Path], hashes: S
     if data.pixel_range != "data":
         return reading
     first = {content: number for number, content in reversed(list(enumerate(hashes[:rows])))}
-    sample = sorted(first)[:: -(-len(first) // _IMAGES)]  # whatever the order of the rows
+    present = sorted(content for content in first if not content.startswith(ABSENT))
+    sample = present[:: -(-len(present) // _IMAGES) or 1]  # whatever the order of the rows
     path = cache / f"pixel-range-{digest([DECODER, reading.key, sample])[:16]}.json"
     if path.exists():
         with suppress(UserError, KeyError, TypeError, ValueError):  # damaged: it is made anew

@@ -24,17 +24,24 @@ class DataSettings:
     fold_seed: int = bounded(0, 0, 4_294_967_196)
     """Seed of the split, when folds.csv is made."""
     id_column: str = ""
-    """Id column of train.csv and test.csv; empty: the first column of sample_submission.csv."""
+    """Id column of train.csv, and of test.csv where it lacks the sample's; empty: the one called as in
+    sample_submission.csv, else the only one that names images."""
     image_column: str = ""
     """Column of train.csv and test.csv that names the image; empty: the id, or the one column that names images."""
     label_column: str = ""
     """Label column of train.csv; empty: found by the columns of sample_submission.csv."""
     group_column: str = ""
     """Column of train.csv whose equal values never cross folds (a patient, a track); empty: no groups."""
+    class_level: int = bounded(0, 0, 100)
+    """Where folders are classes and nest: the level whose names are the classes, 1 for the folders next below train/
+    (or input/); 0: the only level whose names differ."""
+    label_spelling: Literal["auto", "merge", "keep"] = "auto"
+    """Labels that differ in case, blanks or the spelling of numbers alone: merge: one class; keep: classes of their
+    own; auto: one class, unless they are single letters."""
     rare_classes: Literal["error", "train_only"] = "error"
     """Classes with fewer rows (or groups) than folds: an error, or fold -1: in every training set, never scored."""
     bad_images: Literal["error", "skip"] = "error"
-    """Unreadable images: an error, or left out of training; such test rows get the class shares."""
+    """Unreadable and absent images: an error, or left out of training; such test rows get the class shares."""
     pixel_range: str = "format"
     """Which numbers in the files become black and white: format, the ends of their number format; data, the 0.1th and
     99.9th percentile of the training images; or LOW,HIGH, as --data.pixel_range=-35,0."""

@@ -1,12 +1,10 @@
 """Atomic files: written to a temporary name, synced, renamed; some tell by a checksum that they are as written."""
 
-import errno
 import hashlib
 import json
 import math
 import os
 import re
-import stat
 import struct
 import zipfile
 import zlib
@@ -123,15 +121,6 @@ def check_seal(path: Path) -> bool:
     if seal != _SEAL % checksum:
         raise ValueError("its content is not what was written")
     return True
-
-
-def open_regular(path: str | Path) -> IO[bytes]:
-    """Open a file to read its bytes, unbuffered. Raises `OSError` for a FIFO or a device, which could be waited for."""
-    file = open(path, "rb", buffering=0, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is not a regular file")
-    return file
 
 
 def write_text(path: Path, text: str) -> None:
