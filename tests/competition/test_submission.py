@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from supcon.competition.form import label_rows, probability_rows
 from supcon.competition.read import Competition
-from supcon.competition.sample import label_rows, probability_rows
 from supcon.competition.submission import read_solution, verify_submission, write_submission
 from supcon.errors import UserError
 from tests.competition.conftest import Read, write_images

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from supcon.arrays import RowMask
 from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, Bundle
+from supcon.competition.form import submission_rows
 from supcon.competition.index import SAMPLE, TEST, ImageIndex, find_table
-from supcon.competition.sample import Sample, read_sample, sample_rows, shown_columns, submission_rows
+from supcon.competition.sample import Sample, read_sample, sample_rows, shown_columns
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.errors import UserError
 from supcon.images.augment.views import views_of
@@ -88,8 +89,8 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
         entropies.append([row_entropies(member) for member in members[: bundle.settings.data.folds]])
     entropy = float(np.concatenate(entropies, axis=1).mean(axis=1).mean())
     sharpened, _ = sharpen(joined(merged), entropy)
-    decided = bundle.rule.adjusted(sharpened) if sample.one_hot else bundle.rule.decide(sharpened)
-    rows = submission_rows(sample, sample.ids.to_list(), bundle.classes, decided)
+    decided = bundle.rule.decide(sharpened) if bundle.form.takes_labels else bundle.rule.adjusted(sharpened)
+    rows = submission_rows(sample, bundle.form, sample.ids.to_list(), bundle.classes, decided)
     write_table(output, rows, sample.dialect)
     print(f"{output} is written", flush=True)
     return rows
@@ -107,7 +108,15 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
             f" {shown_columns(bundle.columns)}: name another folder in COMPETITION, or bundle the run that fits"
         )
     index = ImageIndex([competition])
-    rows = sample_rows(find_table([competition], TEST), sample, bundle.settings.data, index, allow_extra=True)
+
+    def hidden(names: pd.Series) -> bool:
+        return not any(index.holds(name, "test") for name in names)
+
+    table, data = find_table([competition], TEST), bundle.settings.data
+    rows = sample_rows(table, sample, data, index, hidden=hidden, allow_extra=True)
+    if len(rows) == 0:  # as where a notebook is saved, before the host runs it on its own images
+        print(f"{competition}: no row has an image here, so all get the class shares of the training rows", flush=True)
+        return sample, [competition / "test" / name for name in sample.ids]
     return sample, [index.file(path) for path in rows["path"]]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from supcon.competition.form import Form
 from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.images.augment.views import View, prediction_views
@@ -31,11 +32,17 @@ class Bundle:
     folder: Path
     settings: Settings
     classes: list[str]
-    columns: list[str]  # of sample_submission.csv
+    id_column: str  # of sample_submission.csv
+    form: Form  # of what stands beside it
     models: list[str]  # folders of the models: each fold's, then that of the model on all rows if there is one
     log_odds_shifts: list[list[float]]  # [models][classes]: added to a model's logits, gives natural-prior log-odds
     unreadable_logits: list[list[float]]  # [models][classes]: used for an image that cannot be read
     rule: Rule
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the submission."""
+        return [self.id_column, *self.form.targets]
 
     @property
     def side(self) -> int:
@@ -55,8 +62,9 @@ def read_bundle(folder: Path) -> Bundle:
             raise UserError(f"{folder / name} is missing: copy the whole bundle again")
     content = read_json(folder / MANIFEST)
     settings, rule = settings_from(content["settings"]), Rule.from_json(read_json(folder / DECISION)["rule"])
-    names = ("classes", "columns", "models", "log_odds_shifts", "unreadable_logits")
-    return Bundle(folder=folder, settings=settings, rule=rule, **{name: content[name] for name in names})
+    names = ("classes", "id_column", "models", "log_odds_shifts", "unreadable_logits")
+    rest = {name: content[name] for name in names}
+    return Bundle(folder=folder, settings=settings, rule=rule, form=Form(**content["form"]), **rest)
 
 
 def version_warnings() -> list[str]:

@@ -153,13 +153,14 @@ def docstring_of(path: Path) -> str:
 
 
 def _manifest(experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:
-    settings, sample = experiment.settings, experiment.competition.sample
+    settings, competition = experiment.settings, experiment.competition
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
     return {
         "run": experiment.request.run,
         "settings": dataclasses.asdict(dataclasses.replace(settings, model=model)),
         "classes": experiment.split.classes,
-        "columns": [sample.id_column, *sample.targets],
+        "id_column": competition.sample.id_column,
+        "form": dataclasses.asdict(competition.form),
         "models": list(models),
         "log_odds_shifts": [data.log_odds_shift.tolist() for data in models.values()],
         "unreadable_logits": [data.unreadable_logits.tolist() for data in models.values()],

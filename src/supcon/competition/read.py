@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 
 from supcon.competition.builtin import check_builtin
+from supcon.competition.form import Form
 from supcon.competition.index import SAMPLE, TEST, TRAIN, Files, ImageIndex, find_table, part_of
 from supcon.competition.sample import Sample, cells_of, check_unique, from_one_hot, read_rows, read_sample, sample_rows
+from supcon.competition.told import combined_labels, told_form
 from supcon.competition.unpack import unpack_zips
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
@@ -21,8 +23,9 @@ class Competition:
 
     folder: Path
     sample: Sample
+    form: Form  # of the submission
     train: pd.DataFrame  # id, path, label, group ("" without groups)
-    test: pd.DataFrame  # id, path; in the order of sample_submission.csv
+    test: pd.DataFrame  # id, path; in the order of sample_submission.csv; without rows where the host hides the images
     index: ImageIndex
     unpacked: Path | None = None  # folder of the files from the host's zips
     notes: list[str] = field(default_factory=list)  # what was read otherwise than as it stands, a line a kind
@@ -31,6 +34,11 @@ class Competition:
     def classes(self) -> list[str]:
         """Class names, sorted by code point."""
         return sorted(self.train["label"].unique())
+
+    @property
+    def hides_test(self) -> bool:
+        """Whether the host keeps all test images to itself: no submission can be written here."""
+        return len(self.test) == 0
 
     @property
     def paths(self) -> list[str]:
@@ -64,10 +72,23 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
         train = _train_from_folders(folder, settings, index)
     else:
         train = _train_from_csv(train_path, sample, settings, index)
-    _check_labels(train, sample, train_path or folder)
-    test = sample_rows(test_path, sample, settings, index)
+    if train["label"].nunique() < 2:
+        raise UserError(
+            f"{train_path or folder}: the training rows have a single class; a classifier needs two or more"
+        )
+    notes = list(filter(None, [combined_labels(train["label"])]))
+    form = told_form(sample, sorted(train["label"].unique()), settings, notes)
+    test = sample_rows(
+        test_path, sample, settings, index, hidden=lambda names: _are_hidden(names, index, train["path"])
+    )
+    if len(test) == 0:
+        notes.append(
+            f"none of the {len(sample.ids):,} rows of {sample.path.name} has an image here, as where the host hides the"
+            " test set: no submission can be written here, ./run.sh bundle packs the notebook that writes it there"
+            f" (where the host gives test images, put them into {folder})"
+        )
     index.forget_names()
-    return Competition(folder, sample, train, test, index, unpacked)
+    return Competition(folder, sample, form, train, test, index, unpacked, notes)
 
 
 def _train_from_csv(path: Path, sample: Sample, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
@@ -88,12 +109,14 @@ def _train_labels(
     column of labels, they are in the column of that name, or in the only column that is not one of `others`. Raises
     `UserError` naming the columns to choose from, or the row without a label.
     """
+    rest = [name for name in table.columns if name not in others]
+    marked = [name for name in rest if sample.one_hot and name in set(sample.targets)]
     if settings.label_column:
         labels = cells_of(table, path, settings.label_column, "label_column")
-    elif sample.one_hot and set(sample.targets) <= set(table.columns):
-        labels = from_one_hot(table[sample.targets], path)
+    elif len(marked) > 1 and (len(marked) == len(sample.targets) or not _columns_of_classes(table, sample, rest)):
+        labels = from_one_hot(table[marked], path)
     else:
-        labels = table[_label_column(table, path, sample, [name for name in table.columns if name not in others])]
+        labels = table[_label_column(table, path, sample, rest)]
     empty = np.flatnonzero((labels == "").to_numpy())
     if len(empty):
         raise UserError(
@@ -104,7 +127,7 @@ def _train_labels(
 
 def _label_column(table: pd.DataFrame, path: Path, sample: Sample, rest: list[str]) -> str:
     if sample.one_hot:
-        candidates = [name for name in rest if set(table[name]) == set(sample.targets)]
+        candidates = _columns_of_classes(table, sample, rest)
     else:
         candidates = sample.targets if sample.targets[0] in table.columns else rest
     if len(candidates) != 1:
@@ -114,6 +137,18 @@ def _label_column(table: pd.DataFrame, path: Path, sample: Sample, rest: list[st
             f" name one of {candidates or rest} with --data.label_column"
         )
     return candidates[0]
+
+
+def _columns_of_classes(table: pd.DataFrame, sample: Sample, rest: list[str]) -> list[str]:
+    """Return the columns of `rest` whose cells are the classes of the sample's columns: all, or else several of them.
+
+    The latter must be the only column with any such cell: a 0 or 1 may mean something else.
+    """
+    wanted, cells = set(sample.targets), {name: set(table[name]) for name in rest}
+    if exact := [name for name in rest if cells[name] == wanted]:
+        return exact
+    touching = [name for name in rest if cells[name] & wanted]
+    return [name for name in touching if cells[name] <= wanted and len(cells[name]) > 1] if len(touching) == 1 else []
 
 
 def _train_from_folders(folder: Path, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
@@ -133,18 +168,12 @@ def _train_from_folders(folder: Path, settings: DataSettings, index: ImageIndex)
     return table
 
 
-def _check_labels(train: pd.DataFrame, sample: Sample, path: Path) -> None:
-    classes = set(train["label"])
-    if len(classes) < 2:
-        raise UserError(f"{path}: the training rows have a single class; a classifier needs two or more")
-    if not sample.one_hot:
-        return
-    extra = [name for name in sample.targets if name not in classes]
-    if extra:
-        raise UserError(
-            f"{sample.path} has the column {extra[0]!r}, which is no class of {path.name} ({len(extra)} such columns):"
-            " needed are the id and one column a class, or the id and one column of labels"
-        )
-    lacking = sorted(classes - set(sample.targets))
-    if lacking:
-        raise UserError(f"{path} has the class {lacking[0]!r}, for which {sample.path} has no column: mend one of them")
+def _are_hidden(names: pd.Series, index: ImageIndex, train: pd.Series) -> bool:
+    """Say whether no image is left for the test rows beside those at the paths `train`; quickly where the first is."""
+    try:
+        if not (train == index.find(names.iloc[0], "test", SAMPLE)).any():
+            return False
+    except UserError:
+        pass
+    taken = set(train)
+    return all(path in taken or part_of(path) == "train" for path in index.paths)

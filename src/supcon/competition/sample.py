@@ -1,20 +1,16 @@
 """sample_submission.csv: the exact form in which the host wants the submission, and its rows with their images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from supcon.arrays import Labels, Probabilities
 from supcon.competition.index import SAMPLE, ImageIndex, part_of
 from supcon.errors import UserError
-from supcon.metrics.top_k import Matrix, TopK
 from supcon.settings.settings import DataSettings
 from supcon.storage.tables import Dialect, read_table, read_with_dialect
-
-_DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
 
 
 @dataclass(frozen=True)
@@ -26,6 +22,7 @@ class Sample:
     id_column: str
     targets: list[str]  # the other columns: one of labels, or several, each of one class's probabilities
     dialect: Dialect
+    cells: pd.DataFrame  # what the host wrote there: of one column its distinct cells, of several the first row's
 
     @property
     def one_hot(self) -> bool:
@@ -38,9 +35,10 @@ def read_sample(path: Path) -> Sample:
     table, dialect = read_with_dialect(path)
     if len(table.columns) < 2:
         raise UserError(f"{path} has the columns {list(table.columns)}; needed are an id column and what to submit")
-    ids = table.iloc[:, 0]
+    ids, targets = table.iloc[:, 0], table.iloc[:, 1:]
     check_unique(ids, path)
-    return Sample(path, ids, table.columns[0], list(table.columns[1:]), dialect)
+    cells = targets.drop_duplicates() if len(targets.columns) == 1 else targets.head(1)
+    return Sample(path, ids, table.columns[0], list(targets.columns), dialect, cells)
 
 
 def shown_columns(columns: list[str]) -> str:
@@ -86,19 +84,27 @@ def read_rows(
 
 
 def sample_rows(
-    path: Path | None, sample: Sample, settings: DataSettings, index: ImageIndex, *, allow_extra: bool = False
+    path: Path | None,
+    sample: Sample,
+    settings: DataSettings,
+    index: ImageIndex,
+    *,
+    hidden: Callable[[pd.Series], bool] = lambda _: False,
+    allow_extra: bool = False,
 ) -> pd.DataFrame:
     """Return the sample's ids with the paths of their images, in its order: columns id, path.
 
-    Where the table at `path`, test.csv, has a column of images, that names them; else the ids do. Raises `UserError`
-    where a row has no image; and, without `allow_extra`, where there are test rows or test images that the sample does
-    not list.
+    Where the table at `path`, test.csv, has a column of images, that names them; else the ids do. There are no rows
+    where `hidden` says of these names that the host hides all their images. Raises `UserError` where a row has no image
+    otherwise; and, without `allow_extra`, where there are test rows or test images that the sample does not list.
     """
     names = sample.ids
     if path is not None:
         _, ids, images = read_rows(path, "test", sample, settings, index)
         _check_ids(sample, set(ids), path.name, allow_extra)
         names = images.set_axis(ids).loc[sample.ids]
+    if hidden(names):
+        return pd.DataFrame({"id": [], "path": []}, dtype=str)
     paths = [index.find(name, "test", SAMPLE) for name in names.to_numpy(dtype=object)]
     if path is None and not allow_extra:
         lacking = sorted({path for path in index.paths if part_of(path) == "test"} - set(paths))
@@ -125,38 +131,6 @@ def from_one_hot(columns: pd.DataFrame, path: Path) -> pd.Series:
     if len(odd):
         raise UserError(
             f"{path}: row {odd[0] + 2} marks {columns.iloc[odd[0]].to_dict()}, one class must be 1 and the others 0:"
-            " rows of several classes or none are not supported, leave them out"
+            f" rows of several classes or none are not supported, leave them out ({len(odd)} such rows)"
         )
     return pd.Series(columns.columns.to_numpy(dtype=object)[marks.argmax(axis=1)], index=columns.index, dtype=str)
-
-
-def submission_rows(
-    sample: Sample, ids: Sequence[str], classes: Sequence[str], predicted: Labels | Matrix
-) -> pd.DataFrame:
-    """Return the submission's rows.
-
-    `predicted` are class numbers [rows] or, where the sample has a column for each class, log-probabilities
-    [rows, classes], of the rows with `ids`. Raises `UserError` where an id of the sample has no prediction.
-    """
-    values = predicted.dense() if isinstance(predicted, TopK) else predicted
-    if sample.one_hot:
-        return probability_rows(sample, ids, np.exp(values), classes)
-    return label_rows(sample, {name: classes[label] for name, label in zip(ids, values.tolist(), strict=True)})
-
-
-def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Return the submission's rows for `labels` (id -> class name). Raises `UserError` where an id has no label."""
-    lacking = [name for name in sample.ids if name not in labels]
-    if lacking:
-        raise UserError(f"{len(lacking)} test rows have no prediction, first {lacking[0]!r}: run predict")
-    return pd.DataFrame({sample.id_column: sample.ids, sample.targets[0]: [labels[name] for name in sample.ids]})
-
-
-def probability_rows(
-    sample: Sample, ids: Sequence[str], probabilities: Probabilities, classes: Sequence[str]
-) -> pd.DataFrame:
-    """Return the submission's rows for the probabilities [rows, classes] of the rows with `ids`."""
-    table = pd.DataFrame(probabilities, index=list(ids), columns=list(classes)).loc[sample.ids, sample.targets]
-    table = table.map(lambda share: f"{share:.{_DIGITS}g}")
-    table.insert(0, sample.id_column, sample.ids.to_numpy(), allow_duplicates=True)
-    return table
