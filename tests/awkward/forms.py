@@ -98,6 +98,11 @@ def hide_by_training_ids(folder: Path) -> None:
     write_table(folder / "test.csv", table[["id"]], Dialect())
 
 
+def misplace_test(folder: Path) -> None:
+    """Put the test images below a folder of the other part."""
+    (folder / "test").rename(folder / "train" / "later")
+
+
 def keep_one_test_image(folder: Path) -> None:
     for path in list(images_in(folder / "test"))[1:]:
         path.unlink()
@@ -182,6 +187,8 @@ CASES = [
     Case("unknown_class_of_folders", both(class_folders, sample("0.25", columns=FOUR)), says=UNKNOWN, composes=False),
     Case("a_column_that_is_no_class", sample("ant", "Public", columns=(*CLASSES, "Usage")),
          asks="holds '.*' in the column 'Usage', which is no class"),
+    Case("likeliest_in_columns", sample(*CLASSES, columns=("first", "second")), flags=["--data.label_column=label"],
+         asks="holds '.*' in the column 'first', which is no class .* needed are"),
     Case("a_class_without_a_column", sample("0.5", columns=CLASSES[:2]), flags=["--data.label_column=label"],
          asks="the class 'cat', for which .* has no column"),
     # a hidden test set
@@ -189,5 +196,6 @@ CASES = [
     Case("hidden_test_without_a_table", partial(hide_test, listed=False), test=0, says=HIDDEN, composes=False),
     Case("hidden_test_beside_flat_images", partial(hide_test, flat=True), test=0, says=HIDDEN, composes=False),
     Case("hidden_test_of_training_ids", hide_by_training_ids, test=0, says=HIDDEN, composes=False),
+    Case("test_images_among_training_ones", misplace_test, asks="no image", composes=False),
     Case("one_test_image_of_six", keep_one_test_image, asks="no image", composes=False),
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """The host's files as one validated table: train rows with labels, test rows, the form of the submission."""
 
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -170,10 +171,9 @@ def _train_from_folders(folder: Path, settings: DataSettings, index: ImageIndex)
 
 def _are_hidden(names: pd.Series, index: ImageIndex, train: pd.Series) -> bool:
     """Say whether no image is left for the test rows beside those at the paths `train`; quickly where the first is."""
-    try:
-        if not (train == index.find(names.iloc[0], "test", SAMPLE)).any():
-            return False
-    except UserError:
-        pass
+    for part in ("test", "train"):  # an image in a folder of the other part is misplaced, not hidden
+        with suppress(UserError):
+            if not (train == index.find(names.iloc[0], part, SAMPLE)).any():
+                return False
     taken = set(train)
     return all(path in taken or part_of(path) == "train" for path in index.paths)

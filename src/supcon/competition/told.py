@@ -54,11 +54,6 @@ def _form_of_columns(sample: Sample, classes: Sequence[str], settings: DataSetti
     if settings.positive_class or settings.submit == "label":
         given = "positive_class" if settings.positive_class else "submit label"
         raise UserError(f"{sample.path} has several columns, which --data.{given} does not fit: leave it out")
-    lacking = sorted(set(classes) - set(sample.targets))
-    if lacking:
-        raise UserError(
-            f"the training rows have the class {lacking[0]!r}, for which {sample.path} has no column: mend one of them"
-        )
     extra = [name for name in sample.targets if name not in set(classes)]
     first = sample.cells.iloc[0]
     words = [name for name in extra if first[name].strip() and _number(first[name]) is None]
@@ -66,6 +61,11 @@ def _form_of_columns(sample: Sample, classes: Sequence[str], settings: DataSetti
         raise UserError(
             f"{sample.path} holds {first[words[0]]!r} in the column {words[0]!r}, which is no class of the training"
             " rows: needed are the id and one column a class, or the id and one column of labels"
+        )
+    lacking = sorted(set(classes) - set(sample.targets))
+    if lacking:
+        raise UserError(
+            f"the training rows have the class {lacking[0]!r}, for which {sample.path} has no column: mend one of them"
         )
     if extra:
         notes.append(
