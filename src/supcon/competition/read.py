@@ -145,11 +145,14 @@ def _columns_of_classes(table: pd.DataFrame, sample: Sample, rest: list[str]) ->
 
     The latter must be the only column with any such cell: a 0 or 1 may mean something else.
     """
-    wanted, cells = set(sample.targets), {name: set(table[name]) for name in rest}
-    if exact := [name for name in rest if cells[name] == wanted]:
-        return exact
-    touching = [name for name in rest if cells[name] & wanted]
-    return [name for name in touching if cells[name] <= wanted and len(cells[name]) > 1] if len(touching) == 1 else []
+    wanted, exact, touching = set(sample.targets), list[str](), list[tuple[str, bool]]()
+    for name in rest:
+        cells = set(table[name])
+        if cells == wanted:
+            exact.append(name)
+        elif cells & wanted:
+            touching.append((name, cells <= wanted and len(cells) > 1))
+    return exact or [name for name, fits in touching if fits and len(touching) == 1]
 
 
 def _train_from_folders(folder: Path, settings: DataSettings, index: ImageIndex) -> pd.DataFrame:
