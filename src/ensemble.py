@@ -8,11 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from supcon.competition.form import submission_rows
 from supcon.competition.ledger import add_to_ledger
-from supcon.competition.sample import submission_rows
 from supcon.competition.submission import read_solution, write_submission
-from supcon.decision.logits import Logits
+from supcon.decision.logits import Logits, plain_mean
 from supcon.decision.rule import Rule
 from supcon.errors import run_stage
 from supcon.run.done import read_done, read_result
@@ -42,6 +43,9 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     decision = read_result(stage.folder / "decision.json")
     rule = Rule.from_json(decision["rule"])
     runs = read_runs(experiment)
+    if competition.hides_test:
+        score_alone(experiment, stage, decision, runs, started)
+        return
     members = list(zip(*(run.test for run in runs), strict=True))  # of each fold, the runs' models
     full = full_models(rule, runs)
     merged, exponent = rule.merge_models(members, beside=full)
@@ -50,8 +54,8 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
 
     ids = competition.test["id"].to_list()
     labels = rule.decide(merged)
-    submitted = rule.adjusted(merged) if competition.sample.one_hot else labels
-    rows = submission_rows(competition.sample, ids, classes, submitted)
+    submitted = labels if competition.form.takes_labels else rule.adjusted(merged)
+    rows = submission_rows(competition.sample, competition.form, ids, classes, submitted)
     path = submission_path(experiment)
     newest = path.with_name("submission.csv")
     if experiment.settings.tune.runs:
@@ -83,6 +87,23 @@ def ensemble(experiment: Experiment, stage: StageRun) -> None:
     print(f"{newest} is ready to upload (also kept as {path.name})", flush=True)
 
 
+def score_alone(
+    experiment: Experiment, stage: StageRun, decision: Mapping[str, Any], runs: Sequence[RunLogits], started: float
+) -> None:
+    """Write what is known of the score, where the host hides the test images: the bundle writes the submission."""
+    if experiment.settings.tune.runs:
+        write_probabilities(experiment, "test", plain_mean(runs[0].test[0]))
+    table = score_table(experiment, decision, runs)
+    write_json(stage.folder / "scores.json", {**asdict(table), "private": None})
+    stage.finish(started)
+    print(table.text())
+    print(
+        f"no submission is written: the {len(experiment.competition.sample.ids):,} rows to predict have no image here;"
+        f" `./run.sh bundle --run {experiment.request.run}` packs the notebook that predicts them where they are",
+        flush=True,
+    )
+
+
 def full_models(rule: Rule, runs: Sequence[RunLogits]) -> list[list[Logits]]:
     """Return what the models on all rows predict, where each run that counts has one: one element, or none."""
     if any(run.full is None and weight > 0 for run, weight in zip(runs, rule.weights, strict=True)):
@@ -104,6 +125,8 @@ def restore_newest(stage: StageRun) -> None:
     if stage.request.force or not stage.done_file.exists():
         return
     done = read_done(stage.done_file)
+    if "submission" not in done:  # the host hides the test images
+        return
     kept = stage.request.root / "submissions" / done["submission"]
     newest = kept.with_name("submission.csv")
     if not kept.exists() or sha256_file(kept) != done["sha256"]:

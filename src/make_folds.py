@@ -33,7 +33,7 @@ def run(request: Request) -> None:
     print(
         f"folds: {len(table)} training rows of {len(competition.classes)} classes in {settings.folds} folds of {sizes}"
         f"{f', {alone} only trained on' if alone else ''}{f', {left_out} left out' if left_out else ''};"
-        f" {len(competition.test)} test rows"
+        f" {len(competition.test)} test rows{' (the host hides their images)' * competition.hides_test}"
     )
 
 

@@ -34,7 +34,8 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
 
     FULL has no held-out rows, so no oof.npz.
     """
-    rows = f"{len(experiment.split.rows_of(fold)):,} held-out and {len(experiment.test_positions):,} test rows"
+    hidden = " (the host hides their images)" * experiment.competition.hides_test
+    rows = f"{len(experiment.split.rows_of(fold)):,} held-out and {len(experiment.test_positions):,} test rows{hidden}"
     print(f"{stage.label}: {rows} of up to {experiment.settings.predict.views} views each", flush=True)
     from supcon.training.predictor import Predictor
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from supcon.errors import run_stage
-from supcon.run.experiment import Experiment, check_form, load_experiment
+from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import LARGE_TABLES, TABLES
 from supcon.run.runs import RunLogits, read_runs, write_labels, write_probabilities
 from supcon.run.stage import StageRun
@@ -38,7 +38,6 @@ def run(request: Request) -> None:
 
 def tune(experiment: Experiment, stage: StageRun) -> None:
     """Fit and judge the decision: decision.json and trials.csv; of a blend, oof.csv too."""
-    check_form(experiment)
     rows, settings = experiment.split.scored_rows, experiment.settings.tune
     size = f"{len(rows):,} rows of {len(experiment.split.classes):,} classes, {settings.trials} trials a search"
     print(f"tune: {size}, for {experiment.metric.title}", flush=True)

@@ -1,5 +1,6 @@
 """Errors of the user: every command reports one in one line that names the cure, and ends with exit status 2."""
 
+import io
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -22,8 +23,16 @@ def masked(text: str) -> str:
     return _SECRET.sub(r"\1***", _LOGIN.sub("://***@", text))
 
 
+def print_anything() -> None:
+    """Let stdout and stderr take any text: a character that their encoding lacks is written as \\u00e9, say."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # no notebook's, or a test's
+            stream.reconfigure(errors="backslashreplace")
+
+
 def run_stage(main: Callable[[Sequence[str] | None], None]) -> None:
     """Run a stage's `main` as a command: a `UserError` becomes one line on stderr and exit status 2, Ctrl-C 130."""
+    print_anything()
     try:
         main(None)
     except UserError as error:

@@ -9,6 +9,7 @@ import pytest
 from supcon.bundle import infer, manifest
 from supcon.bundle.infer import find_competition, predict_submission
 from supcon.bundle.manifest import Bundle, read_bundle, version_warnings
+from supcon.competition.form import Form
 from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.images.decode import decode
@@ -22,7 +23,9 @@ def bundle_at(folder: Path) -> Bundle:
     folder.mkdir(parents=True, exist_ok=True)
     settings = Settings(data=DataSettings(image_size=8), predict=PredictSettings(batch_size=4, views=2))
     nothing = [[0.0, 0.0]] * 2
-    return Bundle(folder, settings, ["a", "b"], ["id", "label"], ["fold0", "fold1"], nothing, nothing, Rule((0.5, 0.5)))
+    return Bundle(
+        folder, settings, ["a", "b"], "id", Form(["label"]), ["fold0", "fold1"], nothing, nothing, Rule((0.5, 0.5))
+    )
 
 
 def write_sample(folder: Path, header: str = "id,label") -> Path:

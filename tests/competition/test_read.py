@@ -86,13 +86,18 @@ def test_a_sample_with_a_column_a_class_finds_the_labels(folder: Path, read: Rea
     with pytest.raises(UserError, match=r"row 3 marks .*one class must be 1"):
         read()
     write(folder, train="id,kind\n1,x\n2,y\n", sample_submission="id,y,x,z\n3,1,0,0\n")
+    assert read().train["label"].tolist() == read(label_column="kind").train["label"].tolist() == ["x", "y"]
+    (note,) = read().notes
+    assert note.startswith("the column 'z' of sample_submission.csv is no class of the training rows: it gets")
+    write(folder, train="id,kind,side\n1,x,y\n2,y,up\n")  # which of the two?
     with pytest.raises(UserError, match=r"no single column holds the classes"):
         read()
-    with pytest.raises(UserError, match=r"has the column 'z', which is no class of train\.csv"):
-        read(label_column="kind")
+    write(folder, train="id,kind\n1,x\n2,y\n", sample_submission="id,y,x,use\n3,1,0,Public\n")
+    with pytest.raises(UserError, match=r"holds 'Public' in the column 'use', which is no class of the training rows"):
+        read()
     write(folder, train="id,kind\n1,x\n2,y\n3,w\n", sample_submission="id,y,x\n3,1,0\n")
     write_images(folder, ["train/3.png"])
-    with pytest.raises(UserError, match="has the class 'w', for which .* has no column"):
+    with pytest.raises(UserError, match="have the class 'w', for which .* has no column"):
         read(label_column="kind")
 
 

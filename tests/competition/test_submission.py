@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from supcon.competition.form import label_rows, probability_rows, submission_rows
 from supcon.competition.read import Competition
-from supcon.competition.sample import label_rows, probability_rows, submission_rows
 from supcon.competition.submission import read_solution, verify_submission, write_submission
 from supcon.errors import UserError
 from tests.competition.conftest import Read, write_images
@@ -70,7 +70,7 @@ def test_a_submission_has_the_samples_columns_wherever_the_ids_are(
     competition = read()
     classes = np.array([1, 0, 0])
     predicted = np.log(np.eye(2)[classes] + 1e-30) if competition.sample.one_hot else classes
-    rows = submission_rows(competition.sample, ["b0", "b1", "b2"], ["NA", "red"], predicted)
+    rows = submission_rows(competition.sample, competition.form, ["b0", "b1", "b2"], ["NA", "red"], predicted)
     write_submission(tmp_path / "out.csv", competition, rows)
     assert (tmp_path / "out.csv").read_bytes().decode().replace("1e-30", "0") == written
 

@@ -120,7 +120,9 @@ def hosts(draw: st.DrawFn) -> Host:
     one_hot = draw(st.booleans()) and id_name not in classes
     targets = classes if one_hot else [target]
     labels = [classes[n % len(classes)] for n in range(len(stems) - test_count)]
-    sample = [[name, *(["0"] * len(targets))] for name in ids[:test_count]]
+    odd_cell = draw(st.sampled_from(["0.5", "0", "", " ".join(classes)]))
+    cells = ["0"] * len(targets) if one_hot else [draw(st.sampled_from([*classes, odd_cell]))]
+    sample = [[name, *cells] for name in ids[:test_count]]
     parts = {
         "sample_submission.csv": draw(dialects([id_name, *targets], sample)),
         "train.csv": draw(train_tables(id_name, target, classes, one_hot, ids[test_count:], labels)),

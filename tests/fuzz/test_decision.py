@@ -11,7 +11,9 @@ from supcon.metrics.metric import MetricName, make_metric
 from supcon.settings.settings import TuneSettings
 from tests.fuzz.budget import budget
 
-METRICS: list[MetricName] = ["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
+METRICS: list[MetricName] = [
+    *("macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss", "roc_auc")
+]
 LARGEST = float(np.finfo(np.float32).max)
 ODD = [0.0, -0.0, 1.0, -1.0, 88.0, -104.0, 745.0, -746.0, 1e9, -1e9, 1e30, -1e30, LARGEST, -LARGEST, 1e-45]
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supcon.competition.folds import make_folds, read_folds, write_folds
+from supcon.competition.form import submission_rows
 from supcon.competition.read import Competition, read_competition
-from supcon.competition.sample import label_rows, probability_rows
 from supcon.competition.submission import verify_submission, write_submission
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
@@ -71,9 +71,11 @@ def test_any_manifest_is_read_exactly_or_refused_in_one_line(host: Host, random:
             labels = labels_of(competition, train, settings)
             assert competition.train["label"].tolist() == [competition.spelling.get(name, name) for name in labels]
             sample = columns_of(competition, "sample_submission.csv")
-            assert competition.test["id"].tolist() == sample[competition.sample.id_column]
+            assert competition.sample.ids.tolist() == sample[competition.sample.id_column]
             assert all((root / "input").resolve() in file.resolve().parents for file in competition.files)
-            assert_submission_holds(competition, root / "out" / "s.csv", [random.random() for _ in range(3)])
+            if not competition.hides_test:
+                assert competition.test["id"].tolist() == sample[competition.sample.id_column]
+                assert_submission_holds(competition, root / "out" / "s.csv", [random.random() for _ in range(3)])
             assert_folds_return(competition, root / "out" / "folds.csv", settings)
         except UserError as error:
             assert_one_line(error)
@@ -82,13 +84,10 @@ def test_any_manifest_is_read_exactly_or_refused_in_one_line(host: Host, random:
 
 def assert_submission_holds(competition: Competition, path: Path, draws: list[float]) -> None:
     """A submission is verified, and csv finds in it what was put in."""
-    sample, classes, ids = competition.sample, competition.classes, competition.test["id"].tolist()
-    labels = {name: classes[int(draws[n % len(draws)] * len(classes))] for n, name in enumerate(ids)}
-    if sample.one_hot:
-        shares = np.array([[float(labels[name] == each) for each in classes] for name in ids])
-        rows = probability_rows(sample, ids, shares, classes)
-    else:
-        rows = label_rows(sample, labels)
+    sample, form, classes, ids = competition.sample, competition.form, competition.classes, competition.test["id"]
+    numbers = np.array([int(draws[n % len(draws)] * len(classes)) for n in range(len(ids))], dtype=np.int64)
+    shares = np.log(np.eye(len(classes))[numbers].clip(1e-300))
+    rows = submission_rows(sample, form, ids.tolist(), classes, numbers if form.takes_labels else shares)
     try:
         write_submission(path, competition, rows)
         verify_submission(path, competition)
@@ -96,11 +95,14 @@ def assert_submission_holds(competition: Competition, path: Path, draws: list[fl
         raise AssertionError(f"our own submission is refused: {error}") from error
     header, *cells = cells_by_csv(path.read_bytes(), sample.dialect)
     assert header == [sample.id_column, *sample.targets]
-    assert [row[0] for row in cells] == ids
+    assert [row[0] for row in cells] == ids.tolist()
+    labels = [classes[number] for number in numbers]
     if sample.one_hot:
-        assert [sample.targets[row[1:].index("1")] for row in cells] == [labels[name] for name in ids]
+        assert [sample.targets[row[1:].index("1")] for row in cells] == labels
+    elif form.positive:
+        assert [row[1] == "1" for row in cells] == [label == form.positive for label in labels]
     else:
-        assert [row[1] for row in cells] == [labels[name] for name in ids]
+        assert [row[1].split(form.separator)[0] if form.labels > 1 else row[1] for row in cells] == labels
 
 
 def assert_folds_return(competition: Competition, path: Path, settings: DataSettings) -> None:

@@ -39,7 +39,7 @@ def test_a_class_that_is_never_scored_does_not_count_but_rows_lost_to_it_do(name
     assert metric.score(true, lost) < metric.score(true, predicted) - 0.02
 
 
-@pytest.mark.parametrize("name", [*EXPECTED, "log_loss"])
+@pytest.mark.parametrize("name", [*EXPECTED, "log_loss", "roc_auc"])
 def test_the_bootstrap_has_the_spread_of_resampled_rows_and_pairs_share_samples(name: Any) -> None:
     true, predicted = labels(2)
     metric = make_metric(name, 4, np.arange(4))
@@ -65,3 +65,35 @@ def test_the_log_loss_is_scikit_learns_and_samples_whole_groups() -> None:
     same = np.repeat(true[:30], 10)
     by_rows, by_groups = (LogLoss().bootstrap(same, [log_probabilities], 800, 0, g)[0] for g in (None, groups))
     assert by_groups.std() == pytest.approx(by_rows.std() * 10**0.5, rel=0.15)
+
+
+def test_the_area_is_scikit_learns_mean_over_the_classes_each_against_all_others() -> None:
+    true, _ = labels(5)
+    scores = np.eye(4)[true] + np.random.default_rng(0).normal(size=(300, 4)).round(1)  # some are equal
+    expected = [metrics.roc_auc_score(true == number, scores[:, number]) for number in range(4)]
+    assert make_metric("roc_auc", 4, np.arange(4)).score(true, scores) == pytest.approx(np.mean(expected))
+    assert make_metric("roc_auc", 4, np.array([2])).score(true, scores) == pytest.approx(expected[2])
+    present = true != 3
+    without = make_metric("roc_auc", 4, np.arange(4)).score(true[present], scores[present])
+    expected = [metrics.roc_auc_score(true[present] == n, scores[present, n]) for n in range(3)]
+    assert without == pytest.approx(np.mean(expected))
+    assert make_metric("roc_auc", 4, np.arange(4)).score(np.zeros(5, np.int64), scores[:5]) == 0.5
+
+
+def test_of_two_classes_the_area_is_the_same_whichever_is_the_positive_one() -> None:
+    true = np.arange(40) % 2
+    scores = np.random.default_rng(1).normal(size=40) + true
+    log_probabilities = -np.logaddexp(0, np.stack([scores, -scores], axis=1))
+    both, first, second = (make_metric("roc_auc", 2, np.array(scored)) for scored in ([0, 1], [0], [1]))
+    assert both.score(true, log_probabilities) == pytest.approx(metrics.roc_auc_score(true, scores))
+    assert first.score(true, log_probabilities) == pytest.approx(second.score(true, log_probabilities))
+
+
+def test_the_area_samples_whole_groups() -> None:
+    draw = np.random.default_rng(2)
+    true = np.repeat(draw.integers(0, 2, 40), 10)
+    scores = np.repeat(draw.normal(size=40), 10) + true
+    log_probabilities, groups = -np.logaddexp(0, np.stack([scores, -scores], axis=1)), np.repeat(np.arange(40), 10)
+    metric = make_metric("roc_auc", 2, np.array([1]))
+    by_rows, by_groups = (metric.bootstrap(true, [log_probabilities], 800, 0, g)[0] for g in (None, groups))
+    assert by_groups.std() == pytest.approx(by_rows.std() * 10**0.5, rel=0.2)

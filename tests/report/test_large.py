@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from supcon.competition.form import Form
 from supcon.decision.rule import Rule
 from supcon.report.contents import sections
 from supcon.report.page import Table, render
@@ -40,7 +41,7 @@ def large(tmp_path: Path) -> Run:
     split = pd.DataFrame(
         {"id": ids, "label": np.array(names)[true], "group": "", "fold": np.tile(np.arange(FOLDS), CLASSES)}
     )
-    competition = SimpleNamespace(paths=ids, train=split, test=split.iloc[:0])
+    competition = SimpleNamespace(paths=ids, train=split, test=split.iloc[:0], form=Form(["label"]))
     flags = [f"--root={tmp_path}", "--config=configs/smoke.yaml", f"--data.folds={FOLDS}", "--tune.bootstrap=50"]
     run = Run(Experiment(parse("", flags), competition, Split(split)))  # type: ignore[arg-type]
     rule = Rule((1 / CLASSES,) * CLASSES).as_json(names, ["large"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, roc_auc_score
 
 from supcon.errors import UserError
 from tests.conftest import run_all, run_stage, write_competition
@@ -45,6 +45,33 @@ def test_a_label_metric_and_probability_columns_agree_on_the_label(root: Path) -
     solution = pd.read_csv(root / "input" / "solution.csv", dtype=str, keep_default_na=False).set_index("id")["label"]
     right = table.idxmax(axis=1).loc[solution.index] == solution
     assert scores["private"]["ensemble"]["score"] == pytest.approx(right.groupby(solution).mean().mean())
+
+
+def test_a_host_that_asks_for_one_classs_probability_gets_it_scored_by_the_area(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_competition(tmp_path / "input", ["0"] * 30 + ["1"] * 15)
+    sample = tmp_path / "input" / "sample_submission.csv"
+    sample.write_text("id,has_cactus\n" + "".join(f"b{number:03d},0.5\n" for number in range(12)))
+    (tmp_path / "input" / "train.csv").write_text(
+        (tmp_path / "input" / "train.csv").read_text().replace("id,label", "id,has_cactus")
+    )
+    run_all(tmp_path, *SHORT)
+    decision, scores = (
+        json.loads((tmp_path / "runs" / "cross_entropy" / name).read_text())
+        for name in ("decision.json", "scores.json")
+    )
+    assert [rung["rung"] for rung in decision["ladder"]] == ["raw", "temperature"]
+    assert (decision["metric"], scores["metric"]) == ("roc_auc", "ROC AUC")
+    table = pd.read_csv(tmp_path / "submissions" / "submission.csv", index_col="id")
+    solution = pd.read_csv(tmp_path / "input" / "solution.csv", index_col="id")["label"]
+    area = roc_auc_score(solution.loc[table.index], table["has_cactus"])
+    assert scores["private"]["ensemble"]["score"] == pytest.approx(area)
+    assert area > 0.9  # and not 1 - area
+    run_stage("check", tmp_path, str(tmp_path / "submissions" / "submission.csv"))
+    assert "12 rows, the probability of '1' a row" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"--tune\.metric accuracy scores labels, but .* choose roc_auc or log_loss"):
+        run_stage("finetune", tmp_path, *SHORT, "--tune.metric=accuracy")
 
 
 def test_log_loss_of_labels_is_refused(root: Path) -> None:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from supcon.metrics.metric import LogLoss, Metric, make_metric
 from supcon.study.cells import Results, Scores
@@ -133,3 +134,22 @@ def test_a_round_without_its_baseline_has_no_differences_but_a_ranking() -> None
     lines = rank_variants(found, ["ce", "a", "b"], [(0, 0)], "ce")
     assert [one.variant for one in lines] == ["b", "a", "ce"]
     assert all(one.gain is None and not one.unequal for one in lines)
+
+
+def test_the_area_of_pooled_folds_is_that_of_their_probabilities() -> None:
+    true, draw = np.arange(40) % 2, np.random.default_rng(0)
+    first, second = draw.normal(size=(2, 40)) + np.array([[1.5], [0.5]]) * true
+    metric = make_metric("roc_auc", 2, np.array([1]))
+
+    def scored(values: np.ndarray, fold: int) -> Scores:
+        log_probabilities, rows = -np.logaddexp(0, np.stack([values, -values], axis=1)), np.arange(40) // 20 == fold
+        return Scores(true[rows], log_probabilities[rows], np.ones(20), metric, 1, 1)
+
+    results = Results({Cell(name, 0, fold): scored(values, fold) for fold in (0, 1)
+                       for name, values in (("ce", second), ("joint", first))})  # fmt: skip
+    best, base = rank_variants(results, ["ce", "joint"], [(0, 0), (0, 1)], "ce")
+    assert (best.variant, best.pooled) == ("joint", pytest.approx(roc_auc_score(true, first)))
+    assert base.pooled == pytest.approx(roc_auc_score(true, second))
+    single, _ = paired_gains([(scored(first, 0), scored(second, 0))])
+    assert single.value == pytest.approx(roc_auc_score(true[:20], first[:20]) - roc_auc_score(true[:20], second[:20]))
+    assert 0 < single.error < 0.5

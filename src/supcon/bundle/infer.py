@@ -20,11 +20,12 @@ from torch import Tensor, nn
 
 from supcon.arrays import RowMask
 from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, Bundle
-from supcon.competition.find import ImageFinder
+from supcon.competition.find import ImageFinder, is_absent
+from supcon.competition.form import submission_rows
 from supcon.competition.index import SAMPLE, TEST, ImageIndex, find_table
 from supcon.competition.pixel_columns import unpack_pixels
 from supcon.competition.rows import sample_rows
-from supcon.competition.sample import Sample, read_sample, shown_columns, submission_rows
+from supcon.competition.sample import Sample, read_sample, shown_columns
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.errors import UserError
 from supcon.images.augment.views import views_of
@@ -96,8 +97,8 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
         entropies.append([row_entropies(member) for member in members[: bundle.settings.data.folds]])
     entropy = float(np.concatenate(entropies, axis=1).mean(axis=1).mean())
     sharpened, _ = sharpen(joined(merged), entropy)
-    decided = bundle.rule.adjusted(sharpened) if sample.one_hot else bundle.rule.decide(sharpened)
-    rows = submission_rows(sample, sample.ids.to_list(), bundle.classes, decided)
+    decided = bundle.rule.decide(sharpened) if bundle.form.takes_labels else bundle.rule.adjusted(sharpened)
+    rows = submission_rows(sample, bundle.form, sample.ids.to_list(), bundle.classes, decided)
     write_table(output, rows, sample.dialect)
     print(f"{output} is written", flush=True)
     return rows
@@ -120,6 +121,9 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
         index = ImageIndex([pixels[0], competition])
     finder = ImageFinder(index)
     rows = sample_rows(find_table(index, TEST), sample, data, finder, allow_extra=True)
+    if rows["path"].map(is_absent).all():  # as where a notebook is saved, before the host runs it on its own images
+        print(f"{competition}: no row has an image here, so all get the class shares of the training rows", flush=True)
+        finder.forget_absent("test")
     finder.require_present(data.bad_images)
     for line in finder.notes():
         print(f"note: {line}", flush=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from supcon.competition.form import Form
 from supcon.decision.rule import Rule
 from supcon.errors import UserError
 from supcon.images.augment.views import View, prediction_views
@@ -33,7 +34,8 @@ class Bundle:
     folder: Path
     settings: Settings
     classes: list[str]
-    columns: list[str]  # of sample_submission.csv
+    id_column: str  # of sample_submission.csv
+    form: Form  # of what stands beside it
     models: list[str]  # folders of the models: each fold's, then that of the model on all rows if there is one
     log_odds_shifts: list[list[float]]  # [models][classes]: added to a model's logits, gives natural-prior log-odds
     unreadable_logits: list[list[float]]  # [models][classes]: used for an image that cannot be read
@@ -43,6 +45,11 @@ class Bundle:
     def file(self, name: str) -> Path:
         """Return the path of a file. Raises `UserError` where it is missing, or not what was bundled."""
         return _whole(self.folder / name, self.files.get(name, ""))
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the submission."""
+        return [self.id_column, *self.form.targets]
 
     @property
     def side(self) -> int:
@@ -67,13 +74,13 @@ def read_bundle(folder: Path) -> Bundle:
     content = read_checked_json(folder / MANIFEST, _COPY)
     files = content.get("files", {})
     decision = read_json(_whole(folder / DECISION, files.get(DECISION, "")), _COPY)
-    names = ("classes", "columns", "models", "log_odds_shifts", "unreadable_logits")
+    names = ("classes", "id_column", "models", "log_odds_shifts", "unreadable_logits")
     try:
         settings, rule = settings_from(content["settings"]), Rule.from_json(decision["rule"])
-        parts = {name: content[name] for name in names}
+        form, parts = Form(**content["form"]), {name: content[name] for name in names}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UserError(f"{folder / MANIFEST} or {DECISION} beside it is damaged ({error}): {_COPY}") from None
-    return Bundle(folder=folder, settings=settings, rule=rule, files=files, **parts)
+    return Bundle(folder=folder, settings=settings, rule=rule, form=form, files=files, **parts)
 
 
 def _whole(path: Path, sha256: str) -> Path:

@@ -159,7 +159,7 @@ def docstring_of(path: Path) -> str:
 
 
 def _manifest(folder: Path, experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:
-    settings, sample = experiment.settings, experiment.competition.sample
+    settings, competition = experiment.settings, experiment.competition
     model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
     tune = dataclasses.replace(settings.tune, storage="")  # a bundle is published
     data, reading = settings.data, experiment.reading
@@ -170,7 +170,8 @@ def _manifest(folder: Path, experiment: Experiment, models: Mapping[str, FoldDat
         "run": experiment.request.run,
         "settings": dataclasses.asdict(dataclasses.replace(settings, model=model, tune=tune, data=data)),
         "classes": experiment.split.classes,
-        "columns": [sample.id_column, *sample.targets],
+        "id_column": competition.sample.id_column,
+        "form": dataclasses.asdict(competition.form),
         "models": list(models),
         "log_odds_shifts": [data.log_odds_shift.tolist() for data in models.values()],
         "unreadable_logits": [data.unreadable_logits.tolist() for data in models.values()],

@@ -88,6 +88,7 @@ def _run_rank(main: Main) -> NoReturn:
     if os.environ["RANK"] != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # to the end; the first process says it all
         warnings.simplefilter("ignore")
+    errors.print_anything()
     status = 0
     try:
         main(None)

@@ -15,8 +15,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     path = absolute("the file", request.options.file)
     competition = read_competition(request.root / "input", request.root / "cache", request.settings.data)
     verify_submission(path, competition)
-    form = f"{len(competition.sample.targets)} probabilities a row" if competition.sample.one_hot else "a label a row"
-    print(f"{path} fits {competition.sample.path.name}: {len(competition.test)} rows, {form}")
+    sample, form = competition.sample, competition.form
+    held = f"{len(sample.targets)} probabilities" if sample.one_hot else form
+    print(f"{path} fits {sample.path.name}: {len(sample.ids)} rows, {held} a row")
 
 
 def add_options(parser: Parser) -> None:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from supcon.errors import UserError, masked, run_stage
-from supcon.run.experiment import check_form
 from supcon.run.stages import page_of
 from supcon.settings.parse import Parser, parse_options
 from supcon.settings.sources import Flat
@@ -32,7 +31,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         given = " ".join(f"--{key} {value}" for key, value in runs.flags.items())
         print(f"study: for all variants: {masked(given)}")
     page_of("folds").run(runs.request(study.baseline, 0))
-    check_form(runs.shared)
     metric = runs.shared.metric
     if not (options.list or options.table_only):
         runs.choose_precision()

@@ -30,7 +30,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder, ledger = request.root / "input", request.root / "submissions" / "ledger.csv"
     path = Path(options.file).expanduser() if options.file else ledger.with_name("submission.csv")
 
-    verify_submission(path, read_competition(folder, request.root / "cache", request.settings.data))
+    competition = read_competition(folder, request.root / "cache", request.settings.data)
+    if competition.hides_test and not options.file:
+        raise UserError(
+            "the host hides the test images, so there is no submission to send: ./run.sh bundle packs the notebook that"
+            " writes it there"
+        )
+    verify_submission(path, competition)
     if not options.again:
         refuse_repeat(path, ledger)
     host = Host(find_client(), competition_name(options.competition, folder))

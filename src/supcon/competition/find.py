@@ -41,6 +41,11 @@ class Absent:
         return f"{self.table}: the id {self.names[0]!r} has no image ({len(self.names):,} of {self.rows:,} rows)"
 
 
+def is_absent(path: str) -> bool:
+    """Say whether this is the path of an image that is not there."""
+    return path.startswith(ABSENT)
+
+
 def hash_files(files: Sequence[Path]) -> list[str]:
     """Return the SHA-256 of each file."""
     return [sha256_file(file) for file in files]
@@ -109,6 +114,10 @@ class ImageFinder:
             cure = hidden or "is the image folder complete? Copy it again"
             cure += "" if nothing_left else ", or leave such rows out with --data.bad_images skip"
             raise UserError(f"{'; '.join(map(str, self.absent))} below {self.index.folders[0]}: {cure}")
+
+    def forget_absent(self, part: str) -> None:
+        """Forget that rows of `part` have no image: nobody is to be told, or asked for them."""
+        self.absent = [absent for absent in self.absent if absent.part != part]
 
     def forget_names(self) -> None:
         """Free the memory of the search by name."""

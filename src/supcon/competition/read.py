@@ -10,15 +10,17 @@ import numpy as np
 import pandas as pd
 
 from supcon.competition.builtin import check_builtin
-from supcon.competition.find import ImageFinder
+from supcon.competition.find import ImageFinder, is_absent
 from supcon.competition.folders import train_from_folders
-from supcon.competition.index import SAMPLE, TEST, Files, ImageIndex, find_table
+from supcon.competition.form import Form
+from supcon.competition.index import SAMPLE, TEST, Files, ImageIndex, find_table, part_of
 from supcon.competition.loose_names import loosened
 from supcon.competition.packed import packed_otherwise
 from supcon.competition.pixel_columns import unpack_pixels
 from supcon.competition.rows import find_train, read_rows, sample_rows
 from supcon.competition.sample import Sample, cells_of, from_one_hot, read_sample
 from supcon.competition.spelling import kind_of, respelled, spelling_of
+from supcon.competition.told import combined_labels, told_form
 from supcon.competition.unpack import unpack_archives
 from supcon.errors import UserError
 from supcon.images.formats import unread
@@ -32,8 +34,9 @@ class Competition:
 
     folder: Path
     sample: Sample
+    form: Form  # of the submission
     train: pd.DataFrame  # id, path, label, group ("" without groups)
-    test: pd.DataFrame  # id, path; in the order of sample_submission.csv
+    test: pd.DataFrame  # id, path; in the order of sample_submission.csv; without rows where the host hides the images
     index: ImageIndex
     unpacked: Path | None = None  # folder of the files from the host's zips
     notes: list[str] = field(default_factory=list)  # what was read otherwise than as it stands, a line a kind
@@ -43,6 +46,11 @@ class Competition:
     def classes(self) -> list[str]:
         """Class names, sorted by code point."""
         return sorted(self.train["label"].unique())
+
+    @property
+    def hides_test(self) -> bool:
+        """Whether the host keeps all test images to itself: no submission can be written here."""
+        return len(self.test) == 0
 
     @property
     def paths(self) -> list[str]:
@@ -88,15 +96,28 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     else:
         train = _train_from_csv(train_path, sample, settings, finder)
         test = sample_rows(test_path, sample, settings, finder)
+    if _are_hidden(test, train, finder):
+        test = test.iloc[:0]
+        finder.forget_absent("test")
+        notes.append(
+            f"none of the {len(sample.ids):,} rows of {sample_path.name} has an image here, as where the host hides the"
+            " test set: no submission can be written here, ./run.sh bundle packs the notebook that writes it there"
+            f" (where the host gives test images, put them into {folder})"
+        )
     finder.require_present(settings.bad_images, packed_otherwise(folder) if finder.absent else "")
     spelling = spelling_of(train["label"], train_path or folder, sample, settings, notes)
     train["label"] = respelled(train["label"], spelling)
-    _check_labels(train, sample, train_path or folder)
+    if train["label"].nunique() < 2:
+        raise UserError(
+            f"{train_path or folder}: the training rows have a single class; a classifier needs two or more"
+        )
+    notes += filter(None, [combined_labels(train["label"])])
+    form = told_form(sample, sorted(train["label"].unique()), settings, notes)
     if sample.id_column != sample.columns[0]:
         notes.append(f"{sample_path.name}: ids are in the column {sample.id_column!r}, which is not the first")
     notes += finder.notes()
     finder.forget_names()
-    return Competition(folder, sample, train, test, index, unpacked, notes, spelling)
+    return Competition(folder, sample, form, train, test, index, unpacked, notes, spelling)
 
 
 def _no_images(index: ImageIndex) -> str:
@@ -129,12 +150,14 @@ def _train_labels(
     column of labels, they are in the column of that name, or in the only column that is not one of `others`. Raises
     `UserError` naming the columns to choose from, or the row without a label.
     """
+    rest = [name for name in table.columns if name not in others]
+    marked = [name for name in rest if sample.one_hot and name in set(sample.targets)]
     if settings.label_column:
         labels = cells_of(table, path, settings.label_column, "label_column")
-    elif sample.one_hot and set(sample.targets) <= set(table.columns):
-        labels = from_one_hot(table[sample.targets], path)
+    elif len(marked) > 1 and (len(marked) == len(sample.targets) or not _columns_of_classes(table, sample, rest)):
+        labels = from_one_hot(table[marked], path)
     else:
-        labels = table[_label_column(table, path, sample, [name for name in table.columns if name not in others])]
+        labels = table[_label_column(table, path, sample, rest)]
     empty = np.flatnonzero((labels == "").to_numpy())
     if len(empty):
         raise UserError(
@@ -145,10 +168,7 @@ def _train_labels(
 
 def _label_column(table: pd.DataFrame, path: Path, sample: Sample, rest: list[str]) -> str:
     if sample.one_hot:
-        candidates = [name for name in rest if set(table[name]) == set(sample.targets)]
-        if not candidates:
-            kinds = set(map(kind_of, sample.targets))
-            candidates = [name for name in rest if set(map(kind_of, table[name].unique())) == kinds]
+        candidates = _columns_of_classes(table, sample, rest)
     else:
         alike = [name for name in rest if loosened(name) == loosened(sample.targets[0])]
         candidates = sample.targets if sample.targets[0] in table.columns else alike or rest
@@ -161,18 +181,28 @@ def _label_column(table: pd.DataFrame, path: Path, sample: Sample, rest: list[st
     return candidates[0]
 
 
-def _check_labels(train: pd.DataFrame, sample: Sample, path: Path) -> None:
-    classes = set(train["label"])
-    if len(classes) < 2:
-        raise UserError(f"{path}: the training rows have a single class; a classifier needs two or more")
-    if not sample.one_hot:
-        return
-    extra = [name for name in sample.targets if name not in classes]
-    if extra:
-        raise UserError(
-            f"{sample.path} has the column {extra[0]!r}, which is no class of {path.name} ({len(extra)} such columns):"
-            " needed are the id and one column a class, or the id and one column of labels"
-        )
-    lacking = sorted(classes - set(sample.targets))
-    if lacking:
-        raise UserError(f"{path} has the class {lacking[0]!r}, for which {sample.path} has no column: mend one of them")
+def _columns_of_classes(table: pd.DataFrame, sample: Sample, rest: list[str]) -> list[str]:
+    """Return the columns of `rest` whose cells are the classes of the sample's columns: all, or else several of them.
+
+    The latter must be the only column with any such cell: a 0 or 1 may mean something else. Where no column holds all,
+    labels may differ by how they are written.
+    """
+    exact = [name for name in rest if set(table[name]) == set(sample.targets)]
+    if exact:
+        return exact
+    kinds = {name: set(map(kind_of, table[name].unique())) for name in rest}
+    wanted = set(map(kind_of, sample.targets))
+    touching = [name for name in rest if kinds[name] & wanted]
+    fitting = [name for name in touching if kinds[name] <= wanted and len(kinds[name]) > 1 and len(touching) == 1]
+    return [name for name in rest if kinds[name] == wanted] or fitting
+
+
+def _are_hidden(test: pd.DataFrame, train: pd.DataFrame, finder: ImageFinder) -> bool:
+    """Say whether no image is left for the test rows beside those of the training rows."""
+    taken = set(train["path"])
+    if not all(is_absent(path) or path in taken for path in test["path"]):
+        return False
+    names = [name for absent in finder.absent if absent.part == "test" for name in absent.names]
+    misplaced = (path for name in names for path in finder.index.matches(name, "train"))
+    rest = (path for path in finder.index.paths if part_of(path) != "train")
+    return taken.issuperset(misplaced) and taken.issuperset(rest)

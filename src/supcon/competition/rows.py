@@ -74,7 +74,8 @@ def read_rows(path: Path, part: str, sample: Sample, settings: DataSettings, fin
             raise UserError(f"{path}: the columns {naming} all name images: choose one with --data.image_column")
         images = table[naming[0]]
     check_unique(ids, path)
-    others = {str(ids.name), str(images.name), *naming, *(set(table.columns) - set(columns))}
+    others = {*(set(naming) - set(sample.targets)), *(set(table.columns) - set(columns))}
+    others |= {str(ids.name), str(images.name)}
     return HostRows(table, ids, images, [name for name in table.columns if name in others])
 
 

@@ -1,19 +1,14 @@
 """sample_submission.csv: the exact form in which the host wants the submission."""
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from supcon.arrays import Labels, Probabilities
 from supcon.errors import UserError
-from supcon.metrics.top_k import Matrix, TopK
 from supcon.storage.tables import Dialect, read_with_dialect
-
-_DIGITS = 12  # of a probability: rows of thousands of classes still sum to 1 within 1e-9
 
 
 @dataclass(frozen=True)
@@ -27,7 +22,7 @@ class Sample:
     dialect: Dialect
     counters: pd.DataFrame  # columns without meaning, which are written as they stand
     columns: list[str]  # all of them, in the sample's order
-    shown: list[str]  # the labels that it shows, where it has a column of labels
+    cells: pd.DataFrame  # what the host wrote there: of one column its distinct cells, of several the first row's
 
     @property
     def one_hot(self) -> bool:
@@ -37,7 +32,7 @@ class Sample:
     @property
     def told(self) -> list[str]:
         """The classes as the host spells them, as far as this file tells."""
-        return self.targets if self.one_hot else self.shown
+        return self.targets if self.one_hot else list(self.cells[self.targets[0]])
 
 
 def read_sample(path: Path) -> Sample:
@@ -50,8 +45,8 @@ def read_sample(path: Path) -> Sample:
     check_unique(table[id_column], path)
     counting = [name for name in counters(table) if name != id_column]
     targets = [name for name in columns if name not in (id_column, *counting)]
-    shown = list(table[targets[0]].unique()) if len(targets) == 1 else []
-    return Sample(path, table[id_column], id_column, targets, dialect, table[counting], columns, shown)
+    cells = table[targets].drop_duplicates() if len(targets) == 1 else table[targets].head(1)
+    return Sample(path, table[id_column], id_column, targets, dialect, table[counting], columns, cells)
 
 
 def counters(table: pd.DataFrame) -> list[str]:
@@ -108,40 +103,6 @@ def from_one_hot(columns: pd.DataFrame, path: Path) -> pd.Series:
     if len(odd):
         raise UserError(
             f"{path}: row {odd[0] + 2} marks {columns.iloc[odd[0]].to_dict()}, one class must be 1 and the others 0:"
-            " rows of several classes or none are not supported, leave them out"
+            f" rows of several classes or none are not supported, leave them out ({len(odd)} such rows)"
         )
     return pd.Series(columns.columns.to_numpy(dtype=object)[marks.argmax(axis=1)], index=columns.index, dtype=str)
-
-
-def submission_rows(
-    sample: Sample, ids: Sequence[str], classes: Sequence[str], predicted: Labels | Matrix
-) -> pd.DataFrame:
-    """Return the submission's rows.
-
-    `predicted` are class numbers [rows] or, where the sample has a column for each class, log-probabilities
-    [rows, classes], of the rows with `ids`. Raises `UserError` where an id of the sample has no prediction.
-    """
-    values = predicted.dense() if isinstance(predicted, TopK) else predicted
-    if sample.one_hot:
-        rows = probability_rows(sample, ids, np.exp(values), classes)
-    else:
-        rows = label_rows(sample, {name: classes[label] for name, label in zip(ids, values.tolist(), strict=True)})
-    return rows.assign(**{str(name): cells.to_numpy() for name, cells in sample.counters.items()})[sample.columns]
-
-
-def label_rows(sample: Sample, labels: Mapping[str, str]) -> pd.DataFrame:
-    """Return the submission's rows for `labels` (id -> class name). Raises `UserError` where an id has no label."""
-    lacking = [name for name in sample.ids if name not in labels]
-    if lacking:
-        raise UserError(f"{len(lacking)} test rows have no prediction, first {lacking[0]!r}: run predict")
-    return pd.DataFrame({sample.id_column: sample.ids, sample.targets[0]: [labels[name] for name in sample.ids]})
-
-
-def probability_rows(
-    sample: Sample, ids: Sequence[str], probabilities: Probabilities, classes: Sequence[str]
-) -> pd.DataFrame:
-    """Return the submission's rows for the probabilities [rows, classes] of the rows with `ids`."""
-    table = pd.DataFrame(probabilities, index=list(ids), columns=list(classes)).loc[sample.ids, sample.targets]
-    table = table.map(lambda share: f"{share:.{_DIGITS}g}")
-    table.insert(0, sample.id_column, sample.ids.to_numpy(), allow_duplicates=True)
-    return table

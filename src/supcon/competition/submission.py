@@ -45,16 +45,34 @@ def verify_submission(path: Path, competition: Competition) -> None:
         raise UserError(
             f"{path} has {len(ids)} rows, the sample has {len(wanted)}: line {common + 2} is where they part"
         )
-    if sample.one_hot:
+    if competition.form.of_probabilities:
         _check_probabilities(path, table[sample.targets])
-        return
-    labels = table[sample.targets[0]]
+    elif competition.form.labels > 1:
+        _check_likeliest(path, table[sample.targets[0]], competition)
+    else:
+        _check_classes(path, table[sample.targets[0]], competition)
+
+
+def _check_classes(path: Path, labels: pd.Series, competition: Competition) -> None:
     odd = labels[~labels.isin(competition.classes)]
     if len(odd):
         raise UserError(f"{path} line {odd.index[0] + 2}: {odd.iloc[0]!r} is no class of the training rows")
 
 
+def _check_likeliest(path: Path, cells: pd.Series, competition: Competition) -> None:
+    form = competition.form
+    labels = cells.str.split(form.separator, regex=False)
+    odd = cells[(labels.map(len) > form.labels) | (labels.map(lambda names: len(set(names)) < len(names)))]
+    if len(odd):
+        raise UserError(
+            f"{path} line {odd.index[0] + 2}: {odd.iloc[0]!r} is not up to {form.labels} different labels with"
+            f" {form.separator!r} between them"
+        )
+    _check_classes(path, labels.explode(), competition)
+
+
 def _check_probabilities(path: Path, cells: pd.DataFrame) -> None:
+    """Raise `UserError` naming the first cell that is no probability, or, of a column a class, the first odd sum."""
     shares = cells.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64)
     bad = ~(np.isfinite(shares) & (shares >= 0) & (shares <= 1))
     odd = np.flatnonzero(bad.any(axis=1))
@@ -63,6 +81,8 @@ def _check_probabilities(path: Path, cells: pd.DataFrame) -> None:
         raise UserError(
             f"{path} line {row + 2}: {cells.iloc[row, column]!r} in column {cells.columns[column]!r} is no probability"
         )
+    if len(cells.columns) == 1:
+        return
     off = np.flatnonzero(np.abs(shares.sum(axis=1) - 1) > _TOLERANCE)
     if len(off):
         raise UserError(f"{path} line {off[0] + 2}: the probabilities sum to {shares[off[0]].sum():.6g}, not to 1")

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from supcon.arrays import Rows
 from supcon.competition.find import ABSENT
+from supcon.competition.fit import fit_request
 from supcon.competition.folds import join_groups
 from supcon.competition.read import Competition, read_competition
 from supcon.errors import UserError
@@ -76,12 +77,12 @@ class Survey:
         """Return the survey as text, a line for each topic."""
         competition, root = self.competition, self.request.root
         free = shutil.disk_usage(root).free
-        train, test, sample = competition.train, competition.test, competition.sample
-        form = f"a probability of each of {len(sample.targets)} classes" if sample.one_hot else "a label"
+        train, sample = competition.train, competition.sample
+        hidden = ", whose images are not here" * competition.hides_test
         lines = [
             ("input", f"{competition.folder}" + (f", unpacked into {p}" if (p := competition.unpacked) else "")
                       + (f", the built-in competition {name}" if (name := builtin_in(competition.folder)) else "")),
-            ("rows", f"{len(train):,} to train on, {len(test):,} to predict"),
+            ("rows", f"{len(train):,} to train on, {len(sample.ids):,} to predict{hidden}"),
             ("classes", _classes(train["label"].tolist())),
             ("groups", _groups(train["group"].tolist())),
             ("images", _images(self.images)),
@@ -89,7 +90,7 @@ class Survey:
                                    for position, reason in self.images.problems.items()])),
             ("not used", _first(sorted(set(competition.index.paths) - set(competition.paths)))),
             ("copies", "; ".join(self.copies.text(competition)) or "none"),
-            ("submission", f"{sample.path.name}: {sample.id_column}, then {form}; scored by"
+            ("submission", f"{sample.path.name}: {sample.id_column}, then {competition.form}; scored by"
                            f" {self.request.settings.tune.metric}"),
             ("machine", f"{available_cores()} cores, {'an' if shutil.which('nvidia-smi') else 'no'} NVIDIA driver"),
             ("disk", f"{_bytes(self.images.bytes)} of decoded images, {_bytes(free)} free below {root}"),
@@ -116,6 +117,12 @@ def survey(request: Request) -> Survey:
     """Read the host's files, decode every image once, search for copies. Raises `UserError` for what does not fit."""
     data, cache = request.settings.data, request.root / "cache"
     competition = read_competition(request.root / "input", cache, data)
+    asked, request = request.settings.tune.metric, fit_request(request, competition)
+    if (taken := request.settings.tune.metric) != asked:
+        competition.notes.append(
+            f"{asked} scores labels, but {competition.sample.path.name} asks for {competition.form}: {taken} is taken;"
+            " --tune.metric log_loss where the host scores by that"
+        )
     files = competition.files
     hashes = content_hashes(cache, files)
     reading = reading_of(data, cache, files, hashes, len(competition.train))

@@ -54,7 +54,8 @@ class TuningTask:
     def ladder(self, runs: int) -> Rungs:
         """Return all rungs to try for that many runs, the lowest first."""
         if self.metric.of_probabilities:
-            first, *tuned = UNTUNED_PROBABILITIES, TEMPERATURE, CLIPPING
+            clips = self.metric.name == "log_loss"  # an order of rows only suffers from it
+            first, *tuned = UNTUNED_PROBABILITIES, TEMPERATURE, *[CLIPPING] * clips
         else:
             first, *tuned = UNTUNED, PRIOR, *[THRESHOLDS] * self.has_thresholds
         if self.second_round:

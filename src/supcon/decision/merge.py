@@ -50,7 +50,7 @@ def merge_members(members: Sequence[M], beside: Sequence[M] = ()) -> tuple[M, fl
     models like the members predicted.
     """
     merged = mean_of([*members, *beside])
-    if len(members) + len(beside) == 1:
+    if len(members) + len(beside) == 1 or len(merged) == 0:
         return log_softmax(merged), 1.0
     return sharpen(merged, float(np.mean([mean_entropy(member) for member in members])))
 
@@ -60,6 +60,9 @@ def sharpen(merged: M, entropy: float) -> tuple[M, float]:
 
     The exponent lies in 1/4 .. 16, found to 1e-8 by bisection; 1 where none there fits, as when all rows are certain.
     """
+
+    if len(merged) == 0:
+        return log_softmax(merged), 1.0
 
     def raised(block: M, exponent: float) -> M:
         return map_values(block, lambda values, others: _log_softmax(exponent * values, others))

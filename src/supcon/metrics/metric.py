@@ -1,4 +1,4 @@
-"""The host's metric: a score of labels, from counts of each class, or the log loss of probabilities; its bootstrap.
+"""The host's metric: a score of labels, from counts of each class, or of probabilities; its bootstrap.
 
 The bootstrap of labels is over rows by the cells of the confusion matrix, or over groups of rows.
 """
@@ -10,11 +10,12 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 
 from supcon.arrays import FloatArray, Groups, Labels, RowMask, Scores
+from supcon.metrics.placements import placements
 from supcon.metrics.top_k import TopK, value_of
 
-MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"]
+MetricName = Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss", "roc_auc"]
 LogProbabilities = FloatArray | TopK  # [rows, classes]
-Prediction = Any  # what a metric scores: LabelMetric class numbers [rows], LogLoss log-probabilities [rows, classes]
+Prediction = Any  # what a metric scores: LabelMetric class numbers [rows], the others log-probabilities [rows, classes]
 Counts = FloatArray  # [..., classes]; weighted rows in a bootstrap
 ScoreOfCounts = Callable[[Counts, Counts, Counts], Scores]  # of rows right, in truth and predicted, by class
 
@@ -107,12 +108,85 @@ class LogLoss:
         return [totals[:, number] / totals[:, -1] for number in range(len(predictions))]
 
 
-Metric = LabelMetric | LogLoss
+@dataclass(frozen=True)
+class RocAuc:
+    """The area under the ROC curve, higher is better: the mean over the classes `scored`, each told from all others.
+
+    A class is left out where no rows are its own or no others; 0.5 where none is left. Of two classes both have the
+    same area.
+    """
+
+    scored: Labels
+    name: ClassVar[MetricName] = "roc_auc"
+    title: ClassVar[str] = "ROC AUC"
+    of_probabilities: ClassVar[bool] = True
+    sign: ClassVar[int] = 1
+
+    def untuned(self, log_probabilities: LogProbabilities) -> LogProbabilities:
+        """Return what is scored where nothing is tuned: the probabilities as they are."""
+        return log_probabilities
+
+    def score(self, true: Labels, predicted: Prediction) -> float:
+        """Return the area of log-probabilities [rows, classes]."""
+        areas = [placed[positive].mean() for positive, placed in self._placements(true, predicted)]
+        return float(np.mean(areas)) if areas else 0.5
+
+    def bootstrap(
+        self, true: Labels, predictions: Sequence[Prediction], resamples: int, seed: int, groups: Groups | None = None
+    ) -> list[Scores]:
+        """Return each prediction's areas on the same bootstrap samples of rows or groups, [resamples] each.
+
+        To first order: a sample's area is made of its rows' placements among all rows (DeLong et al. 1988).
+        """
+        unit = np.arange(len(true)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        room = max(_FEWEST_UNITS, _LARGEST_COUNTS // max(len(self.scored), 1))
+        unit = limit_units(unit, min(room, _LARGEST_UNITS), seed)
+        rows = np.bincount(unit).astype(float)
+        parts = []  # of each prediction: sums of the placements of either kind of rows [units, classes], and the areas
+        for predicted in predictions:
+            by_class = self._placements(true, predicted)
+            if not by_class:
+                return [np.full(resamples, 0.5) for _ in predictions]
+            own, others = (
+                np.stack([np.bincount(unit, placed * (positive == kind)) for positive, placed in by_class], axis=1)
+                for kind in (True, False)
+            )
+            parts.append((own, others, np.array([placed[positive].mean() for positive, placed in by_class])))
+        of_class = np.stack([np.bincount(unit, positive) for positive, _ in by_class], axis=1)
+        generator, even = np.random.default_rng(seed), np.full(len(rows), 1 / len(rows))
+        scores = np.empty((len(predictions), resamples))
+        for sample in range(resamples):
+            times = generator.multinomial(len(rows), even)
+            inside = times @ of_class
+            outside = times @ rows - inside
+            for number, (own, others, areas) in enumerate(parts):
+                drawn = times @ own / np.maximum(inside, 1) + times @ others / np.maximum(outside, 1) - areas
+                scores[number, sample] = _mean_of_present(drawn.clip(0, 1), np.minimum(inside, outside))
+        return list(scores)
+
+    def _placements(self, true: Labels, predicted: Prediction) -> list[tuple[RowMask, FloatArray]]:
+        """Return for each class which rows are its own, and the part of the other kind that a row is rightly beside."""
+        masks = [(number, true == number) for number in self.scored.tolist()]
+        return [
+            (positive, placements(positive, value_of(predicted, np.full_like(true, number))))
+            for number, positive in masks
+            if 0 < positive.sum() < len(true)
+        ]
+
+
+Metric = LabelMetric | LogLoss | RocAuc
 
 
 def make_metric(name: MetricName, classes: int, scored: Labels) -> Metric:
     """Return the metric called `name` over `classes` classes, of which those numbered `scored` have rows to score."""
-    return LogLoss() if name == "log_loss" else LabelMetric(name, classes, scored)
+    if name == "log_loss":
+        return LogLoss()
+    return RocAuc(scored) if name == "roc_auc" else LabelMetric(name, classes, scored)
+
+
+def of_probabilities(name: MetricName) -> bool:
+    """Say whether the metric called `name` scores probabilities, and not labels."""
+    return name in (LogLoss.name, RocAuc.name)
 
 
 def row_losses(true: Labels, log_probabilities: LogProbabilities) -> FloatArray:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from supcon.arrays import Rows
+from supcon.competition.fit import fit_request
 from supcon.competition.folds import LEFT_OUT, read_folds
 from supcon.competition.read import Competition, read_competition
 from supcon.errors import UserError
@@ -73,7 +74,9 @@ class Experiment:
     @cached_property
     def metric(self) -> Metric:
         """The host's metric over the classes that have rows to score."""
-        scored = np.unique(self.split.labels[self.split.scored_rows])
+        scored, positive = np.unique(self.split.labels[self.split.scored_rows]), self.competition.form.positive
+        if positive in self.split.classes:  # the host asks for the probability of this one
+            scored = np.array([self.split.classes.index(positive)])
         return make_metric(self.settings.tune.metric, len(self.split.classes), scored)
 
     @property
@@ -279,13 +282,4 @@ def load_experiment(request: Request) -> Experiment:
     competition = read_competition(request.root / "input", request.root / "cache", request.settings.data)
     folds, maker = request.root / "folds" / "folds.csv", request.command("make_folds")
     split = Split(read_folds(folds, competition.train, request.settings.data, maker))
-    return Experiment(request, competition, split)
-
-
-def check_form(experiment: Experiment) -> None:
-    """Raise `UserError` where the host's form cannot hold what the metric scores."""
-    if experiment.metric.of_probabilities and not experiment.competition.sample.one_hot:
-        raise UserError(
-            f"--tune.metric {experiment.metric.name} scores probabilities, but"
-            f" {experiment.competition.sample.path.name} asks for labels: choose a metric of labels"
-        )
+    return Experiment(fit_request(request, competition), competition, split)

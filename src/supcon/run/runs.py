@@ -138,7 +138,7 @@ def _require_split(run: FinishedRun, experiment: Experiment) -> None:
 
 def _read_probabilities(path: Path, ids: pd.Series, classes: list[str]) -> Logits:
     """Return the logarithms of a table's probabilities, [rows, 1, classes], in the order of `ids`."""
-    table = read_table(intact(path))
+    table = read_table(intact(path), may_be_empty=len(ids) == 0)
     columns = [name for name in table.columns if name != "id"]
     if "id" not in table.columns or sorted(columns) != classes:
         odd = sorted(set(columns) ^ set(classes))

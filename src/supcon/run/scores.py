@@ -94,8 +94,9 @@ def private_scores(
     """Score each single fold's predictions of the test rows and the ensemble's against the solution."""
     class_number = {name: number for number, name in enumerate(experiment.split.classes)}
     true = np.array([class_number[name] for name in solution])
-    # the host scores every class of its rows, also those that are too small for our folds
-    metric = make_metric(experiment.metric.name, len(experiment.split.classes), np.unique(true))
+    metric = experiment.metric
+    if not experiment.competition.form.positive:  # the host scores every class, also those too small for our folds
+        metric = make_metric(metric.name, len(experiment.split.classes), np.unique(true))
     singles = [_score(experiment, metric, true, predicted) for predicted in single_folds]
     # the folds' models err on the same images: one fold's error is also the error of their mean
     error = float(np.mean([single.standard_error for single in singles]))

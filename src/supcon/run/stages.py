@@ -56,6 +56,7 @@ _CROSS_ENTROPY = (  # of finetune, which the cross-entropy of pretrain follows
     *(f"finetune.{name}" for name in ("classifier", "label_smoothing", "logit_adjustment")),
     *_FINETUNE_BATCHES,
 )
+_SCORED_PROBABILITY = ((lambda settings: bool(settings.data.positive_class), ("data.positive_class",)),)
 _TUNING = tuple(f"tune.{name}" for name in ("metric", "runs", "trials", "seconds", "shrinkage", "bootstrap", "seed"))
 
 STAGES = (
@@ -114,6 +115,7 @@ STAGES = (
         files=("decision.json", "cross_fitted.csv"),
         logs=("trials.csv", "optuna.journal"),
         settings=_TUNING,
+        settings_where=_SCORED_PROBABILITY,
         inputs=(SPLIT, IMAGES, RUNS),
     ),
     Stage(
@@ -122,6 +124,7 @@ STAGES = (
         per_fold=False,
         files=("scores.json",),
         settings=("tune.metric", "tune.bootstrap", "tune.seed"),
+        settings_where=(*_SCORED_PROBABILITY, (lambda settings: settings.data.submit != "auto", ("data.submit",))),
         inputs=(SPLIT, IMAGES, RUNS, "tune", SAMPLE, FULL_MODEL),
     ),
 )

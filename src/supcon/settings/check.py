@@ -26,6 +26,8 @@ def _conflicts(settings: Settings) -> Iterator[str]:
     finetune, pretrain, contrast = settings.finetune, settings.pretrain, settings.contrast
     if settings.pseudo.run:
         check_run_name("--pseudo.run", settings.pseudo.run)
+    if settings.data.positive_class and settings.data.submit == "label":
+        yield "--data.positive_class is for a probability: leave it out with --data.submit label"
     if not (settings.train.first_size == 0 or 8 <= settings.train.first_size <= settings.data.image_size):
         yield (
             f"--train.first_size {settings.train.first_size}: images grow to --data.image_size"

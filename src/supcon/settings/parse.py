@@ -126,7 +126,10 @@ def open_request(
     named: tuple[str, ...] = ("--config", config) if config and path != sources.default_config(root) else ()
     named += ("--run", name) if name != path.stem else ()
     measured = content.get("measured", {})
-    return Request(root, name, settings, config=stem, config_settings=config_settings, measured=measured, named=named)
+    return Request(
+        root, name, settings,
+        config=stem, config_settings=config_settings, measured=measured, given=given or {}, named=named,
+    )  # fmt: skip
 
 
 def checked(flat: Flat, source: str, cure: str = "rename it there") -> Flat:

@@ -38,6 +38,11 @@ class DataSettings:
     label_spelling: Literal["auto", "merge", "keep"] = "auto"
     """Labels that differ in case, blanks or the spelling of numbers alone: merge: one class; keep: classes of their
     own; auto: one class, unless they are single letters."""
+    submit: Literal["auto", "label", "probability"] = "auto"
+    """What the sample's column holds where it has one beside the id: labels, or the probability of one class; auto: as
+    its cells tell."""
+    positive_class: str = ""
+    """Class whose probability the sample's one column holds; empty: the one called 1, true, yes or like the column."""
     rare_classes: Literal["error", "train_only"] = "error"
     """Classes with fewer rows (or groups) than folds: an error, or fold -1: in every training set, never scored."""
     bad_images: Literal["error", "skip"] = "error"
@@ -167,8 +172,11 @@ class PredictSettings:
 class TuneSettings:
     """The decision from logits to labels or probabilities."""
 
-    metric: Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss"] = "macro_f1"
-    """The host's metric: decisions are tuned for it and scores reported in it."""
+    metric: Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss", "roc_auc"] = (
+        "macro_f1"
+    )
+    """The host's metric: decisions are tuned for it and scores reported in it. Where the host asks for one class's
+    probability, roc_auc is taken unless log_loss is named."""
     runs: list[str] = field(default_factory=list)
     """Runs to blend in place of the run's own folds, as --runs A B of tune and ensemble sets it."""
     trials: int = bounded(100, 1, 1_000_000)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from supcon.arrays import FloatArray, Labels
 from supcon.decision.logits import plain_mean
-from supcon.metrics.metric import Metric, row_losses
+from supcon.metrics.metric import LogLoss, Metric, Prediction, row_losses
 from supcon.run.done import read_done, read_epochs
 from supcon.run.experiment import Experiment
 from supcon.run.runs import read_out_of_fold
@@ -24,7 +24,7 @@ class Scores:
     """What one cell's held-out rows say by the merged views, nothing tuned."""
 
     true: Labels  # class numbers, [rows]
-    predicted: Labels  # by argmax, [rows]
+    predicted: Prediction  # what the metric scores, nothing tuned; of the log loss, which has its own, class numbers
     log_loss: FloatArray  # in nats, [rows]
     metric: Metric  # the host's
     passes: float  # images that training looked at
@@ -33,7 +33,7 @@ class Scores:
     @property
     def score(self) -> float:
         """The host's metric of the cell's rows."""
-        return self.nll if self.metric.of_probabilities else self.metric.score(self.true, self.predicted)
+        return self.nll if isinstance(self.metric, LogLoss) else self.metric.score(self.true, self.predicted)
 
     @property
     def nll(self) -> float:
@@ -72,8 +72,9 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
         passes += looked_at
         # done.json counts from the last resumption, the CSV all epochs but nothing beside them
         seconds += max(float(read_done(stage.done_file)["seconds"]), trained)
-    losses = row_losses(true, log_probabilities)
-    return Scores(true, log_probabilities.argmax(axis=1), losses, experiment.metric, passes, seconds)
+    losses, metric = row_losses(true, log_probabilities), experiment.metric
+    predicted = log_probabilities.argmax(axis=1) if isinstance(metric, LogLoss) else metric.untuned(log_probabilities)
+    return Scores(true, predicted, losses, metric, passes, seconds)
 
 
 def _stages(experiment: Experiment, fold: int) -> Iterator[StageRun]:

@@ -10,7 +10,8 @@ from itertools import islice
 import numpy as np
 
 from supcon.arrays import Floats, Labels
-from supcon.metrics.metric import Metric, Prediction
+from supcon.metrics.metric import LogLoss, Metric, Prediction
+from supcon.metrics.top_k import joined
 from supcon.report.run import Run
 from supcon.study.cells import Results, Scores
 from supcon.study.runs import Cell, Runs
@@ -95,7 +96,7 @@ def paired_gains(pairs: Sequence[tuple[Scores, Scores]]) -> tuple[Estimate, Esti
     else:
         variant, base = pairs[0]
         nll_error = _standard_error(variant.log_loss - base.log_loss)
-        error = nll_error if base.metric.of_probabilities else _bootstrap_error(variant, base)
+        error = nll_error if isinstance(base.metric, LogLoss) else _bootstrap_error(variant, base)
     return Estimate(float(gains.mean()), error, len(pairs)), Estimate(float(nll_gains.mean()), nll_error, len(pairs))
 
 
@@ -177,9 +178,8 @@ def _scores(results: Results, variant: str, pairs: Sequence[tuple[int, int]]) ->
 
 
 def _pooled(cells: Sequence[Scores]) -> float:
-    true, predicted, log_loss = (
-        np.concatenate([getattr(cell, name) for cell in cells]) for name in ("true", "predicted", "log_loss")
-    )
+    true, log_loss = (np.concatenate([getattr(cell, name) for cell in cells]) for name in ("true", "log_loss"))
+    predicted: Prediction = joined([cell.predicted for cell in cells])
     return replace(cells[0], true=true, predicted=predicted, log_loss=log_loss).score
 
 

@@ -176,5 +176,5 @@ def _one_line(error: Exception) -> str:
 
 
 def _shown(scores: Scores) -> str:
-    nll = "" if scores.metric.of_probabilities else f", NLL {scores.nll:.4f}"
+    nll = "" if scores.metric.name == "log_loss" else f", NLL {scores.nll:.4f}"
     return f"{scores.metric.title} {scores.score:.4f}{nll}"

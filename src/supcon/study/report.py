@@ -87,7 +87,7 @@ def round_section(outcome: RoundResult, baseline: str, metric: Metric) -> str:
     over = f"over {baseline}"
     header = ["variant", metric.title, over, "pooled", "NLL", over, "passes", "seconds"]
     table = [header, *(_row(line, baseline) for line in outcome.variants)]
-    left_out = [3] * (len(folds) == 1) + [4, 5] * metric.of_probabilities  # which would say the same again
+    left_out = [3] * (len(folds) == 1) + [4, 5] * (metric.name == "log_loss")  # which would say the same again
     table = [[cell for column, cell in enumerate(row) if column not in left_out] for row in table]
     finished = f"{len(outcome.cells) - len(outcome.missing)} of {len(outcome.cells)} cells"
     heading = (

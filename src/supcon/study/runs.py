@@ -18,7 +18,10 @@ from supcon.study.read import Study
 from supcon.training.precision import fastest_precision
 
 # what makes the one split, and what it is scored by
-_SHARED = ("data.builtin", "data.folds", "data.fold_seed", "data.label_column", "data.group_column", "tune.metric")
+_SHARED = (
+    *("data.builtin", "data.folds", "data.fold_seed", "data.label_column", "data.group_column"),
+    *("data.submit", "data.positive_class", "tune.metric"),
+)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,9 @@ class Predictor:
         An unreadable image gets the log of the prior. The embeddings of a sample of the rows, which are called `ids`
         and belong to `part`, are kept. `label` names the progress bar.
         """
+        if len(positions) == 0:
+            shape = (0, len(self.views), len(self._experiment.split.classes))
+            return {name: keep_likeliest(np.zeros(shape, np.float32)) for name in self._classifiers}
         readable = ~np.isin(positions, list(self.images.problems))
         kept = self._draw(part, np.flatnonzero(readable))
         side, fit = self._experiment.prediction_side, self._settings.data.fit

@@ -90,7 +90,8 @@ def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device
     settings = experiment.settings
     views = prediction_views(settings.augment, settings.predict.views)
     images = experiment.open_prediction_images()
-    positions = experiment.test_positions[: settings.predict.batch_size * 2]
+    tested = experiment.test_positions
+    positions = (tested if len(tested) else experiment.split.scored_rows)[: settings.predict.batch_size * 2]
     dataset = FixedViews(images, positions, views, experiment.prediction_side, settings.data.fit)
     loader = fixed_loader(dataset, settings.predict.batch_size, worker_count(settings.machine.workers))
     started = time.perf_counter()
