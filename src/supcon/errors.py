@@ -1,7 +1,34 @@
-"""Errors of the user: every command reports one in one line that names the cure, and ends with exit status 2."""
+"""How a command ends: an error is one line that names the cure, and so is a signal, or a limit of the machine."""
 
+from __future__ import annotations  # any interpreter reads this, to hand over to the one in .venv
+
+import errno
+import os
+import re
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any, NoReturn, TextIO, cast
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # all but tab and line feed
+
+_LIMITS = {  # by the number of the system's error
+    errno.EMFILE: "too many open files: raise the limit (ulimit -n 4096)",
+    errno.ENFILE: "too many open files on this machine: close some",
+    errno.EAGAIN: "no more processes or threads can be started: raise the limit (ulimit -u; docker's --pids-limit)",
+    errno.ENOMEM: "not enough memory: free some, raise the limit (ulimit -v; docker's --memory), or lower the batch",
+    errno.ENOSPC: "the disk is full: make room",
+    errno.EDQUOT: "the quota of the disk is used up: make room",
+}
+_WORDS = {  # of errors without a number
+    "Too many open files": errno.EMFILE,
+    "can't start new thread|Resource temporarily unavailable": errno.EAGAIN,
+    "failed to map segment|[Cc](annot|an't) allocate memory|out of memory|bad_alloc": errno.ENOMEM,
+    "No space left on device": errno.ENOSPC,
+}
 
 
 class UserError(Exception):
@@ -11,13 +38,156 @@ class UserError(Exception):
         super().__init__(" ".join(message.splitlines()))  # quoted names may hold line breaks
 
 
+class Interrupted(KeyboardInterrupt):
+    """The signal `number` came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 def run_stage(main: Callable[[Sequence[str] | None], None]) -> None:
-    """Run a stage's `main` as a command: a `UserError` becomes one line on stderr and exit status 2, Ctrl-C 130."""
+    """Run a stage's `main` as a command, which ends with a status.
+
+    2 and a line on stderr for what `told` knows; 128 + number and a line for Ctrl-C, SIGTERM and SIGHUP; 141 where
+    nobody reads what it prints.
+    """
+    show_control_characters()
+    end_on_signals()
     try:
         main(None)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt as error:
+        _end(getattr(error, "number", signal.SIGINT))
+    except Exception as error:
+        known = told(error)
+        if known is None:
+            raise
+        tell(known)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: the same command, without --force, goes on from what is finished", file=sys.stderr)
-        sys.exit(130)
+
+
+def told(error: BaseException) -> UserError | None:
+    """Return an error as one line where it is no defect: the user's, or a limit of the machine."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, OSError) and error.filename and error.errno not in _LIMITS:
+        return UserError(f"{error.filename} cannot be used: {error.strerror}")
+    seen: BaseException | None = error
+    while seen is not None:  # a library may raise its own for it
+        if line := _killed_worker(seen) or _limit(seen):
+            return UserError(line)
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return None
+
+
+def _killed_worker(error: BaseException) -> str:
+    words = str(error)
+    if type(error).__name__ == "BrokenProcessPool":
+        return "a worker process was killed, most likely for want of memory: start again with more"
+    if not re.match(r"DataLoader worker .*(is killed|exited)", words):
+        return ""
+    if "Bus error" in words:
+        return "a loader process found /dev/shm full: enlarge it (docker's --shm-size), or use --machine.workers 0"
+    return (
+        "a loader process was killed, most likely for want of memory: start again with more, or with fewer"
+        " --machine.workers"
+    )
+
+
+def _limit(error: BaseException) -> str:
+    """Return which limit of the machine an error is about, with its own words; empty for none."""
+    words = " ".join(str(error).split())[:200]
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    if number is None and isinstance(error, RuntimeError | ImportError | OSError):
+        number = next((number for pattern, number in _WORDS.items() if re.search(pattern, words)), None)
+    return f"{_LIMITS[number]}{f' ({words})' if words else ''}" if number in _LIMITS else ""
+
+
+def tell(error: UserError) -> None:
+    """Print the one line of an error on stderr."""
+    with suppress(OSError):  # nobody reads it
+        print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
+
+
+def end_on_signals() -> None:
+    """Let Ctrl-C, SIGTERM and SIGHUP end this process in one line, with status 128 + number.
+
+    At once, as a kill does (law 5), and not by an exception: libraries swallow those, print them from their imports, or
+    abort where one comes out of their C++.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # of several processes the one that started them speaks
+        own = os.getpid()
+        _hear(lambda number, _: _end(number) if os.getpid() == own else os._exit(128 + number))
+
+
+@contextmanager
+def raised_signals() -> Iterator[None]:
+    """Let signals raise `Interrupted` within, where something must be said or tidied up."""
+    before = _hear(_raise)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _raise(number: int, _: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
+
+
+def _hear(handler: Callable[[int, FrameType | None], object]) -> dict[int, Any]:
+    """Let `handler` hear the signals, but those that nohup or a shell's "&" lets be ignored; return what did before."""
+    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
+
+
+def _end(number: int) -> NoReturn:
+    how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    over_bar = "\r\x1b[K" if os.isatty(2) else ""
+    line = f"{over_bar}{how}: the same command, without --force, goes on from what is finished"
+    with suppress(BaseException):
+        sys.stdout.flush()
+    with suppress(OSError):
+        os.write(2, f"{line}\n".encode())
+    os._exit(128 + number)
+
+
+def printable(text: str) -> str:
+    """Return text with its control characters as escapes: a terminal would obey those in the host's names."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def show_control_characters() -> None:
+    """Let all that is printed be `printable`."""
+    if sys.stdout is not None and not isinstance(sys.stdout, _Output):
+        sys.stdout = cast(TextIO, _Output(sys.stdout))
+
+
+class _Output:
+    """Standard output without control characters, which ends the command where it cannot be written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._named():
+            return self._stream.write(printable(text))
+
+    def flush(self) -> None:
+        with self._named():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # for what is left in its buffer
+            if error.errno == errno.EPIPE:
+                sys.exit(128 + signal.SIGPIPE)  # as programs end whose reader has seen enough
+            raise UserError(f"what this command prints cannot be written: {error.strerror}") from None

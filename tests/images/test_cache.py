@@ -184,7 +184,7 @@ def test_a_file_gone_after_hashing_stops_the_build(tmp_path: Path) -> None:
 def test_a_decoder_that_crashes_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = write(tmp_path / "in", [saved(noise(4, 4), "PNG")])
     monkeypatch.setattr(cache_module, "decode_chunk", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
-    with pytest.raises(UserError, match="a decoding process was killed"):
+    with pytest.raises(UserError, match="a worker process was killed"):
         opened(tmp_path / "cache", files)
     assert folders(tmp_path / "cache") == []
 

@@ -88,6 +88,8 @@ def _run_rank(main: Main) -> NoReturn:
     if os.environ["RANK"] != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # to the end; the first process says it all
         warnings.simplefilter("ignore")
+    else:
+        errors.show_control_characters()
     status = 0
     try:
         main(None)
@@ -98,8 +100,9 @@ def _run_rank(main: Main) -> NoReturn:
     except KeyboardInterrupt:
         status = 130
     except Exception as error:
-        status = 2 if isinstance(error, UserError) else 1
-        _report(error)
+        known = errors.told(error)
+        status = 1 if known is None else 2
+        _report(known or error)
     lock.release_all()  # which an exit handler does otherwise: os._exit calls none
     sys.stdout.flush()
     sys.stderr.flush()
@@ -131,7 +134,10 @@ def _report(error: Exception) -> None:
         return
     if not (is_user_error and os.environ["RANK"] == "0"):
         time.sleep(_GRACE)
-    print(f"error: {text}" if is_user_error else text, file=sys.stderr, flush=True)
+    if isinstance(error, UserError):
+        errors.tell(error)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _start(name: str, request: Request, processes: int) -> None:
@@ -158,13 +164,12 @@ def _start(name: str, request: Request, processes: int) -> None:
         os.environ[_QUIET] = "1"
         logging.disable(logging.CRITICAL)
         try:
-            elastic_launch(config, sys.executable)("-m", __name__, name, str(path), str(request.run_folder))
+            with errors.raised_signals():  # torch has handlers of its own, and leaves them
+                elastic_launch(config, sys.executable)("-m", __name__, name, str(path), str(request.run_folder))
         except ChildFailedError as error:
             _tell(error.failures, processes, f"{name} of run {request.run}")
         except SignalException as error:
-            if error.sigval == signal.SIGINT:
-                raise KeyboardInterrupt from None
-            sys.exit(128 + error.sigval)
+            raise errors.Interrupted(error.sigval) from None
         finally:
             logging.disable(logging.NOTSET)
             os.environ.clear()
