@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from supcon.errors import end_on_signals
+from supcon.errors import begin_command
 
 
 def hand_over(name: str) -> None:
@@ -16,7 +16,7 @@ def hand_over(name: str) -> None:
     """
     if name != "__main__":
         return
-    end_on_signals()
+    begin_command()
     if importlib.util.find_spec("jsonargparse") is not None:
         return
     environment = Path(__file__).resolve().parents[2] / ".venv"

@@ -7,9 +7,10 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn, TextIO, cast
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -35,7 +36,7 @@ class UserError(Exception):
     """An error that the user can fix. Its message is one line that names the file, row or setting, and the cure."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.splitlines()))  # quoted names may hold line breaks
+        super().__init__(one_line(message))
 
 
 class Interrupted(KeyboardInterrupt):
@@ -52,8 +53,8 @@ def run_stage(main: Callable[[Sequence[str] | None], None]) -> None:
     2 and a line on stderr for what `told` knows; 128 + number and a line for Ctrl-C, SIGTERM and SIGHUP; 141 where
     nobody reads what it prints.
     """
-    show_control_characters()
-    end_on_signals()
+    begin_command()
+    settle_output()
     try:
         main(None)
         if sys.stdout is not None:
@@ -69,11 +70,16 @@ def run_stage(main: Callable[[Sequence[str] | None], None]) -> None:
 
 
 def told(error: BaseException) -> UserError | None:
-    """Return an error as one line where it is no defect: the user's, or a limit of the machine."""
+    """Return an error as one line where it is no defect: the user's, or the machine's."""
     if isinstance(error, UserError):
         return error
     if isinstance(error, OSError) and error.filename and error.errno not in _LIMITS:
         return UserError(f"{error.filename} cannot be used: {error.strerror}")
+    return limit(error)
+
+
+def limit(error: BaseException) -> UserError | None:
+    """Return an error as one line where it comes of a limit of the machine, or of a worker process that it ended."""
     seen: BaseException | None = error
     while seen is not None:  # a library may raise its own for it
         if line := _killed_worker(seen) or _limit(seen):
@@ -105,18 +111,26 @@ def _limit(error: BaseException) -> str:
     return f"{_LIMITS[number]}{f' ({words})' if words else ''}" if number in _LIMITS else ""
 
 
+def _tell_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if known := told(error):
+        tell(known)
+        os._exit(2)
+    sys.__excepthook__(kind, error, trace)
+
+
 def tell(error: UserError) -> None:
     """Print the one line of an error on stderr."""
     with suppress(OSError):  # nobody reads it
         print(f"error: {printable(str(error))}", file=sys.stderr, flush=True)
 
 
-def end_on_signals() -> None:
+def begin_command() -> None:
     """Let Ctrl-C, SIGTERM and SIGHUP end this process in one line, with status 128 + number.
 
     At once, as a kill does (law 5), and not by an exception: libraries swallow those, print them from their imports, or
-    abort where one comes out of their C++.
+    abort where one comes out of their C++. From here on, what `told` knows is told for imports too.
     """
+    sys.excepthook = _tell_uncaught
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # of several processes the one that started them speaks
         own = os.getpid()
         _hear(lambda number, _: _end(number) if os.getpid() == own else os._exit(128 + number))
@@ -154,13 +168,19 @@ def _end(number: int) -> NoReturn:
     os._exit(128 + number)
 
 
+def one_line(text: str) -> str:
+    """Return text without its line breaks, which the host's names may hold."""
+    return " ".join(text.splitlines())
+
+
 def printable(text: str) -> str:
     """Return text with its control characters as escapes: a terminal would obey those in the host's names."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
-def show_control_characters() -> None:
-    """Let all that is printed be `printable`."""
+def settle_output() -> None:
+    """Let all that is printed be `printable`, and no thread print a limit of the machine that stops it."""
+    threading.excepthook = lambda args: args.exc_value and limit(args.exc_value) or threading.__excepthook__(args)
     if sys.stdout is not None and not isinstance(sys.stdout, _Output):
         sys.stdout = cast(TextIO, _Output(sys.stdout))
 

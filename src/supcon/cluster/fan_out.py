@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from supcon.errors import UserError, run_stage, show_control_characters, tell, told
+from supcon.errors import UserError, run_stage, settle_output, tell, told
 from supcon.run.experiment import load_experiment
 from supcon.run.stage import lock_file
 from supcon.run.stages import STAGES, load_page
@@ -123,7 +123,7 @@ def start(request: Request, pages: Sequence[str], fold: int, slot: int) -> Job:
 def run_fold(request: Request, pages: Sequence[str], fold: int, sender: Connection) -> None:
     """Run the stages of a fold, in its process."""
     end_with_parent()
-    show_control_characters()
+    settle_output()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # in order: locks are given back
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # whole lines, among those of others
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # progress bars would overwrite each other

@@ -88,8 +88,7 @@ def _run_rank(main: Main) -> NoReturn:
     if os.environ["RANK"] != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # to the end; the first process says it all
         warnings.simplefilter("ignore")
-    else:
-        errors.show_control_characters()
+    errors.settle_output()
     status = 0
     try:
         main(None)

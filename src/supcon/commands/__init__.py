@@ -2,7 +2,7 @@
 
 import sys
 
-from supcon.errors import end_on_signals
+from supcon.errors import begin_command
 
 if sys.argv[:1] == ["-m"]:  # Python is on its way to the page, whose packages take seconds to load
-    end_on_signals()
+    begin_command()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from supcon.arrays import Rows
 from supcon.competition.folds import join_groups
 from supcon.competition.read import Competition, read_competition
+from supcon.errors import one_line
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.duplicates import near_duplicates
 from supcon.images.hashes import content_hashes
@@ -90,7 +91,7 @@ class Survey:
             ("memory", self._memory()),
             *(("note", line) for line in competition.notes),
         ]  # fmt: skip
-        return "\n".join(f"{topic:<12}{text}" for topic, text in lines)
+        return "\n".join(f"{topic:<12}{one_line(text)}" for topic, text in lines)
 
     def _memory(self) -> str:
         """Return the memory that rows need; the memory of the network depends on the encoder and the batch."""

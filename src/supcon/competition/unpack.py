@@ -15,6 +15,7 @@ from supcon.competition.index import is_image
 from supcon.errors import UserError
 from supcon.storage import lock
 from supcon.storage.files import digest
+from supcon.storage.sizes import bytes_text
 
 _BOMB_RATIO, _BOMB_BYTES = 100, 2**30  # more than 100 to 1 and more than 1 GiB: no host's images shrink like that
 _DEPTH = 2  # zips within zips
@@ -98,11 +99,11 @@ def _check_size(path: Path, members: list[zipfile.ZipInfo], target: Path) -> Non
     """Refuse by the sizes that the zip declares; zipfile reads no more than these."""
     unpacked = sum(member.file_size for member in members)
     if unpacked > _BOMB_BYTES and unpacked > _BOMB_RATIO * path.stat().st_size:
-        raise UserError(f"{path} would unpack to {unpacked / 1e9:.1f} GB, it looks like a zip bomb: it is not unpacked")
+        raise UserError(f"{path} would unpack to {bytes_text(unpacked)}, it looks like a zip bomb: it is not unpacked")
     free = shutil.disk_usage(target).free - _SPARED
     if unpacked > free:
         raise UserError(
-            f"{path} unpacks to {unpacked / 1e9:.1f} GB, {max(free, 0) / 1e9:.1f} GB are free below {target.parent}:"
+            f"{path} unpacks to {bytes_text(unpacked)}, {bytes_text(max(free, 0))} are free below {target.parent}:"
             " make room, or use a --root on a larger disk"
         )
 

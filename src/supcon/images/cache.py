@@ -29,6 +29,7 @@ from supcon.images.pillow import declared_size
 from supcon.storage import lock
 from supcon.storage.files import read_npz, write_npz
 from supcon.storage.processes import available_cores, worker_pool
+from supcon.storage.sizes import bytes_text
 
 _LISTED = 20  # bad images that an error names
 _CHUNK_IMAGES, _CHUNK_BYTES = 256, 4_000_000  # a chunk ends at the first of these limits, which bound the memory
@@ -124,7 +125,7 @@ def open_cache(cache: Path, files: Sequence[Path], hashes: Sequence[str], side: 
                 for leftover in cache.glob(".images-*"):  # of a killed process
                     shutil.rmtree(leftover, ignore_errors=True)
                 if not folder.exists():
-                    print(f"images: {len(paths):,} to decode into {cache}, at most {needed / 1e9:.3g} GB", flush=True)
+                    print(f"images: {len(paths):,} to decode into {cache}, at most {bytes_text(needed)}", flush=True)
                     _build(folder, entries, paths, side, fit)
         except OSError as error:
             raise UserError(f"{cache} could not be written: {error.strerror or error}") from error
@@ -154,7 +155,7 @@ def _require_room(cache: Path, images: int, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise UserError(
-            f"{cache} has {free / 1e9:.3g} GB free, and {images:,} decoded images may take {needed / 1e9:.3g} GB:"
+            f"{cache} has {bytes_text(free)} free, and {images:,} decoded images may take {bytes_text(needed)}:"
             " make room, lower --data.image_size, or make cache a link to a larger disk"
         )
 

@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import TypeVarTuple
 
-from supcon.errors import told
+from supcon.errors import limit
 
 CORES = "SUPCON_CORES"  # environment variable: the number of cores for one of several processes that run side by side
 HOST = os.uname().nodename
@@ -77,7 +77,7 @@ def worker_pool(
     try:
         yield pool
     except BrokenProcessPool as error:
-        raise told(error) or error from None
+        raise limit(error) or error from None
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -94,12 +94,12 @@ def starting_processes() -> Iterator[None]:
     except Exception as error:
         for process in set(multiprocessing.active_children()) - others:
             process.kill()
-        if (limit := told(error)) is None:
+        if (line := limit(error)) is None:
             raise
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None  # half-made objects complain as they go
         traceback.clear_frames(error.__traceback__)
         sys.unraisablehook = hook
-        raise limit from None
+        raise line from None
 
 
 def _start_worker(start: Callable[[*Arguments], object] | None, *arguments: *Arguments) -> None:

@@ -18,7 +18,7 @@ import torch
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.errors import UserError, told
+from supcon.errors import UserError, limit
 from supcon.storage.processes import available_cores, settle_worker, side_by_side, starting_processes
 from supcon.storage.sizes import bytes_text
 from supcon.training.sampler import BatchSampler
@@ -146,7 +146,7 @@ class _Unsent(ExceptionWrapper):
     """In place of a batch, why it could not be sent."""
 
     def __init__(self, error: Exception) -> None:
-        self._reason = str(told(error) or error)
+        self._reason = str(limit(error) or error)
 
     def reraise(self) -> NoReturn:
         """Raise it, as torch does when its turn has come."""
