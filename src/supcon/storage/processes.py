@@ -17,6 +17,7 @@ from supcon.errors import limit
 
 CORES = "SUPCON_CORES"  # environment variable: the number of cores for one of several processes that run side by side
 HOST = os.uname().nodename
+_SMALL_STACK = 2**18  # bytes
 _UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in the unit of getrusage
 
 Arguments = TypeVarTuple("Arguments")
@@ -71,6 +72,7 @@ def worker_pool(
     They ignore Ctrl-C (their parent handles it), end when their parent ends, and print nothing. What has not begun when
     the context ends is not done. Raises `UserError` where one of them is killed, or cannot be started.
     """
+    require_tasks(2 * processes + 2 + available_cores())  # theirs, the pool's own, and those of this process's BLAS
     with starting_processes():
         pool = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(start, *arguments))
         pool.submit(int)  # starts them all
@@ -80,6 +82,23 @@ def worker_pool(
         raise limit(error) or error from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def require_tasks(count: int) -> None:
+    """Raise `UserError` where so many processes and threads cannot be started: libraries wait for theirs for ever."""
+    done, size, started = threading.Event(), threading.stack_size(_SMALL_STACK), list[threading.Thread]()
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=done.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        raise limit(error) or error from None
+    finally:
+        threading.stack_size(size)
+        done.set()
+        for thread in started:
+            thread.join()
 
 
 @contextmanager
@@ -111,10 +130,10 @@ def _start_worker(start: Callable[[*Arguments], object] | None, *arguments: *Arg
 def settle_worker() -> None:
     """Let this worker process ignore Ctrl-C, end when its parent ends, and print nothing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)  # C libraries print remarks to stderr, and Python what the parent is told as well
     os.close(null)
+    end_with_parent()
 
 
 def end_with_parent() -> None:

@@ -19,7 +19,7 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset
 
 from supcon.errors import UserError, limit
-from supcon.storage.processes import available_cores, settle_worker, side_by_side, starting_processes
+from supcon.storage.processes import available_cores, require_tasks, settle_worker, side_by_side, starting_processes
 from supcon.storage.sizes import bytes_text
 from supcon.training.sampler import BatchSampler
 
@@ -29,6 +29,7 @@ SHARED = Path("/dev/shm")  # where there is none, as on a Mac, shared memory has
 _AHEAD = 2  # batches that each worker has in work: torch's default
 _IN_USE = 2  # batches beside those: the one that is trained on, and the one that comes next
 _BESIDE = 2**16  # bytes of a batch beside its images, at most: each tensor takes whole pages
+_TASKS = 4  # threads of a worker: its own, those that send what it has made, the one that waits for its parent's end
 _SOCKET = 104 - len("/pymp-12345678/listener-12345678") - 1  # the longest TMPDIR below which a socket has a name
 
 
@@ -87,6 +88,7 @@ class _Loader(DataLoader[Item]):
 
     def __iter__(self) -> Any:
         try:
+            require_tasks(_TASKS * self.num_workers)
             with starting_processes():
                 return super().__iter__()
         except UserError as error:
