@@ -26,7 +26,7 @@ from supcon.run.stage import StageRun
 from supcon.run.stages import page_of
 from supcon.settings import Request
 from supcon.storage import lock
-from supcon.storage.processes import in_job
+from supcon.storage.processes import STORE, in_job
 
 Main = Callable[[Sequence[str] | None], None]
 
@@ -152,7 +152,8 @@ def _start(name: str, request: Request, processes: int) -> None:
             logs_specs=DefaultLogsSpecs(log_dir=folder),  # for the words that failing processes leave
             run_id="supcon",
             rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",  # any free port
+            rdzv_endpoint=str(Path(folder) / "launcher"),  # files: a TCP store listens on every address
+            rdzv_configs={"store_type": "file"},
             max_restarts=0,
         )
         path = Path(folder) / "request"
@@ -161,6 +162,8 @@ def _start(name: str, request: Request, processes: int) -> None:
         path_before = before.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = f"{source}{os.pathsep}{path_before}" if path_before else source  # this clone's code
         os.environ[_QUIET] = "1"
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # nobody needs that server
+        os.environ[STORE] = str(Path(folder) / "processes")
         logging.disable(logging.CRITICAL)
         try:
             with errors.raised_signals():  # torch has handlers of its own, and leaves them

@@ -16,6 +16,7 @@ from typing import TypeVarTuple
 from supcon.errors import limit
 
 CORES = "SUPCON_CORES"  # environment variable: the number of cores for one of several processes that run side by side
+STORE = "SUPCON_STORE"  # the file where processes that train together, all on one machine, find each other
 HOST = os.uname().nodename
 _SMALL_STACK = 2**18  # bytes
 _UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in the unit of getrusage
