@@ -22,6 +22,7 @@ _LIMITS = {  # by the number of the system's error
     errno.EAGAIN: "no more processes or threads can be started: raise the limit (ulimit -u; docker's --pids-limit)",
     errno.ENOMEM: "not enough memory: free some, raise the limit (ulimit -v; docker's --memory), or lower the batch",
     errno.ENOSPC: "the disk is full: make room",
+    errno.EFBIG: "a file would grow past the limit: raise it (ulimit -f)",
     errno.EDQUOT: "the quota of the disk is used up: make room",
 }
 _WORDS = {  # of errors without a number
