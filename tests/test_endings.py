@@ -109,7 +109,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (BrokenProcessPool("terminated abruptly"), "a worker process was killed"),
         (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed. "), "a loader process was killed"),
         (RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"), "a loader process was killed"),
-        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is"), "/dev/shm full"),
+        (RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is"), "--shm-size"),
     ],
 )
 def test_limits_of_the_machine_are_told_in_a_line(error: Exception, said: str) -> None:
@@ -133,7 +133,7 @@ def root(tmp_path: Path) -> Path:
 def doctor(root: Path, **options: object) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "supcon.commands.doctor", "--quick", "--root", str(root), *TINY]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
-    return subprocess.run(command, text=True, check=False, env=environment, **{"capture_output": True, **options})  # type: ignore[call-overload]
+    return subprocess.run(command, text=True, check=False, **{"env": environment, "capture_output": True, **options})  # type: ignore[call-overload]
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(root: Path) -> None:
@@ -147,6 +147,15 @@ def test_control_characters_in_names_do_not_reach_the_terminal(root: Path) -> No
     result = doctor(root)
     assert result.returncode == 2
     assert printable(result.stderr) == result.stderr
+
+
+def test_names_that_the_output_cannot_encode_are_escaped(root: Path) -> None:
+    write_competition(root / "other", ["crème brûlée"] * 6 + ["red"] * 6)
+    (root / "input").rename(root / "before")
+    (root / "other").rename(root / "input")
+    result = doctor(root, env={**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "PYTHONIOENCODING": "ascii"})
+    assert (result.returncode, result.stderr) == (0, "")
+    assert r"cr\xe8me br\xfbl\xe9e 6" in result.stdout
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")

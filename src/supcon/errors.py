@@ -3,6 +3,7 @@
 from __future__ import annotations  # any interpreter reads this, to hand over to the one in .venv
 
 import errno
+import io
 import os
 import re
 import signal
@@ -25,6 +26,10 @@ _LIMITS = {  # by the number of the system's error
     errno.EFBIG: "a file would grow past the limit: raise it (ulimit -f)",
     errno.EDQUOT: "the quota of the disk is used up: make room",
 }
+KILLED_LOADER = (
+    "a loader process was killed, most likely for want of memory (docker's --memory, --shm-size): start again with"
+    " more, or with fewer --machine.workers"
+)
 _WORDS = {  # of errors without a number
     "Too many open files": errno.EMFILE,
     "can't start new thread|Resource temporarily unavailable": errno.EAGAIN,
@@ -93,14 +98,7 @@ def _killed_worker(error: BaseException) -> str:
     words = str(error)
     if type(error).__name__ == "BrokenProcessPool":
         return "a worker process was killed, most likely for want of memory: start again with more"
-    if not re.match(r"DataLoader worker .*(is killed|exited)", words):
-        return ""
-    if "Bus error" in words:
-        return "a loader process found /dev/shm full: enlarge it (docker's --shm-size), or use --machine.workers 0"
-    return (
-        "a loader process was killed, most likely for want of memory: start again with more, or with fewer"
-        " --machine.workers"
-    )
+    return KILLED_LOADER if re.match(r"DataLoader worker .*(is killed|exited)|Pin memory thread exited", words) else ""
 
 
 def _limit(error: BaseException) -> str:
@@ -117,6 +115,12 @@ def _tell_uncaught(kind: type[BaseException], error: BaseException, trace: Trace
         tell(known)
         os._exit(2)
     sys.__excepthook__(kind, error, trace)
+
+
+def _tell_in_thread(args: threading.ExceptHookArgs) -> None:
+    error = args.exc_value  # the main thread tells of limits, and of a loader process that was killed
+    if error is None or not (isinstance(error, EOFError | ConnectionError) or limit(error)):
+        threading.__excepthook__(args)
 
 
 def tell(error: UserError) -> None:
@@ -180,9 +184,14 @@ def printable(text: str) -> str:
 
 
 def settle_output() -> None:
-    """Let all that is printed be `printable`, and no thread print a limit of the machine that stops it."""
-    threading.excepthook = lambda args: args.exc_value and limit(args.exc_value) or threading.__excepthook__(args)
+    """Let all that is printed be `printable`, and no thread print a limit of the machine that stops it.
+
+    What the encoding of the output (a locale's, PYTHONIOENCODING's) lacks is printed as an escape.
+    """
+    threading.excepthook = _tell_in_thread
     if sys.stdout is not None and not isinstance(sys.stdout, _Output):
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         sys.stdout = cast(TextIO, _Output(sys.stdout))
 
 

@@ -39,13 +39,18 @@ def while_it_loads(seconds: float) -> Callable[[Path], End]:
     return do
 
 
-def worker_killed(root: Path) -> End:
-    """Kill a loader process, as the system does for want of memory."""
-    process = started(root, "finetune", *TRAINING)
-    wait_for_line(process, "  epoch 1/")
-    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)
-    return ended(process, root)
+def worker_killed(seconds: float) -> Callable[[Path], End]:
+    """Kill a loader process so long after an epoch, as the system does for want of memory."""
+
+    def do(root: Path) -> End:
+        process = started(root, "finetune", *TRAINING)
+        wait_for_line(process, "  epoch 1/")
+        time.sleep(seconds)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGKILL)
+        return ended(process, root, 60)
+
+    return do
 
 
 def wait_for_line(process: "subprocess.Popen[str]", part: str) -> None:
@@ -77,5 +82,14 @@ ATTACKS = [
         Attack(f"Ctrl-C {seconds} s after Python began", while_it_loads(seconds), 130, "interrupted: ", 20)
         for seconds in (0.3, 0.6, 1.0, 1.5, 2.5)
     ),
-    Attack("a loader process is killed", worker_killed, 2, "error: a loader process was killed, most likely", 60),
+    *(
+        Attack(
+            f"a loader process is killed {seconds} s after an epoch",
+            worker_killed(seconds),
+            2,
+            "error: a loader process was killed, most likely",
+            60,
+        )
+        for seconds in (0, 0.05, 0.1, 0.15)
+    ),
 ]

@@ -1,5 +1,7 @@
 """Files are whole or absent."""
 
+import os
+import subprocess
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +21,7 @@ from supcon.storage.files import (
     write_json,
     write_npz,
 )
+from supcon.storage.processes import HOST
 from supcon.storage.tables import read_table
 
 
@@ -34,6 +37,21 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
         write_atomic(path, fail)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_killed_writers_of_a_file_have_left_goes_with_the_next_write(tmp_path: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    others = [
+        f".file.{HOST}-{os.getppid()}.tmp",  # it runs
+        f".file.elsewhere-{ended.pid}.tmp",
+        f".file2.{HOST}-{ended.pid}.tmp",  # what writes that file will see to
+        f".file.{HOST}-own.tmp",
+    ]
+    for name in [f".file.{HOST}-{ended.pid}.tmp", *others]:
+        (tmp_path / name).write_text("half")
+    write_atomic(tmp_path / "file", lambda file: file.write(b"whole"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["file", *others])
 
 
 def test_equal_arrays_give_equal_bytes_and_come_back(tmp_path: Path) -> None:

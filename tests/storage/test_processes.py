@@ -3,7 +3,6 @@
 import errno
 import os
 import threading
-from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
 
@@ -56,10 +55,8 @@ def test_threads_that_cannot_be_started_are_told_before_a_library_waits_for_them
 
 
 def test_what_has_not_begun_when_the_work_ends_is_not_done() -> None:
-    with pytest.raises(KeyError), worker_pool(1) as pool:
-        assert isinstance(pool, ProcessPoolExecutor)
+    with worker_pool(1) as pool:
         waiting = [pool.submit(int) for _ in range(2000)]
-        raise KeyError
     assert any(future.cancelled() for future in waiting)
 
 

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from collections import namedtuple
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
@@ -14,7 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from supcon.errors import KILLED_LOADER, UserError, limit
 from supcon.settings.settings import AugmentSettings
 from supcon.training import loader
 from supcon.training.loader import fixed_loader, training_loader
@@ -82,7 +85,7 @@ def test_a_temporary_folder_with_a_long_name_leaves_the_workers_out(
 def test_where_processes_cannot_be_started_a_loader_goes_on_without(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begin, begun = BaseProcess.start, []
+    begin, begun = BaseProcess.start, list[BaseProcess]()
 
     def start(process: BaseProcess) -> None:
         if begun:
@@ -144,10 +147,31 @@ def test_what_a_worker_cannot_send_ends_the_command() -> None:
 def test_a_killed_worker_is_one_line() -> None:
     result = sent("killed")
     assert result.returncode == 2
-    assert result.stderr == (
-        "error: a loader process was killed, most likely for want of memory: start again with more, or with fewer"
-        " --machine.workers\n"
-    )
+    assert result.stderr == f"error: {KILLED_LOADER}\n"
+
+
+def test_a_worker_that_is_killed_between_epochs_ends_the_second_and_interrupts_nothing_before() -> None:
+    rows = fixed_loader(Rows(), 10, 2)
+    assert len(list(rows)) == 10
+    for process in active_children():
+        process.kill()
+        process.join()
+    time.sleep(0.1)  # a signal handler that raises would do so here
+    with pytest.raises(RuntimeError, match="exited unexpectedly") as raised:
+        list(rows)
+    assert str(limit(raised.value)) == KILLED_LOADER
+
+
+@pytest.mark.parametrize("error", [EOFError(), ConnectionResetError(), ConnectionRefusedError()])
+def test_a_worker_that_is_killed_while_its_batch_is_fetched_is_one_line(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(_MultiProcessingDataLoaderIter, "_get_data", fails)
+    with pytest.raises(UserError, match="a loader process was killed"):
+        list(fixed_loader(Rows(), 10, 2))
 
 
 @pytest.mark.parametrize("ranks", [1, 3])

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from glob import escape
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +19,7 @@ import pandas as pd
 
 from supcon.arrays import RowIndex
 from supcon.errors import UserError
-from supcon.storage.processes import HOST
+from supcon.storage.processes import HOST, is_running
 
 _ROWS = 1 << 16  # rows of JSON in memory at once
 _NAME_LENGTH = 26  # offset in a zip file's local header of the lengths of the member's name and of its extra field
@@ -33,6 +34,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         with temporary.open("wb") as file:
             write(file)
             file.flush()
@@ -43,6 +45,16 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what processes of this machine that were killed have left of writing `path`."""
+    start = f".{path.name}.{HOST}-"
+    for leftover in path.parent.glob(f"{escape(start)}*.tmp"):
+        number = leftover.name[len(start) : -len(".tmp")]
+        if number.isdecimal() and not is_running(int(number)):
+            with suppress(OSError):
+                leftover.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -40,6 +40,17 @@ def side_by_side() -> int:
     return max(1, _all_cores() // available_cores())
 
 
+def is_running(number: int) -> bool:
+    """Say whether this machine has a process of that number."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
+
+
 def peak_memory() -> dict[str, int]:
     """Return `peak_memory_mb`, the peak since the start of this process or of its largest child, whichever is more.
 

@@ -7,7 +7,9 @@ import copy
 import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
+from collections.abc import Iterator
 from functools import cache
 from multiprocessing.context import BaseContext
 from multiprocessing.queues import Queue
@@ -18,7 +20,7 @@ import torch
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader, Dataset
 
-from supcon.errors import UserError, limit
+from supcon.errors import KILLED_LOADER, UserError, limit
 from supcon.storage.processes import available_cores, require_tasks, settle_worker, side_by_side, starting_processes
 from supcon.storage.sizes import bytes_text
 from supcon.training.sampler import BatchSampler
@@ -84,19 +86,34 @@ def _workers_that_fit(dataset: Dataset[Any], rows: int, batches: int, wanted: in
 
 
 class _Loader(DataLoader[Item]):
-    """A loader that goes on without processes where none can be started, and says so."""
+    """A loader that goes on without processes where they cannot be started, and says so; a killed one ends it."""
 
-    def __iter__(self) -> Any:
+    _started = False
+
+    def __iter__(self) -> Iterator[Item]:  # type: ignore[override]
+        try:
+            yield from self._begin()
+        except (EOFError, ConnectionError) as error:  # of a process that ended while its batch was fetched
+            raise UserError(KILLED_LOADER) if self.num_workers else error from None
+
+    def _begin(self) -> Iterator[Item]:
+        if self._started or not self.num_workers:
+            return super().__iter__()
+        handler = signal.getsignal(signal.SIGCHLD)
         try:
             require_tasks(_TASKS * self.num_workers)
             with starting_processes():
-                return super().__iter__()
+                batches = super().__iter__()
+            self._started = True
+            return batches
         except UserError as error:
-            if self.num_workers == 0:
-                raise
             _say(f"no loader processes: {error}")
             self.num_workers = 0
             return super().__iter__()
+        finally:
+            # torch's handler raises wherever this process is, such as in the middle of a file; what waits for a batch
+            # looks after the processes itself
+            signal.signal(signal.SIGCHLD, handler)
 
 
 @cache  # several loaders have the same reason
