@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -116,6 +117,16 @@ def test_limits_of_the_machine_are_told_in_a_line(error: Exception, said: str) -
     with pytest.raises(UserError, match=said) as raised:
         raise told(error) or AssertionError
     assert "\n" not in str(raised.value)
+
+
+def test_a_library_that_fails_without_a_word_does_so_for_want_of_memory_where_that_is_limited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = SystemError("error return without exception set")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (10**9, 10**9))
+    assert str(told(error)).startswith("not enough memory")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    assert told(error) is None
 
 
 def test_a_defect_keeps_its_traceback() -> None:

@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import resource
 import signal
 import sys
 import threading
@@ -104,10 +105,16 @@ def _killed_worker(error: BaseException) -> str:
 def _limit(error: BaseException) -> str:
     """Return which limit of the machine an error is about, with its own words; empty for none."""
     words = " ".join(str(error).split())[:200]
-    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    starved = isinstance(error, MemoryError) or isinstance(error, SystemError) and _memory_is_limited()
+    number = errno.ENOMEM if starved else getattr(error, "errno", None)
     if number is None and isinstance(error, RuntimeError | ImportError | OSError):
         number = next((number for pattern, number in _WORDS.items() if re.search(pattern, words)), None)
     return f"{_LIMITS[number]}{f' ({words})' if words else ''}" if number in _LIMITS else ""
+
+
+def _memory_is_limited() -> bool:
+    """Say whether `ulimit -v` holds: some libraries then fail without a word on why."""
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _tell_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
