@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import threading
 from multiprocessing import active_children
 from multiprocessing.process import BaseProcess
@@ -16,6 +17,15 @@ from supcon.storage.sizes import bytes_text
 def test_a_killed_worker_is_one_line() -> None:
     with pytest.raises(UserError, match="a worker process was killed, most likely"), worker_pool(2) as pool:
         pool.submit(os._exit, 9).result()
+
+
+def test_workers_end_at_once_when_they_are_told_to_whatever_their_parent_would_do() -> None:
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        with worker_pool(1) as pool:
+            assert pool.submit(signal.getsignal, signal.SIGTERM).result() == signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_workers_that_cannot_all_be_started_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:

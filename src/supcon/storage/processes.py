@@ -142,6 +142,9 @@ def _start_worker(start: Callable[[*Arguments], object] | None, *arguments: *Arg
 def settle_worker() -> None:
     """Let this worker process ignore Ctrl-C, end when its parent ends, and print nothing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # a handler of the parent's would wait for the end of a library's call
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)  # C libraries print remarks to stderr, and Python what the parent is told as well
     os.close(null)
