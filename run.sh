@@ -70,8 +70,25 @@ setup() {
   cat "$here/pyproject.toml" "$here/requirements.txt" "$wanted" >"$stamp"
 }
 
-stage() { local script="$1"; shift; "$python" "$here/src/$script.py" "$@"; }
-tool() { local page="$1"; shift; "$python" -m "supcon.commands.$page" "$@"; }
+# run COMMAND: one of several; a signal to this script alone is one to the command too, and ends both
+run() {
+  local status
+  (trap - INT TERM HUP; exec "$@") <&0 & # the trap: what "&" starts would ignore Ctrl-C
+  child=$!
+  while status=0; wait "$child" || status=$?; kill -0 "$child" 2>/dev/null; do :; done # a signal ends `wait` early
+  child=""
+  [ "$signal" = 0 ] || exit $((128 + signal))
+  return "$status"
+}
+pass_on() { signal="$1"; [ -n "$child" ] || exit $((128 + signal)); kill -"$signal" "$child" 2>/dev/null || true; }
+child="" signal=0
+trap 'pass_on 2' INT
+trap 'pass_on 15' TERM
+trap 'pass_on 1' HUP
+
+start=run # exec for the last stage: signals then reach it as they come
+stage() { local script="$1"; shift; "$start" "$python" "$here/src/$script.py" "$@"; }
+tool() { local page="$1"; shift; "$start" "$python" -m "supcon.commands.$page" "$@"; }
 
 # take_jobs [options]: set `jobs` to the N of --jobs (1 without it) and `options` to all others
 take_jobs() {
@@ -94,7 +111,7 @@ once() { stage "$@"; }
 each_fold() {
   local pages="$1" page; shift
   if [ "$jobs" -gt 1 ]; then
-    "$python" -m supcon.cluster.fan_out "$jobs" "$pages" "$@"
+    "$start" "$python" -m supcon.cluster.fan_out "$jobs" "$pages" "$@"
   else
     for page in $pages; do stage "$page" "$@"; done
   fi
@@ -120,10 +137,11 @@ case "$command" in
     tool doctor --quick "$@"
     order="$("$python" -m supcon.run.stages)" # the table of stages
     while read -r how pages; do "$how" "$pages" "$@" </dev/null; done <<<"$order" ;;
-  folds) setup requirements.txt; stage make_folds "$@" ;;
+  folds) setup requirements.txt; start=exec; stage make_folds "$@" ;;
   ensemble)
     setup requirements.txt
     case " $* " in *" --runs "*) stage tune "$@" ;; esac
+    start=exec
     stage ensemble "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
@@ -133,9 +151,11 @@ case "$command" in
     if [ -f "$here/src/$command.py" ]; then # a stage
       take_jobs "$@"
       setup requirements.txt
+      start=exec
       each_fold "$command" ${options[@]+"${options[@]}"}
     elif [ -f "$here/src/supcon/commands/$command.py" ]; then
       setup requirements.txt
+      start=exec
       tool "$command" "$@"
     else
       fail "no command is called $command: ./run.sh alone lists them"

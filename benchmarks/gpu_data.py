@@ -34,18 +34,10 @@ from supcon.images.augment.views import prediction_views  # noqa: E402
 from supcon.images.cache import ImageCache, open_cache  # noqa: E402
 from supcon.images.hashes import content_hashes  # noqa: E402
 from supcon.settings.settings import AugmentSettings, MachineSettings  # noqa: E402
-from supcon.training.data import (  # noqa: E402
-    Batch,
-    Canvases,
-    FixedViews,
-    TrainingViews,
-    ViewsOnDevice,
-    fixed_loader,
-    training_loader,
-    worker_count,
-)
+from supcon.training.data import Batch, Canvases, FixedViews, TrainingViews, ViewsOnDevice  # noqa: E402
 from supcon.training.device import set_up_device  # noqa: E402
 from supcon.training.fold import evaluate  # noqa: E402
+from supcon.training.loader import fixed_loader, training_loader, worker_count  # noqa: E402
 from supcon.training.sampler import PKSampler  # noqa: E402
 
 AUGMENT = {

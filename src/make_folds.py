@@ -8,7 +8,7 @@ hand_over(__name__)
 from supcon.competition.builtin import fill_empty
 from supcon.competition.folds import LEFT_OUT, TRAIN_ONLY, check_copies, make_folds, read_folds, write_folds
 from supcon.competition.survey import survey
-from supcon.errors import run_stage
+from supcon.errors import one_line, run_stage
 from supcon.settings import Request, command_line
 
 
@@ -27,7 +27,7 @@ def run(request: Request) -> None:
     table = make_folds(competition.train, overview.copies.within_train, overview.unreadable_training_rows, settings)
     write_folds(path, table)
     for line in [*competition.notes, *overview.copies.text(competition)]:
-        print(f"folds: {line}")
+        print(f"folds: {one_line(line)}")
     sizes = ", ".join(str(size) for size in table["fold"][table["fold"] >= 0].value_counts(sort=False).sort_index())
     alone, left_out = (int((table["fold"] == kind).sum()) for kind in (TRAIN_ONLY, LEFT_OUT))
     print(

@@ -122,11 +122,16 @@ def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path
             shared.mkdir()
             build(shared)
             done.touch()
-    own = Path(shutil.copytree(shared, factory.mktemp("own") / name))
-    hashes = own / "cache" / "hashes.csv"  # which know an image by its path: a copy is a finished root, too
+    return copied_root(shared, factory.mktemp("own") / name)
+
+
+def copied_root(root: Path, target: Path) -> Path:
+    """Copy a root to `target`, which is as finished as it is."""
+    shutil.copytree(root, target)
+    hashes = target / "cache" / "hashes.csv"  # which know an image by its path
     if hashes.exists():
-        hashes.write_text(hashes.read_text().replace(f"{shared}/", f"{own}/"))
-    return own
+        hashes.write_text(hashes.read_text().replace(f"{root}/", f"{target}/"))
+    return target
 
 
 @pytest.fixture

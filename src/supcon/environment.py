@@ -5,13 +5,19 @@ import os
 import sys
 from pathlib import Path
 
+from supcon.errors import begin_command
+
 
 def hand_over(name: str) -> None:
     """Replace this process by the same stage in .venv, where `name` is "__main__" and the packages are missing here.
 
-    Exits with status 2 where there is no .venv either. A page that is imported is left alone.
+    Exits with status 2 where there is no .venv either. A page that is imported is left alone. From here on a signal is
+    heard: the packages take seconds to load.
     """
-    if name != "__main__" or importlib.util.find_spec("jsonargparse") is not None:
+    if name != "__main__":
+        return
+    begin_command()
+    if importlib.util.find_spec("jsonargparse") is not None:
         return
     environment = Path(__file__).resolve().parents[2] / ".venv"
     python = environment / "bin" / "python"

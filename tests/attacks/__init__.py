@@ -1,1 +1,1 @@
-"""Attacks on finished and running work, by kind: scripts that take minutes to hours, and no tests."""
+"""Attacks on finished and running work, a module a kind; `python -m tests.attacks` prints a table of the short ones."""

@@ -17,15 +17,8 @@ from supcon.images.augment.views import prediction_views
 from supcon.images.cache import ImageCache, open_cache
 from supcon.images.hashes import content_hashes
 from supcon.settings.settings import AugmentSettings
-from supcon.training.data import (
-    Batch,
-    Canvases,
-    FixedViews,
-    TrainingViews,
-    ViewsOnDevice,
-    fixed_loader,
-    training_loader,
-)
+from supcon.training.data import Batch, Canvases, FixedViews, TrainingViews, ViewsOnDevice
+from supcon.training.loader import fixed_loader, training_loader
 from supcon.training.sampler import PKSampler
 from tests.conftest import REPOSITORY
 
@@ -113,7 +106,7 @@ def late():  # torch's watch begins when the parent has gone, and takes the proc
     return watch()
 worker.ManagerWatchdog = late
 
-from supcon.training.data import fixed_loader
+from supcon.training.loader import fixed_loader
 batches = iter(fixed_loader(TensorDataset(torch.zeros(4)), 1, 1))
 os._exit(7)
 """

@@ -72,8 +72,21 @@ def test_the_whole_of_training_runs_through_and_is_told_apart_by_its_fingerprint
 
 def test_an_encoder_of_one_size_is_refused_in_one_line(root: Path) -> None:
     run_stage("make_folds", root, *GROWING)
-    with pytest.raises(UserError, match="--train.first_size 16: vgg11 does not take images of that size"):
+    refused = r"--train.first_size 16: vgg11 takes no images of 16 .*: images grow to 48 in steps of 16: use 0"
+    with pytest.raises(UserError, match=refused):
         run_stage("finetune", root, *GROWING, "--pretrain.epochs=0", "--model.encoder=vgg11", "--fold", "0")
+
+
+def test_every_size_that_images_grow_through_is_tried_before_training(root: Path) -> None:
+    run_stage("make_folds", root, *GROWING)
+    patches = ("--model.encoder=vit_tiny_patch16_224", "--pretrain.epochs=0", "--data.image_size=40")
+    with pytest.raises(UserError, match=r"--data.image_size 40: vit_tiny_patch16_224 takes no .*: use 32 or 48"):
+        run_stage("finetune", root, *GROWING, *patches)
+    with pytest.raises(UserError, match=r"--data.test_size 40: vit_tiny_patch16_224 takes no .*: use 32 or 48"):
+        run_stage("finetune", root, *GROWING, *patches, "--data.image_size=48", "--data.test_size=40")
+    grown = ("--model.encoder=vit_small_patch14_dinov2", "--data.image_size=56", "--train.first_size=28", "--run=14")
+    with pytest.raises(UserError, match=r"--train.first_size 28: vit_small_patch14_dinov2 takes no images of 40"):
+        run_stage("finetune", root, *GROWING, "--pretrain.epochs=0", *grown)
 
 
 def test_images_that_would_shrink_are_refused(root: Path) -> None:

@@ -10,7 +10,7 @@ from supcon.errors import UserError
 from supcon.settings.settings import MachineSettings
 from supcon.storage.processes import on_this_machine
 from supcon.training import device, ranks
-from supcon.training.data import worker_count
+from supcon.training.loader import worker_count
 
 
 @pytest.fixture

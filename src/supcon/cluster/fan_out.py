@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from supcon.errors import UserError, print_anything, run_stage
+from supcon.errors import UserError, run_stage, settle_output, tell, told
 from supcon.run.experiment import load_experiment
 from supcon.run.stage import lock_file
 from supcon.run.stages import STAGES, load_page
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             request = choose_precision(experiment).request  # once, by the share of a job, for all jobs
     failures = fan_out(request, pages, folds, slots)
     if failures:
-        print(f"error: {described(failures)}", file=sys.stderr)
+        tell(UserError(described(failures)))
         sys.exit(failures[0].status)
 
 
@@ -123,15 +123,17 @@ def start(request: Request, pages: Sequence[str], fold: int, slot: int) -> Job:
 def run_fold(request: Request, pages: Sequence[str], fold: int, sender: Connection) -> None:
     """Run the stages of a fold, in its process."""
     end_with_parent()
-    print_anything()
+    settle_output()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # in order: locks are given back
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # whole lines, among those of others
     sys.stderr.isatty = lambda: False  # type: ignore[method-assign]  # progress bars would overwrite each other
     try:
         for page in pages:
             load_page(page).run(replace(request, folds=[fold]))
-    except UserError as error:
-        sender.send(str(error))
+    except Exception as error:
+        if (known := told(error)) is None:
+            raise
+        sender.send(str(known))
         sys.exit(2)
     finally:
         lock.release_all()

@@ -26,7 +26,7 @@ from supcon.run.stage import StageRun
 from supcon.run.stages import page_of
 from supcon.settings import Request
 from supcon.storage import lock
-from supcon.storage.processes import in_job
+from supcon.storage.processes import STORE, in_job
 
 Main = Callable[[Sequence[str] | None], None]
 
@@ -88,7 +88,7 @@ def _run_rank(main: Main) -> NoReturn:
     if os.environ["RANK"] != "0":
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # to the end; the first process says it all
         warnings.simplefilter("ignore")
-    errors.print_anything()
+    errors.settle_output()
     status = 0
     try:
         main(None)
@@ -99,8 +99,9 @@ def _run_rank(main: Main) -> NoReturn:
     except KeyboardInterrupt:
         status = 130
     except Exception as error:
-        status = 2 if isinstance(error, UserError) else 1
-        _report(error)
+        known = errors.told(error)
+        status = 1 if known is None else 2
+        _report(known or error)
     lock.release_all()  # which an exit handler does otherwise: os._exit calls none
     sys.stdout.flush()
     sys.stderr.flush()
@@ -132,7 +133,10 @@ def _report(error: Exception) -> None:
         return
     if not (is_user_error and os.environ["RANK"] == "0"):
         time.sleep(_GRACE)
-    print(f"error: {text}" if is_user_error else text, file=sys.stderr, flush=True)
+    if isinstance(error, UserError):
+        errors.tell(error)
+    else:
+        print(text, file=sys.stderr, flush=True)
 
 
 def _start(name: str, request: Request, processes: int) -> None:
@@ -148,7 +152,8 @@ def _start(name: str, request: Request, processes: int) -> None:
             logs_specs=DefaultLogsSpecs(log_dir=folder),  # for the words that failing processes leave
             run_id="supcon",
             rdzv_backend="c10d",
-            rdzv_endpoint="localhost:0",  # any free port
+            rdzv_endpoint=str(Path(folder) / "launcher"),  # files: a TCP store listens on every address
+            rdzv_configs={"store_type": "file"},
             max_restarts=0,
         )
         path = Path(folder) / "request"
@@ -157,15 +162,16 @@ def _start(name: str, request: Request, processes: int) -> None:
         path_before = before.get("PYTHONPATH")
         os.environ["PYTHONPATH"] = f"{source}{os.pathsep}{path_before}" if path_before else source  # this clone's code
         os.environ[_QUIET] = "1"
+        os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # nobody needs that server
+        os.environ[STORE] = str(Path(folder) / "processes")
         logging.disable(logging.CRITICAL)
         try:
-            elastic_launch(config, sys.executable)("-m", __name__, name, str(path), str(request.run_folder))
+            with errors.raised_signals():  # torch has handlers of its own, and leaves them
+                elastic_launch(config, sys.executable)("-m", __name__, name, str(path), str(request.run_folder))
         except ChildFailedError as error:
             _tell(error.failures, processes, f"{name} of run {request.run}")
         except SignalException as error:
-            if error.sigval == signal.SIGINT:
-                raise KeyboardInterrupt from None
-            sys.exit(128 + error.sigval)
+            raise errors.Interrupted(error.sigval) from None
         finally:
             logging.disable(logging.NOTSET)
             os.environ.clear()

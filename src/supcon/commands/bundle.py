@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from supcon.errors import run_stage
 from supcon.run.experiment import load_experiment
 from supcon.settings import parse
+from supcon.storage.sizes import bytes_text
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -16,8 +17,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from supcon.bundle.write import write_bundle
 
     folder, archive = write_bundle(experiment)
-    size = archive.stat().st_size / 1e6
-    print(f"{folder} holds predict.ipynb and all it needs; {archive.name} beside it ({size:.3g} MB) is ready to upload")
+    size = bytes_text(archive.stat().st_size)
+    print(f"{folder} holds predict.ipynb and all it needs; {archive.name} beside it ({size}) is ready to upload")
 
 
 if __name__ == "__main__":

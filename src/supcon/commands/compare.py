@@ -12,6 +12,7 @@ from supcon.report.run import open_run
 from supcon.settings import open_request
 from supcon.settings.parse import Parser, parse_options
 from supcon.storage.files import write_text
+from supcon.storage.sizes import bytes_text
 
 _LONGEST = 120  # characters of the page's name
 EPILOG = """Example: ./run.sh compare digits-ce digits-joint. Runs must be tuned, on the same split and for the same
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = render(f"{', '.join(comparison.names[1:])} against {first.name}", about, sections(comparison))
     path = page_path(first.folder.parent, options.runs)
     write_text(path, page)
-    print(f"compare: {path} ({len(page.encode()) / 1e6:.1f} MB, {time.time() - started:.0f} s)", flush=True)
+    print(f"compare: {path} ({bytes_text(len(page.encode()))}, {time.time() - started:.0f} s)", flush=True)
 
 
 def read_options(argv: Sequence[str] | None) -> argparse.Namespace:

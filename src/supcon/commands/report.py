@@ -9,6 +9,7 @@ from supcon.report.run import Run, open_run
 from supcon.settings import Request, open_request, parse
 from supcon.settings.parse import Parser
 from supcon.storage.files import write_text
+from supcon.storage.sizes import bytes_text
 
 EPILOG = "Example: ./run.sh report --run digits --corruptions --baseline digits-ce"
 
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     page = render(f"Report of {run.name}", f"{about(run)}. Made {made}.", sections(run, baseline))
     path = run.folder / "report.html"
     write_text(path, page)
-    print(f"report: {path} ({len(page.encode()) / 1e6:.1f} MB, {time.time() - started:.0f} s)", flush=True)
+    print(f"report: {path} ({bytes_text(len(page.encode()))}, {time.time() - started:.0f} s)", flush=True)
 
 
 def add_options(parser: Parser) -> None:

@@ -13,7 +13,7 @@ from supcon.competition.host import Host, Submission, competition_name, find_cli
 from supcon.competition.ledger import PUBLIC_SCORE, add_upload, read_ledger, update_row
 from supcon.competition.read import read_competition
 from supcon.competition.submission import verify_submission
-from supcon.errors import UserError, run_stage
+from supcon.errors import UserError, raised_signals, run_stage
 from supcon.settings import Request, parse
 from supcon.settings.parse import Parser
 from supcon.storage.files import sha256_file
@@ -115,6 +115,7 @@ def upload(host: Host, path: Path, message: str, ledger: Path) -> int:
     return add_upload(ledger, sha256, {**cells, "message": kept, "submitted": submitted})
 
 
+@raised_signals()
 def wait_for_score(host: Host, before: Sequence[Submission], message: str, limit_s: float) -> Submission | None:
     """Return the new submission once the host has judged it, or as it stands after `limit_s` seconds or Ctrl-C."""
     end = time.monotonic() + limit_s

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from supcon.errors import UserError
+from supcon.errors import UserError, raised_signals
 from supcon.settings.sources import is_empty
 
 TESTED = "kaggle 1.8.4 to 2.2.4"
@@ -209,6 +209,7 @@ def page_of(competition: str) -> str:
     return f"https://www.kaggle.com/competitions/{competition}"
 
 
+@raised_signals()  # the client must not outlive this process
 def run_client(
     program: Path,
     competition: str,

@@ -1,6 +1,5 @@
 """A survey of the host's files: rows, classes, images, their copies, and the memory and disk that they need."""
 
-import os
 import shutil
 from collections import Counter
 from contextlib import suppress
@@ -15,7 +14,7 @@ from supcon.competition.find import ABSENT
 from supcon.competition.fit import fit_request
 from supcon.competition.folds import join_groups
 from supcon.competition.read import Competition, read_competition
-from supcon.errors import UserError
+from supcon.errors import UserError, one_line
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.duplicates import near_duplicates
 from supcon.images.hashes import content_hashes
@@ -26,6 +25,7 @@ from supcon.settings import Request
 from supcon.settings.sources import builtin_in
 from supcon.storage.files import read_npz, write_npz
 from supcon.storage.processes import available_cores
+from supcon.storage.sizes import bytes_text, memory_text
 
 SHOWN = 5  # classes at either end of the list
 
@@ -93,11 +93,11 @@ class Survey:
             ("submission", f"{sample.path.name}: {sample.id_column}, then {competition.form}; scored by"
                            f" {self.request.settings.tune.metric}"),
             ("machine", f"{available_cores()} cores, {'an' if shutil.which('nvidia-smi') else 'no'} NVIDIA driver"),
-            ("disk", f"{_bytes(self.images.bytes)} of decoded images, {_bytes(free)} free below {root}"),
+            ("disk", f"{bytes_text(self.images.bytes)} of decoded images, {bytes_text(free)} free below {root}"),
             ("memory", self._memory()),
             *(("note", line) for line in (*competition.notes, *self.image_notes)),
         ]  # fmt: skip
-        return "\n".join(f"{topic:<12}{text}" for topic, text in lines)
+        return "\n".join(f"{topic:<12}{one_line(text)}" for topic, text in lines)
 
     def _memory(self) -> str:
         """Return the memory that rows need; the memory of the network depends on the encoder and the batch."""
@@ -106,10 +106,9 @@ class Survey:
             numbers *= self.request.settings.predict.views * self.request.settings.data.folds
         else:
             numbers *= 2  # the files of the folds are read in parts
-        available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        logits = bytes_text(4 * len(self.competition.test) * numbers)
         return (
-            f"{_bytes(4 * len(self.competition.test) * numbers)} for the test rows' logits in ensemble; decoded images"
-            f" are mapped, not loaded ({_bytes(available)} available)"
+            f"{logits} for the test rows' logits in ensemble; decoded images are mapped, not loaded ({memory_text()})"
         )
 
 
@@ -189,8 +188,3 @@ def _first(names: list[str]) -> str:
     if not names:
         return "none"
     return f"{len(names):,}: {', '.join(names[:SHOWN])}" + (", ..." if len(names) > SHOWN else "")
-
-
-def _bytes(count: float) -> str:
-    power = next(power for power in (1, 2, 3, 4) if count < 1000 ** (power + 1) or power == 4)
-    return f"{count / 1000**power:.3g} {'kMGT'[power - 1]}B"

@@ -14,6 +14,7 @@ from supcon.competition.index import is_image
 from supcon.errors import UserError
 from supcon.storage import lock
 from supcon.storage.files import digest
+from supcon.storage.sizes import bytes_text
 
 _BOMB_RATIO, _BOMB_BYTES = 100, 2**30  # more than 100 to 1 and more than 1 GiB: no host's images shrink like that
 _DEPTH = 2  # archives within archives
@@ -58,7 +59,7 @@ class _Room:
         self.unpacked += size
         if self.unpacked > _BOMB_BYTES and self.unpacked > _BOMB_RATIO * self.packed:
             raise UserError(
-                f"{path} would unpack to {self.unpacked / 1e9:.3g} GB with what was unpacked before, from"
+                f"{path} would unpack to {bytes_text(self.unpacked)} with what was unpacked before, from"
                 f" {self.packed / 1e6:.3g} MB: it looks like a zip bomb and is not unpacked"
             )
 
@@ -67,7 +68,7 @@ class _Room:
         free = shutil.disk_usage(self.target).free - _SPARED
         if size > free:
             raise UserError(
-                f"{path} unpacks to {size / 1e9:.3g} GB, {max(free, 0) / 1e9:.3g} GB are free below"
+                f"{path} unpacks to {bytes_text(size)}, {bytes_text(max(free, 0))} are free below"
                 f" {self.target.parent}: make room, or use a --root on a larger disk"
             )
 

@@ -184,11 +184,8 @@ class Decider:
         if self._processes < 2:
             yield None
             return
-        pool = worker_pool(self._processes, _work_for, self)
-        try:
+        with worker_pool(self._processes, _work_for, self) as pool:
             yield pool
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _work_for(decider: Decider) -> None:

@@ -21,9 +21,10 @@ from optuna.study import MaxTrialsCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from supcon.errors import UserError
+from supcon.errors import UserError, limit
 from supcon.settings.settings import TuneSettings
 from supcon.storage.files import write_csv
+from supcon.storage.processes import settle_worker, starting_processes
 
 Parameters = dict[str, float]
 Objective = Callable[[Parameters], float]
@@ -82,10 +83,14 @@ def search(
         try:
             study = open_study(settings.seed)
         except Exception as error:  # each storage and driver has errors of its own
-            raise _no_answer(storage.url, error) from None
+            raise _limit_of(storage.url, error) or _no_answer(storage.url, error) from None
         try:
             _work_together(work, storage.workers)
-        except (OSError, SQLAlchemyError, StorageInternalError) as error:
+        except Exception as error:
+            if full := _limit_of(storage.url, error):
+                raise full from None
+            if not isinstance(error, OSError | SQLAlchemyError | StorageInternalError):
+                raise
             raise _no_answer(storage.url, error) from None
     best = max(_done(study), key=lambda trial: (trial.value, -trial.number))
     return {name: best.params[name] for name in space}
@@ -118,14 +123,24 @@ def _trial_rows(storage: SearchStorage) -> list[dict[str, object]]:
 def _work_together(work: Callable[[int], None], workers: int) -> None:
     """Let `workers` processes do `work(number)`, this one as number 0."""
     fork = multiprocessing.get_context("fork")  # so that they share the objective's arrays without a copy
-    others = [fork.Process(target=work, args=(number,)) for number in range(1, workers)]
-    for process in others:
-        process.start()
+    others = [fork.Process(target=_work_apart, args=(work, number)) for number in range(1, workers)]
+    with starting_processes():
+        for process in others:
+            process.start()
     try:
         work(0)
+    except BaseException:
+        for process in others:
+            process.terminate()
+        raise
     finally:
         for process in others:
             process.join()
+
+
+def _work_apart(work: Callable[[int], None], number: int) -> None:
+    settle_worker()
+    work(number)
 
 
 def _done(study: optuna.Study) -> list[FrozenTrial]:
@@ -150,6 +165,12 @@ def _sampler(space: Space, first: Parameters, seed: int) -> optuna.samplers.Base
 
 def _open_storage(url: str) -> BaseStorage:
     return RDBStorage(url) if "://" in url else JournalStorage(JournalFileBackend(url))
+
+
+def _limit_of(url: str, error: Exception) -> UserError | None:
+    """Return the line on a limit of the machine, such as a full disk, for which Optuna raises an assertion too."""
+    found = limit(error)
+    return UserError(f"{url}: {found}") if found and "://" not in url else found
 
 
 def _no_answer(url: str, error: Exception) -> UserError:

@@ -12,7 +12,6 @@ import zlib
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import Future
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +19,6 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from supcon.errors import UserError
 from supcon.images.decode import read_image
 from supcon.images.geometry import FORMATS, Fit, Image, Unreadable, shrink, shrunk_size
 from supcon.images.hashes import ABSENT
@@ -65,7 +63,8 @@ class Output:
             self._end.value = offset + length
         file = os.open(shard_file(self._folder, offset // SHARD), os.O_WRONLY | os.O_CREAT, 0o666)
         try:
-            if os.pwritev(file, [image.data for image in images], offset % SHARD) < length:
+            os.lseek(file, offset % SHARD, os.SEEK_SET)
+            if os.writev(file, [image.data for image in images]) < length:  # pwritev is not everywhere
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(file)
@@ -135,21 +134,18 @@ def write_images(folder: Path, paths: Sequence[str], how: How) -> dict[str, np.n
 def _in_order(output: Output, paths: Sequence[str], how: How) -> Generator[Chunk, None, None]:
     processes = max(1, min(available_cores(), len(paths) // _IMAGES_PER_PROCESS))
     step = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // (how[0] ** 2 * 3), -(-len(paths) // processes)))
-    pool = worker_pool(processes, _outputs.append, output)
     waiting: deque[Future[Chunk]] = deque()
-    try:
+    with worker_pool(processes, _write_to, output) as pool:
         for start in range(0, len(paths), step):
             if len(waiting) == processes * _AHEAD:
                 yield waiting.popleft().result()
             waiting.append(pool.submit(_decode_into_output, paths[start : start + step], how))
         while waiting:
             yield waiting.popleft().result()
-    except BrokenProcessPool:
-        raise UserError(
-            "a decoding process was killed, most likely for want of memory: start again with more"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+
+def _write_to(output: Output) -> None:
+    _outputs.append(output)  # in a function of the module: another start method than fork would append to a copy
 
 
 def _decode_into_output(paths: Sequence[str], how: How) -> Chunk:

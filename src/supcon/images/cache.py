@@ -19,6 +19,7 @@ from supcon.images.hashes import ABSENT
 from supcon.images.reading import DEFAULT, Reading
 from supcon.storage import lock
 from supcon.storage.files import read_npz, remove_leftovers, write_npz
+from supcon.storage.sizes import bytes_text
 
 _LISTED = 20  # bad images that an error names
 
@@ -128,7 +129,7 @@ def open_cache(
                 if folder.exists():
                     print(f"images: {folder} is damaged: it is made anew", flush=True)
                 shutil.rmtree(folder, ignore_errors=True)
-                print(f"images: {len(paths):,} to decode into {cache}, at most {needed / 1e9:.3g} GB", flush=True)
+                print(f"images: {len(paths):,} to decode into {cache}, at most {bytes_text(needed)}", flush=True)
                 _build(folder, entries, paths, (side, fit, reading))
     except OSError as error:
         raise UserError(f"{cache} could not be written: {error.strerror or error}") from error
@@ -170,7 +171,7 @@ def _require_room(cache: Path, images: int, needed: int) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise UserError(
-            f"{cache} has {free / 1e9:.3g} GB free, and {images:,} decoded images may take {needed / 1e9:.3g} GB:"
+            f"{cache} has {bytes_text(free)} free, and {images:,} decoded images may take {bytes_text(needed)}:"
             " make room, lower --data.image_size, or make cache a link to a larger disk"
         )
 

@@ -11,7 +11,8 @@ from supcon.settings.settings import Settings
 
 def check_run_name(flag: str, run: str) -> None:
     """Raise `UserError` for a run that can be no folder below runs/."""
-    if run in ("", ".", "..", "old") or "/" in run or "\\" in run or len(os.fsencode(run)) > 200:
+    taken, elsewhere = run in ("", ".", "..", "old"), "/" in run or "\\" in run
+    if taken or elsewhere or not run.isprintable() or len(os.fsencode(run)) > 200:
         raise UserError(f"{flag} {run[:200]!r} is not a folder name: use letters, digits, '-' and '_', at most 200")
 
 

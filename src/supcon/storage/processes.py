@@ -6,12 +6,19 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVarTuple
 
+from supcon.errors import limit
+
 CORES = "SUPCON_CORES"  # environment variable: the number of cores for one of several processes that run side by side
+STORE = "SUPCON_STORE"  # the file where processes that train together, all on one machine, find each other
 HOST = os.uname().nodename
+_SMALL_STACK = 2**18  # bytes
 _UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in the unit of getrusage
 
 Arguments = TypeVarTuple("Arguments")
@@ -19,9 +26,29 @@ Arguments = TypeVarTuple("Arguments")
 
 def available_cores() -> int:
     """Return the number of cores that this process may use: its share, where several processes run side by side."""
-    if share := os.environ.get(CORES):
-        return int(share)
+    return int(os.environ.get(CORES) or _all_cores())
+
+
+def _all_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side() -> int:
+    """Return how many processes like this one share the machine: those of a job, or of `--jobs`, this one included."""
+    if in_job():
+        return on_this_machine()[1]
+    return max(1, _all_cores() // available_cores())
+
+
+def is_running(number: int) -> bool:
+    """Say whether this machine has a process of that number."""
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def peak_memory() -> dict[str, int]:
@@ -48,35 +75,78 @@ def on_this_machine() -> tuple[int, int]:
     return (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])) if in_job() else (0, 1)
 
 
-def is_running(number: int) -> bool:
-    """Say whether a process of that number runs on this host, whosever it is."""
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # another user's; no number of a process
-        return True
-    return True
-
-
+@contextmanager
 def worker_pool(
     processes: int, start: Callable[[*Arguments], object] | None = None, *arguments: *Arguments
-) -> ProcessPoolExecutor:
-    """Return a pool of processes that each call `start(*arguments)` first.
+) -> Iterator[ProcessPoolExecutor]:
+    """Yield a pool of processes that each call `start(*arguments)` first.
 
-    They ignore Ctrl-C (their parent handles it), end when their parent ends, and print nothing.
+    They ignore Ctrl-C (their parent handles it), end when their parent ends, and print nothing. What has not begun when
+    the context ends is not done. Raises `UserError` where one of them is killed, or cannot be started.
     """
-    return ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(start, *arguments))
+    require_tasks(2 * processes + 2 + available_cores())  # theirs, the pool's own, and those of this process's BLAS
+    with starting_processes():
+        pool = ProcessPoolExecutor(processes, initializer=_start_worker, initargs=(start, *arguments))
+        pool.submit(int)  # starts them all
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise limit(error) or error from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def require_tasks(count: int) -> None:
+    """Raise `UserError` where so many processes and threads cannot be started: libraries wait for theirs for ever."""
+    done, size, started = threading.Event(), threading.stack_size(_SMALL_STACK), list[threading.Thread]()
+    try:
+        for _ in range(count):
+            thread = threading.Thread(target=done.wait, daemon=True)
+            thread.start()
+            started.append(thread)
+    except RuntimeError as error:
+        raise limit(error) or error from None
+    finally:
+        threading.stack_size(size)
+        done.set()
+        for thread in started:
+            thread.join()
+
+
+@contextmanager
+def starting_processes() -> Iterator[None]:
+    """Where a limit of the machine keeps a library from starting all processes that it needs, end those that it did.
+
+    They would be waited for, and wait themselves, for ever. Raises `UserError` then.
+    """
+    others = set(multiprocessing.active_children())
+    try:
+        yield
+    except Exception as error:
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        if (line := limit(error)) is None:
+            raise
+        hook, sys.unraisablehook = sys.unraisablehook, lambda _: None  # half-made objects complain as they go
+        traceback.clear_frames(error.__traceback__)
+        sys.unraisablehook = hook
+        raise line from None
 
 
 def _start_worker(start: Callable[[*Arguments], object] | None, *arguments: *Arguments) -> None:
     if start is not None:
         start(*arguments)
+    settle_worker()
+
+
+def settle_worker() -> None:
+    """Let this worker process ignore Ctrl-C, end when its parent ends, and print nothing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the parent's handler would wait for the end of a library's call
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)  # C libraries print remarks to stderr
+    os.dup2(null, 2)  # C libraries print remarks to stderr, and Python what the parent is told as well
     os.close(null)
+    end_with_parent()
 
 
 def end_with_parent() -> None:

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from supcon.errors import UserError
 from supcon.randomness import seed_everything
 from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.settings.settings import Settings
 from supcon.settings.training import FinetuneSettings, PretrainSettings
-from supcon.training.fold import FoldData
+from supcon.training.data import STEP
+from supcon.training.fold import FoldData, image_sides
 from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Training
 from supcon.training.model.classifier import classifier_head
@@ -113,16 +113,13 @@ def _objective(
 
 
 def _encoder(settings: Settings, *, load_weights: bool) -> Encoder:
-    """Return the encoder of either stage. Raises `UserError` where it cannot take the size that images begin with."""
-    side, first, channels_last = settings.data.image_size, settings.train.first_size, settings.train.channels_last
-    encoder = Encoder(settings.model, side, load_weights=load_weights, channels_last=channels_last)
-    if first:
-        try:
-            encoder.measure_width(first)
-        except Exception as error:  # an assertion of timm, a shape that does not fit
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"--train.first_size {first}: {settings.model.encoder} does not take images of that size ({reason}):"
-                " use 0, or another encoder"
-            ) from None
+    """Return the encoder of either stage. Raises `UserError` where it cannot take every size of the images."""
+    data, train = settings.data, settings.train
+    encoder = Encoder(settings.model, data.image_size, load_weights=load_weights, channels_last=train.channels_last)
+    if data.test_size:  # before hours of training
+        encoder.measure_width(data.test_size, f"--data.test_size {data.test_size}")
+    if train.first_size:
+        cure = f"images grow to {data.image_size} in steps of {STEP}: use 0, or another --model.encoder"
+        for side in {*image_sides(settings, "pretrain"), *image_sides(settings, "finetune")}:
+            encoder.measure_width(side, f"--train.first_size {train.first_size}", cure)
     return encoder

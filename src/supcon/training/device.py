@@ -8,14 +8,16 @@ from torch import Tensor, nn
 
 from supcon.errors import UserError
 from supcon.settings.settings import MachineSettings
-from supcon.storage.processes import available_cores, on_this_machine
+from supcon.storage.processes import available_cores, on_this_machine, require_tasks
 
 
 def set_up_device(machine: MachineSettings) -> torch.device:
     """Return the device to use; set the number of threads and the kernels so that results repeat."""
     _keep_freed_memory()
     number, processes = on_this_machine()
-    torch.set_num_threads(machine.threads or max(1, available_cores() // processes))
+    threads = machine.threads or max(1, available_cores() // processes)
+    require_tasks(threads)  # OpenMP ends a process that cannot start its own
+    torch.set_num_threads(threads)
     # TF32 for the encoder's convolutions and products; losses and class means switch it off (`full_float32`). These old
     # names are used because torch.compile fails where fp32_precision is set (PyTorch #166387), which old versions lack.
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True

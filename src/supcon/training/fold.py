@@ -29,18 +29,9 @@ from supcon.run.pseudo import read_pseudo
 from supcon.settings import Settings, fold_name
 from supcon.storage.processes import on_this_machine
 from supcon.training import ranks
-from supcon.training.data import (
-    Batch,
-    Canvases,
-    FixedViews,
-    TrainingViews,
-    ViewsOnDevice,
-    fixed_loader,
-    growing_sides,
-    training_loader,
-    worker_count,
-)
+from supcon.training.data import Batch, Canvases, FixedViews, TrainingViews, ViewsOnDevice, growing_sides
 from supcon.training.device import forward_views
+from supcon.training.loader import fixed_loader, training_loader, worker_count
 from supcon.training.log import bar
 from supcon.training.model.classifier import ClassMeans
 from supcon.training.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled

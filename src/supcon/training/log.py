@@ -3,11 +3,13 @@
 import importlib.util
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 import pandas as pd
 from tqdm import tqdm
 
+from supcon.errors import UserError
 from supcon.run.stage import StageRun
 from supcon.storage.files import write_csv
 from supcon.training.ranks import is_first
@@ -24,6 +26,7 @@ class EpochLog:
     def __init__(self, stage: StageRun, epochs: int) -> None:
         self._label, self._epochs = stage.label, epochs
         self._csv_file = stage.folder / f"{stage.name}.csv"
+        self._events = stage.folder / "tensorboard" / stage.name
         self.rows: list[Row] = []
         self._tensorboard: SummaryWriter | None = None
 
@@ -42,9 +45,10 @@ class EpochLog:
         write_csv(self._csv_file, pd.DataFrame(self.rows))
 
         if self._tensorboard is not None:
-            for name, value in metrics.items():
-                self._tensorboard.add_scalar(name, value, len(self.rows))
-            self._tensorboard.flush()
+            with self._named():
+                for name, value in metrics.items():
+                    self._tensorboard.add_scalar(name, value, len(self.rows))
+                self._tensorboard.flush()
 
     def open(self) -> None:
         """Open TensorBoard, after `restore`: epochs that an interrupted run wrote after its checkpoint are purged."""
@@ -52,13 +56,21 @@ class EpochLog:
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             from torch.utils.tensorboard import SummaryWriter
 
-            folder = self._csv_file.parent / "tensorboard" / self._csv_file.stem
-            self._tensorboard = SummaryWriter(str(folder), purge_step=len(self.rows) + 1)
+            with self._named():
+                self._tensorboard = SummaryWriter(str(self._events), purge_step=len(self.rows) + 1)
 
     def close(self) -> None:
         """Close TensorBoard."""
         if self._tensorboard is not None:
-            self._tensorboard.close()
+            with self._named():
+                self._tensorboard.close()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self._events} could not be written: {error.strerror or error}") from error
 
 
 def bar(items: Iterable[Item], label: str, total: int | None = None) -> Iterator[Item]:

@@ -18,9 +18,10 @@ from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import HELD_OUT, TRAINING, Embeddings, Predicted
 from supcon.settings.settings import Settings
-from supcon.training.data import FixedViews, fixed_loader, worker_count
+from supcon.training.data import FixedViews
 from supcon.training.device import forward_views, set_up_device
 from supcon.training.fold import FoldData, evaluate
+from supcon.training.loader import fixed_loader, worker_count
 from supcon.training.log import bar
 from supcon.training.model.classifier import Classifiers, load_classifier
 from supcon.training.model.encoder import fuse_batch_norm

@@ -6,11 +6,13 @@ of each other by environment variables. In a process that is alone every functio
 argument.
 """
 
+import os
+import socket
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -20,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from supcon.losses.distributed import Shares, gather
-from supcon.storage.processes import in_job
+from supcon.storage.processes import STORE, in_job
 from supcon.training.model.timm_import import timm
 
 Value = TypeVar("Value")
@@ -32,7 +34,18 @@ def join(device: torch.device) -> None:
     """Join the process group of the job, if this process belongs to a job."""
     if in_job() and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-        dist.init_process_group(backend, timeout=_TIMEOUT)
+        dist.init_process_group(backend, timeout=_TIMEOUT, **_on_loopback())
+
+
+def _on_loopback() -> dict[str, Any]:
+    """Return what keeps the messages of processes that `launch` started off the network; nothing for torchrun's."""
+    if STORE not in os.environ:
+        return {}
+    loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "")
+    for library in ("GLOO", "NCCL") if loopback else ():
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", loopback)
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    return {"store": dist.FileStore(os.environ[STORE], size), "rank": rank, "world_size": size}
 
 
 def leave() -> None:

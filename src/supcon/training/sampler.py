@@ -30,12 +30,18 @@ class BatchSampler:
         self.batch_size = batch_size  # of all ranks together
         self.batches = max(1, -(-rows // batch_size))
         self.seed = seed
+        self._whole = batch_size  # images of all ranks together, at most
         self._rank, self._ranks = 0, 1
         self._epoch = 0
 
     def __len__(self) -> int:
         """Return the batches of an epoch: as many as show `rows` images."""
         return self.batches
+
+    @property
+    def largest(self) -> int:
+        """The images of a batch of this rank, at most."""
+        return min(self._whole, self._whole // self._ranks + 2)  # as `share_of` deals them
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch that the next iteration shows."""
@@ -97,6 +103,7 @@ class WithUnlabelled(BatchSampler):
     def __init__(self, sampler: BatchSampler, first: int, rows: int, seed: int) -> None:
         super().__init__(sampler.batches * sampler.batch_size, sampler.batch_size, seed)
         self._sampler, self._first, self._rows = sampler, first, rows
+        self._whole += -(-rows // self.batches)
 
     def unseen(self, epochs: int) -> float:
         """Return about what share of the other sampler's rows so many epochs never show."""

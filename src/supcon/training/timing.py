@@ -10,9 +10,10 @@ from torch import nn
 from supcon.images.augment.views import prediction_views
 from supcon.run.experiment import Experiment
 from supcon.training.build import classifier_training, contrastive_training
-from supcon.training.data import FixedViews, fixed_loader, worker_count
+from supcon.training.data import FixedViews
 from supcon.training.device import autocast, set_up_device
 from supcon.training.fold import FoldData, StageName, evaluate, image_sides
+from supcon.training.loader import fixed_loader, worker_count
 from supcon.training.loop import Step, Training, training_step
 
 WARM, TIMED = 2, 5  # batches

@@ -24,7 +24,7 @@ class RandomView:
 
     def __init__(self, augment: AugmentSettings, side: int, fit: Fit, strength: float) -> None:
         ranges = ranges_of(augment, strength)
-        self._side, self._fit, self._crops = side, fit, ranges.crops
+        self.side, self._fit, self._crops = side, fit, ranges.crops
         shift, turn, hue = ((-largest, largest) for largest in (ranges.shift, ranges.rotate, ranges.hue))
         color = ranges.color
         crop = A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO)
@@ -49,7 +49,7 @@ class RandomView:
         # crop and the jitter would happen together or not at all.
         self._transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         if not self._crops:
-            image = fit_square(image, self._side, self._fit)
+            image = fit_square(image, self.side, self._fit)
         elif self._fit != "crop":
             image = fit_square(image, max(image.shape[:2]), self._fit)
         return self._transform(image=np.ascontiguousarray(image))["image"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from supcon.errors import UserError
+from supcon.errors import UserError, limit
 from supcon.losses.full_float32 import full_float32
 from supcon.settings.settings import ModelSettings
 from supcon.training.model.convolutions import choose_convolutions
@@ -37,7 +37,7 @@ class Encoder(nn.Module):
         self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
         self._training_pass: Callable[[Encoder, Tensor], Tensor] = _features
-        self.width = self.measure_width(side)
+        self.width = self.measure_width(side, f"--data.image_size {side}")
 
     def forward(self, views: Tensor) -> Tensor:
         """Return the pooled features."""
@@ -59,14 +59,38 @@ class Encoder(nn.Module):
         """
         self._training_pass = _compiled_features()
 
-    def measure_width(self, side: int) -> int:
-        """Return the number of features for images of `side` pixels. Raises timm's own error where these do not fit."""
+    def measure_width(self, side: int, asked: str, cure: str = "") -> int:
+        """Return the number of features for images of `side` pixels, which a setting has `asked` for.
+
+        Raises `UserError` where the encoder does not take them, with the `cure`, or with sizes that fit.
+        """
         # measured by a forward pass, because timm's num_features is not always the size of the pooled output
         training = self.training
-        with torch.no_grad():
-            width = self.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[-1]
+        try:
+            with torch.no_grad():
+                width = self.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[-1]
+        except Exception as error:  # an assertion of timm, a shape that does not fit
+            if line := limit(error):
+                raise line from None
+            name, reason = self._made_as["architecture"], " ".join(str(error).split())[:200]
+            refusal = f"{asked}: {name} takes no images of {side} pixels ({reason})"
+            raise UserError(f"{refusal}: {cure or self._sizes(side)}") from None
         self.train(training)
         return int(width)
+
+    def _sizes(self, side: int) -> str:
+        """Say which sizes fit where `side` does not."""
+        patch = getattr(getattr(self.backbone, "patch_embed", None), "patch_size", None)
+        if patch is None:
+            own = self._made_as["input_size"][-1]
+            return f"use a size near the {own} pixels that it is made for, or another --model.encoder"
+        lower = side // patch[0] * patch[0]
+        fitting = " or ".join(str(size) for size in (lower, lower + patch[0]) if size >= 8)
+        return f"use {fitting}, as its patches are {patch[0]} pixels wide"
+
+    @property
+    def _made_as(self) -> dict[str, Any]:
+        return cast(dict[str, Any], self.backbone.pretrained_cfg)
 
 
 def _features(encoder: Encoder, views: Tensor) -> Tensor:
