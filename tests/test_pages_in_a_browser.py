@@ -9,6 +9,7 @@ import pytest
 from supcon.commands import compare
 from supcon.storage.tables import Dialect, read_table, write_table
 from tests.browser import Browser, find_chromium
+from tests.conftest import accept_changes
 from tests.report.conftest import SCRIPT, hostile, page_of  # noqa: F401
 
 CHROMIUM = find_chromium()
@@ -52,6 +53,7 @@ def pages(hostile: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     table = read_table(path)
     table.loc[:23, "label"] = SCRIPT  # right
     write_table(path, table, Dialect())
+    accept_changes(path.parent)
     compare.main([f"--root={root}", "cross_entropy", "other & <b>better"])
     return {"report": runs / "cross_entropy" / "report.html", "compare": next(runs.glob("compare-*.html"))}
 

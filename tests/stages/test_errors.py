@@ -28,7 +28,7 @@ def test_a_bad_input_is_one_line_on_stderr_and_exit_status_two(root: Path) -> No
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.count("\n") == 1
-    assert result.stderr.startswith("error: train.csv: the id 'a000' has no image below")
+    assert result.stderr.startswith("error: train.csv: the id 'a000' has no image (1 of 60 rows) below")
     assert not (root / "folds").exists()
 
 
@@ -67,7 +67,7 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
         write(TRAIN, b"id,kind,colour\na000,x,y\na001,y,x\n"),
         r"name one of \['kind', 'colour'\] with --data\.label_column",
     ),
-    ("no id column", change(TRAIN, "id,label", "image,label"), r"has no column 'id', .*--data\.id_column"),
+    ("no id column", write(TRAIN, b"row,label\n1,red\n2,NA\n"), r"has no column 'id', .*--data\.id_column"),
     ("row twice", change(TRAIN, "a003,", "a004,"), "the id 'a004' stands in two rows; 1 rows repeat an id: mend it"),
     ("row twice, other label", change(TRAIN, "a003,red", "a059,red"), "the id 'a059' stands in two rows"),
     ("unknown id", change(SAMPLE, "b001", "b999"), "the id 'b999' has no image"),

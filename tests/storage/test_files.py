@@ -47,21 +47,6 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_killed_writers_of_a_file_have_left_goes_with_the_next_write(tmp_path: Path) -> None:
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    others = [
-        f".file.{HOST}-{os.getppid()}.tmp",  # it runs
-        f".file.elsewhere-{ended.pid}.tmp",
-        f".file2.{HOST}-{ended.pid}.tmp",  # what writes that file will see to
-        f".file.{HOST}-own.tmp",
-    ]
-    for name in [f".file.{HOST}-{ended.pid}.tmp", *others]:
-        (tmp_path / name).write_text("half")
-    write_atomic(tmp_path / "file", lambda file: file.write(b"whole"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["file", *others])
-
-
 def test_equal_arrays_give_equal_bytes_and_come_back(tmp_path: Path) -> None:
     arrays = {"ids": np.array(["a", "ü"]), "logits": np.arange(6, dtype=np.float32).reshape(2, 1, 3)}
     for name in ("one.npz", "two.npz"):

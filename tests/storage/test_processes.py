@@ -73,5 +73,5 @@ def test_what_has_not_begun_when_the_work_ends_is_not_done() -> None:
 def test_sizes_have_the_unit_that_shows_them() -> None:
     sizes = (0, 999, 4000, 63_900_000, 1.2e9, 3e12, 5e15)
     assert [bytes_text(size) for size in sizes] == [
-        "0 kB", "0.999 kB", "4 kB", "63.9 MB", "1.2 GB", "3 TB", "5e+03 TB",
+        "0 bytes", "999 bytes", "4 kB", "63.9 MB", "1.2 GB", "3 TB", "5e+03 TB",
     ]  # fmt: skip

@@ -17,9 +17,12 @@ HEAD = 64  # bytes of a file that tell whether it is a pointer
 def regular(path: str, flags: int) -> int:
     """Open a file, as the `opener` of `open`. Raises `OSError`, without waiting, for what is no regular file."""
     file = os.open(path, flags | os.O_NONBLOCK)  # a named pipe without a writer would be waited for
-    if stat.S_ISREG(os.fstat(file).st_mode):
+    mode = os.fstat(file).st_mode
+    if stat.S_ISREG(mode):
         return file
     os.close(file)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
     raise OSError(errno.EINVAL, "not a regular file")
 
 

@@ -5,7 +5,9 @@ from contextlib import suppress
 
 
 def bytes_text(count: float) -> str:
-    """Return a number of bytes as people say it: 130 kB, 63.9 MB, 1.2 GB."""
+    """Return a number of bytes as people say it: 12 bytes, 130 kB, 63.9 MB, 1.2 GB."""
+    if count < 1000:
+        return f"{count:.0f} bytes"
     power = next(power for power in (1, 2, 3, 4) if count < 1000 ** (power + 1) or power == 4)
     return f"{count / 1000**power:.3g} {'kMGT'[power - 1]}B"
 
