@@ -33,7 +33,7 @@ sys.path[:0] = [str(SOURCES), str(REPOSITORY)]
 
 from benchmarks.process_usage import family, held, processor_seconds  # noqa: E402
 
-import supcon.competition.index  # noqa: E402
+import supcon.competition.files.index  # noqa: E402
 import supcon.run.experiment  # noqa: E402
 from supcon.arrays import Labels  # noqa: E402
 from supcon.competition.folds import make_folds, write_folds  # noqa: E402
@@ -290,7 +290,7 @@ def stand_in(rows: int) -> None:
     def hashes(cache: Path, files: Sequence[Path]) -> list[str]:
         return [hashlib.sha256(str(number).encode()).hexdigest() for number in range(len(files))]
 
-    supcon.competition.index._walk = walk
+    supcon.competition.files.index._walk = walk
     supcon.run.experiment.content_hashes = hashes
 
 

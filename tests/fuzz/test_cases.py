@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
 
-from supcon.competition.find import is_absent
+from supcon.competition.files.find import is_absent
 from supcon.competition.survey import Survey
 from supcon.errors import UserError
 from supcon.images.geometry import Image

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supcon.competition.unpack import unpack_archives
+from supcon.competition.files.unpack import unpack_archives
 from supcon.errors import UserError
 from tests.fuzz.budget import assert_one_line, budget
 from tests.fuzz.manifests import AWKWARD, PATHS

@@ -105,10 +105,10 @@ def test_bad_images_are_listed_in_one_line_with_reasons_and_the_cure(tmp_path: P
         require_readable(cache, files)
     line = str(caught.value)
     assert "\n" not in line
-    assert len(re.findall(r"\d{5}\.img", line)) == 20
+    assert len(re.findall(r"\d{5}\.img", line)) == 5
     assert line.count("(not an image") == 1  # a reason is said once
     assert "00001.img" in line
-    assert "and 5 more" in line
+    assert "and 20 more" in line
     require_readable(opened(tmp_path / "cache", files[:1]), files[:1])
 
 

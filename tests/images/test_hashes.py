@@ -102,7 +102,7 @@ def test_what_is_no_regular_file_is_named_and_not_waited_for(
     else:
         monkeypatch.chdir(tmp_path)  # a socket's path must be short
         socket.socket(socket.AF_UNIX).bind("a.png")
-    with pytest.raises(UserError, match=r"a\.png cannot be read: (not a regular file|Is a dir|No such dev)"):
+    with pytest.raises(UserError, match=r"a\.png cannot be read: (not a regular file|it is a folder|No such dev)"):
         decode(path)
 
 

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from supcon.arrays import RowMask
 from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, Bundle
-from supcon.competition.find import ImageFinder, is_absent
+from supcon.competition.files.find import ImageFinder, is_absent
+from supcon.competition.files.index import SAMPLE, TEST, ImageIndex, find_table
+from supcon.competition.files.pixel_columns import unpack_pixels
 from supcon.competition.form import submission_rows
-from supcon.competition.index import SAMPLE, TEST, ImageIndex, find_table
-from supcon.competition.pixel_columns import unpack_pixels
 from supcon.competition.rows import sample_rows
 from supcon.competition.sample import Sample, read_sample, shown_columns
 from supcon.decision.merge import CLASS_MEANS, HEAD, blend, keep_likeliest_of, row_entropies, sharpen

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from supcon.competition.find import ImageFinder
-from supcon.competition.index import TRAIN, part_of
-from supcon.competition.packed import packed_otherwise
+from supcon.competition.files.find import ImageFinder
+from supcon.competition.files.index import TRAIN, part_of
+from supcon.competition.files.packed import packed_otherwise
 from supcon.competition.sample import Sample
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings

@@ -10,18 +10,18 @@ import numpy as np
 import pandas as pd
 
 from supcon.competition.builtin import check_builtin
-from supcon.competition.find import ImageFinder, is_absent
+from supcon.competition.files.find import ImageFinder, is_absent
+from supcon.competition.files.index import SAMPLE, TEST, Files, ImageIndex, find_table, part_of
+from supcon.competition.files.loose_names import loosened
+from supcon.competition.files.packed import packed_otherwise
+from supcon.competition.files.pixel_columns import unpack_pixels
+from supcon.competition.files.unpack import unpack_archives
 from supcon.competition.folders import train_from_folders
 from supcon.competition.form import Form
-from supcon.competition.index import SAMPLE, TEST, Files, ImageIndex, find_table, part_of
-from supcon.competition.loose_names import loosened
-from supcon.competition.packed import packed_otherwise
-from supcon.competition.pixel_columns import unpack_pixels
 from supcon.competition.rows import find_train, read_rows, sample_rows
 from supcon.competition.sample import Sample, cells_of, from_one_hot, read_sample
 from supcon.competition.spelling import kind_of, respelled, spelling_of
 from supcon.competition.told import combined_labels, told_form
-from supcon.competition.unpack import unpack_archives
 from supcon.errors import UserError
 from supcon.images.formats import unread
 from supcon.images.hashes import content_hashes

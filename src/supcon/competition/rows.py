@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from supcon.competition.find import ImageFinder
-from supcon.competition.index import LABELS, SAMPLE, TRAIN, find_table, part_of, tables_called
-from supcon.competition.loose_names import loosened
+from supcon.competition.files.find import ImageFinder
+from supcon.competition.files.index import LABELS, SAMPLE, TRAIN, find_table, part_of, tables_called
+from supcon.competition.files.loose_names import loosened
 from supcon.competition.sample import Sample, cells_of, check_unique, counters
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings

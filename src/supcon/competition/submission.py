@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from supcon.competition.index import SAMPLE
+from supcon.competition.files.index import SAMPLE
 from supcon.competition.read import Competition
 from supcon.competition.sample import check_unique, from_one_hot, shown_columns
 from supcon.competition.spelling import respelled

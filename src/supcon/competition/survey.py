@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.arrays import Rows
-from supcon.competition.find import ABSENT
+from supcon.competition.files.find import ABSENT
 from supcon.competition.fit import fit_request
 from supcon.competition.folds import join_groups
 from supcon.competition.read import Competition, read_competition

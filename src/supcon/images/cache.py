@@ -21,7 +21,7 @@ from supcon.storage import lock
 from supcon.storage.files import read_npz, remove_leftovers, write_npz
 from supcon.storage.sizes import bytes_text
 
-_LISTED = 20  # bad images that an error names
+_REASONS, _LISTED = 10, 5  # why images are bad, and of each reason how many of them, that an error names
 
 
 class ImageCache:
@@ -149,14 +149,19 @@ def require_readable(images: ImageCache, files: Sequence[Path], exempt: Containe
     problems = {position: reason for position, reason in images.problems.items() if position not in exempt}
     if problems:
         subject = "1 image cannot" if len(problems) == 1 else f"{len(problems):,} images cannot"
-        listed: dict[str, list[str]] = {}  # by reason
-        for position, reason in list(problems.items())[:_LISTED]:
-            listed.setdefault(reason, []).append(str(files[position]))
-        parts = [f"{', '.join(names)} ({reason})" for reason, names in listed.items()]
-        parts += [f"and {len(problems) - _LISTED:,} more"] if len(problems) > _LISTED else []
-        raise UserError(
-            f"{subject} be read: {'; '.join(parts)}: replace them, or leave them out with --data.bad_images skip"
-        )
+        by_reason: dict[str, list[int]] = {}
+        for position, reason in problems.items():
+            by_reason.setdefault(reason, []).append(position)
+        parts = [f"{_first(files, positions)} ({reason})" for reason, positions in by_reason.items()]
+        listed = "; ".join(parts[:_REASONS] + ["..."] * (len(parts) > _REASONS))
+        raise UserError(f"{subject} be read: {listed}: replace them, or leave them out with --data.bad_images skip")
+
+
+def _first(files: Sequence[Path], positions: Sequence[int]) -> str:
+    """Return the names of the first files at these positions, and how many more there are."""
+    names = [str(files[position]) for position in positions[:_LISTED]]
+    more = f" and {len(positions) - _LISTED:,} more" if len(positions) > _LISTED else ""
+    return ", ".join(names) + more
 
 
 def _key(hashes: Sequence[str], side: int, fit: Fit, reading: Reading) -> str:

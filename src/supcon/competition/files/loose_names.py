@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
 
-from supcon.competition.index import is_image
+from supcon.competition.files.index import is_image
 
 _FOREIGN_SUFFIXES = {".dcm", ".dicom"}  # that tables keep of images which the host has converted
 _CODE_PAGES = ("utf-8", "cp1252", "cp850", "cp866", "cp932", "gbk", "euc-kr")  # that archives hold names in, unsaid

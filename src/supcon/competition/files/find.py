@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from supcon.competition.index import ImageIndex, part_of
-from supcon.competition.loose_names import LooseNames, difference, same_folders
+from supcon.competition.files.index import ImageIndex, part_of
+from supcon.competition.files.loose_names import LooseNames, difference, same_folders
 from supcon.errors import UserError
 from supcon.storage.files import sha256_file
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from supcon.competition.index import TEST, TRAIN, ImageIndex, find_table
+from supcon.competition.files.index import TEST, TRAIN, ImageIndex, find_table
 from supcon.competition.sample import Sample
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from supcon.competition import unpack
-from supcon.competition.unpack import unpack_archives
+from supcon.competition.files import unpack
+from supcon.competition.files.unpack import unpack_archives
 from supcon.errors import UserError
 from tests.competition.conftest import Read, write_images
 

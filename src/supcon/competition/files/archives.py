@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from supcon.competition.packed import join_zip
+from supcon.competition.files.packed import join_zip
 from supcon.errors import UserError
 from supcon.storage.pointers import HEAD, pointer, regular
 

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from supcon.competition.archives import DAMAGED, Archive, Member, kind_of, stem_of
-from supcon.competition.index import is_image
+from supcon.competition.files.archives import DAMAGED, Archive, Member, kind_of, stem_of
+from supcon.competition.files.index import is_image
 from supcon.errors import UserError
 from supcon.storage import lock
 from supcon.storage.files import digest

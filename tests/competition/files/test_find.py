@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from supcon.competition import find
-from supcon.competition.find import ABSENT, ImageFinder
-from supcon.competition.index import ImageIndex, part_of
-from supcon.competition.loose_names import LooseNames, difference, loosened
+from supcon.competition.files import find
+from supcon.competition.files.find import ABSENT, ImageFinder
+from supcon.competition.files.index import ImageIndex, part_of
+from supcon.competition.files.loose_names import LooseNames, difference, loosened
 from supcon.errors import UserError
 from tests.competition.conftest import write_images
 
