@@ -101,7 +101,7 @@ def caused(error: Exception, cause: Exception) -> Exception:
     [
         (UserError("a line\nbreak"), "a line break"),
         (OSError(errno.EMFILE, "Too many open files"), "too many open files: raise the limit"),
-        (PermissionError(errno.EACCES, "Permission denied", "runs/a"), "runs/a cannot be used: Permission denied"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs/a"), "runs/a cannot be read or written: Perm"),
         (RuntimeError("can't start new thread"), "no more processes or threads can be started"),
         (MemoryError(), "not enough memory"),
         (ImportError("libtorch.so: failed to map segment from shared object"), "not enough memory"),

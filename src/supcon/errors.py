@@ -91,7 +91,7 @@ def told(error: BaseException) -> UserError | None:
     if isinstance(error, UserError):
         return error
     if isinstance(error, OSError) and error.filename and error.errno not in _LIMITS:
-        return UserError(f"{error.filename} cannot be used: {error.strerror}")
+        return UserError(f"{error.filename} cannot be read or written: {error.strerror}")
     return limit(error)
 
 
@@ -108,7 +108,7 @@ def limit(error: BaseException) -> UserError | None:
 def _killed_worker(error: BaseException) -> str:
     words = str(error)
     if type(error).__name__ == "BrokenProcessPool":
-        return "a worker process was killed, most likely for want of memory: start again with more"
+        return "a worker process was killed, most likely for want of memory: start again with more memory"
     return KILLED_LOADER if re.match(r"DataLoader worker .*(is killed|exited)|Pin memory thread exited", words) else ""
 
 

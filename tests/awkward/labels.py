@@ -75,13 +75,13 @@ CASES = [
     ),
     Case(
         "fractions and none",
-        labelled(["0"], ["1", "1.0"], ["2"], sample="x"),
+        labelled(["0"], ["1", "1.0"], ["2"], sample=""),
         classes=("0", "1", "2"),
         says="4 rows .* '1.0' for '1'",
     ),
     Case(
         "fractions that nobody explains",
-        labelled(["0.0"], ["1.0"], ["2.0"], sample="x"),
+        labelled(["0.0"], ["1.0"], ["2.0"], sample=""),
         classes=("0.0", "1.0", "2.0"),
         says="3 classes are submitted as train.csv writes them",
     ),

@@ -15,7 +15,7 @@ from tests.images.make import png_chunk, png_header
 from tests.images.tiffs import tiff
 
 Change = Callable[[Path], None]
-STRETCH = "--data.pixel_range data stretches"
+STRETCH = "try --data.pixel_range data"
 
 
 def number_of(path: Path) -> int:

@@ -123,7 +123,7 @@ def test_what_is_missing_is_said_in_one_line(labelled: Path, tmp_path: Path) -> 
     packed = unpack(labelled, tmp_path)
     for gone, said in (
         (packed / "fold1" / "classifier.safetensors", "classifier.safetensors"),
-        (tmp_path / "data" / "test" / "b003.png", "the id 'b003' has no image"),
+        (tmp_path / "data" / "test" / "b003.png", "have no image, first the id 'b003'"),
     ):
         gone.rename(gone.with_suffix(".gone"))
         with pytest.raises(UserError, match=said) as error:

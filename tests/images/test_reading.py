@@ -173,7 +173,7 @@ def test_images_that_cannot_be_read_or_hold_no_numbers_leave_the_range_alone(tmp
 
 def test_images_of_one_number_have_no_range(tmp_path: Path) -> None:
     files = write(tmp_path / "in", [saved(np.full((9, 9), -7, np.float32), "TIFF")] * 3)
-    with pytest.raises(UserError, match="--data.pixel_range data: the training images hold nothing but -7: use format"):
+    with pytest.raises(UserError, match="data.pixel_range data: the training images hold nothing but -7: choose"):
         found(tmp_path, files)
 
 
@@ -207,7 +207,7 @@ def test_ordinary_images_have_no_note(tmp_path: Path) -> None:
 def test_pixels_that_use_little_of_the_range_are_told_with_the_setting_that_stretches_them(tmp_path: Path) -> None:
     (line,) = image_notes(opened(tmp_path, [FILES["12 bits in a grey TIFF"][0], saved(noise(9, 9), "PNG")]), DEFAULT, 2)
     assert line.startswith(
-        "in 1 image (TIFF) pixels use the grey levels 0 to 15 of 255, 6 % of the range: --data.pixel_range"
+        "in 1 image (TIFF) pixels use the grey levels 1 to 15 of 255, 5 % of the range: try --data.pixel_range"
     )
     reading = Reading(0, 4095)
     assert image_notes(opened(tmp_path, [FILES["12 bits in a grey TIFF"][0]], reading), reading, 1) == []
@@ -217,7 +217,7 @@ def test_test_images_of_another_depth_than_the_training_images_are_told(tmp_path
     full, dark = (np.dstack([TWELVE[..., 0] * scale]) for scale in (16, 1))
     images = [saved(values[..., 0].astype(np.uint16), "TIFF") for values in (full, full, dark)]
     (line,) = image_notes(opened(tmp_path, images), DEFAULT, 2)
-    assert line.startswith("in 1 image (TIFF) pixels use the grey levels 0 to 15")
+    assert line.startswith("in 1 image (TIFF) pixels use the grey levels 1 to 15")
 
 
 def test_images_that_are_all_black_are_told(tmp_path: Path) -> None:

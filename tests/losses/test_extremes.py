@@ -18,7 +18,7 @@ def test_extreme_batches_are_finite_and_right_at_a_small_temperature(variant: Op
     item = torch.randn(1, 4)
     cases = {
         "duplicates": (item.repeat(6, 1), torch.tensor([0, 0, 0, 1, 1, 1])),
-        "a single class": (torch.randn(6, 4), torch.zeros(6, dtype=torch.long)),
+        "all training rows are of one class": (torch.randn(6, 4), torch.zeros(6, dtype=torch.long)),
         "singletons": (torch.randn(6, 4), torch.arange(6)),
         "one item": (item, torch.tensor([3])),
         "antipodal pairs": (torch.cat([item, -item, item, -item]), torch.tensor([0, 0, 1, 1])),

@@ -260,6 +260,6 @@ def test_a_run_that_was_never_tuned_is_one_line_and_exit_status_two(root: Path) 
 
 def test_a_damaged_file_of_the_run_is_named_and_no_page_is_written(copied: Path) -> None:
     (copied / "runs" / "cross_entropy" / "fold1" / "embeddings.npz").write_bytes(b"no zip")
-    with pytest.raises(UserError, match=r"embeddings\.npz is not what was written"):
+    with pytest.raises(UserError, match=r"embeddings\.npz has changed since it was written"):
         page_of(copied)
     assert not list(copied.glob("runs/*/report.html"))

@@ -36,7 +36,7 @@ def test_a_whole_file_is_given_and_a_flipped_bit_in_it_is_named_with_the_command
     assert intact(path) == path
     flip(path)
     command = r"`python src/finetune\.py --root .* --run mine --fold 3 --force` makes it anew"
-    with pytest.raises(UserError, match=rf"classifier\.safetensors is not what was written, .*{command}$"):
+    with pytest.raises(UserError, match=rf"classifier\.safetensors has changed since it was written, .*{command}$"):
         intact(path)
 
 
@@ -49,7 +49,7 @@ def test_a_run_of_an_earlier_version_which_kept_one_hash_of_all_files_is_compare
     assert intact(path) == path
     assert list(damages(done_file)) == []
     flip(path)
-    with pytest.raises(UserError, match="is not what was written"):
+    with pytest.raises(UserError, match="has changed since it was written"):
         intact(path)
 
 
@@ -72,7 +72,7 @@ def test_a_damaged_done_json_is_named_with_the_command(fold: Path, damage: str) 
 def test_a_changed_number_in_done_json_is_found_by_its_checksum(fold: Path) -> None:
     path = fold / "finetune.done.json"
     path.write_text(path.read_text().replace("0.1", "0.2"))
-    with pytest.raises(UserError, match="is not what was written"):
+    with pytest.raises(UserError, match="has changed since it was written"):
         read_done(path)
 
 
@@ -101,12 +101,12 @@ def test_a_damaged_log_is_named_with_the_command_and_that_it_can_go(fold: Path, 
     path = fold / "finetune.csv"
     assert read_epochs(path, ["passes", "seconds"])["passes"].sum() == 40
     path.write_text(text)
-    with pytest.raises(UserError, match=r"finetune\.csv is not what was written.* --force` makes it anew; deleted, "):
+    with pytest.raises(UserError, match=r"finetune\.csv has changed since .* --force` makes it anew; or delete it"):
         read_epochs(path, ["passes", "seconds"])
     done_file = fold / "finetune.done.json"  # of an earlier version, which did not describe logs
     content = {"fingerprint": {}, "hash": digest([{}, {FILES[0]: sha256_file(fold / FILES[0])}]), "seconds": 1}
     done_file.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=rf"finetune\.csv {said}.* --force` makes it anew; deleted, "):
+    with pytest.raises(UserError, match=rf"finetune\.csv {said}.* --force` makes it anew; or delete it"):
         read_epochs(path, ["passes", "seconds"])
 
 

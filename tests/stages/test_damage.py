@@ -54,7 +54,7 @@ def test_a_flipped_bit_is_told_by_whoever_reads_the_file(damaged: Path, file: st
     name, *flags = reader.split()
     stage, *fold = maker.split(" ", 1)
     command = rf"`python src/{stage}\.py .*--run cross_entropy {''.join(fold)} ?--force` makes it anew"
-    with pytest.raises(UserError, match=rf"{Path(file).name} is not what was written.*{command}"):
+    with pytest.raises(UserError, match=rf"{Path(file).name} has changed since it was written.*{command}"):
         run_stage(name, damaged, *flags)
 
 
@@ -62,9 +62,9 @@ def test_few_shot_episodes_and_comparisons_refuse_it_too(damaged: Path) -> None:
     shutil.copytree(damaged / RUN, damaged / "runs" / "other")
     flip(damaged / "runs/other/fold0/oof.npz")
     flip(damaged / "runs/other/fold0/embeddings.npz")
-    with pytest.raises(UserError, match=r"runs/other/fold0/oof\.npz is not what was written"):
+    with pytest.raises(UserError, match=r"runs/other/fold0/oof\.npz has changed since it was written"):
         compare.main(["--root", str(damaged), "cross_entropy", "other"])
-    with pytest.raises(UserError, match=r"embeddings\.npz is not what was written"):
+    with pytest.raises(UserError, match=r"embeddings\.npz has changed since it was written"):
         fewshot.main(["--root", str(damaged), "--run=other", "--ways=2", "--episodes=2"])
 
 
@@ -90,7 +90,7 @@ def test_an_earlier_versions_run_goes_on_and_its_damage_is_told(damaged: Path) -
     with pytest.raises(UserError, match=r"fold1/classifier\.safetensors is damaged \(0 bytes\): `python"):
         run_stage("finetune", damaged)
     flip(damaged / RUN / "fold0" / "classifier.safetensors")
-    with pytest.raises(UserError, match=r"classifier\.safetensors is not what was written"):
+    with pytest.raises(UserError, match=r"classifier\.safetensors has changed since it was written"):
         run_stage("predict", damaged, "--fold=0", "--force")
 
 

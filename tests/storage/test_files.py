@@ -111,7 +111,7 @@ def test_json_with_a_checksum_comes_back_and_a_change_in_it_is_named(tmp_path: P
     write_checked_json(path, content)
     assert read_checked_json(path) == content
     path.write_text(path.read_text().replace("2.5", "2.6"))
-    with pytest.raises(UserError, match=r"a\.json is not what was written: mend it"):
+    with pytest.raises(UserError, match=r"a\.json has changed since it was written, or is damaged: mend it"):
         read_checked_json(path, "mend it")
     write_json(path, content)  # an earlier version's
     assert read_checked_json(path) == content

@@ -99,7 +99,7 @@ def test_commas_quotes_and_line_breaks_within_cells_survive(tmp_path: Path) -> N
         (b"id,id\na,b\n", "two columns called 'id'"),
         (b'id,label\n1,"open\n', "line 2 is not CSV"),
         (bytes(range(256)), "is not utf-8 text"),
-        (b"PK\x03\x04\x00\x00", "holds a zero byte"),
+        (b"PK\x03\x04\x00\x00", "is a spreadsheet or packed"),
         ("id,label\n1,x".encode("utf-16")[:-1], "is not utf-16 text"),
         (b"sep=;\nid;label\na;b;c\n", "line 3 has 3 cells"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is no table .Git LFS pointers: fetch them"),

@@ -1,1 +1,1 @@
-"""The host's side: files in (`read`, of `files`; `builtin`), the split (`folds`), submission out (`form`, `submission`, `ledger`)."""
+"""The host's side: files in (`read`, `builtin`), the split (`folds`), submission out (`form`, `submission`)."""

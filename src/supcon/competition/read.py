@@ -1,6 +1,7 @@
 """The host's files as one validated table: train rows with labels, test rows, the form of the submission."""
 
 import os
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,17 +14,17 @@ from supcon.competition.builtin import check_builtin
 from supcon.competition.files.find import ImageFinder, is_absent
 from supcon.competition.files.index import SAMPLE, TEST, Files, ImageIndex, find_table, part_of
 from supcon.competition.files.loose_names import loosened
-from supcon.competition.files.packed import packed_otherwise
+from supcon.competition.files.packed import packed_otherwise, packed_table, unread_images
 from supcon.competition.files.pixel_columns import unpack_pixels
-from supcon.competition.files.unpack import unpack_archives
+from supcon.competition.files.unpack import UNPACKED, unpack_archives
 from supcon.competition.folders import train_from_folders
 from supcon.competition.form import Form
 from supcon.competition.rows import find_train, read_rows, sample_rows
-from supcon.competition.sample import Sample, cells_of, from_one_hot, read_sample
-from supcon.competition.spelling import kind_of, respelled, spelling_of
-from supcon.competition.told import combined_labels, told_form
+from supcon.competition.sample import Sample, cells_of, from_one_hot, read_sample, shown_columns
+from supcon.competition.spelling import respelled, spelling_key, spelling_of
+from supcon.competition.told import combined_labels, missing_labels, told_form
 from supcon.errors import UserError
-from supcon.images.formats import unread
+from supcon.images.formats import unread as unread_forms
 from supcon.images.hashes import content_hashes
 from supcon.settings.settings import DataSettings
 
@@ -38,7 +39,6 @@ class Competition:
     train: pd.DataFrame  # id, path, label, group ("" without groups)
     test: pd.DataFrame  # id, path; in the order of sample_submission.csv; without rows where the host hides the images
     index: ImageIndex
-    unpacked: Path | None = None  # folder of the files from the host's zips
     notes: list[str] = field(default_factory=list)  # what was read otherwise than as it stands, a line a kind
     spelling: dict[str, str] = field(default_factory=dict)  # labels that are written otherwise than in the host's files
 
@@ -46,6 +46,11 @@ class Competition:
     def classes(self) -> list[str]:
         """Class names, sorted by code point."""
         return sorted(self.train["label"].unique())
+
+    @property
+    def unpacked(self) -> Path | None:
+        """The folder of the files from the host's archives."""
+        return next((folder for folder in self.index.folders if folder.name.startswith(UNPACKED)), None)
 
     @property
     def hides_test(self) -> bool:
@@ -70,11 +75,40 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     cure.
     """
     check_builtin(folder, settings.builtin)
+    sample, index, notes = _open_files(folder, cache, settings)
+    finder = ImageFinder(index, partial(content_hashes, cache))
+    finder.leave_out_doubled()
+    train, test, source = _read_rows(folder, sample, settings, finder)
+    if _are_hidden(test, train, finder):
+        if unread := unread_images(index.folders, lambda path: part_of(f"{path}/") == "test"):
+            raise UserError(unread)
+        test = test.iloc[:0]
+        finder.forget_absent("test")
+        notes.append(
+            f"no row of {sample.path.name} has an image here: the host seems to keep the test images to itself."
+            " Training and scores work, no submission can be written here: ./run.sh bundle packs the notebook that"
+            f" writes it there (where the host gives test images, put them into {folder})"
+        )
+    finder.require_present(settings.bad_images, packed_otherwise(folder) if finder.absent else "")
+    spelling = spelling_of(train["label"], source, sample, settings, notes)
+    train["label"] = respelled(train["label"], spelling)
+    if train["label"].nunique() < 2:
+        raise UserError(f"{source}: all training rows are of one class; a classifier needs two or more")
+    notes += filter(None, [combined_labels(train["label"]), missing_labels(train["label"])])
+    form = told_form(sample, sorted(train["label"].unique()), settings, notes)
+    if sample.id_column != sample.columns[0]:
+        notes.append(f"{sample.path.name}: ids are in the column {sample.id_column!r}, which is not the first")
+    notes += finder.notes()
+    finder.forget_names()
+    return Competition(folder, sample, form, train, test, index, notes, spelling)
+
+
+def _open_files(folder: Path, cache: Path, settings: DataSettings) -> tuple[Sample, ImageIndex, list[str]]:
+    """Unpack what is packed; return the sample, the images and tables that there are, and what is to be told."""
     index = ImageIndex([folder])
-    unpacked = unpack_archives(folder, cache, {path.parent for path in index.tables})
+    unpacked = unpack_archives(folder, cache, {path.parent for path in index.archives})
     if unpacked is not None:
         index.add(unpacked)
-    notes = list[str]()
     sample_path = find_table(index, SAMPLE)
     if sample_path is None:
         raise UserError(
@@ -82,42 +116,26 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
             or f"{folder / SAMPLE} is missing: put the host's files into {folder}, this one says what to submit"
         )
     sample = read_sample(sample_path)
-    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(index, cache, sample, settings)):
+    pixels = unpack_pixels(index, cache, sample, settings) if len(index.paths) < len(sample.ids) else None
+    if pixels:
         index = ImageIndex([pixels[0], *index.folders])
-        notes.append(pixels[1])
     if not index.paths:
         raise UserError(_no_images(index))
-    finder = ImageFinder(index, partial(content_hashes, cache))
-    finder.leave_out_doubled()
-    train_path, test_path = find_train(sample, finder), find_table(index, TEST)
-    if train_path is None:
-        test = sample_rows(test_path, sample, settings, finder)
-        train = train_from_folders(folder, sample, settings, finder, set(test["path"]))
-    else:
+    return sample, index, [pixels[1]] if pixels else []
+
+
+def _read_rows(
+    folder: Path, sample: Sample, settings: DataSettings, finder: ImageFinder
+) -> tuple[pd.DataFrame, pd.DataFrame, Path]:
+    """Return the training rows, the test rows, and the table or folder that the former come from."""
+    train_path, test_path = find_train(sample, finder), find_table(finder.index, TEST)
+    if train_path is not None:
         train = _train_from_csv(train_path, sample, settings, finder)
-        test = sample_rows(test_path, sample, settings, finder)
-    if _are_hidden(test, train, finder):
-        test = test.iloc[:0]
-        finder.forget_absent("test")
-        notes.append(
-            f"none of the {len(sample.ids):,} rows of {sample_path.name} has an image here, as where the host hides the"
-            " test set: no submission can be written here, ./run.sh bundle packs the notebook that writes it there"
-            f" (where the host gives test images, put them into {folder})"
-        )
-    finder.require_present(settings.bad_images, packed_otherwise(folder) if finder.absent else "")
-    spelling = spelling_of(train["label"], train_path or folder, sample, settings, notes)
-    train["label"] = respelled(train["label"], spelling)
-    if train["label"].nunique() < 2:
-        raise UserError(
-            f"{train_path or folder}: the training rows have a single class; a classifier needs two or more"
-        )
-    notes += filter(None, [combined_labels(train["label"])])
-    form = told_form(sample, sorted(train["label"].unique()), settings, notes)
-    if sample.id_column != sample.columns[0]:
-        notes.append(f"{sample_path.name}: ids are in the column {sample.id_column!r}, which is not the first")
-    notes += finder.notes()
-    finder.forget_names()
-    return Competition(folder, sample, form, train, test, index, unpacked, notes, spelling)
+        return train, sample_rows(test_path, sample, settings, finder), train_path
+    if packed := packed_table(folder):
+        raise UserError(packed)
+    test = sample_rows(test_path, sample, settings, finder)
+    return train_from_folders(folder, sample, settings, finder, set(test["path"])), test, folder
 
 
 def _no_images(index: ImageIndex) -> str:
@@ -125,7 +143,7 @@ def _no_images(index: ImageIndex) -> str:
     if hidden := packed_otherwise(folder):
         return hidden
     names = (name for place in index.folders for _, _, files in os.walk(place, followlinks=True) for name in files)
-    if others := unread(names):
+    if others := unread_forms(names):
         return (
             f"{folder} has no images that are read, but {others}: write them as PNG or TIFF files, named by their ids"
         )
@@ -158,10 +176,11 @@ def _train_labels(
         labels = from_one_hot(table[marked], path)
     else:
         labels = table[_label_column(table, path, sample, rest)]
-    empty = np.flatnonzero((labels == "").to_numpy())
+    empty = np.flatnonzero((labels.str.strip() == "").to_numpy())
     if len(empty):
         raise UserError(
-            f"{path}: row {empty[0] + 2} ({table.iloc[empty[0], 0]!r}) has no label; {len(empty)} such rows"
+            f"{path}: row {empty[0] + 2} ({table.iloc[empty[0], 0]!r}) has no label ({len(empty):,} such): remove such"
+            " rows, or name another column with --data.label_column"
         )
     return labels
 
@@ -171,30 +190,45 @@ def _label_column(table: pd.DataFrame, path: Path, sample: Sample, rest: list[st
         candidates = _columns_of_classes(table, sample, rest)
     else:
         alike = [name for name in rest if loosened(name) == loosened(sample.targets[0])]
-        candidates = sample.targets if sample.targets[0] in table.columns else alike or rest
+        named = sample.targets if sample.targets[0] in table.columns else alike
+        candidates = named or _with_labels(table, sample, rest)
     if len(candidates) != 1:
-        wanted = "holds the classes of" if sample.one_hot else f"is called {sample.targets[0]!r} as in"
+        if sample.one_hot and any(name in table.columns for name in sample.targets):
+            raise UserError(
+                f"{sample.path} has the columns {shown_columns(sample.targets)} beside the ids: needed are one column a"
+                f" class, or one column of labels: remove the others from it (--data.label_column names {path.name}'s)"
+            )
+        if sample.one_hot:
+            wanted = f"the classes of {sample.path.name}, {shown_columns(sample.targets)}"
+        else:
+            wanted = f"labels: none is called {sample.targets[0]!r} as in {sample.path.name}"
         raise UserError(
-            f"{path}: no single column {wanted} {sample.path.name}:"
-            f" name one of {candidates or rest} with --data.label_column"
+            f"{path}: no single column is seen to hold {wanted}: name one of {candidates or rest} with"
+            " --data.label_column"
         )
     return candidates[0]
+
+
+def _with_labels(table: pd.DataFrame, sample: Sample, rest: list[str]) -> list[str]:
+    """Return the columns of `rest` that may hold the labels: of words in the sample, one at least must be in them."""
+    words = {spelling_key(cell) for cell in sample.told if re.search(r"[^\W\d_]", cell)}
+    return [name for name in rest if not words or words & set(map(spelling_key, table[name].unique()))]
 
 
 def _columns_of_classes(table: pd.DataFrame, sample: Sample, rest: list[str]) -> list[str]:
     """Return the columns of `rest` whose cells are the classes of the sample's columns: all, or else several of them.
 
-    The latter must be the only column with any such cell: a 0 or 1 may mean something else. Where no column holds all,
-    labels may differ by how they are written.
+    The latter must be the only column with any such cell, of at least two classes: a 0 or 1 may mean something else.
+    Where no column holds all, labels may differ by how they are written.
     """
     exact = [name for name in rest if set(table[name]) == set(sample.targets)]
     if exact:
         return exact
-    kinds = {name: set(map(kind_of, table[name].unique())) for name in rest}
-    wanted = set(map(kind_of, sample.targets))
-    touching = [name for name in rest if kinds[name] & wanted]
-    fitting = [name for name in touching if kinds[name] <= wanted and len(kinds[name]) > 1 and len(touching) == 1]
-    return [name for name in rest if kinds[name] == wanted] or fitting
+    keys = {name: set(map(spelling_key, table[name].unique())) for name in rest}
+    wanted = set(map(spelling_key, sample.targets))
+    touching = [name for name in rest if keys[name] & wanted]
+    alone = [name for name in touching if len(touching) == 1 and len(keys[name] & wanted) > 1]
+    return [name for name in rest if keys[name] == wanted] or alone
 
 
 def _are_hidden(test: pd.DataFrame, train: pd.DataFrame, finder: ImageFinder) -> bool:

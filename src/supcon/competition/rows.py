@@ -61,6 +61,9 @@ def read_rows(path: Path, part: str, sample: Sample, settings: DataSettings, fin
     rows.
     """
     table = read_table(path)
+    named = next((name for name in table.columns if finder.index.matches(name, part)), "")
+    if named and sample.id_column not in table.columns:
+        raise UserError(f"{path} has no line that names its columns, {named!r} is an image: add one, such as id,label")
     columns = [name for name in table.columns if name not in counters(table) or name == sample.id_column]
     naming = _naming_columns(table, columns, part, finder)
     name = _id_column(table, path, part, sample, settings, naming)
@@ -147,6 +150,6 @@ def _joined(ids: pd.Series, sample: Sample, name: str, allow_extra: bool) -> pd.
         if odd
     ]
     if told:
-        raise UserError(f"{'; '.join(told)}: mend one")
+        raise UserError(f"{'; '.join(told)}: make the ids of both files equal")
     check_unique(ids, sample.path.with_name(name))
     return ids

@@ -50,12 +50,13 @@ def read_sample(path: Path) -> Sample:
 
 
 def counters(table: pd.DataFrame) -> list[str]:
-    """Return the columns without a name whose cells only count rows, as pandas writes them, or are empty.
+    """Return the columns without a name, or called index, whose cells only count rows, as pandas writes them.
 
     Of a table of two columns each has its meaning.
     """
-    unnamed = [name for name in table.columns if re.fullmatch(r"|Unnamed: \d+", name)] if len(table.columns) > 2 else []
-    return [name for name in unnamed if _counts(table[name])]
+    names = r"|Unnamed: \d+(\.\d+)*|index|level_0|no\.?|#|row"
+    unnamed = [name for name in table.columns if re.fullmatch(names, name.strip(), re.IGNORECASE)]
+    return [name for name in unnamed if _counts(table[name])] if len(table.columns) > 2 else []
 
 
 def _counts(cells: pd.Series) -> bool:
@@ -86,7 +87,7 @@ def check_unique(ids: pd.Series, path: Path) -> None:
     """Raise `UserError` naming the first id that stands in two rows."""
     twice = ids[ids.duplicated()]
     if len(twice):
-        raise UserError(f"{path}: the id {twice.iloc[0]!r} stands in two rows; {len(twice)} rows repeat an id: mend it")
+        raise UserError(f"{path}: the id {twice.iloc[0]!r} stands in two rows ({len(twice)} such): delete one of them")
 
 
 def cells_of(table: pd.DataFrame, path: Path, name: str, setting: str) -> pd.Series:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -11,8 +12,12 @@ from supcon.competition.sample import Sample
 from supcon.errors import UserError
 from supcon.settings.settings import DataSettings
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d\d?)?")
+_QUOTES = re.compile(r"""^\[?['"]|['"]\]?$""")  # of lists, too
 _STYLES: Sequence[Callable[[str], str]] = (  # by which all labels of the training rows may differ from the sample's
     str.strip,
+    lambda label: unicodedata.normalize("NFC", label.strip()),
+    lambda label: _QUOTES.sub("", label.strip()),
     lambda label: re.sub(r"^(-?\d+)\.0*$", r"\1", label.strip()),
     lambda label: re.sub(r"^(-?\d+)$", r"\1.0", label.strip()),
 )
@@ -42,17 +47,19 @@ def spelling_of(
         )
     spelling = dict[str, str]()
     for kind, spellings in kinds.items():
-        best = told.get(kind) or style(_likeliest(spellings, counts))
+        best = told.get(kind) or style(_likeliest(spellings, counts, list(told.values())))
         spelling |= {label: best for label in spellings if label != best}
     notes += _told(kinds, told, counts, spelling, path, sample)
     return spelling
 
 
-def kind_of(label: str) -> str:
+def spelling_key(label: str) -> str:
     """Return what labels have in common that differ by how they are written alone."""
-    kind = unicodedata.normalize("NFC", " ".join(label.split()).casefold())
-    number = re.fullmatch(r"(-?)0*(\d*?)(?:\.(\d*?)0*)?", kind) if any(map(str.isdigit, kind)) else None
-    return f"{number[1]}{number[2]}.{number[3] or ''}" if number else kind
+    key = unicodedata.normalize("NFKC", label).casefold()
+    key = "".join(character for character in key if unicodedata.category(character) != "Cf")  # such as soft hyphens
+    key = _QUOTES.sub("", " ".join(key.split()))
+    key = re.sub(r"(?<=[^\W\d_])[-_ \u2010-\u2015]+(?=\w)", " ", key.replace("\u2019", "'"))
+    return f"{Decimal(key).normalize():f}" if _NUMBER.fullmatch(key) else key
 
 
 def respelled(labels: pd.Series, spelling: Mapping[str, str]) -> pd.Series:
@@ -64,7 +71,7 @@ def _by_kind(labels: Iterable[str], settings: DataSettings) -> dict[str, list[st
     """Return the labels in groups of those that differ by how they are written alone."""
     kinds: dict[str, list[str]] = {}
     for label in labels:
-        kind = kind_of(label)
+        kind = spelling_key(label)
         if len(kind) == 1 and kind.isalpha() and settings.label_spelling != "merge":
             kind = unicodedata.normalize("NFC", label.strip())  # handwritten A and a are two classes
         kinds.setdefault(kind, []).append(label)
@@ -83,18 +90,16 @@ def _style(kinds: Mapping[str, Sequence[str]], told: Mapping[str, str], sample: 
     return None
 
 
-def _likeliest(spellings: Sequence[str], counts: Mapping[str, int]) -> str:
-    """Return the spelling without outer blanks and without a fraction of 0 that most rows have; of equals the lower."""
-    return max(
-        spellings,
-        key=lambda label: (
-            label == label.strip(),
-            not re.search(r"\.0*$", label),
-            counts[label],
-            label.islower(),
-            label,
-        ),
-    )
+def _likeliest(spellings: Sequence[str], counts: Mapping[str, int], told: Sequence[str]) -> str:
+    """Return the spelling without outer blanks and without a fraction of 0, in the case of the labels that the sample
+    tells, that most rows have; of equals the lower."""
+    cases = [case for case in (str.islower, str.isupper, str.istitle) if told and all(map(case, told))]
+
+    def merits(label: str) -> tuple[object, ...]:
+        plain = label == label.strip() and not re.search(r"\.0*$", label)
+        return plain, all(case(label) for case in cases), counts[label], label.islower(), label
+
+    return max(spellings, key=merits)
 
 
 def _told(
@@ -124,7 +129,8 @@ def _told(
         )
     if cases:
         lines.append(
-            f"{len(cases):,} classes are letters that differ in case alone, first {min(cases)!r}: they stay two"
+            f"{len(cases):,} classes are letters that differ in case alone, first {min(cases)!r}: each stays a class of"
+            " its own; --data.label_spelling merge joins them"
         )
     if odd:
         lines.append(

@@ -15,7 +15,7 @@ from supcon.settings.settings import DataSettings
 _OPPOSITES = {  # of the class that a column of one probability means
     "1": "0", "true": "false", "t": "f", "yes": "no", "y": "n", "positive": "negative", "pos": "neg",
 }  # fmt: skip
-_SEPARATORS = (" ", ", ", ",", "; ", ";", "|")  # between the labels of a cell
+_SEPARATORS = (" ", ", ", ",", "; ", ";", "|", "/", ">", "+")  # between the labels of a cell
 
 
 def told_form(sample: Sample, classes: Sequence[str], settings: DataSettings, notes: list[str]) -> Form:
@@ -28,10 +28,12 @@ def told_form(sample: Sample, classes: Sequence[str], settings: DataSettings, no
         return _form_of_columns(sample, classes, settings, notes)
     cells = [cell for cell in sample.cells[sample.targets[0]] if cell.strip()]  # an empty one only holds a place
     odd = list(_unlike(cells, classes))
-    if settings.submit == "label" or not (odd or settings.submit == "probability" or settings.positive_class):
+    named = "prob" in sample.targets[0].lower() and all(0 <= (_number(cell) or 0) <= 1 for cell in cells)
+    asked = settings.submit == "probability" or bool(settings.positive_class)
+    if settings.submit == "label" or not (odd or asked or named):
         return Form(sample.targets)
     found = f"{sample.path.name} holds {(odd or cells or [''])[0]!r} in its column {sample.targets[0]!r}"
-    if settings.submit == "probability" or settings.positive_class or _are_shares(cells, odd):
+    if asked or named or _are_shares(cells, odd):
         return Form(sample.targets, _positive_class(found, sample, classes, settings))
     if ranking := _ranking(sample, cells, set(classes)):
         notes.append(
@@ -39,14 +41,23 @@ def told_form(sample: Sample, classes: Sequence[str], settings: DataSettings, no
             " one (--data.submit label writes it alone)"
         )
         return ranking
-    counted = _number(odd[0]) is not None and all(_number(name) is None for name in classes)
-    if counted or set(labels_in(odd[0])) & set(classes):
+    if _misleads(odd[0], classes):
         raise UserError(
             f"{found}, which is no class (these are {shown_columns(list(classes))}): --data.submit label writes the"
             " class as the training rows spell it, --data.positive_class NAME that class's probability"
         )
-    notes.append(f"{found}, which is no class of the training rows: it is never written")
+    notes.append(f"{found}, which is no class of the training rows: it is taken to hold a place")
     return Form(sample.targets)
+
+
+def _misleads(cell: str, classes: Sequence[str]) -> bool:
+    """Say whether a cell that is no class more likely means something else than to hold a place."""
+    number, numbers = _number(cell), [name for name in classes if _number(name) is not None]
+    if number is not None:
+        return not numbers or (len(numbers) == len(classes) and number > 0)
+    if re.search(r"\d ?%$", cell) or len(numbers) == len(classes):
+        return True
+    return bool({part.casefold() for part in labels_in(cell)} & {name.casefold() for name in classes})
 
 
 def _form_of_columns(sample: Sample, classes: Sequence[str], settings: DataSettings, notes: list[str]) -> Form:
@@ -56,7 +67,9 @@ def _form_of_columns(sample: Sample, classes: Sequence[str], settings: DataSetti
         raise UserError(f"{sample.path} has several columns, which --data.{given} does not fit: leave it out")
     extra = [name for name in sample.targets if name not in set(classes)]
     first = sample.cells.iloc[0]
-    words = [name for name in extra if first[name].strip() and _number(first[name]) is None]
+    odd = [name for name in sample.targets if first[name].strip() and not 0 <= (_number(first[name]) or 0) <= 1]
+    odd += [name for name in sample.targets if first[name].strip() and _number(first[name]) is None]
+    words = [name for name in odd if name in set(extra)]
     if words:
         raise UserError(
             f"{sample.path} holds {first[words[0]]!r} in the column {words[0]!r}, which is no class of the training"
@@ -65,7 +78,13 @@ def _form_of_columns(sample: Sample, classes: Sequence[str], settings: DataSetti
     lacking = sorted(set(classes) - set(sample.targets))
     if lacking:
         raise UserError(
-            f"the training rows have the class {lacking[0]!r}, for which {sample.path} has no column: mend one of them"
+            f"the training rows have the class {lacking[0]!r}, for which {sample.path} has no column: add it, or remove"
+            " the rows of that class"
+        )
+    if odd and settings.submit == "auto":
+        raise UserError(
+            f"{sample.path} holds {first[odd[0]]!r} in the column {odd[0]!r}, where probabilities from 0 to 1 are to be"
+            " written: --data.submit probability says that this is right"
         )
     if extra:
         notes.append(
@@ -97,7 +116,7 @@ def _positive_class(found: str, sample: Sample, classes: Sequence[str], settings
     named = " or ".join(f"--data.positive_class {shlex.quote(name)}" for name in classes[:2])
     several = "" if len(classes) == 2 else f" (or another of the {len(classes)} classes)"
     raise UserError(
-        f"{found}, the probability of one class; of which? {named}{several} says it; --data.submit label writes labels"
+        f"{found}, the probability of one class; of which? Add {named}{several}; --data.submit label writes labels"
     )
 
 
@@ -128,7 +147,7 @@ def _ranking(sample: Sample, cells: Sequence[str], classes: set[str]) -> Form | 
 
 def labels_in(cell: str) -> list[str]:
     """Return the labels that a cell may hold: its words, or what stands between commas, semicolons or bars."""
-    return [part for part in re.split(r"[\s,;|\[\](){}'\"]+", cell) if part]
+    return [part for part in re.split(r"[\s,;|/>+:\[\](){}'\"]+", cell) if part]
 
 
 def combined_labels(labels: pd.Series) -> str:
@@ -141,6 +160,17 @@ def combined_labels(labels: pd.Series) -> str:
     return (
         f"{len(rows):,} training rows have several labels, such as {rows.iloc[0]!r}: a row gets one label here, so each"
         f" such combination ({len(combined):,}) is a class of its own; leave them out to learn single labels"
+    )
+
+
+def missing_labels(labels: pd.Series) -> str:
+    """Return the line for labels that mean "none" in tables of other programs; empty where there are none."""
+    rows = labels[labels.str.strip().str.casefold().isin(["nan", "null", "<na>", "n/a", "#n/a"])]
+    if len(rows) == 0:
+        return ""
+    return (
+        f"{len(rows):,} training rows have the label {rows.iloc[0]!r}, a class of its own here: remove them where it"
+        " stands for no label"
     )
 
 

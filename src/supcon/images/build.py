@@ -33,10 +33,11 @@ _IMAGES_PER_PROCESS = 32  # at least: for fewer images the start of a process do
 _SAMPLE = 256  # headers read to estimate the cache's size
 
 # of an image: where its written pixels begin, their height and width; width and height in its file, both 0 where that
-# is unreadable; the format's position in FORMATS, or -1; the bands in its file; the CRC-32 of its written pixels
+# is unreadable; the format's position in FORMATS, or -1; the bands and frames in its file; the scale and the
+# bytes of its numbers; the CRC-32 of its written pixels
 _FACTS = np.dtype(
     [("offsets", "i8"), ("shapes", "i4", 2), ("sizes", "i4", 2), ("formats", "i1"), ("bands", "i4")]
-    + [("checksums", "u4")]
+    + [("frames", "i4"), ("scales", "f4"), ("depths", "i1"), ("checksums", "u4")]
 )
 How = tuple[int, Fit, Reading]  # how images become pixels: the side that they are kept for, in pixels, comes first
 Chunk = tuple[npt.NDArray[np.void], dict[int, str]]  # _FACTS of some images; why those are unreadable that are
@@ -64,8 +65,11 @@ class Output:
         file = os.open(shard_file(self._folder, offset // SHARD), os.O_WRONLY | os.O_CREAT, 0o666)
         try:
             os.lseek(file, offset % SHARD, os.SEEK_SET)
-            if os.writev(file, [image.data for image in images]) < length:  # pwritev is not everywhere
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written = os.writev(file, [image.data for image in images])  # pwritev is not everywhere
+            if written < length:  # the system says why when the rest is written
+                rest = b"".join(image.data for image in images)[written:]
+                if os.write(file, rest) < len(rest):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         finally:
             os.close(file)
         return offset
@@ -95,14 +99,14 @@ def decode_chunk(paths: Sequence[str], side: int, fit: Fit, reading: Reading) ->
         try:
             if path.startswith(ABSENT):
                 raise Unreadable(path.removeprefix(ABSENT))
-            image, kind, bands = read_image(path, reading)
+            image, kind, *told = read_image(path, reading)
             size, position = image.shape[1::-1], FORMATS.index(kind)
             image = shrink(image, side, fit)
         except Unreadable as error:
-            image, size, position, bands = np.zeros((1, 1, 3), np.uint8), (0, 0), -1, 0
+            image, size, position, told = np.zeros((1, 1, 3), np.uint8), (0, 0), -1, [0, 0, 0.0, 0]
             reasons[number] = str(error)
         images.append(np.ascontiguousarray(image))
-        facts.append((0, image.shape[:2], size, position, bands, zlib.crc32(images[-1].data)))
+        facts.append((0, image.shape[:2], size, position, *told, zlib.crc32(images[-1].data)))
     return images, (np.array(facts, _FACTS), reasons)
 
 

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Container, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -94,10 +95,10 @@ class ImageCache:
         """Each image's width and height in its file, after turning it upright; zeros for an unreadable image."""
         return self._index["sizes"][self._entries]
 
-    @property
-    def bands(self) -> npt.NDArray[np.int32]:
-        """The bands in each image's file, of a grey JPEG or PNG 3; 0 for an unreadable image."""
-        return self._index["bands"][self._entries]
+    def fact(self, name: str) -> npt.NDArray[Any]:
+        """Of each image's file: its "bands" (3 of a grey JPEG or PNG), its "frames", the "scales" of its numbers and
+        their "depths" in bytes; 0 for an unreadable image."""
+        return self._index[name][self._entries]
 
 
 def open_cache(

@@ -17,7 +17,7 @@ import numpy as np
 from supcon.errors import UserError
 from supcon.images.formats import HEAD, sniff
 from supcon.images.geometry import Image, Unreadable, check_pixels
-from supcon.images.reading import DEFAULT, Reading, Values
+from supcon.images.reading import DEFAULT, Reading, Values, scale_of
 from supcon.storage.pointers import regular
 
 DECODER = 3  # raised whenever a file's pixels would come out otherwise than before: then every cache is made anew
@@ -38,6 +38,9 @@ class Decoded(NamedTuple):
     image: Image
     kind: str  # its format, one of `FORMATS`
     bands: int  # that the file holds, 3 of a grey JPEG too
+    frames: int  # pages, or pictures of an animation; the first is read
+    scale: float  # what its numbers were multiplied by; 1 of 8 bits
+    depth: int  # bytes of a number in the file
 
 
 def decode(path: Path, reading: Reading = DEFAULT) -> Image:
@@ -53,12 +56,13 @@ def decode(path: Path, reading: Reading = DEFAULT) -> Image:
 
 def read_image(path: str, reading: Reading = DEFAULT) -> Decoded:
     """Return a file's pixels. Raises `Unreadable`; `UserError` where reading fails or a band is lacking."""
-    values, kind, bands = read_values(path, reading)
-    return Decoded(np.ascontiguousarray(reading.pixels(values)), kind, bands)
+    values, kind, bands, frames = read_values(path, reading)
+    image = np.ascontiguousarray(reading.pixels(values))
+    return Decoded(image, kind, bands, frames, scale_of(values), values.dtype.itemsize)
 
 
-def read_values(path: str, reading: Reading) -> tuple[Values, str, int]:
-    """Return the numbers that `reading` makes pixels of, [height, width, 1 or 3], the format and the bands there are.
+def read_values(path: str, reading: Reading) -> tuple[Values, str, int, int]:
+    """Return the numbers that `reading` makes pixels of, [height, width, 1 or 3], the format, the bands and frames.
 
     Raises as `read_image` does.
     """
@@ -69,15 +73,15 @@ def read_values(path: str, reading: Reading) -> tuple[Values, str, int]:
             data = head + file.read()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    values: Values | None = None
+    values, frames = None, 1
     if is_plain(data, kind, reading.pixel_limit):
         with suppress(cv2.error):  # then Pillow says why
             values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if values is None:
         from supcon.images.pillow import by_pillow  # late: a host may lack Pillow, and plain files do without
 
-        values = by_pillow(data, kind, reading)
-    return reading.chosen(values, path), kind, values.shape[2]
+        values, frames = by_pillow(data, kind, reading)
+    return reading.chosen(values, path), kind, values.shape[2], frames
 
 
 def is_plain(data: bytes, kind: str, limit: int) -> bool:

@@ -34,21 +34,31 @@ def declared_size(path: str) -> tuple[int, int]:
         return 1, 1
 
 
-def by_pillow(data: bytes, kind: str, reading: Reading) -> Values:
-    """Return the numbers [height, width, bands] of a file's content, upright. Raises `Unreadable` with the reason."""
+def by_pillow(data: bytes, kind: str, reading: Reading) -> tuple[Values, int]:
+    """Return the numbers [height, width, bands] of a file's first frame, upright, and how many frames there are.
+
+    Raises `Unreadable` with the reason.
+    """
     PillowImage.MAX_IMAGE_PIXELS = 4 * reading.pixel_limit  # an error from twice as many: `Tiff` counts bytes as pixels
     with _named_damage(kind, reading.pixel_limit), warnings.catch_warnings(action="ignore"):
         tiff = open_tiff(io.BytesIO(data)) if kind == "TIFF" else None
         if tiff and tiff.is_for(reading):
-            return tiff.values(reading.pixel_limit)
+            return tiff.values(reading.pixel_limit), _frames(data, kind)
         with PillowImage.open(io.BytesIO(data), formats=(kind,)) as file:
             check_pixels(*file.size, reading.pixel_limit)
             if reading.as_stored and kind in _DEEP_COLOUR and (values := _deep_colour(data)) is not None:
-                return upright(values, file.getexif().get(_ORIENTATION, 1))
+                return upright(values, file.getexif().get(_ORIENTATION, 1)), 1
             file.load()
             with suppress(Exception):  # damaged EXIF: the pixels are whole, only their orientation is unknown
                 ImageOps.exif_transpose(file, in_place=True)
-            return _bands(file) if reading.bands else _grey_or_rgb(file)
+            return _bands(file) if reading.bands else _grey_or_rgb(file), _frames(data, kind)
+
+
+def _frames(data: bytes, kind: str) -> int:
+    """Return the pages of a TIFF, or the pictures of an animation; 1 where nobody can tell."""
+    with suppress(Exception), PillowImage.open(io.BytesIO(data), formats=(kind,)) as file:
+        return int(getattr(file, "n_frames", 1))
+    return 1
 
 
 @contextmanager
@@ -88,6 +98,8 @@ def _bands(image: PillowImage.Image) -> Values:
 
 def _deep_grey(image: PillowImage.Image) -> Values:
     deep = np.asarray(image)
+    if image.format == "PPM" and image.mode == "I":  # 16 bits, in more
+        deep = deep.astype(np.uint16)
     if "transparency" in image.info:
         deep = np.where(deep == image.info["transparency"], _WHITE, deep).astype(deep.dtype)
     return deep[..., None]

@@ -64,17 +64,28 @@ def fixed_reading(data: DataSettings) -> Reading:
 
 
 def _eight_bits(values: Values) -> Image:
-    """Scale to 0..255: 16 bit by its format, wider numbers by the range their largest one lies in."""
+    """Scale to 0..255: 16 bits by their format, wider numbers by the range their largest one lies in."""
     kind, size = values.dtype.kind, values.dtype.itemsize
     if kind in "ub" and size == 1:
         return values
     if kind == "u" and size == 2:
         return (values >> 8).astype(np.uint8)  # the high byte, as Pillow does in colour
-    finite = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    top = finite.max(initial=0)
-    scale = 255.0 if kind == "f" and top <= 1 else 1.0 if top <= 255 else 1 / 257
-    finite[np.isposinf(values)] = np.inf
-    return np.clip(finite * scale, 0, 255).astype(np.uint8)
+    if kind == "i" and size == 2:
+        return (np.maximum(values, 0) >> 7).astype(np.uint8)
+    wide = values.astype(np.float64)
+    return np.clip(np.nan_to_num(wide, nan=0.0) * scale_of(values), 0, 255).astype(np.uint8)
+
+
+def scale_of(values: Values) -> float:
+    """Return what numbers are multiplied by to be 0..255; for wider ones than 16 bits their largest tells."""
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind in "ub" and size == 1:
+        return 1.0
+    if kind in "iu" and size == 2:
+        return 1 / 256 if kind == "u" else 1 / 128
+    finite = values[np.isfinite(values)]
+    top = float(finite.max(initial=0))
+    return 255.0 if kind == "f" and top <= 1 else 1.0 if top <= 255 else 1 / 257
 
 
 def _stretched(values: Values, low: float, high: float) -> Image:

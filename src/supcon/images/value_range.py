@@ -47,7 +47,7 @@ def _percentiles(files: Sequence[Path], reading: Reading) -> tuple[float, float]
     numbers = np.concatenate([np.empty(0), *_numbers(files, reading)])
     if len(numbers) == 0 or numbers.min() == numbers.max():
         held = f"hold nothing but {numbers[0]:g}" if len(numbers) else "hold no numbers"
-        raise UserError(f"--data.pixel_range data: the training images {held}: use format, or LOW,HIGH")
+        raise UserError(f"--data.pixel_range data: the training images {held}: choose format, or two numbers")
     low, high = np.percentile(numbers, _SHARES).tolist()
     return (low, high) if low < high else (float(numbers.min()), float(numbers.max()))
 

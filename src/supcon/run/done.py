@@ -120,7 +120,7 @@ def made_by(path: Path) -> str:
 
 
 def _made_anew(path: Path) -> str:
-    log = "; deleted, only reports miss it" if path.suffix == ".csv" and _is_log(path) else ""
+    log = "; or delete it: only reports need it" if path.suffix == ".csv" and _is_log(path) else ""
     return f"{made_by(path)} makes it anew{log}"
 
 
@@ -183,4 +183,4 @@ def _compare(path: Path, done_file: Path, content: Mapping[str, Any]) -> None:
         )
     if same:
         return
-    raise UserError(f"{path} is not what was written, it is damaged or changed: {_made_anew(path)}")
+    raise UserError(f"{path} has changed since it was written, or is damaged: {_made_anew(path)}")

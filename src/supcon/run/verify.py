@@ -77,7 +77,7 @@ def _of_submission(folder: Path, content: dict[str, object]) -> Iterator[str]:
     if isinstance(name := content.get("submission"), str):
         path = folder.parents[1] / "submissions" / name
         if path.is_file() and sha256_file(path) != content.get("sha256"):
-            yield f"{path} is not what was written: {made_by(folder / 'scores.json')} writes another"
+            yield f"{path} has changed since, or is damaged: {made_by(folder / 'scores.json')} writes another"
 
 
 def _of_copies(path: Path) -> Iterator[str]:

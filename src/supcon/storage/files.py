@@ -161,7 +161,7 @@ def read_checked_json(path: Path, cure: str = AGAIN) -> dict[str, Any]:
     content = read_json(path, cure)
     checksum = content.pop(_CHECKSUM, None)
     if checksum not in (None, digest(content)):
-        raise UserError(f"{path} is not what was written: {cure}")
+        raise UserError(f"{path} has changed since it was written, or is damaged: {cure}")
     return content
 
 

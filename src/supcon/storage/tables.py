@@ -22,6 +22,7 @@ _QUOTED = r'(?:(?<![^,;\t|])|(?<=[,;\t|] ))"(?:[^"]|"")*+"'  # a cell in quotes
 _BLOCK = 10_000  # rows of a file that are lists of cells at a time
 _START = 1 << 20  # bytes that hold the header
 _HEADER = re.compile(rf"(?:{_QUOTED}|[^\r\n])*")
+_BLANK_LINES = re.compile(r"[\r\n]*")
 _SEP_LINE = re.compile(r'"?sep=([^"\w\r\n ])"?(?:\r\n|\r|\n)', re.IGNORECASE)
 
 
@@ -55,7 +56,7 @@ def read_with_dialect(path: Path, *, may_be_empty: bool = False) -> tuple[pd.Dat
         lines.readline()
     reader = csv.reader(lines, delimiter=dialect.delimiter, skipinitialspace=bool(dialect.padding), strict=True)
     try:
-        header = next(reader, [])
+        header = next(filter(None, reader), [])
         _check_header(path, header)
         columns, block = [_Column() for _ in header], []
         for row in reader:
@@ -64,7 +65,7 @@ def read_with_dialect(path: Path, *, may_be_empty: bool = False) -> tuple[pd.Dat
                 raise UserError(
                     f"{path} line {line} has {len(row)} cells, its header has {len(header)}: mend that line"
                 )
-            if row:
+            if any(row):  # spreadsheets write rows of empty cells
                 block.append(row)
             if len(block) == _BLOCK:
                 _extend(columns, block)
@@ -168,6 +169,8 @@ def _read_content(path: Path) -> tuple[bytes, Dialect]:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
     if reason := pointer(content[:HEAD]):
         raise UserError(f"{path} is no table ({reason})")
+    if content.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        raise UserError(f"{path} is a spreadsheet or packed: unpack it, or save it as UTF-8 CSV")
     mark = next((mark for mark in _BYTE_ORDER_MARKS if content.startswith(mark)), b"")
     encoding = _BYTE_ORDER_MARKS.get(mark, "utf-8")
     try:
@@ -183,8 +186,10 @@ def _read_content(path: Path) -> tuple[bytes, Dialect]:
 def _dialect(text: str, encoding: str) -> Dialect:
     """Return how a file with this text is written; what follows its header tells the line end."""
     sep_line = _SEP_LINE.match(text)
-    header = _HEADER.match(text, sep_line.end() if sep_line else 0)
-    assert header is not None  # it matches nothing, too
+    start = _BLANK_LINES.match(text, sep_line.end() if sep_line else 0)
+    assert start is not None  # it matches nothing, too
+    header = _HEADER.match(text, start.end())
+    assert header is not None  # as well
     plain = re.sub(_QUOTED, "", header.group())
     delimiter = sep_line[1] if sep_line else next((mark for mark in _DELIMITERS if mark in plain), ",")
     padded = plain.count(delimiter) == plain.count(f"{delimiter} ") > 0

@@ -68,7 +68,7 @@ def _workers_that_fit(dataset: Dataset[Any], rows: int, batches: int, wanted: in
         return 0
     folder = tempfile.gettempdir()
     if len(os.fsencode(folder)) > _SOCKET:
-        _say(f"no loader processes: TMPDIR {folder} is too long for a socket's name: at most {_SOCKET} characters")
+        _say(f"no loader processes: TMPDIR {folder} is too long a path: at most {_SOCKET} characters")
         return 0
     free = shutil.disk_usage(SHARED).free // side_by_side() if SHARED.is_dir() else None
     batch = rows * getattr(dataset, "row_bytes", 0) + _BESIDE

@@ -57,7 +57,7 @@ def test_absent_images_are_counted_in_each_table(folder: Path) -> None:
         f"{ABSENT}_etc_passwd",
     ]
     finder.find_all(["2", "3"], "test", "sample_submission.csv")
-    with pytest.raises(UserError, match=r"\(2 of 3 rows\); .*'3' has no image \(1 of 2 rows\) below .*bad_images skip"):
+    with pytest.raises(UserError, match=r"2 of 3 rows .*; .*1 of 2 rows .*, first the id '3' below .*bad_images skip"):
         finder.require_present("error")
     finder.require_present("skip")
     assert [line.rpartition(": ")[2] for line in finder.notes()] == [
@@ -69,7 +69,7 @@ def test_absent_images_are_counted_in_each_table(folder: Path) -> None:
 def test_a_name_in_many_rows_is_one_image(folder: Path) -> None:
     finder = finder_of(folder, "train/0001.png")
     assert finder.find_all(["1", "1", "1"], "train", "train.csv") == ["train/0001.png"] * 3
-    assert finder.notes() == ["1 images are called otherwise than in the tables (leading zeros), first"
+    assert finder.notes() == ["1 images have other names than in the tables (leading zeros), first"
                               " 'train/0001.png' for '1'"]  # fmt: skip
 
 
@@ -96,8 +96,7 @@ def test_names_that_differ_as_they_are_written_fit_and_it_is_told(name: str, pat
 
 
 @pytest.mark.parametrize(
-    ("name", "path"),
-    [("1", "10.png"), ("a.b", "a.png"), ("img_7", "img_007.png"), ("1.5", "1.png"), ("", ".png"), ("/", "1.png")],
+    ("name", "path"), [("1", "10.png"), ("a.b", "a.png"), ("1.5", "1.png"), ("", ".png"), ("/", "1.png")]
 )
 def test_names_that_differ_otherwise_do_not_fit(name: str, path: str) -> None:
     assert LooseNames([path]).fits(name) == []

@@ -28,14 +28,14 @@ DAMAGED = (  # what zipfile, tarfile and the decompressors raise at damaged byte
 )  # fmt: skip
 
 
-def kind_of(name: str) -> str:
+def archive_kind(name: str) -> str:
     """Return "zip" or "tar" by a file's name; "" for what is no archive."""
     return "zip" if name.lower().endswith(".zip") else "tar" if _TAR.search(name) else ""
 
 
 def stem_of(name: str) -> str:
     """Return an archive's name without its suffix."""
-    return _TAR.sub("", name) if kind_of(name) == "tar" else name[: -len(".zip")]
+    return _TAR.sub("", name) if archive_kind(name) == "tar" else name[: -len(".zip")]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,12 @@ class Archive:
     """An open zip or tar. Raises `UserError` where it is not a whole one, here or while its members are listed."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self.kind = path, kind_of(path.name)
+        self._path, self.kind = path, archive_kind(path.name)
         try:
+            with path.open("rb") as file:
+                head = file.read(HEAD)
+            if head.startswith((b"PK\x03\x04", *_OPENERS)):  # some are called otherwise
+                self.kind = "zip" if head.startswith(b"PK") else "tar"
             self._file: Any = zipfile.ZipFile(path) if self.kind == "zip" else _open_tar(path)
         except (*DAMAGED, OSError) as error:
             raise self._broken(error) from None

@@ -36,9 +36,12 @@ class Absent:
     table: str
     rows: int  # of the table
     names: list[str]  # of the absent images
+    misplaced: str = ""  # an image of the first name, in a folder of the other part
 
     def __str__(self) -> str:
-        return f"{self.table}: the id {self.names[0]!r} has no image ({len(self.names):,} of {self.rows:,} rows)"
+        where = f" ({self.misplaced} is not in a folder of {self.part} images)" if self.misplaced else ""
+        lacking = f"{len(self.names):,} of {self.rows:,} rows have no image"
+        return f"{self.table}: {lacking}, first the id {self.names[0]!r}{where}"
 
 
 def is_absent(path: str) -> bool:
@@ -112,7 +115,7 @@ class ImageFinder:
         nothing_left = [absent for absent in self.absent if absent.part == "train" and len(absent.names) == absent.rows]
         if self.absent and (bad_images == "error" or nothing_left):
             cure = hidden or "is the image folder complete? Copy it again"
-            cure += "" if nothing_left else ", or leave such rows out with --data.bad_images skip"
+            cure += "" if nothing_left else ", or go on without such images: --data.bad_images skip"
             raise UserError(f"{'; '.join(map(str, self.absent))} below {self.index.folders[0]}: {cure}")
 
     def forget_absent(self, part: str) -> None:
@@ -128,13 +131,15 @@ class ImageFinder:
     def notes(self) -> list[str]:
         """Return a line for each kind of what was taken otherwise than as it stands."""
         lines = [
-            f"{tally.count:,} images are called otherwise than in the tables ({kind}), first {tally.example[0]!r} for"
+            f"{tally.count:,} images have other names than in the tables ({kind}), first {tally.example[0]!r} for"
             f" {tally.example[1]!r}"
             for kind, tally in self._differences.items()
         ]
         first, second = self._copies.example
         if self._copies.count:
-            lines.append(f"{self._copies.count:,} images lie there again with equal contents: {first}, not {second}")
+            lines.append(
+                f"{self._copies.count:,} images lie there twice with equal contents; used is {first}, not {second}"
+            )
         treated = {"train": "left out of training", "test": "given the class shares"}
         return self.remarks + lines + [f"{absent}: such rows are {treated[absent.part]}" for absent in self.absent]
 
@@ -166,6 +171,8 @@ class ImageFinder:
                 self._refuse_two(path, name, table)
             paths[position] = path or ABSENT + re.sub(r"[^\w.-]", "_", name)[-60:]
         if absent.names:
+            other = {"train": "test", "test": "train"}[part]
+            absent.misplaced = next((path for path in self.index.matches(absent.names[0], other) if part_of(path)), "")
             self.absent.append(absent)
 
     def _refuse_two(self, path: str, name: str, table: str) -> None:

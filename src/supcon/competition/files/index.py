@@ -3,12 +3,17 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+from supcon.competition.files.archives import archive_kind
 from supcon.errors import UserError
+from supcon.images.formats import HEAD, sniff
+from supcon.images.geometry import Unreadable
+from supcon.storage.pointers import regular
 
 SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
 LABELS = "labels.csv"  # stands for train.csv where it names images
@@ -33,6 +38,7 @@ IMAGE_SUFFIXES = {
     *(".vst", ".dds", ".ico", ".qoi", ".pcx", ".sgi", ".ras"),
     *(".heic", ".heif", ".jxl"),  # are not read, but are images: named rather than passed over
 }
+_OF_SYSTEMS = {"__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir", "#recycle"}
 _TABLE_SUFFIXES = (".csv", ".tsv")
 
 _BESIDE = "data|sets?|datasets?|images?|imgs?|pics?|pictures?|photos?|files?|samples?|folders?|pngs?|jpe?gs?|val|valid"
@@ -91,6 +97,7 @@ class _Beside:
     """What lies beside the images of a folder."""
 
     tables: list[str] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)  # folders in a folder of the same name
 
 
@@ -101,6 +108,7 @@ class ImageIndex:
         self.folders: list[Path] = []
         self.paths: list[str] = []  # of the images, sorted
         self.tables: list[Path] = []  # of the first folder first, in it the nearest to the top
+        self.archives: list[Path] = []
         self._folder_of: dict[str, int] = {}  # of paths that the first folder does not have
         self._doubled: list[str] = []
         for folder in folders:
@@ -114,6 +122,7 @@ class ImageIndex:
             self._folder_of |= dict.fromkeys(images - known, len(self.folders))
         self.paths = sorted(images | known)
         self.tables += [folder / path for path in sorted(beside.tables, key=lambda path: (path.count("/"), path))]
+        self.archives += [folder / path for path in beside.archives]
         self._doubled += beside.doubled
         self.folders.append(folder)
 
@@ -193,7 +202,8 @@ class Files(Sequence[Path]):
 def _walk(folder: Path, beside: _Beside) -> Iterator[str]:
     """Yield the relative paths of all images but dot-files and those in dot-folders. Links are followed, once each.
 
-    Tables, and folders in a folder of the same name, are added to `beside`.
+    A file without a suffix is an image where it begins as one. Tables, archives, and folders in a folder of the same
+    name are added to `beside`.
     """
     entered = set()
     for where, folders, files in os.walk(folder, followlinks=True):
@@ -202,7 +212,7 @@ def _walk(folder: Path, beside: _Beside) -> Iterator[str]:
             folders.clear()
             continue
         entered.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in _OF_SYSTEMS)
         base = Path(where).relative_to(folder).as_posix()
         if base.split("/")[-2:-1] == base.split("/")[-1:]:
             beside.doubled.append(base)
@@ -210,7 +220,15 @@ def _walk(folder: Path, beside: _Beside) -> Iterator[str]:
             if name.startswith("."):
                 continue
             path = name if base == "." else f"{base}/{name}"
-            if is_image(name):
+            if is_image(name) or ("." not in name and _begins_as_image(folder / path)):
                 yield path
             elif name.lower().endswith(_TABLE_SUFFIXES):
                 beside.tables.append(path)
+            elif archive_kind(name):
+                beside.archives.append(path)
+
+
+def _begins_as_image(path: Path) -> bool:
+    with suppress(OSError, Unreadable), open(path, "rb", opener=regular) as file:
+        return bool(sniff(file.read(HEAD)))
+    return False

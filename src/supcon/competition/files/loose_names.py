@@ -6,8 +6,9 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
+from urllib.parse import unquote
 
-from supcon.competition.files.index import is_image
+from supcon.competition.files.index import IMAGE_SUFFIXES
 
 _FOREIGN_SUFFIXES = {".dcm", ".dicom"}  # that tables keep of images which the host has converted
 _CODE_PAGES = ("utf-8", "cp1252", "cp850", "cp866", "cp932", "gbk", "euc-kr")  # that archives hold names in, unsaid
@@ -15,18 +16,21 @@ _OUTER_BLANKS = re.compile(r"[\s\ufeff\u200b]*(^|/|$|\.\w+$)[\s\ufeff\u200b]*")
 
 
 def _without_suffix(name: str) -> str:
-    stem, suffix = os.path.splitext(name)
-    return stem if is_image(name) or suffix.lower() in _FOREIGN_SUFFIXES else name
+    """Return a name without its suffix, or suffixes, as of img0.jpg.png; a dot at its end is one, too."""
+    stem, suffix = os.path.splitext(name.rstrip("."))
+    return _without_suffix(stem) if suffix.lower() in IMAGE_SUFFIXES | _FOREIGN_SUFFIXES else name.rstrip(".")
 
 
 _STEPS: tuple[tuple[str, Callable[[str], str]], ...] = (  # what may differ, and a form in which it does not
     ("backslashes", lambda name: name.replace("\\", "/")),
-    ("Unicode form", lambda name: unicodedata.normalize("NFC", name)),
+    ("percent signs", lambda name: unquote(name) if "%" in name else name),
+    ("Unicode form", lambda name: unicodedata.normalize("NFKC", name)),
     ("blanks", lambda name: _OUTER_BLANKS.sub(r"\1", name)),
     ("suffix", _without_suffix),
-    ("upper and lower case", lambda name: unicodedata.normalize("NFC", name.casefold())),
+    ("blanks and underscores", lambda name: re.sub(r"[ _]+", "_", name)),
+    ("upper and lower case", lambda name: unicodedata.normalize("NFKC", name.casefold())),
     ("a fraction of 0", lambda name: re.sub(r"((?:^|/)\d+)\.0+(?=/|$)", r"\1", name)),
-    ("leading zeros", lambda name: re.sub(r"(^|/)0+(?=\d+(?:/|$))", r"\1", name)),
+    ("leading zeros", lambda name: re.sub(r"(?<!\d)0+(?=\d)", "", name)),
 )
 
 

@@ -2,10 +2,13 @@
 
 import os
 import re
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from shlex import quote
 
-_PIECE = re.compile(r"(.+\.(?:zip|tar|tar\.\w+|t\wz))[.-]?(0*1|a+)", re.IGNORECASE)  # the first of several
+from supcon.images.formats import unread
+
+_PIECE = re.compile(r"(.+\.(?:zip|tar|tar\.\w+|t\wz))[.-]?(?:part)?(0*1|a+)", re.IGNORECASE)  # the first of several
 _COMMANDS = {  # by a pattern of the name
     r".+\.7z(\.0*1)?": "7z x {path} -o{folder}",
     r".+\.part0*1\.rar|(?!.+\.part\d+\.).+\.rar": "unrar x {path} {folder}/",
@@ -14,26 +17,61 @@ _COMMANDS = {  # by a pattern of the name
     r".+\.bz2(?<!\.tar\.bz2)": "bunzip2 -k {path}",
     r".+\.xz(?<!\.tar\.xz)": "unxz -k {path}",
 }
+_TABLE = re.compile(
+    r"(train|training|train_?labels|labels)\.((csv|tsv)\.(gz|bz2|xz)|xlsx?|ods|parquet|feather|jsonl?)", re.IGNORECASE
+)
+
+
+def packed_table(folder: Path) -> str:
+    """Return which file below `folder` holds the training table in another form, and the cure; "" where none does."""
+    return next((advice for path in _files(folder) if _TABLE.fullmatch(path.name) and (advice := _advice(path))), "")
 
 
 def packed_otherwise(folder: Path) -> str:
-    """Return which file of `folder` hides others, and the command that helps; "" where there is none."""
-    for path in sorted(path for path in folder.glob("*") if not path.name.startswith(".")):
-        if piece := _PIECE.fullmatch(path.name):
-            whole, before = path.with_name(piece[1]), path.with_name(path.name[: -len(piece[2])])
-            if not whole.exists():
-                pieces = quote(str(before)) + "?" * len(piece[2])
-                return f"{path} is a piece of an archive: join all with `cat {pieces} > {quote(str(whole))}`"
-        if re.fullmatch(r".+\.z0*1", path.name, re.IGNORECASE) and (advice := join_zip(path.with_suffix(".zip"))):
+    """Return which file below `folder` hides others, and the command that helps; "" where there is none."""
+    return next(filter(None, map(_advice, _files(folder))), "")
+
+
+def unread_images(folders: Sequence[Path], counts: Callable[[str], bool]) -> str:
+    """Return that images are there in a form that is not read, and the cure; "" where none are.
+
+    Of the files below `folders` those are looked at whose relative path `counts`.
+    """
+    for folder in folders:
+        files = [path for path in _files(folder) if counts(path.relative_to(folder).as_posix())]
+        if advice := next(filter(None, map(_advice, files)), ""):
             return advice
-        for pattern, command in _COMMANDS.items():
-            if re.fullmatch(pattern, path.name, re.IGNORECASE):
-                shown = command.format(path=quote(str(path)), folder=quote(str(folder)))
-                return f"{path} is not unpacked here: unpack it with `{shown}`"
-        if re.fullmatch(r".+\.(xlsx?|ods|parquet|feather|json|jsonl)", path.name, re.IGNORECASE):
-            return f"{path} is no CSV file: save it as {path.stem}.csv"
-        if path.suffix == ".dvc":
-            return f"{path} stands for files that DVC holds elsewhere: fetch them with `dvc pull`"
+        if others := unread(path.name for path in files):
+            return f"the images below {folder} are {others}: write them as PNG or TIFF files, named by their ids"
+    return ""
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, but hidden ones, those of the folder itself first."""
+    for where, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(where) / name for name in sorted(names) if not name.startswith("."))
+
+
+def _advice(path: Path) -> str:
+    """Return that a file hides others, and the command that helps; "" for any other file."""
+    if piece := _PIECE.fullmatch(path.name):
+        whole, before = path.with_name(piece[1]), path.with_name(path.name[: -len(piece[2])])
+        if not whole.exists():
+            pieces = quote(str(before)) + "?" * len(piece[2])
+            return f"{path} is a piece of an archive: join all with `cat {pieces} > {quote(str(whole))}`"
+    if re.fullmatch(r".+\.z0*1", path.name, re.IGNORECASE) and (advice := join_zip(path.with_suffix(".zip"))):
+        return advice
+    for pattern, command in _COMMANDS.items():
+        if re.fullmatch(pattern, path.name, re.IGNORECASE):
+            shown = command.format(path=quote(str(path)), folder=quote(str(path.parent)))
+            return f"{path} is not unpacked here: unpack it with `{shown}`"
+    if re.fullmatch(r".+\.(xlsx?|ods|parquet|feather|json|jsonl)", path.name, re.IGNORECASE):
+        return f"{path} is no CSV file: save it as {path.stem}.csv"
+    if path.suffix in (".crdownload", ".part", ".partial"):
+        return f"{path} is a download that was not finished: download it again"
+    if path.suffix == ".dvc":
+        return f"{path} stands for files that DVC holds elsewhere: fetch them with `dvc pull`"
     return ""
 
 

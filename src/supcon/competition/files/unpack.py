@@ -9,13 +9,14 @@ from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
-from supcon.competition.files.archives import DAMAGED, Archive, Member, kind_of, stem_of
+from supcon.competition.files.archives import DAMAGED, Archive, Member, archive_kind, stem_of
 from supcon.competition.files.index import is_image
 from supcon.errors import UserError
 from supcon.storage import lock
 from supcon.storage.files import digest
 from supcon.storage.sizes import bytes_text
 
+UNPACKED = "unpacked-"  # begins the name of the folder in cache/
 _BOMB_RATIO, _BOMB_BYTES = 100, 2**30  # more than 100 to 1 and more than 1 GiB: no host's images shrink like that
 _DEPTH = 2  # archives within archives
 _SPARED = 2**28  # bytes of the disk that stay free
@@ -32,10 +33,10 @@ def unpack_archives(folder: Path, cache: Path, others: Collection[Path] = ()) ->
     devices or paths that lead out.
     """
     places = [path for path in sorted({folder, *others}) if path.is_dir()]
-    names = [place / name for place in places for name in sorted(os.listdir(place)) if kind_of(name)]
+    names = [place / name for place in places for name in sorted(os.listdir(place)) if archive_kind(name)]
     archives = [path for path in names if path.is_file()]
     facts = [(path.relative_to(folder).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in archives]
-    unpacked = cache / f"unpacked-{digest(facts)[:16]}"
+    unpacked = cache / f"{UNPACKED}{digest(facts)[:16]}"
     if not unpacked.exists():
         archives = [path for path in archives if not _is_unpacked(path)]
         if not archives:
@@ -111,7 +112,7 @@ def _unpack(path: Path, target: Path, room: _Room, depth: int) -> None:
         for member in tqdm(members, f"unpack {path.name}", unit="file", disable=None, leave=False):
             _extract(path, archive, member, base)
     for member in members:
-        if kind_of(member.name):
+        if archive_kind(member.name):
             if depth == 0:
                 raise UserError(f"{path} holds zips within zips within zips: unpack it by hand into {path.parent}")
             inner = base / member.name
