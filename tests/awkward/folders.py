@@ -118,7 +118,7 @@ CASES = [
     Case(
         "doubled, without train",
         then(arranged("bugs/{label}/img{n}.png"), copied("bugs", "bugs/bugs")),
-        says=f"{TWICE}: bugs/ant/img0.png, not bugs/bugs/ant/img0.png",
+        says=f"{TWICE}; used is bugs/ant/img0.png, not bugs/bugs/ant/img0.png",
     ),
     Case("a copy elsewhere", then(PLAIN, copied("train", "backup/train")), says=TWICE),
     Case("all twice, test too", then(PLAIN, copied("test", "test/test")), says="6 images lie there twice"),
