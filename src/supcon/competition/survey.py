@@ -65,7 +65,7 @@ class Survey:
     competition: Competition
     images: ImageCache
     copies: Copies
-    image_notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # beside those of the competition
 
     @property
     def unreadable_training_rows(self) -> Rows:
@@ -95,7 +95,7 @@ class Survey:
             ("machine", f"{available_cores()} cores, {'an' if shutil.which('nvidia-smi') else 'no'} NVIDIA driver"),
             ("disk", f"{bytes_text(self.images.bytes)} of decoded images, {bytes_text(free)} free below {root}"),
             ("memory", self._memory()),
-            *(("note", line) for line in (*competition.notes, *self.image_notes)),
+            *(("note", line) for line in (*competition.notes, *self.notes)),
         ]  # fmt: skip
         return "\n".join(f"{topic:<12}{one_line(text)}" for topic, text in lines)
 
@@ -129,7 +129,20 @@ def survey(request: Request) -> Survey:
     if data.bad_images == "error":
         require_readable(images, files)
     copies = find_copies(competition, remembered_copies(cache, images))
-    return Survey(request, competition, images, copies, image_notes(images, reading, len(competition.train)))
+    notes = [*image_notes(images, reading, len(competition.train)), *_rare_classes(competition, request)]
+    return Survey(request, competition, images, copies, notes)
+
+
+def _rare_classes(competition: Competition, request: Request) -> list[str]:
+    """Return a line where the split, which comes next, will refuse a class for its few rows."""
+    data, counts = request.settings.data, competition.train["label"].value_counts()
+    few = counts[counts < data.folds]
+    if len(few) == 0 or data.rare_classes != "error" or (request.root / "folds" / "folds.csv").exists():
+        return []
+    return [
+        f"{len(few):,} classes have fewer rows than the {data.folds} folds, first {few.index[0]!r} with {few.iloc[0]}:"
+        " choose --data.rare_classes train_only, or fewer --data.folds"
+    ]
 
 
 def remembered_copies(cache: Path, images: ImageCache) -> Pairs:
