@@ -127,7 +127,7 @@ def test_another_competition_is_embedded_by_every_folds_encoder(
     copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other, classes = copied / "other", np.arange(36) % 4
-    write_competition(other / "input", ["x"] * 36, seed=3)  # one colour: only noise tells the classes
+    write_competition(other / "input", ["0"] * 36, seed=3)  # one colour: only noise tells the classes
     lines = [f"a{row:03d},{label}" for row, label in enumerate(classes)]
     (other / "input" / "train.csv").write_text("\n".join(["id,label", *lines]) + "\n")
     on = (f"--on={other}", "--data.folds=3")

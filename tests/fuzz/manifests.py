@@ -67,10 +67,11 @@ class Host:
 
 
 def cells_by_csv(content: bytes, dialect: Dialect) -> list[list[str]]:
-    """The cells as Python's csv module reads them, blank lines left out: the oracle."""
+    """The cells as Python's csv module reads them, blank lines and rows of empty cells left out: the oracle."""
     text = io.StringIO(content.decode(dialect.encoding), newline="")
     rows = csv.reader(text, delimiter=dialect.delimiter, skipinitialspace=bool(dialect.padding))
-    return [row for row in rows if row][dialect.sep_line :]
+    header, *rest = [row for row in rows if row][dialect.sep_line :]
+    return [header, *(row for row in rest if any(row) or len(row) == 1)]
 
 
 @st.composite

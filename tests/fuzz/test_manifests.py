@@ -9,7 +9,7 @@ from random import Random
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from supcon.competition.folds import make_folds, read_folds, write_folds
@@ -122,6 +122,8 @@ def assert_folds_return(competition: Competition, path: Path, settings: DataSett
 @budget(250)
 @given(tables())
 def test_a_table_of_any_cells_and_dialect_is_read_and_written_exactly(table: Table) -> None:
+    there = [row for row in table.rows if any(row) or len(row) == 1]
+    assume(there)
     with tempfile.TemporaryDirectory() as name:
         path, copy = Path(name) / "t.csv", Path(name) / "copy.csv"
         path.write_bytes(table.rendered())
@@ -129,7 +131,7 @@ def test_a_table_of_any_cells_and_dialect_is_read_and_written_exactly(table: Tab
         expected = cells_by_csv(path.read_bytes(), dialect)
         read = read_table(path)
         assert [list(read.columns), *read.to_numpy().tolist()] == expected
-        assert dialect.padding or expected == [table.header, *table.rows]
+        assert dialect.padding or expected == [table.header, *there]
         assert replace(dialect, padding="") == Dialect(table.encoding, table.delimiter, table.line_end)
         write_table(copy, read, read_with_dialect(path)[1])
         assert read_with_dialect(copy)[1] == read_with_dialect(path)[1]

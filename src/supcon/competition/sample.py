@@ -55,7 +55,7 @@ def counters(table: pd.DataFrame) -> list[str]:
     Of a table of two columns each has its meaning.
     """
     names = r"|Unnamed: \d+(\.\d+)*|index|level_0|no\.?|#|row"
-    unnamed = [name for name in table.columns if re.fullmatch(names, name.strip(), re.IGNORECASE)]
+    unnamed = [name for name in table.columns if re.fullmatch(names, name.strip(" "), re.IGNORECASE)]
     return [name for name in unnamed if _counts(table[name])] if len(table.columns) > 2 else []
 
 

@@ -65,7 +65,7 @@ def read_with_dialect(path: Path, *, may_be_empty: bool = False) -> tuple[pd.Dat
                 raise UserError(
                     f"{path} line {line} has {len(row)} cells, its header has {len(header)}: mend that line"
                 )
-            if any(row):  # spreadsheets write rows of empty cells
+            if any(row) or len(row) == 1:  # spreadsheets write rows of empty cells
                 block.append(row)
             if len(block) == _BLOCK:
                 _extend(columns, block)
