@@ -70,7 +70,7 @@ BREAKS: list[tuple[str, Callable[[Path], object], str]] = [
     ("no id column", write(TRAIN, b"row,label\n1,red\n2,NA\n"), r"has no column 'id', .*--data\.id_column"),
     ("row twice", change(TRAIN, "a003,", "a004,"), r"the id 'a004' stands in two rows \(1 such\): delete one"),
     ("row twice, other label", change(TRAIN, "a003,red", "a059,red"), "the id 'a059' stands in two rows"),
-    ("unknown id", change(SAMPLE, "b001", "b999"), "have no image, first the id 'b999'"),
+    ("unknown id", change(SAMPLE, "b001", "b999"), r"1 of 12 .* 'b999'; test/b001\.png has no row \(1 such"),
     ("test row twice", change(SAMPLE, "b001", "b002"), "sample_submission.csv: the id 'b002' stands in two rows"),
     ("test row missing", change(SAMPLE, "b001,001\n", ""), "has no row for test/b001.png"),
     ("extra columns", change(SAMPLE, "id,label", "id,label,score"), "line 2 has 2 cells, its header has 3"),

@@ -126,9 +126,12 @@ def sample_rows(
         rows = read_rows(path, "test", sample, settings, finder)
         names = rows.images.set_axis(_joined(rows.ids, sample, path.name, allow_extra)).loc[sample.ids]
     paths = finder.find_all(names.to_list(), "test", SAMPLE)
-    if path is None and not allow_extra and not any(absent.part == "test" for absent in finder.absent):
+    if path is None and not allow_extra:
         lacking = sorted({path for path in finder.index.paths if part_of(path) == "test"} - set(paths) - finder.copies)
-        if lacking:
+        absent = next((absent for absent in finder.absent if absent.part == "test"), None)
+        if lacking and absent:
+            absent.unnamed = f"{lacking[0]} has no row ({len(lacking):,} such images)"
+        elif lacking:
             raise UserError(
                 f"{sample.path} has no row for {lacking[0]} ({len(lacking)} such test images): copy the host's file"
                 " again, or move images that are not asked for elsewhere"

@@ -37,11 +37,14 @@ class Absent:
     rows: int  # of the table
     names: list[str]  # of the absent images
     misplaced: str = ""  # an image of the first name, in a folder of the other part
+    unnamed: str = ""  # which images have no row
 
     def __str__(self) -> str:
         where = f" ({self.misplaced} is not in a folder of {self.part} images)" if self.misplaced else ""
         lacking = f"{len(self.names):,} of {self.rows:,} rows have no image"
-        return f"{self.table}: {lacking}, first the id {self.names[0]!r}{where}"
+        return f"{self.table}: {lacking}, first the id {self.names[0]!r}{where}" + (
+            self.unnamed and f"; {self.unnamed}"
+        )
 
 
 def is_absent(path: str) -> bool:
