@@ -176,7 +176,7 @@ def _train_labels(
         labels = from_one_hot(table[marked], path)
     else:
         labels = table[_label_column(table, path, sample, rest)]
-    empty = np.flatnonzero((labels.str.strip() == "").to_numpy())
+    empty = np.flatnonzero(labels.isin([label for label in labels.unique() if not label.strip()]).to_numpy())
     if len(empty):
         raise UserError(
             f"{path}: row {empty[0] + 2} ({table.iloc[empty[0], 0]!r}) has no label ({len(empty):,} such): remove such"
@@ -233,6 +233,9 @@ def _columns_of_classes(table: pd.DataFrame, sample: Sample, rest: list[str]) ->
 
 def _are_hidden(test: pd.DataFrame, train: pd.DataFrame, finder: ImageFinder) -> bool:
     """Say whether no image is left for the test rows beside those of the training rows."""
+    first = test["path"].iloc[0]
+    if not is_absent(first) and not (train["path"] == first).any():  # quickly, where nothing is odd
+        return False
     taken = set(train["path"])
     if not all(is_absent(path) or path in taken for path in test["path"]):
         return False

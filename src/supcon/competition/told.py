@@ -15,6 +15,7 @@ from supcon.settings.settings import DataSettings
 _OPPOSITES = {  # of the class that a column of one probability means
     "1": "0", "true": "false", "t": "f", "yes": "no", "y": "n", "positive": "negative", "pos": "neg",
 }  # fmt: skip
+_NO_LABEL = {"nan", "null", "<na>", "n/a", "#n/a"}
 _SEPARATORS = (" ", ", ", ",", "; ", ";", "|", "/", ">", "+")  # between the labels of a cell
 
 
@@ -165,7 +166,8 @@ def combined_labels(labels: pd.Series) -> str:
 
 def missing_labels(labels: pd.Series) -> str:
     """Return the line for labels that mean "none" in tables of other programs; empty where there are none."""
-    rows = labels[labels.str.strip().str.casefold().isin(["nan", "null", "<na>", "n/a", "#n/a"])]
+    words = [label for label in labels.unique() if label.strip().casefold() in _NO_LABEL]
+    rows = labels[labels.isin(words)]
     if len(rows) == 0:
         return ""
     return (
