@@ -66,7 +66,7 @@ def _rows(
         shares = map(_written, np.exp(value_of(predicted, number)).tolist())
         return label_rows(sample, dict(zip(ids, shares, strict=True)))
     if form.labels > 1:
-        names = (form.separator.join(classes[number] for number in row) for row in _likeliest(predicted, form.labels))
+        names = (form.separator.join(classes[number] for number in row) for row in _top_classes(predicted, form.labels))
         return label_rows(sample, dict(zip(ids, names, strict=True)))
     values = predicted.dense() if isinstance(predicted, TopK) else predicted
     return probability_rows(sample, ids, np.exp(values), classes)
@@ -97,7 +97,7 @@ def _written(share: float) -> str:
     return f"{share:.{_DIGITS}g}"
 
 
-def _likeliest(log_probabilities: Matrix, count: int) -> Iterator[list[int]]:
+def _top_classes(log_probabilities: Matrix, count: int) -> Iterator[list[int]]:
     """Yield the numbers of each row's likeliest classes, the likeliest first."""
     for block in blocks(log_probabilities):
         values, numbers = kept_values(block)

@@ -21,8 +21,8 @@ from supcon.competition.folders import train_from_folders
 from supcon.competition.form import Form
 from supcon.competition.rows import find_train, read_rows, sample_rows
 from supcon.competition.sample import Sample, cells_of, from_one_hot, read_sample, shown_columns
+from supcon.competition.sample_form import combined_labels, form_of_sample, missing_labels
 from supcon.competition.spelling import respelled, spelling_key, spelling_of
-from supcon.competition.told import combined_labels, missing_labels, told_form
 from supcon.errors import UserError
 from supcon.images.formats import unread as unread_forms
 from supcon.images.hashes import content_hashes
@@ -95,7 +95,7 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     if train["label"].nunique() < 2:
         raise UserError(f"{source}: all training rows are of one class; a classifier needs two or more")
     notes += filter(None, [combined_labels(train["label"]), missing_labels(train["label"])])
-    form = told_form(sample, sorted(train["label"].unique()), settings, notes)
+    form = form_of_sample(sample, sorted(train["label"].unique()), settings, notes)
     if sample.id_column != sample.columns[0]:
         notes.append(f"{sample.path.name}: ids are in the column {sample.id_column!r}, which is not the first")
     notes += finder.notes()

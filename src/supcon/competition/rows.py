@@ -124,7 +124,7 @@ def sample_rows(
     names = sample.ids
     if path is not None:
         rows = read_rows(path, "test", sample, settings, finder)
-        names = rows.images.set_axis(_joined(rows.ids, sample, path.name, allow_extra)).loc[sample.ids]
+        names = rows.images.set_axis(_matched_ids(rows.ids, sample, path.name, allow_extra)).loc[sample.ids]
     paths = finder.find_all(names.to_list(), "test", SAMPLE)
     if path is None and not allow_extra:
         lacking = sorted({path for path in finder.index.paths if part_of(path) == "test"} - set(paths) - finder.copies)
@@ -139,7 +139,7 @@ def sample_rows(
     return pd.DataFrame({"id": sample.ids, "path": paths})
 
 
-def _joined(ids: pd.Series, sample: Sample, name: str, allow_extra: bool) -> pd.Series:
+def _matched_ids(ids: pd.Series, sample: Sample, name: str, allow_extra: bool) -> pd.Series:
     """Return the ids of the table `name` as the sample writes them. Raises `UserError` where they are not the same."""
     wanted, there = set(sample.ids), set(ids)
     if not wanted <= there:

@@ -47,7 +47,7 @@ def spelling_of(
         )
     spelling = dict[str, str]()
     for kind, spellings in kinds.items():
-        best = told.get(kind) or style(_likeliest(spellings, counts, list(told.values())))
+        best = told.get(kind) or style(_best_spelling(spellings, counts, list(told.values())))
         spelling |= {label: best for label in spellings if label != best}
     notes += _told(kinds, told, counts, spelling, path, sample)
     return spelling
@@ -90,7 +90,7 @@ def _style(kinds: Mapping[str, Sequence[str]], told: Mapping[str, str], sample: 
     return None
 
 
-def _likeliest(spellings: Sequence[str], counts: Mapping[str, int], told: Sequence[str]) -> str:
+def _best_spelling(spellings: Sequence[str], counts: Mapping[str, int], told: Sequence[str]) -> str:
     """Return the spelling without outer blanks and without a fraction of 0, in the case of the labels that the sample
     tells, that most rows have; of equals the lower."""
     cases = [case for case in (str.islower, str.isupper, str.istitle) if told and all(map(case, told))]

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from supcon.competition.files.index import ImageIndex, part_of
-from supcon.competition.files.loose_names import LooseNames, difference, same_folders
+from supcon.competition.files.loose_names import LooseNames, difference, sharing_most_folders
 from supcon.errors import UserError
 from supcon.storage.files import sha256_file
 
@@ -206,8 +206,4 @@ def _narrowed(paths: Sequence[str], name: str, part: str) -> Sequence[str]:
     """Return of several paths those in a folder of `part`, and of these those with most of the name's folders."""
     if len(paths) > 1:
         paths = [path for path in paths if part_of(path) == part] or paths
-    if len(paths) > 1:
-        shared = [same_folders(name, path) for path in paths]
-        most = max(shared)
-        paths = [path for path, count in zip(paths, shared, strict=True) if count == most]
-    return paths
+    return sharing_most_folders(paths, name) if len(paths) > 1 else paths

@@ -57,6 +57,13 @@ def same_folders(name: str, path: str) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
+def sharing_most_folders(paths: Sequence[str], name: str, written: Callable[[str], str] = str) -> list[str]:
+    """Return the paths that share most of the folders of `name`, once they are `written` as it is."""
+    shared = [same_folders(name, written(path)) for path in paths]
+    most = max(shared)
+    return [path for path, count in zip(paths, shared, strict=True) if count == most]
+
+
 class LooseNames:
     """The paths of images by their file names in the loosened form."""
 
@@ -73,11 +80,7 @@ class LooseNames:
         name = loosened(name)
         last = name.rpartition("/")[2]
         paths = self._by_name.get(last, []) if last else []
-        if len(paths) < 2:
-            return paths
-        shared = [same_folders(name, loosened(path)) for path in paths]
-        most = max(shared)
-        return [path for path, count in zip(paths, shared, strict=True) if count == most]
+        return paths if len(paths) < 2 else sharing_most_folders(paths, name, loosened)
 
 
 def _recoded(path: str) -> Iterator[str]:

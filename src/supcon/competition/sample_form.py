@@ -19,7 +19,7 @@ _NO_LABEL = {"nan", "null", "<na>", "n/a", "#n/a"}
 _SEPARATORS = (" ", ", ", ",", "; ", ";", "|", "/", ">", "+")  # between the labels of a cell
 
 
-def told_form(sample: Sample, classes: Sequence[str], settings: DataSettings, notes: list[str]) -> Form:
+def form_of_sample(sample: Sample, classes: Sequence[str], settings: DataSettings, notes: list[str]) -> Form:
     """Return the form that the sample asks for: its cells tell, or the settings.
 
     What is read otherwise than as it stands becomes a line of `notes`. Raises `UserError`, naming the setting that
