@@ -1,7 +1,6 @@
 """What lies beside the other cases: the same kinds, in other words."""
 
 import io
-import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -93,19 +92,14 @@ def pages(folder: Path) -> None:
 
 
 def archived(name: str) -> Change:
-    """Pack the test images into a zip or tar below a folder."""
+    """Pack the test images into a zip below a folder."""
 
     def change(folder: Path) -> None:
         content = io.BytesIO()
         paths = list(images_in(folder / "test"))
-        if name.endswith("zip.gz") or name.endswith(".zip"):
-            with zipfile.ZipFile(content, "w") as file:
-                for path in paths:
-                    file.write(path, f"test/{path.name}")
-        else:
-            with tarfile.open(fileobj=content, mode="w:gz") as tar:
-                for path in paths:
-                    tar.add(path, f"test/{path.name}")
+        with zipfile.ZipFile(content, "w") as file:
+            for path in paths:
+                file.write(path, f"test/{path.name}")
         for path in paths:
             path.unlink()
         (folder / name).parent.mkdir(exist_ok=True)
@@ -137,6 +131,12 @@ def bin_of_windows(folder: Path) -> None:
     (folder / "train" / "$RECYCLE.BIN").mkdir()
     (folder / "train" / "$RECYCLE.BIN" / "old.png").write_bytes((folder / "test" / "img100.png").read_bytes())
     (folder / "train.csv").unlink()
+
+
+def mapped(folder: Path) -> None:
+    (folder / "label_map.json").write_text('{"0": "ant"}')
+    for number in TRAIN[:2]:
+        (folder / "train" / f"img{number}.png").unlink()
 
 
 def seven_zip(folder: Path) -> None:
@@ -200,6 +200,8 @@ CASES = [
     Case("rows of nothing", replaced("train.csv", "img23,cat\n", "img23,cat\n,\n,\n")),
     Case("a spreadsheet called csv", replaced("train.csv", "id,label", "PK\3\4"), asks="is a spreadsheet or packed"),
     Case("a bin of deleted files", bin_of_windows),
+    Case("a map of labels beside absent images", mapped, asks="2 of 24 rows .* is the image folder complete"),
+    Case("words in a column called probability", sample("id,prob_label", "ant"), flags=["--data.label_column=label"]),
     Case("floats of two scales", arrays(lambda number, grey: np.multiply(grey, 4 if number % 3 else 0.5, dtype="f4")),
          says=r"scaled each by its own largest number \(10 as they are, 20 as 16 bits\)", composes=False),
     Case("a border without data", arrays(lambda _, grey: np.pad(np.uint16(8) * grey, 2, constant_values=65535)),

@@ -1,17 +1,16 @@
 """Worker processes: one that is killed, or cannot be started, ends the work in one line and leaves nothing waiting."""
 
-import errno
 import os
 import signal
 import threading
 from multiprocessing import active_children
-from multiprocessing.process import BaseProcess
 
 import pytest
 
 from supcon.errors import UserError
 from supcon.storage.processes import require_tasks, worker_pool
 from supcon.storage.sizes import bytes_text
+from tests.processes import start_one_process_alone
 
 
 def test_a_killed_worker_is_one_line() -> None:
@@ -29,15 +28,7 @@ def test_workers_end_at_once_when_they_are_told_to_whatever_their_parent_would_d
 
 
 def test_workers_that_cannot_all_be_started_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin, begun = BaseProcess.start, list[BaseProcess]()
-
-    def start(process: BaseProcess) -> None:
-        if begun:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        begun.append(process)
-        begin(process)
-
-    monkeypatch.setattr(BaseProcess, "start", start)
+    begun = start_one_process_alone(monkeypatch)
     with pytest.raises(UserError, match="no more processes or threads can be started"), worker_pool(2):
         pass
     begun[0].join(5)

@@ -1,13 +1,10 @@
 """Loader processes: as many as /dev/shm has room for; what they cannot send, or start with, ends nothing in silence."""
 
-import errno
-import os
 import subprocess
 import sys
 import time
 from collections import namedtuple
 from multiprocessing import active_children
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +21,7 @@ from supcon.training.loader import fixed_loader, training_loader
 from supcon.training.sampler import BatchSampler, NaturalSampler, PKSampler, WithUnlabelled
 from tests.attacks.attack import permitted
 from tests.conftest import REPOSITORY
+from tests.processes import start_one_process_alone
 
 Usage = namedtuple("Usage", "free")
 
@@ -85,15 +83,7 @@ def test_a_temporary_folder_with_a_long_name_leaves_the_workers_out(
 def test_where_processes_cannot_be_started_a_loader_goes_on_without(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    begin, begun = BaseProcess.start, list[BaseProcess]()
-
-    def start(process: BaseProcess) -> None:
-        if begun:
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        begun.append(process)
-        begin(process)
-
-    monkeypatch.setattr(BaseProcess, "start", start)
+    begun = start_one_process_alone(monkeypatch)
     rows = fixed_loader(Rows(), 10, 2)
     for _ in range(2):  # epochs
         assert len(list(rows)) == 10

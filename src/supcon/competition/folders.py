@@ -32,7 +32,7 @@ def train_from_folders(
     paths = [path for path in paths if parts[_above(path)]]
     if not paths:
         raise UserError(
-            packed_otherwise(folder)
+            packed_otherwise(folder, tables=True)
             or f"{folder} has neither {TRAIN} nor one folder a class (such as train/CLASS/IMAGE)"
         )
     level = _class_level(folder, {above: names for above, names in parts.items() if names}, sample, settings)

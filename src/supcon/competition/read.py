@@ -112,7 +112,7 @@ def _open_files(folder: Path, cache: Path, settings: DataSettings) -> tuple[Samp
     sample_path = find_table(index, SAMPLE)
     if sample_path is None:
         raise UserError(
-            packed_otherwise(folder)
+            packed_otherwise(folder, tables=True)
             or f"{folder / SAMPLE} is missing: put the host's files into {folder}, this one says what to submit"
         )
     sample = read_sample(sample_path)

@@ -29,7 +29,7 @@ def form_of_sample(sample: Sample, classes: Sequence[str], settings: DataSetting
         return _form_of_columns(sample, classes, settings, notes)
     cells = [cell for cell in sample.cells[sample.targets[0]] if cell.strip()]  # an empty one only holds a place
     odd = list(_unlike(cells, classes))
-    named = "prob" in sample.targets[0].lower() and all(0 <= (_number(cell) or 0) <= 1 for cell in cells)
+    named = "prob" in sample.targets[0].lower() and all(map(_is_share, cells))
     asked = settings.submit == "probability" or bool(settings.positive_class)
     if settings.submit == "label" or not (odd or asked or named):
         return Form(sample.targets)
@@ -68,8 +68,7 @@ def _form_of_columns(sample: Sample, classes: Sequence[str], settings: DataSetti
         raise UserError(f"{sample.path} has several columns, which --data.{given} does not fit: leave it out")
     extra = [name for name in sample.targets if name not in set(classes)]
     first = sample.cells.iloc[0]
-    odd = [name for name in sample.targets if first[name].strip() and not 0 <= (_number(first[name]) or 0) <= 1]
-    odd += [name for name in sample.targets if first[name].strip() and _number(first[name]) is None]
+    odd = [name for name in sample.targets if first[name].strip() and not _is_share(first[name])]
     words = [name for name in odd if name in set(extra)]
     if words:
         raise UserError(
@@ -97,9 +96,13 @@ def _form_of_columns(sample: Sample, classes: Sequence[str], settings: DataSetti
 
 def _are_shares(cells: Sequence[str], odd: Sequence[str]) -> bool:
     """Say whether the cells are probabilities: numbers from 0 to 1, with a fraction that is no class."""
-    numbers = [_number(cell) for cell in cells]
     fractions = [number for cell in odd if (number := _number(cell)) is not None and not number.is_integer()]
-    return bool(fractions) and all(number is not None and 0 <= number <= 1 for number in numbers)
+    return bool(fractions) and all(map(_is_share, cells))
+
+
+def _is_share(cell: str) -> bool:
+    number = _number(cell)
+    return number is not None and 0 <= number <= 1
 
 
 def _positive_class(found: str, sample: Sample, classes: Sequence[str], settings: DataSettings) -> str:
@@ -147,7 +150,7 @@ def _ranking(sample: Sample, cells: Sequence[str], classes: set[str]) -> Form | 
 
 
 def labels_in(cell: str) -> list[str]:
-    """Return the labels that a cell may hold: its words, or what stands between commas, semicolons or bars."""
+    """Return the labels that a cell may hold: its words, or what stands between commas, slashes and the like."""
     return [part for part in re.split(r"[\s,;|/>+:\[\](){}'\"]+", cell) if part]
 
 

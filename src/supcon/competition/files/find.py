@@ -42,9 +42,8 @@ class Absent:
     def __str__(self) -> str:
         where = f" ({self.misplaced} is not in a folder of {self.part} images)" if self.misplaced else ""
         lacking = f"{len(self.names):,} of {self.rows:,} rows have no image"
-        return f"{self.table}: {lacking}, first the id {self.names[0]!r}{where}" + (
-            self.unnamed and f"; {self.unnamed}"
-        )
+        unnamed = f"; {self.unnamed}" if self.unnamed else ""
+        return f"{self.table}: {lacking}, first the id {self.names[0]!r}{where}{unnamed}"
 
 
 def is_absent(path: str) -> bool:

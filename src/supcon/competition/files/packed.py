@@ -24,12 +24,14 @@ _TABLE = re.compile(
 
 def packed_table(folder: Path) -> str:
     """Return which file below `folder` holds the training table in another form, and the cure; "" where none does."""
-    return next((advice for path in _files(folder) if _TABLE.fullmatch(path.name) and (advice := _advice(path))), "")
+    tables = (path for path in _files(folder) if _TABLE.fullmatch(path.name))
+    return next((advice for path in tables if (advice := _hides_files(path) or _hides_table(path))), "")
 
 
-def packed_otherwise(folder: Path) -> str:
-    """Return which file below `folder` hides others, and the command that helps; "" where there is none."""
-    return next(filter(None, map(_advice, _files(folder))), "")
+def packed_otherwise(folder: Path, *, tables: bool = False) -> str:
+    """Return which file below `folder` hides others, or a table, and what helps; "" where there is none."""
+    advice = (_hides_files(path) or (_hides_table(path) if tables else "") for path in _files(folder))
+    return next(filter(None, advice), "")
 
 
 def unread_images(folders: Sequence[Path], counts: Callable[[str], bool]) -> str:
@@ -39,7 +41,7 @@ def unread_images(folders: Sequence[Path], counts: Callable[[str], bool]) -> str
     """
     for folder in folders:
         files = [path for path in _files(folder) if counts(path.relative_to(folder).as_posix())]
-        if advice := next(filter(None, map(_advice, files)), ""):
+        if advice := next(filter(None, map(_hides_files, files)), ""):
             return advice
         if others := unread(path.name for path in files):
             return f"the images below {folder} are {others}: write them as PNG or TIFF files, named by their ids"
@@ -53,7 +55,13 @@ def _files(folder: Path) -> Iterator[Path]:
         yield from (Path(where) / name for name in sorted(names) if not name.startswith("."))
 
 
-def _advice(path: Path) -> str:
+def _hides_table(path: Path) -> str:
+    if re.fullmatch(r".+\.(xlsx?|ods|parquet|feather|json|jsonl)", path.name, re.IGNORECASE):
+        return f"{path} is no CSV file: save it as {path.stem}.csv"
+    return ""
+
+
+def _hides_files(path: Path) -> str:
     """Return that a file hides others, and the command that helps; "" for any other file."""
     if piece := _PIECE.fullmatch(path.name):
         whole, before = path.with_name(piece[1]), path.with_name(path.name[: -len(piece[2])])
@@ -66,8 +74,6 @@ def _advice(path: Path) -> str:
         if re.fullmatch(pattern, path.name, re.IGNORECASE):
             shown = command.format(path=quote(str(path)), folder=quote(str(path.parent)))
             return f"{path} is not unpacked here: unpack it with `{shown}`"
-    if re.fullmatch(r".+\.(xlsx?|ods|parquet|feather|json|jsonl)", path.name, re.IGNORECASE):
-        return f"{path} is no CSV file: save it as {path.stem}.csv"
     if path.suffix in (".crdownload", ".part", ".partial"):
         return f"{path} is a download that was not finished: download it again"
     if path.suffix == ".dvc":
