@@ -18,14 +18,17 @@ usage: ./run.sh COMMAND [options]        every stage takes --help
              both: four GPUs that share every batch                 ./run.sh all --nproc 4
   predict    out-of-fold and test logits                            ./run.sh predict --fold 3
              these three: also one model on all rows, for ensemble  ./run.sh finetune --fold full
-             these four, and all: several folds at once             ./run.sh all --jobs 4
+             these four, all, study: several at once, on Ray        ./run.sh all --jobs 4
   tune       temperature, prior strength and thresholds             ./run.sh tune --tune.trials 300
   ensemble   merge, decide, write submissions/submission.csv        ./run.sh ensemble
              several runs: tune their blend too                     ./run.sh ensemble --run mix --runs a b c
+             or one model of all of them: average their weights     ./run.sh ensemble --run one --runs a b c --soup greedy
+  soup       that average alone, in place of training               ./run.sh soup --run one --runs a b c --soup greedy
   report     a page on a run: where the next point is               ./run.sh report --corruptions
   compare    runs side by side, and who is better                   ./run.sh compare demo cross_entropy
   fewshot    the features judged by a few labelled rows a class     ./run.sh fewshot --ways 5 --shots 1
   bundle     a folder and zip for a notebook without network        ./run.sh bundle --run demo
+  notebook   train on the host: a notebook, and what it needs       ./run.sh notebook --time_budget 8h
   check      does a file fit sample_submission.csv?                 ./run.sh check submissions/mine.csv
   download   fetch the host's files into an empty input/            ./run.sh download digit-recognizer
   submit     check, upload, fetch the public score                  ./run.sh submit -m "five folds"
@@ -43,9 +46,9 @@ fail() { printf 'error: %s\n' "$1" >&2; exit 2; }
 setup() {
   local wanted="$here/$1" stamp="$here/.venv/.installed-$1" log="$here/.venv/install.log"
   if [ -n "${SUPCON_PYTHON:-}" ]; then
-    command -v "$SUPCON_PYTHON" >/dev/null || fail "SUPCON_PYTHON names $SUPCON_PYTHON, which is no interpreter"
-    "$SUPCON_PYTHON" -c 'import importlib.util as find, sys; sys.exit(not find.find_spec("jsonargparse"))' >/dev/null ||
-      fail "SUPCON_PYTHON names $SUPCON_PYTHON, which lacks the packages of $1: install them there, or unset it"
+    [ "$("$SUPCON_PYTHON" -c 'print(1)' 2>/dev/null)" = 1 ] || fail "SUPCON_PYTHON names '$SUPCON_PYTHON', which is no interpreter"
+    "$SUPCON_PYTHON" -m supcon.environment >/dev/null || exit 2 # a line for each package that is not as it should be
+    export SUPCON_CHECKED=1
     return
   fi
   cat "$here/pyproject.toml" "$here/requirements.txt" "$wanted" 2>/dev/null | cmp -s - "$stamp" && return
@@ -90,28 +93,35 @@ start=run # exec for the last stage: signals then reach it as they come
 stage() { local script="$1"; shift; "$start" "$python" "$here/src/$script.py" "$@"; }
 tool() { local page="$1"; shift; "$start" "$python" -m "supcon.commands.$page" "$@"; }
 
-# take_jobs [options]: set `jobs` to the N of --jobs (1 without it) and `options` to all others
-take_jobs() {
-  jobs=1 options=()
+# take_tasks [options]: part them into `tasks`, which say what is done side by side, and all other `options`
+take_tasks() {
+  tasks=() options=()
   while [ $# -gt 0 ]; do
     case "$1" in
-      --jobs) jobs="${2:-}"; shift ;;
-      --jobs=*) jobs="${1#--jobs=}" ;;
+      --jobs=* | --cluster=* | --task.*=*) tasks+=("$1") ;;
+      --jobs | --cluster | --task.*) tasks+=("$1" ${2+"$2"}); [ $# -eq 1 ] || shift ;;
       *) options+=("$1") ;;
     esac
-    [ $# -eq 0 ] || shift
+    shift
   done
-  case "$jobs" in "" | 0* | *[!0-9]*) fail "--jobs${jobs:+ $jobs}: how many folds to work on at once, 1 or more?" ;; esac
+}
+
+# requirements [options]: install what a command needs; Ray too where something is done side by side
+requirements() {
+  local file=requirements.txt
+  take_tasks "$@"
+  [ ${#tasks[@]} -eq 0 ] || file=requirements-cluster.txt
+  setup "$file"
 }
 
 # once PAGE [options]: a stage of the whole run
-once() { stage "$@"; }
+once() { case "$1" in tune) stage "$@" ${tasks[@]+"${tasks[@]}"} ;; *) stage "$@" ;; esac; }
 
-# each_fold "PAGE ..." [options]: these stages of every fold, one after the other, or `jobs` folds at once
+# each_fold "PAGE ..." [options]: these stages of every fold, one after the other, or several folds side by side
 each_fold() {
   local pages="$1" page; shift
-  if [ "$jobs" -gt 1 ]; then
-    "$start" "$python" -m supcon.cluster.fan_out "$jobs" "$pages" "$@"
+  if [ ${#tasks[@]} -gt 0 ]; then
+    "$start" "$python" -m supcon.cluster.folds "$pages" "${tasks[@]}" "$@"
   else
     for page in $pages; do stage "$page" "$@"; done
   fi
@@ -131,30 +141,35 @@ checks() {
 command="$1"; shift
 case "$command" in
   all)
-    take_jobs "$@"
+    requirements "$@"
     set -- ${options[@]+"${options[@]}"}
-    setup requirements.txt
-    tool doctor --quick "$@"
+    tool doctor --quick ${tasks[@]+"${tasks[@]}"} "$@"
     order="$("$python" -m supcon.run.stages)" # the table of stages
     while read -r how pages; do "$how" "$pages" "$@" </dev/null; done <<<"$order" ;;
   folds) setup requirements.txt; start=exec; stage make_folds "$@" ;;
   ensemble)
-    setup requirements.txt
-    case " $* " in *" --runs "*) stage tune "$@" ;; esac
+    requirements "$@"
+    case " $* " in *" --soup "* | *" --soup="*)
+      case " $* " in *" --fold "* | *" --fold="*) fail "ensemble --soup is of all folds: ./run.sh soup takes --fold" ;; esac
+      each_fold "soup predict" ${options[@]+"${options[@]}"} ;;
+    esac
+    case " $* " in *" --runs "* | *" --soup "* | *" --soup="*)
+      stage tune "$@"
+      set -- ${options[@]+"${options[@]}"} ;;
+    esac
     start=exec
     stage ensemble "$@" ;;
   setup) setup requirements.txt ;;
   test) checks -m "not slow" "$@" ;;
-  test-all) checks "$@" ;;
+  test-all) setup requirements-cluster.txt; checks "$@" ;;
   -h | --help | help) usage ;;
   *)
     if [ -f "$here/src/$command.py" ]; then # a stage
-      take_jobs "$@"
-      setup requirements.txt
+      requirements "$@"
       start=exec
-      each_fold "$command" ${options[@]+"${options[@]}"}
+      stage "$command" "$@"
     elif [ -f "$here/src/supcon/commands/$command.py" ]; then
-      setup requirements.txt
+      requirements "$@"
       start=exec
       tool "$command" "$@"
     else

@@ -17,7 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.arrays import Floats, Labels, RowMask  # noqa: E402
 from supcon.decision.merge import log_softmax, merge_views  # noqa: E402
-from supcon.metrics.metric import macro_f1, row_losses  # noqa: E402
+from supcon.metrics.counts import macro_f1  # noqa: E402
+from supcon.metrics.of_probabilities import row_losses  # noqa: E402
 from supcon.run.predictions import CLASS_MEANS, HEAD, join_rows  # noqa: E402
 from supcon.storage.files import read_npz  # noqa: E402
 from supcon.storage.tables import read_table  # noqa: E402

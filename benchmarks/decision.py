@@ -10,6 +10,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from sklearn.metrics import f1_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
-from supcon.decision.crossfit import Decider  # noqa: E402
+from supcon.decision.crossfit import Decider, on_processes  # noqa: E402
 from supcon.decision.ladder import (  # noqa: E402
     PRIOR,
     THRESHOLDS,
@@ -25,7 +26,8 @@ from supcon.decision.ladder import (  # noqa: E402
     TuningTask,
     fit_rule,  # noqa: E402
 )
-from supcon.metrics.metric import macro_f1, make_metric  # noqa: E402
+from supcon.metrics.counts import macro_f1  # noqa: E402
+from supcon.metrics.metric import make_metric  # noqa: E402
 from supcon.settings.settings import TuneSettings  # noqa: E402
 from supcon.storage.processes import available_cores  # noqa: E402
 
@@ -54,7 +56,7 @@ def main() -> None:
 
     fold = np.arange(options.rows) % 5
     started = time.perf_counter()
-    decision = Decider([logits], true, fold, task, processes=available_cores()).decide()
+    decision = Decider([logits], true, fold, task, fitters=partial(on_processes, available_cores())).decide()
     print(f"tune, cross-fitted (32 searches): {time.perf_counter() - started:.1f} s")
     for rung in decision.ladder:
         gain = f"gain {rung.gain:+.4f} +- {rung.standard_error:.4f}"

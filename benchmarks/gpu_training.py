@@ -3,7 +3,7 @@
     python benchmarks/gpu_training.py --device cuda --json training.json
 
 Contrastive pre-training steps (forward, loss, backward, clipping, AdamW, EMA) on images that lie on the device; the
-median of three runs of several steps each, after a warm-up. Each row adds one thing to the row above it, compiling
+median of three runs of several steps each, after a warm-up. Each row changes one thing in the row above it, compiling
 last, and on a GPU alone: `s to start` is what the first two steps took. `waits` counts how often a step makes the CPU
 wait for the GPU.
 """
@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 
 from supcon.settings.settings import MachineSettings, ModelSettings  # noqa: E402
 from supcon.settings.training import ContrastSettings, PretrainSettings, TrainSettings  # noqa: E402
-from supcon.training.device import autocast, set_up_device  # noqa: E402
+from supcon.training.device import autocast, gradient_scaler, set_up_device  # noqa: E402
 from supcon.training.loop import Step, Training, training_step  # noqa: E402
 from supcon.training.model.encoder import Encoder  # noqa: E402
 from supcon.training.model.heads import contrast_parts  # noqa: E402
@@ -58,7 +58,8 @@ FASTER: dict[str, dict[str, Any]] = {
     "+ bfloat16": {"precision": "bfloat16"},
     "+ channels_last": {"channels_last": True},
     "+ fused AdamW": {"fused": True},
-    "+ compile": {"compiled": True},
+    "float16 in place of bfloat16": {"precision": "float16"},
+    "+ compile, bfloat16": {"compiled": True, "precision": "bfloat16"},
 }
 
 
@@ -73,7 +74,7 @@ def main() -> None:
     chosen: dict[str, dict[str, Any]] = {model: {} for model in (QUICK if args.quick else MODELS)}
     print("| network | px | batch | step | images/s | against the first | peak MB | waits | s to start |")
     print("|---" * 9 + "|")
-    faster = FASTER if device.type == "cuda" else {name: FASTER[name] for name in FASTER if name != "+ compile"}
+    faster = FASTER if device.type == "cuda" else {name: FASTER[name] for name in FASTER if "compile" not in name}
     for name, more in faster.items():  # compiling comes last, so that only its rows are lost where time runs out
         for model, switched in chosen.items():
             switched |= more
@@ -104,16 +105,18 @@ class Trainer:
     device: torch.device
     precision: str
     ema: Any = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
 
     def __post_init__(self) -> None:
-        """Start the averaged weights."""
+        """Start the averaged weights, and what scales the loss in float16."""
+        self.scaler = gradient_scaler(self.device, self.precision)
         self.ema = timm.utils.ModelEmaV3(self.training.model, decay=0.999, use_warmup=True)
 
     def step(self, number: int, views: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Take a step of the training loop, without its log."""
         self.training.schedule.set(number)
-        step = Step(0.0, number, partial(autocast, self.device, self.precision))
-        loss, *_ = training_step(self.training, (views, labels), step, clip=1.0)
+        step = Step(0.0, number, partial(autocast, self.device, self.precision), self.scaler.scale)
+        loss, *_ = training_step(self.training, (views, labels), step, clip=1.0, scaler=self.scaler)
         self.ema.update(self.training.model, step=number)
         return loss
 

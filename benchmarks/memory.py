@@ -5,8 +5,7 @@
 
 Random images of 28 x 28 pixels, no two alike, in 50 classes; the smoke config, with its loader processes. The peak is
 that of the stage's process and its workers together, from their start until some seconds after training began, pages
-that they share counted once (Pss). "needed" is all but the pages of the decoded images' files: these are mapped, so the
-system drops their pages when anything else wants the memory, and reads them again. "with images" counts those as well.
+that they share counted once (Pss).
 """
 
 import argparse
@@ -16,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -26,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "src"
 sys.path.insert(0, str(REPOSITORY))
 
-from benchmarks.process_usage import family  # noqa: E402
+from benchmarks.process_usage import family, held  # noqa: E402
 
 CONFIG = str(SOURCE.parent / "configs" / "smoke.yaml")
 CLASSES, SIDE, TIMES = 50, 28, 10
@@ -35,30 +33,21 @@ TRAINING = 15.0  # seconds of training that are watched
 INTERVAL = 0.3  # seconds between two looks
 
 
-@dataclass(frozen=True)
-class Peak:
-    """Largest sums over the processes of a run, megabytes."""
-
-    needed: float
-    with_images: float
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000, help="rows of the smaller training set (default: 10,000)")
     options = parser.parse_args()
     sizes = (options.rows, TIMES * options.rows)
-    print("| training rows | needed, MB | with images, MB |\n|---|---|---|")
+    print("| training rows | memory, MB |\n|---|---|")
     peaks = []
     for size in sizes:
         peaks.append(peak_of_pretrain(size))
-        print(f"| {size:,} | {peaks[-1].needed:.0f} | {peaks[-1].with_images:.0f} |", flush=True)
-    ratios = [getattr(peaks[1], name) / getattr(peaks[0], name) for name in ("needed", "with_images")]
-    print(f"| ratio (asked for: needed under {LIMIT}) | {ratios[0]:.3f} | {ratios[1]:.3f} |")
+        print(f"| {size:,} | {peaks[-1]:.0f} |", flush=True)
+    print(f"| ratio (asked for: under {LIMIT}) | {peaks[1] / peaks[0]:.3f} |")
 
 
-def peak_of_pretrain(rows: int) -> Peak:
-    """Return the peak of pre-training on a competition of so many rows."""
+def peak_of_pretrain(rows: int) -> float:
+    """Return the peak, in megabytes, of pre-training on a competition of so many rows."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_competition(root, rows)
@@ -93,43 +82,22 @@ def write_competition(root: Path, rows: int) -> None:
     (root / "folds" / "folds.csv").write_text("id,label,group,fold\n" + "".join(folds))
 
 
-def watch(process: "subprocess.Popen[bytes]") -> Peak:
+def watch(process: "subprocess.Popen[bytes]") -> float:
     """Return the peak of a process and its children, until some seconds after it has begun to train."""
-    peak, trained = Peak(0, 0), 0.0
+    peak, trained = 0.0, 0.0
     while trained == 0 or time.perf_counter() - trained < TRAINING:
         if process.poll() is not None:
             raise RuntimeError(f"pretrain ended with status {process.returncode}")
         alive = list(family(process.pid))
         if trained == 0 and len(alive) > 1 and "torch" in maps_of(process.pid):  # decoders came before torch
             trained = time.perf_counter()
-        now = [memory_of(member) for member in alive]
-        needed, images = sum(needed for needed, _ in now) / 1e3, sum(images for _, images in now) / 1e3
-        peak = Peak(max(peak.needed, needed), max(peak.with_images, needed + images))
+        peak = max(peak, sum(map(held, alive)))
         time.sleep(INTERVAL)
     return peak
 
 
 def maps_of(process: int) -> str:
     return Path(f"/proc/{process}/maps").read_text()
-
-
-def memory_of(process: int) -> tuple[int, int]:
-    """Return the kilobytes that a process has in memory, shared ones in part: without, and of, the decoded images."""
-    needed = images = 0
-    of_images = False
-    try:
-        lines = Path(f"/proc/{process}/smaps").read_text().splitlines()
-    except OSError:  # it has just ended
-        return 0, 0
-    for line in lines:
-        name, *rest = line.split()
-        if not name.endswith(":"):
-            of_images = "/pixels-" in line and line.endswith(".bin")
-        elif name == "Pss:" and of_images:
-            images += int(rest[0])
-        elif name == "Pss:":
-            needed += int(rest[0])
-    return needed, images
 
 
 if __name__ == "__main__":

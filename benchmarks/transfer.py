@@ -18,7 +18,8 @@ from tests.decision.simulate import PRIOR, simulate  # noqa: E402
 from supcon.decision.crossfit import Decider  # noqa: E402
 from supcon.decision.ladder import TuningTask  # noqa: E402
 from supcon.decision.merge import log_softmax, merge_members  # noqa: E402
-from supcon.metrics.metric import macro_f1, make_metric  # noqa: E402
+from supcon.metrics.counts import macro_f1  # noqa: E402
+from supcon.metrics.metric import make_metric  # noqa: E402
 from supcon.settings.settings import TuneSettings  # noqa: E402
 
 SEEDS = 5

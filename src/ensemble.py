@@ -4,6 +4,7 @@ from supcon.environment import hand_over
 
 hand_over(__name__)
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -24,16 +25,19 @@ from supcon.run.scores import POOLED, ScoreTable, class_shares, private_scores, 
 from supcon.run.stage import StageRun
 from supcon.settings import Request, command_line
 from supcon.storage.files import digest, sha256_file, write_atomic, write_json
+from supcon.tracking import require_trackers, track_scores
 
 
 def run(request: Request) -> None:
     """Run the stage."""
+    require_trackers(request.settings)
     experiment = load_experiment(request)
     stage = experiment.stage("ensemble")
     renew_for_full(experiment, stage)
     restore_newest(stage)
     if stage.ready():
         ensemble(experiment, stage)
+    track_scores(experiment.request)
 
 
 def ensemble(experiment: Experiment, stage: StageRun) -> None:
@@ -99,7 +103,8 @@ def score_alone(
     print(table.text())
     print(
         f"no submission is written: the {len(experiment.competition.sample.ids):,} rows to predict have no image here;"
-        f" `./run.sh bundle --run {experiment.request.run}` packs the notebook that predicts them where they are",
+        f" `{shlex.join(['./run.sh', 'bundle', '--run', experiment.request.run])}` packs the notebook that predicts"
+        " them where they are",
         flush=True,
     )
 
@@ -152,8 +157,8 @@ def ledger_row(stage: StageRun, path: Path, table: ScoreTable) -> dict[str, str]
         "run": stage.request.run,
         "fingerprint": digest(stage.fingerprint)[:16],
         "metric": stage.request.settings.tune.metric,
-        "raw": f"{table.raw[POOLED].score:.5f}",
-        "cross_fitted": f"{table.cross_fitted[POOLED].score:.5f}",
+        "raw": f"{table.raw[POOLED].score:z.5f}",
+        "cross_fitted": f"{table.cross_fitted[POOLED].score:z.5f}",
         "sha256": sha256_file(path),
         "file": path.name,
     }

@@ -6,15 +6,22 @@ hand_over(__name__)
 
 import time
 
+from supcon.cluster.folds import fold_command
 from supcon.cluster.launch import launch, run_stage, work
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.stage import StageRun
-from supcon.settings import Request, command_line
+from supcon.run.stages import STAGE
+from supcon.settings import Request
+from supcon.tracking import require_trackers
 from supcon.training.precision import choose_precision
 
 
 def run(request: Request) -> None:
     """Run the stage for the folds asked for."""
+    require_trackers(request.settings)
+    if not STAGE["finetune"].plays(request.settings):
+        print("finetune: left out (the weights are the mean of those of average.runs)", flush=True)
+        return
     experiment = choose_precision(load_experiment(request))
     if launch(experiment, "finetune"):
         return
@@ -48,7 +55,7 @@ def finetune_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     plan.checkpoint.unlink(missing_ok=True)
 
 
-main = command_line(run, __doc__, per_fold=True)
+main = fold_command("finetune", run, __doc__)
 
 if __name__ == "__main__":
     run_stage(main)

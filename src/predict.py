@@ -7,13 +7,14 @@ hand_over(__name__)
 import time
 
 from supcon.arrays import Rows
-from supcon.decision.merge import CLASS_MEANS, HEAD, blend, merge_views
+from supcon.cluster.folds import fold_command
+from supcon.decision.merge import CLASS_MEANS, HEAD, NEIGHBOURS, blend, head_and_class_means, merge_views
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import EMBEDDINGS, HELD_OUT, TEST, Predicted, write_embeddings, write_predictions
 from supcon.run.runs import remove_tables, write_tables
 from supcon.run.stage import StageRun
-from supcon.settings import FULL, Request, command_line
+from supcon.settings import FULL, Request
 
 BLEND = "blend"  # of the head and the class means, as predict.class_mean_weight says
 
@@ -40,7 +41,7 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     from supcon.training.predictor import Predictor
 
     started = time.time()
-    predictor = Predictor(experiment, fold, stage.folder)
+    predictor = Predictor.load(experiment, fold, stage.folder)
     for position in sorted(predictor.images.problems):
         if position >= len(experiment.split):
             print(
@@ -61,25 +62,26 @@ def predict_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
         return
     scores = untuned_scores(experiment, held_out, oof)
     stage.finish(started, metric=experiment.metric.name, raw=scores[BLEND], prototypes=scores.get(CLASS_MEANS))
-    apart = f" (head {scores[HEAD]:.4f}, class means {scores[CLASS_MEANS]:.4f})" if CLASS_MEANS in scores else ""
+    called = {HEAD: "head", CLASS_MEANS: "class means", NEIGHBOURS: "neighbours"}
+    apart = ", ".join(f"{called[name]} {score:z.4f}" for name, score in scores.items() if name != BLEND)
     print(
-        f"{stage.label}: out-of-fold {experiment.metric.title} {scores[BLEND]:.4f} of {len(views)} views, nothing tuned"
-        f"{apart}",
+        f"{stage.label}: out-of-fold {experiment.metric.title} {scores[BLEND]:z.4f} of {len(views)} views, nothing"
+        f" tuned{f' ({apart})' if len(scores) > 2 else ''}",
         flush=True,
     )
 
 
 def untuned_scores(experiment: Experiment, rows: Rows, oof: Predicted) -> dict[str, float]:
-    """Return the score of the held-out rows by the head, by the class means and by their blend."""
+    """Return the score of the held-out rows by all that predict, and by the blend of head and class means."""
     metric, true = experiment.metric, experiment.split.labels[rows]
-    weight = experiment.settings.predict.class_mean_weight
+    shares = head_and_class_means(experiment.settings.predict.class_mean_weight)
     return {
         name: metric.score(true, metric.untuned(merge_views(logits, 1.0)))
-        for name, logits in {BLEND: blend(oof, weight), **oof}.items()
+        for name, logits in {BLEND: blend(oof, shares), **oof}.items()
     }
 
 
-main = command_line(run, __doc__, per_fold=True)
+main = fold_command("predict", run, __doc__, blends=True)
 
 if __name__ == "__main__":
     run_stage(main)

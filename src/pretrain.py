@@ -6,18 +6,24 @@ hand_over(__name__)
 
 import time
 
+from supcon.cluster.folds import fold_command
 from supcon.cluster.launch import launch, run_stage, work
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.stage import StageRun
-from supcon.settings import Request, command_line
+from supcon.run.stages import STAGE
+from supcon.settings import Request
+from supcon.tracking import require_trackers
 from supcon.training.precision import choose_precision
 
 
 def run(request: Request) -> None:
     """Run the stage for the folds asked for."""
-    if request.settings.pretrain.epochs == 0:
-        print("pretrain: left out (pretrain.epochs is 0)", flush=True)
+    if not STAGE["pretrain"].plays(request.settings):
+        averages = bool(request.settings.average.runs)
+        why = "the weights are the mean of those of average.runs" if averages else "pretrain.epochs is 0"
+        print(f"pretrain: left out ({why})", flush=True)
         return
+    require_trackers(request.settings)
     experiment = choose_precision(load_experiment(request))
     if launch(experiment, "pretrain"):
         return
@@ -48,7 +54,7 @@ def pretrain_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     plan.checkpoint.unlink(missing_ok=True)
 
 
-main = command_line(run, __doc__, per_fold=True)
+main = fold_command("pretrain", run, __doc__)
 
 if __name__ == "__main__":
     run_stage(main)

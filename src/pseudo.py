@@ -6,17 +6,19 @@ hand_over(__name__)
 
 import time
 
+from supcon.cluster.folds import fold_command
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.pseudo import FILE, TEST_ROWS, pseudo_labels
 from supcon.run.stage import StageRun
-from supcon.settings import Request, command_line, fold_name
+from supcon.run.stages import STAGE
+from supcon.settings import Request, fold_name
 from supcon.storage.files import write_csv
 
 
 def run(request: Request) -> None:
     """Run the stage for the folds asked for; nothing where no run is named, as in most runs of `all`."""
-    if not request.settings.pseudo.run:
+    if not STAGE["pseudo"].plays(request.settings):
         return
     experiment = load_experiment(request)
     for fold, stage in experiment.work("pseudo"):
@@ -38,7 +40,7 @@ def label_fold(experiment: Experiment, stage: StageRun, fold: int) -> None:
     print(f"{stage.label}: {rows}, {by}{surety} (temperature {temperature:.3f})", flush=True)
 
 
-main = command_line(run, __doc__, per_fold=True)
+main = fold_command("pseudo", run, __doc__)
 
 if __name__ == "__main__":
     run_stage(main)

@@ -9,9 +9,12 @@ hand_over(__name__)
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
+from supcon.competition.fit import metric_notes
 from supcon.errors import run_stage
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.predictions import LARGE_TABLES, TABLES
@@ -22,7 +25,7 @@ from supcon.storage.files import digest, remove, write_json
 from supcon.storage.processes import available_cores
 
 if TYPE_CHECKING:
-    from supcon.decision.crossfit import Decision
+    from supcon.decision.crossfit import Decider, Decision, Fitter
     from supcon.decision.search import SearchStorage
 
 _ROWS_AT_ONCE = 2**22  # in all processes together: each holds what is open of its rows
@@ -41,6 +44,8 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     rows, settings = experiment.split.scored_rows, experiment.settings.tune
     size = f"{len(rows):,} rows of {len(experiment.split.classes):,} classes, {settings.trials} trials a search"
     print(f"tune: {size}, for {experiment.metric.title}", flush=True)
+    for note in metric_notes(experiment.request, experiment.competition):
+        print(f"tune: {note}", flush=True)
     from supcon.decision.crossfit import Decider
     from supcon.decision.ladder import TuningTask
     from supcon.decision.search import write_trials
@@ -50,11 +55,13 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     print_runs(experiment, runs)
     logits, true, fold = [run.out_of_fold for run in runs], experiment.split.labels[rows], experiment.split.fold[rows]
     blends, storage = bool(settings.runs), search_storage(stage)
-    task = TuningTask(metric, settings, experiment.split.unscored, second_round=len(runs) > 1 and not blends)
-    groups, processes = experiment.split.scored_groups, min(available_cores(), max(1, _ROWS_AT_ONCE // len(rows)))
+    second_round = not blends and bool(stage.request.settings.pseudo.run)
+    task = TuningTask(metric, settings, experiment.split.unscored, start_weights(runs, second_round), second_round)
+    groups = experiment.split.scored_groups
     if not task.has_thresholds and not metric.of_probabilities:
         print(f"tune: no thresholds are tried: of {len(experiment.split.classes):,} classes too many would share each")
-    decision = Decider(logits, true, fold, task, groups=groups, storage=storage, processes=processes).decide()
+    fitters = partial(on_cluster if stage.request.tasks.cluster else on_this_machine, stage.request, len(rows))
+    decision = Decider(logits, true, fold, task, groups=groups, storage=storage, fitters=fitters).decide()
 
     if blends:
         write_probabilities(experiment, "oof", decision.merge(logits, fold))
@@ -71,10 +78,36 @@ def tune(experiment: Experiment, stage: StageRun) -> None:
     stage.finish(started, LARGE_TABLES[:1] + TABLES[:1] if blends else (), **scores)
     print_ladder(decision)
     print(
-        f"tune: decision {decision.rule.rung}, cross-fitted {metric.title} {scores['cross_fitted']:.4f}"
-        f" (raw {scores['raw']:.4f})",
+        f"tune: decision {decision.rule.rung}, cross-fitted {metric.title} {scores['cross_fitted']:z.4f}"
+        f" (raw {scores['raw']:z.4f})",
         flush=True,
     )
+
+
+def start_weights(runs: Sequence[RunLogits], second_round: bool) -> tuple[float, ...]:
+    """Return the weights before tuning: all runs alike, but of a second round the first; none for members beside."""
+    counts = [not run.beside_head and not (second_round and number) for number, run in enumerate(runs)]
+    return tuple(own / sum(counts) for own in counts)
+
+
+@contextmanager
+def on_this_machine(request: Request, rows: int, decider: "Decider") -> Iterator["Fitter | None"]:
+    """Yield what fits rules in processes: of `--jobs`, or on all cores, as far as the memory goes."""
+    from supcon.decision.crossfit import on_processes
+
+    processes = request.tasks.jobs if request.tasks.many else available_cores()
+    with on_processes(min(processes, max(1, _ROWS_AT_ONCE // rows)), decider) as fitter:
+        yield fitter
+
+
+@contextmanager
+def on_cluster(request: Request, _: int, decider: "Decider") -> Iterator["Fitter"]:
+    """Yield what fits rules on the machines of a cluster."""
+    from supcon.cluster.start import open_cluster
+    from supcon.decision.crossfit import Decider
+
+    with open_cluster(request) as cluster:
+        yield cluster.sharing(Decider.fit, decider)
 
 
 def search_storage(stage: StageRun) -> "SearchStorage":
@@ -116,19 +149,19 @@ def print_runs(experiment: Experiment, runs: Sequence[RunLogits]) -> None:
     for run in runs:
         rule = Rule(class_prior(true, experiment.split.unscored))
         score = metric.score(true, rule.predict_runs([run.out_of_fold], metric))
-        print(f"tune: run {run.name} alone, untuned: out-of-fold {metric.title} {score:.4f}")
+        print(f"tune: run {run.name} alone, untuned: out-of-fold {metric.title} {score:z.4f}")
 
 
 def print_ladder(decision: "Decision") -> None:
     """Say what each rung is worth."""
     for rung in decision.ladder:
         print(
-            f"tune: {rung.rung:<11}  cross-fitted {rung.cross_fitted:.4f}  in-sample {rung.in_sample:.4f}"
-            f"  gain {rung.gain:+.4f} +- {rung.standard_error:.4f}  {'kept' if rung.chosen else 'not used'}"
+            f"tune: {rung.rung:<11}  cross-fitted {rung.cross_fitted:z.4f}  in-sample {rung.in_sample:z.4f}"
+            f"  gain {rung.gain:+z.4f} +- {rung.standard_error:.4f}  {'kept' if rung.chosen else 'not used'}"
         )
 
 
-main = command_line(run, __doc__, blends=True)
+main = command_line(run, __doc__, blends=True, tasks=True)
 
 if __name__ == "__main__":
     run_stage(main)

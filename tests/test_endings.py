@@ -17,7 +17,7 @@ from tests.conftest import REPOSITORY, TINY, write_competition
 PAGES = {
     "a stage": ["src/predict.py"],
     "a tool": ["-m", "supcon.commands.ledger"],
-    "jobs": ["-m", "supcon.cluster.fan_out"],
+    "jobs": ["-m", "supcon.cluster.folds"],
 }
 SLOW_PACKAGE = """
 import time
@@ -72,7 +72,7 @@ def test_what_nohup_ignores_stays_ignored(tmp_path: Path) -> None:
 def test_a_signal_to_the_script_alone_ends_a_line_of_stages(tmp_path: Path) -> None:
     python = tmp_path / "python"  # a doctor that is done at once, then a stage that takes long
     python.write_text(
-        '#!/bin/sh\ncase "$*" in *doctor*) exit 0 ;; *run.stages*) echo "once make_folds" ;; -c*) exit 0 ;;\n'
+        '#!/bin/sh\ncase "$*" in *doctor*) exit 0 ;; *run.stages*) echo "once make_folds" ;; -c*) echo 1 ;;\n'
         "*) echo started; exec sleep 60 ;; esac\n"
     )
     python.chmod(0o755)

@@ -12,7 +12,7 @@ LIBRARY = REPOSITORY / "src" / "supcon"
 # from the ground up, as docs/ARCHITECTURE.md draws them; a room in another's folder belongs to that one's floor
 ROOMS = [
     "errors", "arrays", "randomness", "environment", "storage", "metrics", "settings", "losses", "plots", "images",
-    "decision", "competition", "run", "training", "cluster", "bundle", "report", "study", "commands",
+    "decision", "competition", "run", "tracking", "training", "cluster", "bundle", "report", "study", "commands",
 ]  # fmt: skip
 
 

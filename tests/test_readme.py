@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from supcon.commands import check, compare, doctor, download, fewshot, ledger, report, study, submit
+from supcon.commands import bundle, check, compare, doctor, download, fewshot, ledger, notebook, report, study, submit
 from supcon.run.stages import STAGE
 from supcon.settings import Settings, parse
 from supcon.settings.parse import parse_options
@@ -34,9 +34,11 @@ READERS: dict[str, Callable[[list[str]], object]] = {  # of the commands with op
     "compare": compare.read_options,
     "fewshot": fewshot.read_options,
     "submit": submit.read_request,
+    "bundle": partial(parse, "", add_options=bundle.add_options),
+    "notebook": partial(parse, "", add_options=notebook.add_options),
     "download": lambda words: parse_options("", words, download.add_options, ""),
     **{
-        name: partial(parse, "", add_options=page.add_options)
+        name: partial(parse, "", add_options=page.add_options, tasks=True)
         for name, page in {"report": report, "check": check, "doctor": doctor, "all": doctor}.items()
     },
 }
@@ -70,14 +72,18 @@ def test_every_command_is_understood(command: str, tmp_path: Path) -> None:
         options, settings = study.read_options(flags)
         config = read_study(options.file, options.run).config
         flags = [f"--config={config}", *(f"--{key}={value}" for key, value in settings.items())]
-    if "--jobs" in flags:  # run.sh's own
-        place = flags.index("--jobs")
-        del flags[place : place + 2]
     flags = ["--root", str(tmp_path), *flags]
     if name in READERS:
         READERS[name](flags)
     else:
-        parse("", flags, per_fold=name in STAGE and STAGE[name].per_fold, blends=name in ("tune", "ensemble"))
+        folds = name in STAGE and STAGE[name].per_fold
+        parse(
+            "",
+            flags,
+            per_fold=folds,
+            blends=name in ("tune", "ensemble", "soup", "predict"),
+            tasks=folds or name == "tune",
+        )
 
 
 def test_the_commands_were_found() -> None:

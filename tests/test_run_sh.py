@@ -70,7 +70,7 @@ def test_every_stage_script_has_a_command_and_help() -> None:
         result = run(command, "--help")
         assert result.returncode == 0
         assert "--finetune.contrastive_weight" in result.stdout
-        assert ("--fold " in result.stdout) == (command in ("pseudo", "pretrain", "finetune", "predict"))
+        assert ("--fold " in result.stdout) == (command in ("pseudo", "pretrain", "finetune", "soup", "predict"))
 
 
 @pytest.mark.parametrize("command", OWN_OPTIONS)
@@ -87,18 +87,38 @@ def test_an_unknown_command_and_a_wrong_interpreter_are_named() -> None:
     assert "no command is called fly" in result.stderr
     result = run("setup", SUPCON_PYTHON="/nowhere/python")
     assert result.returncode == 2
-    assert "SUPCON_PYTHON names /nowhere/python" in result.stderr
+    assert "SUPCON_PYTHON names '/nowhere/python'" in result.stderr
 
 
 def test_the_slow_tests_run_when_all_are_asked_for_as_ci_does(tmp_path: Path) -> None:
     python = tmp_path / "python"  # says what it is asked to do
-    python.write_text('#!/bin/sh\necho "$*"\n')
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 1 || echo "$*"\n')
     python.chmod(0o755)
     tools = ["-m ruff check src tests benchmarks", "-m ruff format --check src tests benchmarks", "-m mypy"]
     tests = "-m pytest -n auto --dist worksteal"
     said = {name: run(name, "-x", SUPCON_PYTHON=str(python)).stdout.splitlines() for name in ("test", "test-all")}
     assert said == {"test": [*tools, f"{tests} -m not slow -x"], "test-all": [*tools, f"{tests} -x"]}
     assert (REPOSITORY / ".ci" / "run").read_text().endswith("exec ./run.sh test-all\n")
+
+
+def test_an_ensemble_of_averaged_weights_makes_and_predicts_them_first(tmp_path: Path) -> None:
+    python = tmp_path / "python"  # says which stage it is asked for
+    python.write_text('#!/bin/sh\n[ "$1" = -c ] && echo 1 || echo "${1##*/} ${*#$1}"\n')
+    python.chmod(0o755)
+
+    def said(*words: str) -> list[str]:
+        return run("ensemble", *words, SUPCON_PYTHON=str(python)).stdout.splitlines()
+
+    flags = ["--run", "s", "--runs", "a", "b"]
+    stages = [line.split()[0] for line in said(*flags, "--soup", "greedy")]
+    assert stages == ["soup.py", "predict.py", "tune.py", "ensemble.py"]
+    side_by_side = said(*flags, "--soup=greedy", "--jobs", "2")
+    assert side_by_side[0].endswith("supcon.cluster.folds soup predict --jobs 2 --run s --runs a b --soup=greedy")
+    assert [line.split()[0] for line in side_by_side[1:]] == ["tune.py", "ensemble.py"]
+    assert [line.split()[0] for line in said(*flags)] == ["tune.py", "ensemble.py"]
+    refused = run("ensemble", *flags, "--soup", "greedy", "--fold", "1", SUPCON_PYTHON=str(python))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "error: ensemble --soup is of all folds: ./run.sh soup takes --fold\n"
 
 
 def copy_package(folder: Path) -> None:

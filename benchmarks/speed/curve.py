@@ -17,7 +17,7 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1] / "src"))
 
-from supcon.metrics.metric import macro_f1  # noqa: E402
+from supcon.metrics.counts import macro_f1  # noqa: E402
 from supcon.run.experiment import load_experiment  # noqa: E402
 from supcon.settings import parse  # noqa: E402
 

@@ -95,7 +95,7 @@ def tuning_trial(_: Path, repeats: int) -> Row:
 
 def memory(_: Path, __: int) -> Row:
     """Peak megabytes of pre-training with a training set and with one of ten times its size."""
-    small, large = (peak_of_pretrain(rows).needed for rows in (10_000, 100_000))
+    small, large = (peak_of_pretrain(rows) for rows in (10_000, 100_000))
     return f"10,000 rows: {small:.0f} MB", f"100,000 rows: {large:.0f} MB", f"{large / small:.2f}x"
 
 

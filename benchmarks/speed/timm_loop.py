@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
-from supcon.metrics.metric import macro_f1  # noqa: E402
+from supcon.metrics.counts import macro_f1  # noqa: E402
 from supcon.run.experiment import load_experiment  # noqa: E402
 from supcon.settings import parse  # noqa: E402
 from supcon.training.model.timm_import import timm  # noqa: E402

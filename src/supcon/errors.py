@@ -4,6 +4,7 @@ from __future__ import annotations  # any interpreter reads this, to hand over t
 
 import errno
 import io
+import math
 import os
 import re
 import resource
@@ -43,6 +44,9 @@ _SECRET = re.compile(r"([?&](?:[\w.-]*(?:pass|pwd|secret|token|key)[\w.-]*)=)[^\
 _OF_WORKER = re.compile(r"Caught UserError in .*\bUserError: ", re.DOTALL)  # before a message from torch's workers
 
 
+_raised: list[int] = []  # signals that became exceptions
+
+
 class UserError(Exception):
     """An error that the user can fix. Its message is one line that names the file, row or setting, and the cure."""
 
@@ -77,7 +81,7 @@ def run_stage(main: Callable[[Sequence[str] | None], None]) -> None:
         if sys.stdout is not None:
             sys.stdout.flush()
     except KeyboardInterrupt as error:
-        _end(getattr(error, "number", signal.SIGINT))
+        _end(getattr(error, "number", (_raised or [signal.SIGINT])[-1]))  # Ray raises a plain one for any of them
     except Exception as error:
         known = told(error)
         if known is None:
@@ -115,16 +119,27 @@ def _killed_worker(error: BaseException) -> str:
 def _limit(error: BaseException) -> str:
     """Return which limit of the machine an error is about, with its own words; empty for none."""
     words = " ".join(str(error).split())[:200]
-    starved = isinstance(error, MemoryError) or isinstance(error, SystemError) and _memory_is_limited()
+    wordless = isinstance(error, SystemError) or "could not create a primitive" in words  # of oneDNN, for any reason
+    starved = isinstance(error, MemoryError) or wordless and _memory_left() < math.inf
     number = errno.ENOMEM if starved else getattr(error, "errno", None)
     if number is None and isinstance(error, RuntimeError | ImportError | OSError):
         number = next((number for pattern, number in _WORDS.items() if re.search(pattern, words)), None)
     return f"{_LIMITS[number]}{f' ({words})' if words else ''}" if number in _LIMITS else ""
 
 
-def _memory_is_limited() -> bool:
-    """Say whether `ulimit -v` holds: some libraries then fail without a word on why."""
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+def need_memory(wanted: int, what: str) -> None:
+    """Raise `UserError` where `ulimit -v` leaves this process less than `wanted` bytes for `what`."""
+    if (left := _memory_left()) < wanted:
+        raise UserError(f"{_LIMITS[errno.ENOMEM]} ({left / 1e6:.0f} MB left, {what} takes {wanted / 1e6:.0f})")
+
+
+def _memory_left() -> float:
+    """Return the bytes that `ulimit -v` leaves this process: some libraries fail there without a word on why."""
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if most == resource.RLIM_INFINITY or not os.path.exists("/proc/self/statm"):
+        return math.inf
+    with open("/proc/self/statm") as pages:
+        return most - int(pages.read().split()[0]) * resource.getpagesize()
 
 
 def _tell_uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -170,6 +185,7 @@ def raised_signals() -> Iterator[None]:
 
 
 def _raise(number: int, _: FrameType | None) -> NoReturn:
+    _raised.append(number)
     raise Interrupted(number)
 
 

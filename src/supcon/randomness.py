@@ -2,6 +2,9 @@
 
 import hashlib
 import random
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -20,3 +23,17 @@ def seed_everything(*address: int | str) -> None:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leave the global streams of Python, NumPy and torch (on the CPU) as they were, whatever is done within."""
+    torch = sys.modules.get("torch")
+    ours, of_numpy, of_torch = random.getstate(), np.random.get_state(), torch.get_rng_state() if torch else None
+    try:
+        yield
+    finally:
+        random.setstate(ours)
+        np.random.set_state(of_numpy)
+        if torch:
+            torch.set_rng_state(of_torch)

@@ -94,7 +94,10 @@ ATTACKS = [
     Attack("16 open files, training", limited("ulimit -n 16", "finetune", SHORT), 2, FILES),
     Attack("100 MB of memory", limited("ulimit -v 100000", "doctor", DOCTOR), 2, MEMORY),
     Attack("300 MB of memory", limited("ulimit -v 300000", "doctor", DOCTOR), 2, MEMORY),
-    Attack("1 GB of memory, training", limited("ulimit -v 1000000", "finetune", SHORT), 2, MEMORY),
+    *(
+        Attack(f"{mb} MB of memory, training", limited(f"ulimit -v {mb}000", "finetune", SHORT), 2, MEMORY)
+        for mb in (700, 1000, 1200)
+    ),
     *(
         Attack(f"{most} processes, {word}", with_processes(most, *call), status, says, needs=permitted(PIDS))
         for most, word, call, status, says in (

@@ -81,14 +81,6 @@ def as_bytes(form: str) -> bytes:
     return out.getvalue()
 
 
-def arrays(folder: Path) -> None:
-    """All images of a part in one array."""
-    for part, rows in (("train", TRAIN), ("test", TEST)):
-        for path in list(images_in(folder / part)):
-            path.unlink()
-        np.save(folder / f"{part}.npy", np.stack([pixels(number) for number in rows]))
-
-
 def renamed(suffix: str) -> Change:
     """Return the change that gives every image a suffix of no image."""
 
@@ -174,10 +166,9 @@ CASES = [
     *(Case(f"{name} called .png", content(data), asks=f"img4.png .*but {name}: ") for name, data in UNREAD.items()),
     Case("a phone's HEIC", write_heic, asks="img4.HEIC .*HEIC: convert it to JPEG", composes=False),
     Case("unreadable ones left out", content(HEIC), says="unreadable  1: .*HEIC", flags=["--data.bad_images=skip"]),
-    Case("arrays", arrays, asks=r"2 files of NumPy arrays \(such as test.npy\): write them as", composes=False),
     *(
         Case(f"files are {suffix}", renamed(suffix), asks=f"30 files of {name}", composes=False)
-        for suffix, name in {".dcm": "DICOM", ".nii": "NIfTI", ".npy": "NumPy", ".mp4": "films"}.items()
+        for suffix, name in {".dcm": "DICOM", ".nii": "NIfTI", ".mp4": "films"}.items()
     ),
     *(
         Case(f"{count} bands of 16 bits{how}", numbers(bands(count), **layout),

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from supcon.arrays import Labels
 from supcon.bundle.infer import predict_submission
 from supcon.bundle.manifest import read_bundle
 from supcon.commands import bundle
+from supcon.decision import ladder
+from supcon.decision.crossfit import Decider
+from supcon.decision.logits import Logits
+from supcon.decision.rule import Rule
 from supcon.errors import UserError
+from supcon.run.stages import page_of
 from tests.conftest import REPOSITORY, TINY, run_all, run_stage, write_competition
 
 OFFLINE = REPOSITORY / "tests" / "bundle" / "offline.py"
@@ -59,7 +66,7 @@ def test_the_range_of_the_training_images_is_in_the_bundle_as_numbers(shares: Pa
     manifest = json.loads((shares / RUN / "bundle" / "bundle.json").read_text())
     kept = json.loads(next((shares / "cache").glob("pixel-range-*.json")).read_text())
     assert manifest["settings"]["data"]["pixel_range"] == f"{kept['low']!r},{kept['high']!r}"
-    assert (read_bundle(shares / RUN / "bundle").reading.low, kept["low"] < kept["high"]) == (kept["low"], True)
+    assert (read_bundle(shares / RUN / "bundle").how.reading.low, kept["low"] < kept["high"]) == (kept["low"], True)
 
 
 def unpack(root: Path, folder: Path) -> Path:
@@ -70,9 +77,9 @@ def unpack(root: Path, folder: Path) -> Path:
     return folder / "bundle"
 
 
-def run_notebook(folder: Path) -> "subprocess.CompletedProcess[str]":
+def run_notebook(folder: Path, format: str = "torch") -> "subprocess.CompletedProcess[str]":
     """Run the notebook in a fresh interpreter that sees nothing of the repository."""
-    command = [sys.executable, "-I", str(OFFLINE), str(folder / "bundle" / "predict.ipynb")]
+    command = [sys.executable, "-I", str(OFFLINE), str(folder / "bundle" / "predict.ipynb"), format]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -86,6 +93,31 @@ def test_the_notebook_writes_the_same_bytes_offline(form: str, tmp_path: Path, r
     assert "12 of 12 rows predicted" in result.stdout
     assert "warning" not in result.stdout
     assert str(REPOSITORY) not in (tmp_path / "bundle" / "bundle.json").read_text()
+
+
+def test_members_beside_the_head_have_their_say_offline_too(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(finished, tmp_path / "root"))
+    flags = ("--predict.neighbours=7",)
+    members = ("--tune.members=[class_means, neighbours]",)
+    run_stage("predict", root, *flags, "--force")
+
+    def alike(base: Rule, runs: Sequence[Logits], true: Labels) -> Rule:
+        return replace(base, weights=(0.2, 0.3, 0.5), temperatures=(1.0, 0.5, 2.0))
+
+    monkeypatch.setattr(ladder, "_with_members", alike)
+    monkeypatch.setattr(Decider, "_error_of_gain", lambda *_: -10.0)  # every rung is taken
+    monkeypatch.setattr(page_of("tune"), "available_cores", lambda: 1)  # in this process
+    for stage in ("tune", "ensemble", "bundle"):
+        run_stage(stage, root, *flags, *members, *["--force"] * (stage != "bundle"))
+    rule = read_bundle(root / RUN / "bundle").rule
+    assert (len(rule.weights), min(rule.weights) > 0) == (3, True)
+    host = tmp_path / "host"
+    unpack(root, host)
+    result = run_notebook(host)
+    assert result.returncode == 0, result.stderr
+    assert (host / "submission.csv").read_bytes() == (root / "submissions" / "submission.csv").read_bytes()
 
 
 def test_the_rows_asked_for_are_the_hosts_of_that_day(labelled: Path, tmp_path: Path) -> None:

@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from supcon.bundle.write import ENTRY, LIBRARY, docstring_of, imported, needed_modules
+from supcon.bundle.code import ENTRY, LIBRARY, docstring_of, imported, modules_of, needed_modules
+from supcon.bundle.formats import FORMATS
 from tests.bundle.offline import ALLOWED
 
-NEEDED = needed_modules(ENTRY)
+NEEDED = modules_of("torch")
 
 
-@pytest.mark.parametrize("path", NEEDED, ids=str)
-def test_a_module_of_the_bundle_imports_what_every_host_has(path: Path) -> None:
+@pytest.mark.parametrize(("format", "path"), [(format, path) for format in FORMATS for path in modules_of(format)])
+def test_a_module_of_the_bundle_imports_what_every_host_has(format: str, path: Path) -> None:
     names = {name.split(".")[0] for name in imported(LIBRARY / path)}
-    assert names <= ALLOWED | sys.stdlib_module_names | {"PIL"}
+    assert names <= ALLOWED[format] | sys.stdlib_module_names | {"PIL"}
+
+
+def test_torch_and_its_like_are_needed_by_the_code_for_torch_alone() -> None:
+    names = {name.split(".")[0] for path in needed_modules(ENTRY) for name in imported(LIBRARY / path)}
+    assert not names & {"torch", "timm", "safetensors", "onnxruntime", "openvino"}
 
 
 def test_pillow_is_imported_for_the_images_that_need_it_alone() -> None:
@@ -63,5 +69,5 @@ def test_an_import_that_is_no_module_is_refused(tmp_path: Path) -> None:
     (library / "room" / "__init__.py").write_text('"""A room."""\n\nthing = 1\n')
     (library / "entry.py").write_text("import json\n\nfrom supcon.room import thing\n")
     with pytest.raises(ValueError, match=r"entry\.py imports supcon\.room"):
-        needed_modules("entry.py", library)
+        needed_modules("entry.py", library=library)
     assert docstring_of(library / "room" / "__init__.py") == '"""A room."""\n'

@@ -1,31 +1,33 @@
 """What the notebook's functions do with files that do not fit, versions and many images."""
 
+import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from supcon.bundle import infer, manifest
+from supcon import environment
+from supcon.bundle import infer
 from supcon.bundle.infer import find_competition, predict_submission
 from supcon.bundle.manifest import Bundle, read_bundle, version_warnings
 from supcon.competition.form import Form
+from supcon.decision.merge import head_and_class_means
 from supcon.decision.rule import Rule
 from supcon.errors import UserError
-from supcon.images.decode import decode
 from supcon.images.geometry import Image
-from supcon.images.reading import Reading
+from supcon.images.store import How
 from supcon.settings.settings import DataSettings, PredictSettings, Settings
 
 
 def bundle_at(folder: Path) -> Bundle:
     """A bundle of two classes, without weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings(data=DataSettings(image_size=8), predict=PredictSettings(batch_size=4, views=2))
+    settings = Settings(data=DataSettings(store="pixels", image_size=8), predict=PredictSettings(batch_size=4, views=2))
     nothing = [[0.0, 0.0]] * 2
-    return Bundle(
-        folder, settings, ["a", "b"], "id", Form(["label"]), ["fold0", "fold1"], nothing, nothing, Rule((0.5, 0.5))
-    )
+    rule, members = Rule((0.5, 0.5)), [head_and_class_means(0)]
+    form, models = Form(["label"]), ["fold0", "fold1"]
+    return Bundle(folder, settings, ["a", "b"], "id", form, models, nothing, nothing, rule, members)
 
 
 def write_sample(folder: Path, header: str = "id,label") -> Path:
@@ -34,13 +36,15 @@ def write_sample(folder: Path, header: str = "id,label") -> Path:
     return folder
 
 
-def test_versions_outside_their_range_are_a_line_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert version_warnings() == []
-    monkeypatch.setattr(manifest.importlib.import_module("timm"), "__version__", "1.1.0.dev0")
-    monkeypatch.setattr(manifest.importlib.import_module("torch"), "__version__", "2.5.1+cu124")
-    assert version_warnings() == [
-        "warning: torch 2.5.1+cu124 is outside 2.6 <= torch < 3: labels may differ",
-        "warning: timm 1.1.0.dev0 is outside 1.0.9 <= timm < 1.1: labels may differ",
+def test_versions_outside_their_range_are_a_line_each(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ranges = {"torch": ["2.6", "3"], "timm": ["1.0.9", "1.1"], "numpy": ["1.26", "3"]}
+    (tmp_path / "bundle.json").write_text(json.dumps({"ranges": ranges}))
+    assert version_warnings(tmp_path) == []
+    versions = {"torch": "2.5.1+cu124", "timm": "1.1.0.dev0", "numpy": "2.0"}
+    monkeypatch.setattr(environment, "version_of", versions.__getitem__)
+    assert version_warnings(tmp_path) == [
+        "warning: torch 2.5.1+cu124 is outside >=2.6,<3: labels may differ",
+        "warning: timm 1.1.0.dev0 is outside >=1.0.9,<1.1: labels may differ",
     ]
 
 
@@ -86,11 +90,13 @@ def test_images_are_decoded_no_more_than_a_batch_ahead(tmp_path: Path, monkeypat
         cv2.imwrite(str(file), np.full((9, 9, 3), number, np.uint8))
     opened: list[Path] = []
 
-    def counted(file: Path, reading: Reading) -> Image:
-        opened.append(file)
-        return decode(file, reading)
+    decode = How.decode
 
-    monkeypatch.setattr(infer, "decode", counted)
+    def counted(how: How, file: Path) -> Image:
+        opened.append(file)
+        return decode(how, file)
+
+    monkeypatch.setattr(How, "decode", counted)
     sizes, values = [], []
     for views, readable in infer._batches(bundle_at(tmp_path), files):
         sizes.append(len(readable))

@@ -1,13 +1,15 @@
 """The doctor says what was understood, what is wrong, and how long it takes; a time budget becomes epochs."""
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from supcon.errors import UserError
-from tests.conftest import run_stage
+from tests.conftest import REPOSITORY, TINY, copied_root, run_stage
 
 
 def page(text: str) -> dict[str, str]:
@@ -53,6 +55,55 @@ def test_unreadable_images_stop_it_or_are_listed(root: Path, capsys: pytest.Capt
         run_stage("doctor", root, "--quick")
     run_stage("doctor", root, "--quick", "--data.bad_images=skip")
     assert page(capsys.readouterr().out)["unreadable"].startswith("1: train/a003.png (")
+
+
+PATCHES = ("--model.encoder=vit_tiny_patch16_224", '--model.kwargs={"depth": 1}')
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ((*PATCHES, "--data.image_size=100"), r"^--data\.image_size 100: vit_.*: use 96 or 112, as its patches are 16"),
+        ((*PATCHES, "--data.image_size=48", "--data.test_size=40"), r"^--data\.test_size 40: vit_.*: use 32 or 48"),
+        (
+            ("--model.encoder=vgg11", "--data.image_size=48", "--train.first_size=16"),
+            r"^--train\.first_size 16: vgg11 .*: images grow to 48 in steps of 16: use 0",
+        ),
+        (('--model.kwargs={"no_such": 1}',), r"^--model\.kwargs .*: timm's test_resnet refuses it \(.*'no_such'\)"),
+        (("--model.encoder=resnet10",), r"^--model\.encoder resnet10: timm has no such model, but resnet10t"),
+        (("--model.pretrained=true", "--model.weights=/nowhere.pth"), r"^--model\.weights /nowhere\.pth: no such file"),
+        (("--model.pretrained=true", f"--model.weights={__file__}"), r"test_doctor\.py is damaged, or no file of PyT"),
+    ],
+)
+def test_an_encoder_that_cannot_be_is_refused_before_images_are_decoded(
+    root: Path, flags: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run_stage("doctor", root, "--quick", *flags)
+    assert not (root / "cache").exists()
+    assert not (root / "runs").exists()
+
+
+def test_an_encoder_that_has_learned_is_not_tried_again(finished: Path, tmp_path: Path) -> None:
+    root = copied_root(finished, tmp_path / "root")
+
+    def imports_torch(*flags: str) -> bool:
+        config = ["--root", str(root), "--config", "configs/cross_entropy.yaml", "--quick"]
+        code = (
+            "import sys; sys.path.insert(0, 'src'); from supcon.commands import doctor;"
+            f"doctor.main({[*config, *TINY, *flags]!r}); print('torch' in sys.modules)"
+        )
+        command = [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert ("encoder     test_resnet, images of 16 pixels" in done.stdout) == done.stdout.endswith("True\n")
+        return done.stdout.endswith("True\n")
+
+    assert not imports_torch()
+    assert imports_torch("--force")
+    assert imports_torch("--run=another")
+    (root / "runs" / "cross_entropy" / "fold1" / "pretrain.done.json").unlink()
+    assert imports_torch()
 
 
 def test_alone_it_times_the_stages(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

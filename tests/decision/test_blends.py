@@ -1,23 +1,37 @@
 """Several runs: weights are found where they pay, and judged on rows that had no part in them."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from supcon.arrays import Labels, ModelLogits
-from supcon.decision.crossfit import Decider
-from supcon.decision.ladder import GREEDY, LARGEST_GROUPS, WEIGHTS, TuningTask, fit_rule, offset_groups, rungs_up_to
+from supcon.decision.calibration import calibration_temperature
+from supcon.decision.crossfit import Decider, on_processes
+from supcon.decision.ladder import (
+    GREEDY,
+    LARGEST_GROUPS,
+    MEMBERS,
+    WEIGHTS,
+    TuningTask,
+    fit_rule,
+    offset_groups,
+    rungs_up_to,
+)
 from supcon.decision.merge import merge_runs, merge_views
 from supcon.decision.rule import Rule
-from supcon.metrics.metric import MetricName, macro_f1, make_metric
+from supcon.metrics.counts import macro_f1
+from supcon.metrics.metric import MetricName, make_metric
 from supcon.settings.settings import TuneSettings
 
 CLASSES = 5
 
 
-def task(name: MetricName = "macro_f1", second_round: bool = False) -> TuningTask:
+def task(name: MetricName = "macro_f1", second_round: bool = False, start: tuple[float, ...] = ()) -> TuningTask:
     metric = make_metric(name, CLASSES, np.arange(CLASSES))
     settings = TuneSettings(trials=40, bootstrap=200)
-    return TuningTask(metric, settings, np.zeros(CLASSES, np.int64), second_round)
+    start = (1.0, 0.0) if second_round else start
+    return TuningTask(metric, settings, np.zeros(CLASSES, np.int64), start, second_round)
 
 
 def runs_of(strengths: list[float], rows: int = 900, seed: int = 0, views: int = 1) -> tuple[list[ModelLogits], Labels]:
@@ -91,7 +105,10 @@ def test_runs_of_unlike_confidence_are_brought_to_one_scale() -> None:
 
 def test_processes_change_no_result() -> None:
     runs, true = runs_of([1.0, 0.5], rows=300, views=2)
-    alone, shared = (Decider(runs, true, np.arange(300) % 3, task(), processes=count).decide() for count in (1, 2))
+    alone, shared = (
+        Decider(runs, true, np.arange(300) % 3, task(), fitters=partial(on_processes, count)).decide()
+        for count in (1, 2)
+    )
     assert alone.rule == shared.rule
     assert alone.fold_rules == shared.fold_rules
     assert alone.ladder == shared.ladder
@@ -105,6 +122,41 @@ def test_a_second_round_is_taken_only_where_it_raises_the_score(second: float, k
     assert decision.ladder[1].chosen is kept
     assert decision.rule.weights == ((0.0, 1.0) if kept else (1.0, 0.0))
     assert decision.untuned.weights == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("name", ["macro_f1", "log_loss"])
+@pytest.mark.parametrize(("beside", "kept"), [(1.5, True), (0.0, False)])
+def test_a_member_beside_the_head_decides_only_where_it_raises_the_score(
+    name: MetricName, beside: float, kept: bool
+) -> None:
+    runs, true = runs_of([1.5, beside])
+    decision = Decider(runs, true, np.arange(len(true)) % 4, task(name, start=(1.0, 0.0))).decide()
+    members = next(step for step in decision.ladder if step.rung == MEMBERS)
+    assert {GREEDY, WEIGHTS}.isdisjoint(step.rung for step in decision.ladder)
+    assert members.chosen is kept
+    assert decision.untuned.weights == (1.0, 0.0)
+    assert decision.rule.weights == (pytest.approx((0.5, 0.5), abs=0.1) if kept else (1.0, 0.0))
+
+
+def test_a_member_of_another_scale_gets_a_temperature_of_its_own() -> None:
+    (first, second), true = runs_of([2.0, 2.0], rows=3000)
+    base = fit_rule(("argmax",), [first, 10 * second], true, task(start=(1.0, 0.0)), None)
+    rule = fit_rule(("argmax", MEMBERS), [first, 10 * second], true, task(start=(1.0, 0.0)), base)
+    assert rule.temperatures[1] / rule.temperatures[0] == pytest.approx(10, rel=0.2)
+    assert rule.weights == pytest.approx((0.5, 0.5), abs=0.05)
+    # independent errors: the sum of both log-odds, which is the mean of both at half the temperature, is calibrated
+    assert rule.temperatures[0] == pytest.approx(calibration_temperature(first, true) / 2, rel=0.15)
+
+
+def test_members_of_several_runs_stand_beside_their_heads() -> None:
+    runs, true = runs_of([1.5, 1.0, 1.2, 0.0])
+    start = (0.5, 0.0, 0.5, 0.0)
+    decision = Decider(runs, true, np.arange(len(true)) % 4, task(start=start)).decide()
+    assert [step.rung for step in decision.ladder] == [
+        "argmax", "members", "prior", "thresholds", "greedy", "weights",
+    ]  # fmt: skip
+    assert decision.untuned.weights == start
+    assert decision.rule.weights[3] < 0.05 < min(decision.rule.weights[:3])
 
 
 @pytest.mark.slow

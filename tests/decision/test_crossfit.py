@@ -9,7 +9,9 @@ from supcon.decision.crossfit import Decider
 from supcon.decision.ladder import TuningTask
 from supcon.decision.merge import merge_members, merge_views
 from supcon.decision.rule import Rule, class_prior
-from supcon.metrics.metric import LogLoss, MetricName, macro_f1, make_metric
+from supcon.metrics.counts import macro_f1
+from supcon.metrics.metric import MetricName, make_metric
+from supcon.metrics.of_probabilities import LogLoss
 from supcon.settings.settings import TuneSettings
 from tests.decision.simulate import PRIOR, simulate
 

@@ -94,15 +94,16 @@ def assert_submission_holds(competition: Competition, path: Path, draws: list[fl
     except UserError as error:
         raise AssertionError(f"our own submission is refused: {error}") from error
     header, *cells = cells_by_csv(path.read_bytes(), sample.dialect)
-    assert header == [sample.id_column, *sample.targets]
-    assert [row[0] for row in cells] == ids.tolist()
+    assert header == sample.columns
+    assert [row[header.index(sample.id_column)] for row in cells] == ids.tolist()
+    told = [[row[header.index(name)] for name in sample.targets] for row in cells]
     labels = [classes[number] for number in numbers]
     if sample.one_hot:
-        assert [sample.targets[row[1:].index("1")] for row in cells] == labels
+        assert [sample.targets[row.index("1")] for row in told] == labels
     elif form.positive:
-        assert [row[1] == "1" for row in cells] == [label == form.positive for label in labels]
+        assert [row[0] == "1" for row in told] == [label == form.positive for label in labels]
     else:
-        assert [row[1].split(form.separator)[0] if form.labels > 1 else row[1] for row in cells] == labels
+        assert [row[0].split(form.separator)[0] if form.labels > 1 else row[0] for row in told] == labels
 
 
 def assert_folds_return(competition: Competition, path: Path, settings: DataSettings) -> None:

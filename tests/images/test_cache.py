@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 
 from supcon.errors import UserError
-from supcon.images import build
+from supcon.images import build, shards
 from supcon.images.cache import ImageCache, open_cache, require_readable
+from supcon.images.decode import read_image
 from supcon.images.geometry import fit_square, shrink
 from supcon.images.hashes import content_hashes
+from supcon.images.room import estimate_bytes
+from supcon.images.store import How
 from tests.conftest import REPOSITORY
 from tests.images.make import noise, saved, smooth
 
@@ -28,12 +31,12 @@ OPEN = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from supcon.images import build
+from supcon.images import build, store
 from supcon.images.cache import open_cache
 from supcon.images.hashes import content_hashes
-pause, decode = float(sys.argv[4]), build.read_image
+pause, decode = float(sys.argv[4]), store.read_image
 build._CHUNK_IMAGES = 8
-build.read_image = lambda *asked: (time.sleep(pause), decode(*asked))[1]
+store.read_image = lambda *asked: (time.sleep(pause), decode(*asked))[1]
 files = sorted(Path(sys.argv[2]).iterdir())
 cache = Path(sys.argv[3])
 open_cache(cache, files, content_hashes(cache, files), 32, "crop")
@@ -152,8 +155,8 @@ def test_the_estimate_is_hardly_ever_too_low(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     contents = [saved(np.zeros((*draw.integers(10, 60, 2), 3), np.uint8), "BMP") for _ in range(1000)]
     paths = [str(path) for path in write(tmp_path / "in", contents)]
-    truth = sum(shrink(np.asarray(build.read_image(path)[0]), 40, "crop").size for path in paths)
-    assert truth <= build.estimate_bytes(paths, 40, "crop") <= 1.2 * truth
+    truth = sum(shrink(np.asarray(read_image(path)[0]), 40, "crop").size for path in paths)
+    assert truth <= estimate_bytes(paths, How(40, "crop")) <= 1.2 * truth
 
 
 def test_too_small_a_disk_is_named_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,20 +246,19 @@ def test_pixels_go_into_files_of_a_bounded_size_of_which_none_holds_a_part_of_an
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     largest = 1000  # bytes
-    monkeypatch.setattr(build, "SHARD", largest)
-    monkeypatch.setattr("supcon.images.cache.SHARD", largest)
+    monkeypatch.setattr(shards, "SHARD", largest)
     monkeypatch.setattr(build, "_CHUNK_IMAGES", 3)
     pixels = [noise(5 + number % 7, 6) for number in range(100)]
     cache = opened(tmp_path / "cache", write(tmp_path / "in", [saved(image, "PNG") for image in pixels]))
     cache_folder = tmp_path / "cache" / folders(tmp_path / "cache")[0]
-    shards = sorted(cache_folder.glob("pixels-*.bin"))
-    assert len(shards) > 10
-    assert max(shard.stat().st_size for shard in shards) <= largest
-    assert cache.bytes == sum(shard.stat().st_size for shard in shards) == sum(image.size for image in pixels)
+    files = sorted(cache_folder.glob("pixels-*.bin"))
+    assert len(files) > 10
+    assert max(file.stat().st_size for file in files) <= largest
+    assert cache.bytes == sum(file.stat().st_size for file in files) == sum(image.size for image in pixels)
     for position in np.random.default_rng(0).permutation(100):
         np.testing.assert_array_equal(cache[position], pixels[position])
-    shards[-1].unlink()
-    with pytest.raises(UserError, match=f"{shards[-1].name} is missing or damaged"):
+    files[-1].unlink()
+    with pytest.raises(UserError, match=f"{files[-1].name} is missing or damaged"):
         ImageCache(cache_folder)
 
 

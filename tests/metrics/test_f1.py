@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from supcon.metrics import metric
-from supcon.metrics.metric import macro_f1, paired_bootstrap
+from supcon.metrics import counts
+from supcon.metrics.counts import macro_f1, paired_bootstrap
 
 
 @pytest.mark.parametrize("rows", [20, 200])  # fewer and more than cells of the confusion matrix
@@ -57,7 +57,7 @@ def test_samples_of_rows_dealt_into_few_groups_scatter_as_those_of_all(
     first, second = (np.where(draw.random(6000) < share, true, draw.integers(0, 20, 6000)) for share in (0.7, 0.72))
     groups = draw.integers(0, 2500, 6000) if grouped else None
     whole = paired_bootstrap(true, [first, second], 20, 800, 0, groups)
-    monkeypatch.setattr(metric, "_LARGEST_COUNTS", 20 * 300)
+    monkeypatch.setattr(counts, "LARGEST_COUNTS", 20 * 300)
     dealt = paired_bootstrap(true, [first, second], 20, 800, 0, groups)
     for ours, theirs in ((dealt[0], whole[0]), (dealt[1] - dealt[0], whole[1] - whole[0])):
         assert ours.mean() == pytest.approx(theirs.mean(), abs=0.002)

@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from supcon.metrics.metric import LogLoss, make_metric
+from supcon.metrics.metric import make_metric
+from supcon.metrics.of_probabilities import LogLoss
+from supcon.metrics.top_k import TopK
 
 EXPECTED: dict[Any, Any] = {
     "macro_f1": lambda true, predicted: metrics.f1_score(true, predicted, average="macro"),
     "micro_f1": lambda true, predicted: metrics.f1_score(true, predicted, average="micro"),
     "weighted_f1": lambda true, predicted: metrics.f1_score(true, predicted, average="weighted"),
+    "f_beta": lambda true, predicted: metrics.fbeta_score(true, predicted, beta=2, average="macro"),
     "accuracy": metrics.accuracy_score,
     "balanced_accuracy": metrics.balanced_accuracy_score,
 }
@@ -39,7 +42,34 @@ def test_a_class_that_is_never_scored_does_not_count_but_rows_lost_to_it_do(name
     assert metric.score(true, lost) < metric.score(true, predicted) - 0.02
 
 
-@pytest.mark.parametrize("name", [*EXPECTED, "log_loss", "roc_auc"])
+def test_kappa_is_scikit_learns_whatever_the_values_of_the_classes_are() -> None:
+    true, predicted = labels(0)
+    expected = metrics.cohen_kappa_score(true, predicted, weights="quadratic")
+    assert make_metric("kappa", 4, np.arange(4)).score(true, predicted) == pytest.approx(expected)
+    moved = make_metric("kappa", 4, np.arange(4), values=[1e6, 1e6 + 10, 1e6 + 20, 1e6 + 30])
+    assert moved.score(true, predicted) == pytest.approx(expected)
+    gap = make_metric("kappa", 4, np.arange(4), values=[0, 1, 2, 9])  # with a class between that nobody has
+    filled = metrics.cohen_kappa_score(
+        np.array([0, 1, 2, 9])[true], np.array([0, 1, 2, 9])[predicted], labels=list(range(10)), weights="quadratic"
+    )
+    assert gap.score(true, predicted) == pytest.approx(filled)
+    assert gap.score(true, np.zeros_like(true)) == pytest.approx(0)
+    assert gap.score(np.zeros_like(true), np.zeros_like(true)) == 0
+
+
+def test_map_k_is_one_over_the_place_of_the_true_class_among_the_k_likeliest() -> None:
+    shares = np.log([[0.5, 0.3, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1], [0.25, 0.25, 0.25, 0.25]])
+    true = np.array([0, 2, 3, 1])
+    assert make_metric("map_k", 4, np.arange(4), k=3).score(true, shares) == pytest.approx((1 + 1 / 2 + 0 + 1 / 2) / 4)
+    assert make_metric("map_k", 4, np.arange(4), k=1).score(true, shares) == pytest.approx(1 / 4)
+    numbers = np.array([[1, 5], [2, 3]], np.int32)  # classes that these rows keep, of a thousand and more
+    kept = TopK(np.log([[0.2, 0.6, 0.0002], [0.6, 0.2, 0.0002]]), numbers, classes=1002)
+    metric = make_metric("map_k", 1002, np.arange(1002), k=2)
+    assert metric.score(np.array([1, 9]), kept) == pytest.approx((1 / 2 + 0) / 2)
+    assert metric.title == "MAP@2"
+
+
+@pytest.mark.parametrize("name", [*EXPECTED, "kappa", "log_loss", "roc_auc", "map_k"])
 def test_the_bootstrap_has_the_spread_of_resampled_rows_and_pairs_share_samples(name: Any) -> None:
     true, predicted = labels(2)
     metric = make_metric(name, 4, np.arange(4))

@@ -18,6 +18,7 @@ from supcon.decision.merge import (
     HEAD,
     blend,
     clipped,
+    head_and_class_means,
     keep_likeliest_of,
     log_doubts,
     log_softmax,
@@ -157,9 +158,9 @@ def test_rows_are_scattered_and_joined() -> None:
 def test_class_means_are_kept_of_the_same_classes_and_blended() -> None:
     head, means = logits_of(seed=1)[0], logits_of(seed=2)[0]
     both = keep_likeliest_of({HEAD: head, CLASS_MEANS: means})
-    blended = blend(both, 0.3)
+    blended = blend(both, head_and_class_means(0.3))
     assert isinstance(blended, TopK)
-    whole = blend({HEAD: dense(both[HEAD]), CLASS_MEANS: dense(both[CLASS_MEANS])}, 0.3)
+    whole = blend({HEAD: dense(both[HEAD]), CLASS_MEANS: dense(both[CLASS_MEANS])}, head_and_class_means(0.3))
     np.testing.assert_allclose(dense(blended), whole, atol=1e-5)
 
 
@@ -188,11 +189,13 @@ def test_a_file_holds_top_logits_and_rest_and_rows_are_read_by_id_when_they_are_
     whole = np.logaddexp(np.logaddexp.reduce(content["logits"], axis=2), content["rest"])
     np.testing.assert_allclose(whole, np.logaddexp.reduce(logits[::2], axis=2), rtol=1e-5)
     for weight in (0.0, 0.4):
-        stored = read_blended(files, ids[::-1], classes, weight)
+        stored = read_blended(files, ids[::-1], classes, head_and_class_means(weight))
         both = keep_likeliest_of({HEAD: logits[::-1], CLASS_MEANS: -logits[::-1]})
         assert stored.shape == (ROWS, VIEWS, CLASSES)
         for rows in (slice(None), slice(3, 17), np.arange(ROWS) % 3 == 0, np.array([9, 2, 2])):
-            np.testing.assert_allclose(dense(load_logits(stored[rows])), dense(blend(both, weight))[rows], atol=1e-4)
+            np.testing.assert_allclose(
+                dense(load_logits(stored[rows])), dense(blend(both, head_and_class_means(weight)))[rows], atol=1e-4
+            )
 
 
 def test_files_of_another_form_rows_or_classes_are_refused(tmp_path: Path) -> None:
@@ -204,13 +207,13 @@ def test_files_of_another_form_rows_or_classes_are_refused(tmp_path: Path) -> No
     ]
     for message, given, rows, names in cases:
         with pytest.raises(UserError, match=message):
-            read_blended(given, rows, names, 0.0)
+            read_blended(given, rows, names, {HEAD: 1.0})
     write_predictions(tmp_path / "dense.npz", ids, {HEAD: logits}, classes, ["plain", "hflip"])
     with pytest.raises(UserError, match="no likeliest classes of logits"):
-        read_blended([tmp_path / "dense.npz"], ids, classes, 0.0)
+        read_blended([tmp_path / "dense.npz"], ids, classes, {HEAD: 1.0})
     (tmp_path / "cut.npz").write_bytes(files[0].read_bytes()[:-300])
     with pytest.raises(UserError, match=r"cut\.npz is damaged"):
-        read_blended([tmp_path / "cut.npz"], ids, classes, 0.0)
+        read_blended([tmp_path / "cut.npz"], ids, classes, {HEAD: 1.0})
     with pytest.raises(UserError, match="is missing"):
         open_npz(tmp_path / "none.npz")
 
@@ -235,7 +238,7 @@ def test_a_decision_on_stored_rows_is_that_on_the_arrays_they_stand_for(tmp_path
     files, ids, logits, true, classes = written(tmp_path)
     metric, fold = make_metric(name, CLASSES, np.arange(CLASSES)), np.arange(ROWS) % 4  # type: ignore[arg-type]
     task = TuningTask(metric, TuneSettings(trials=6, bootstrap=20), np.zeros(CLASSES, np.int64))
-    stored = Decider([read_blended(files, ids, classes, 0.0)], true, fold, task).decide()
+    stored = Decider([read_blended(files, ids, classes, {HEAD: 1.0})], true, fold, task).decide()
     whole = Decider([dense(kept(logits))], true, fold, task).decide()
     assert [rung.rung for rung in stored.ladder] == [rung.rung for rung in whole.ladder]
     assert "thresholds" not in [rung.rung for rung in stored.ladder]

@@ -177,7 +177,7 @@ def test_without_embeddings_and_damaged_images_torch_is_not_imported(copied: Pat
         path.unlink()
     code = (
         "import sys; sys.path.insert(0, 'src'); from supcon.commands import report;"
-        f"report.main(['--root={copied}', '--run=cross_entropy']);"
+        f"report.main(['--root={copied}']);"  # the only run
         "print([name for name in ('torch', 'timm', 'albumentations') if name in sys.modules])"
     )
     command = [sys.executable, "-c", code]

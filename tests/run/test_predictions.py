@@ -76,7 +76,7 @@ def test_logits_that_are_not_finite_are_refused_by_run_fold_and_row(tmp_path: Pa
     logits[1, 0, 1] = value
     path = written(tmp_path / "runs" / "mine" / "fold2", ["r1", "r2", "r3"], logits=logits)
     with pytest.raises(UserError, match=r"runs/mine/fold2/oof\.npz: the logits of 'r2' are not finite: predict"):
-        read_blended([path], pd.Series(["r1", "r2", "r3"]), CLASSES, 0.0)
+        read_blended([path], pd.Series(["r1", "r2", "r3"]), CLASSES, {HEAD: 1.0})
     predicted = {HEAD: np.concatenate([logits, logits])}
     ids = pd.Series(["r1", "r2", "r3", "r4", "r5", "r6"])
     with pytest.raises(UserError, match=r"new\.npz: the logits of 'r2' \(and of 1 more\) are not finite: the class"):
@@ -97,13 +97,13 @@ def test_of_many_classes_the_row_is_named_when_it_is_read(
         "classes": np.array(classes),
     }
     arrays[name][2] = np.nan
-    logits = read_blended([written(tmp_path, ids, **arrays)], pd.Series(ids), classes, 0.0)
+    logits = read_blended([written(tmp_path, ids, **arrays)], pd.Series(ids), classes, {HEAD: 1.0})
     load_logits(logits[np.array([0, 1])])
     with pytest.raises(UserError, match=r"oof\.npz: the logits of 'r3' are not finite"):
         load_logits(logits)
     arrays |= {name: np.zeros_like(arrays[name]), "top": np.array([[0, 7]] * 3, np.int32)}
     with pytest.raises(UserError, match=r"oof\.npz or one beside it names unknown classes"):
-        load_logits(read_blended([written(tmp_path, ids, **arrays)], pd.Series(ids), classes, 0.0))
+        load_logits(read_blended([written(tmp_path, ids, **arrays)], pd.Series(ids), classes, {HEAD: 1.0}))
 
 
 @pytest.mark.parametrize("many", [False, True])
@@ -131,4 +131,4 @@ def test_arrays_of_other_kinds_and_shapes_are_one_line(
         arrays = {"top": np.array([[0, 1]] * 3, np.int32), "rest": np.zeros((3, 1), np.float32), **changes}
     ids = ["r1", "r2", "r3"]
     with pytest.raises(UserError, match=r"--force|none of ours"):
-        load_logits(read_blended([written(tmp_path, ids, **arrays)], pd.Series(ids), CLASSES, 0.0))
+        load_logits(read_blended([written(tmp_path, ids, **arrays)], pd.Series(ids), CLASSES, {HEAD: 1.0}))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from supcon.run.scores import class_shares
+from supcon.run.scores import Score, class_shares
 
 
 def test_the_table_holds_folds_and_pooled_with_intervals_around_the_score(finished: Path) -> None:
@@ -32,6 +32,11 @@ def test_the_ledger_holds_the_scores_and_the_hash_of_the_file(finished: Path) ->
     decision = json.loads((finished / "runs" / "cross_entropy" / "decision.json").read_text())
     assert float(row["cross_fitted"]) == pytest.approx(decision["cross_fitted"], abs=1e-5)
     assert row["run"] == "cross_entropy"
+
+
+def test_a_score_that_rounds_to_nothing_has_no_sign() -> None:
+    assert str(Score(-4e-17, -1e-5, 0.1, 0.01)) == "0.0000 [0.0000, 0.1000]"
+    assert str(Score(-0.1, -0.2, 0.1, 0.01)) == "-0.1000 [-0.2000, 0.1000]"
 
 
 def test_class_shares_show_what_the_decision_moved() -> None:

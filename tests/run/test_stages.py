@@ -39,3 +39,22 @@ def test_how_files_are_read_counts_where_it_is_not_the_default(name: str, tmp_pa
     assert keys() == {}  # as before there were such settings: earlier runs go on
     for flag, value in (("data.pixel_range", "-35,0"), ("data.bands", "4,3,2"), ("data.pixel_limit", 5)):
         assert keys(f"--{flag}={value}")[flag] == value
+
+
+def test_settings_that_earlier_versions_lacked_count_where_training_uses_them(tmp_path: Path) -> None:
+    def new(name: str, *flags: str) -> set[str]:
+        def made(*flags: str) -> dict[str, object]:
+            return fingerprint(STAGE[name], parse("", ["--root", str(tmp_path), *flags]), {})
+
+        return made(*flags).keys() - made().keys()
+
+    for name in ("pretrain", "finetune"):
+        assert new(name, "--augment.magnitude=5", "--augment.severity=5", "--model.checkpointing=true") == set()
+        assert new(name, "--augment.policy=trivialaugment") == {"augment.policy"}
+        drawn = {"augment.policy", "augment.num_ops", "augment.magnitude"}
+        assert new(name, "--augment.policy=randaugment") == drawn
+        assert new(name, "--augment.policy=augmix") == {"augment.policy", "augment.severity"}
+        assert new(name, '--model.kwargs={"window_size": 8}') == {"model.kwargs"}
+    assert new("predict", "--augment.policy=augmix") == set()
+    begun = fingerprint(STAGE["pretrain"], parse("", ["--root", str(tmp_path)]), {})
+    assert not {"augment.policy", "augment.num_ops", "augment.magnitude", "augment.severity"} & begun.keys()

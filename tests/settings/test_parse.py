@@ -86,6 +86,18 @@ def test_a_run_called_by_its_name_alone_keeps_its_own_settings(tmp_path: Path) -
     assert (later.config, later.config_settings) == ("cross_entropy", began.config_settings)
 
 
+def test_a_command_on_a_finished_run_takes_the_only_one_there_is(tmp_path: Path) -> None:
+    def taken(*words: str, finished: bool = True) -> str:
+        return parse("", ["--root", str(tmp_path), *words], finished=finished).run
+
+    assert taken() == "demo"  # the config's name, which an error then says
+    for name in ("mine", "other"):
+        write_resolved(parse("", ["--root", str(tmp_path), "--run", name, "--data.folds=3"]))
+        assert taken() == ("mine" if name == "mine" else "demo")
+        assert taken(finished=False) == taken("--config", "configs/demo.yaml") == "demo"
+    assert taken("--run", "other") == "other"
+
+
 @pytest.mark.parametrize("began", ["{}", "{train: {seed: 3}}"])
 def test_a_run_that_began_before_a_setting_of_training_was_there_takes_its_default(tmp_path: Path, began: str) -> None:
     folder = tmp_path / "runs" / "default"
@@ -190,3 +202,37 @@ def test_bounds_are_told_by_the_help_and_kept(tmp_path: Path, capsys: pytest.Cap
     assert "1: as often as any other (0 to 1). (type: float" in shown
     with pytest.raises(UserError, match=r"--batches\.balance 1\.5 is out of bounds: 0 to 1"):
         parse("", ["--root", str(tmp_path), "--batches.balance=1.5"])
+
+
+@pytest.mark.parametrize("policy", ["randaugment", "trivialaugment", "augmix"])
+def test_a_policy_is_not_made_on_the_device(tmp_path: Path, policy: str) -> None:
+    assert call_of(tmp_path, f"--augment.policy={policy}").augment.policy == policy
+    with pytest.raises(UserError, match=f"--augment.policy {policy} is made in loader processes: set --augment.on_dev"):
+        call_of(tmp_path, f"--augment.policy={policy}", "--augment.on_device=true")
+
+
+def test_texts_of_further_arguments_that_say_the_same_are_the_same_setting(tmp_path: Path) -> None:
+    for text in ("", " ", "{}", " { } "):
+        assert call_of(tmp_path, f"--model.kwargs={text}").model.kwargs == ""
+    (tmp_path / "mine.yaml").write_text("""model: {kwargs: '{"b":[1,2],"a":{"d":1,"c":2}}'}\n""")
+    said = '{"a": {"c": 2, "d": 1}, "b": [1, 2]}'
+    for flags in (['--model.kwargs={ "a":{"c":2, "d":1},\t"b": [1,2]}'], ["--config", str(tmp_path / "mine.yaml")]):
+        assert parse("", ["--root", str(tmp_path), *flags]).settings.model.kwargs == said
+    assert call_of(tmp_path, '--model.kwargs={"a": 1.0}').model != call_of(tmp_path, '--model.kwargs={"a": 1}').model
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("base_width: 32", "'base_width: 32' is no JSON object: write it as"),
+        ("[1]", r"'\[1\]' is no JSON object: write it as"),
+        ("{" + '"a":{' * 5000, "is no JSON object: write it as"),
+        ('{"img_size": 96}', "img_size is --data.image_size: leave it out of the mapping"),
+    ],
+)
+def test_further_arguments_that_cannot_be_are_refused_when_settings_are_read(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"model": {"kwargs": text}}))
+    with pytest.raises(UserError, match=message):
+        parse("", ["--root", str(tmp_path), "--config", str(tmp_path / "mine.yaml")])

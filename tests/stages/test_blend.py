@@ -12,7 +12,7 @@ import pytest
 
 from supcon.decision.merge import log_softmax, merge_members, merge_views
 from supcon.errors import UserError
-from supcon.metrics.metric import macro_f1
+from supcon.metrics.counts import macro_f1
 from supcon.run.experiment import load_experiment
 from supcon.run.runs import read_out_of_fold
 from supcon.settings import parse

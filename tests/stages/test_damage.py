@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from supcon.commands import compare, fewshot
 from supcon.errors import UserError
 from supcon.storage.files import read_json, read_npz, write_npz, write_sealed
-from supcon.storage.processes import HOST
+from supcon.storage.processes import MACHINE
 from tests.conftest import STAGES, accept_changes, run_stage
 
 RUN = Path("runs/cross_entropy")
@@ -165,7 +165,7 @@ def test_doctor_verifies_everything_and_names_each_damage_with_what_makes_it_ane
 def test_what_a_killed_writer_left_goes_when_its_stage_begins_again(damaged: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
-    names = (RUN / "fold0" / f".test.npz.{HOST}-{dead.pid}.tmp", RUN / f".decision.json.{HOST}-{dead.pid}.tmp")
+    names = (RUN / "fold0" / f".test.npz.{MACHINE}-{dead.pid}.tmp", RUN / f".decision.json.{MACHINE}-{dead.pid}.tmp")
     for name in names:
         (damaged / name).write_bytes(b"half")
     run_stage("predict", damaged, "--fold=1", "--force")

@@ -1,12 +1,13 @@
 """What the host asks for shapes the whole line: probabilities, its metric, classes too rare for the folds."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import cohen_kappa_score, f1_score, roc_auc_score
 
 from supcon.errors import UserError
 from tests.conftest import run_all, run_stage, write_competition
@@ -72,6 +73,53 @@ def test_a_host_that_asks_for_one_classs_probability_gets_it_scored_by_the_area(
     assert "12 rows, the probability of '1' a row" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"--tune\.metric accuracy scores labels, but .* choose roc_auc or log_loss"):
         run_stage("finetune", tmp_path, *SHORT, "--tune.metric=accuracy")
+
+
+def test_a_host_that_asks_for_several_labels_in_their_order_gets_their_order_scored(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sample = root / "input" / "sample_submission.csv"
+    sample.write_text("id,label\n" + "".join(f"b{number:03d},red NA\n" for number in range(12)))
+    run_stage("doctor", root, "--quick")
+    assert "macro_f1 scores the first of the 2 labels of a row: --tune.metric map_k scores" in capsys.readouterr().out
+    run_stage("doctor", root, "--quick", "--tune.metric=map_k")
+    assert not re.search("--tune|first of the", capsys.readouterr().out)
+    run_all(root, *SHORT, "--tune.metric=map_k", "--tune.k=5")
+    unused = "--tune.k 5 does not count: sample_submission.csv asks for 2 labels a row, and so many are scored"
+    assert capsys.readouterr().out.count(unused) == 2  # when the folds are made, and when it is tuned
+    scores = json.loads((root / "runs" / "cross_entropy" / "scores.json").read_text())
+    assert scores["metric"] == "MAP@2"  # as the sample shows, whatever --tune.k says
+    table = pd.read_csv(root / "submissions" / "submission.csv", index_col="id", keep_default_na=False)["label"]
+    solution = pd.read_csv(root / "input" / "solution.csv", index_col="id", keep_default_na=False)["label"].to_dict()
+    rows = [(cell.split(), solution[name]) for name, cell in table.to_dict().items()]
+    places = [labels.index(true) + 1 if true in labels else 0 for labels, true in rows]
+    expected = np.mean([1 / place if place else 0 for place in places])
+    assert scores["private"]["ensemble"]["score"] == pytest.approx(expected)
+    with pytest.raises(UserError, match="tune.k|tune.metric map_k -> f_beta"):
+        run_stage("tune", root, *SHORT, "--tune.metric=f_beta")
+
+
+def test_kappa_is_of_classes_on_a_scale(tmp_path: Path) -> None:
+    write_competition(tmp_path / "input", ["10"] * 30 + ["2"] * 20 + ["0"] * 10)  # no order of names
+    run_all(tmp_path, *SHORT, "--tune.metric=kappa")
+    scores = json.loads((tmp_path / "runs" / "cross_entropy" / "scores.json").read_text())
+    assert scores["metric"] == "quadratic kappa"
+    table = pd.read_csv(tmp_path / "submissions" / "submission.csv", index_col="id")["label"]
+    solution = pd.read_csv(tmp_path / "input" / "solution.csv", index_col="id")["label"].loc[table.index]
+    expected = cohen_kappa_score(solution, table, labels=list(range(11)), weights="quadratic")
+    assert scores["private"]["ensemble"]["score"] == pytest.approx(expected)
+
+
+def test_metrics_that_do_not_fit_the_classes_or_the_form_are_refused(root: Path) -> None:
+    run_stage("make_folds", root)
+    with pytest.raises(
+        UserError, match=r"kappa needs classes called by numbers; '\w+' is no number: call the classes by"
+    ):
+        run_stage("finetune", root, *SHORT, "--tune.metric=kappa")
+    with pytest.raises(UserError, match=r"map_k scores the order of .* asks for one: write as many into its cells as"):
+        run_stage("finetune", root, *SHORT, "--tune.metric=map_k")
+    with pytest.raises(UserError, match=r"asks for one: leave out --data\.submit label"):
+        run_stage("finetune", root, *SHORT, "--tune.metric=map_k", "--data.submit=label")
 
 
 def test_log_loss_of_labels_is_refused(root: Path) -> None:

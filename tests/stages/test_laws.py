@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from supcon.errors import UserError
-from supcon.metrics.metric import macro_f1
+from supcon.metrics.counts import macro_f1
 from tests.conftest import REPOSITORY, STAGES, TINY, change_done, run_all, run_command, run_stage, write_competition
 
 PREDICTIONS = ("oof.npz", "test.npz", "embeddings.npz")
@@ -180,7 +180,7 @@ def test_later_calls_start_from_the_runs_own_settings(finished: Path, capsys: py
 
 def test_force_redoes_a_stage_and_keeps_the_old_files(root: Path) -> None:
     run_stage("make_folds", root)
-    run_stage("pretrain", root, "--fold=0")
+    run_stage("pretrain", root, "--fold=0", "--track=tensorboard")
     old = (run_folder(root) / "fold0" / "encoder.safetensors").read_bytes()
     run_stage("pretrain", root, "--fold=0", "--force", "--contrast.temperature=0.5")
     kept = list((run_folder(root) / "old").glob("pretrain-fold-0-*/encoder.safetensors"))

@@ -1,6 +1,7 @@
 """Prediction by the class means, beside the head's."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pandas as pd
 import pytest
 
 from supcon.decision.merge import log_softmax, merge_views
-from supcon.metrics.metric import macro_f1
+from supcon.errors import UserError
+from supcon.metrics.counts import macro_f1
 from supcon.run.experiment import load_experiment
 from supcon.run.runs import read_out_of_fold
 from supcon.settings import parse
@@ -55,6 +57,32 @@ def test_the_class_means_are_an_option_that_leaves_the_heads_logits_alone(
     assert "class means" not in said
     assert both.keys() - alone.keys() == {"prototype_logits"}
     assert all(np.array_equal(both[name], content) for name, content in alone.items())
+
+
+def test_neighbours_are_an_option_that_leaves_the_other_logits_alone(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_stage("predict", trained, "--fold=1", "--force")
+    without = read_npz(trained / PART / "oof.npz")
+    capsys.readouterr()
+    run_stage("predict", trained, "--fold=1", "--force", "--predict.neighbours=5")
+    beside, said = read_npz(trained / PART / "oof.npz"), capsys.readouterr().out
+    assert re.search(r"head [01]\.\d{4}, class means [01]\.\d{4}, neighbours [01]\.\d{4}\)", said)
+    assert beside.keys() - without.keys() == {"neighbour_logits"}
+    assert np.array_equal(beside["logits"], without["logits"])
+    log_odds = beside["neighbour_logits"]
+    assert log_odds.shape == beside["logits"].shape
+    assert log_odds.max() <= np.log(5 + 1) + 1e-5  # no more votes than neighbours, and the prior's one
+
+
+def test_members_need_what_they_are_made_of(trained: Path) -> None:
+    for flags, line in {
+        ("--tune.members=[neighbours]",): "set --predict.neighbours",
+        ("--predict.class_means=false", "--tune.members=[class_means]"): "set --predict.class_means true",
+        ("--tune.members=[class_means, class_means]",): "names one twice",
+    }.items():
+        with pytest.raises(UserError, match=line):
+            run_stage("tune", trained, *flags)
 
 
 def test_the_temperature_spreads_the_class_means_log_odds_around_the_prior(trained: Path) -> None:

@@ -12,7 +12,6 @@ import torch
 from supcon.errors import UserError
 from supcon.run.stages import fold_stages
 from supcon.storage.files import read_npz, write_npz
-from supcon.study.cells import finished as finished_cell
 from supcon.study.cells import read_scores
 from supcon.training.fold import FoldData
 from tests.conftest import accept_changes, change_done, run_command, run_stage
@@ -93,9 +92,9 @@ def test_a_file_of_other_rows_is_named(first: Path) -> None:
 def test_a_study_makes_the_labels_of_a_cell_before_it_trains(first: Path) -> None:
     experiment = experiment_of(first, "--finetune.epochs=2")
     assert [stage.name for stage in fold_stages(experiment.settings)] == ["pseudo", *STAGES]
-    assert not finished_cell(experiment, 0)
+    assert not experiment.finished(0)
     second_round(first, "--fold=0", "--finetune.epochs=2")
-    assert finished_cell(experiment, 0)
+    assert experiment.finished(0)
     passes = sum(pd.read_csv(folder(first, 0) / f"{stage}.csv")["passes"].sum() for stage in ("pretrain", "finetune"))
     assert read_scores(experiment, 0).passes == passes
 

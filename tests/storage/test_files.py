@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +23,7 @@ from supcon.storage.files import (
     remove,
     remove_leftovers,
     sha256_file,
+    whole_folder,
     write_atomic,
     write_checked_json,
     write_csv,
@@ -29,7 +31,7 @@ from supcon.storage.files import (
     write_npz,
     write_sealed,
 )
-from supcon.storage.processes import HOST
+from supcon.storage.processes import MACHINE
 from supcon.storage.tables import read_table
 
 
@@ -147,13 +149,13 @@ def test_an_array_that_says_to_be_longer_than_its_file_is_refused(tmp_path: Path
 def test_what_dead_writers_of_this_host_left_goes_and_nothing_else(tmp_path: Path) -> None:
     dead = subprocess.Popen(["true"])
     dead.wait()
-    left = f".classifier.safetensors.{HOST}-{dead.pid}.tmp"
+    left = f".classifier.safetensors.{MACHINE}-{dead.pid}.tmp"
     kept = {
-        f".classifier.safetensors.{HOST}-{os.getpid()}.tmp",  # is being written
-        f".classifier.safetensors.{HOST}-1.tmp",  # a number used again
+        f".classifier.safetensors.{MACHINE}-{os.getpid()}.tmp",  # is being written
+        f".classifier.safetensors.{MACHINE}-1.tmp",  # a number used again
         f".classifier.safetensors.other-{dead.pid}.tmp",  # another host's
-        f".classifier.safetensors.other-{HOST}-x{dead.pid}.tmp",
-        f"classifier.{HOST}-{dead.pid}.tmp",  # none of ours
+        f".classifier.safetensors.other-{MACHINE}-x{dead.pid}.tmp",
+        f"classifier.{MACHINE}-{dead.pid}.tmp",  # none of ours
         "classifier.safetensors",
     }
     for name in (left, *kept):
@@ -164,3 +166,17 @@ def test_what_dead_writers_of_this_host_left_goes_and_nothing_else(tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == kept | {"below"}
     assert (tmp_path / "below" / left).exists()
     remove_leftovers(tmp_path / "absent")
+
+
+def test_a_folder_is_there_whole_or_not_at_all_and_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "made"
+    (tmp_path / ".made").mkdir()
+    (tmp_path / ".made" / "left").touch()
+    with suppress(ZeroDivisionError), whole_folder(folder) as partial:
+        assert list(partial.iterdir()) == []
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+    with whole_folder(folder) as partial:
+        (partial / "a").touch()
+        assert not folder.exists()
+    assert [path.name for path in tmp_path.rglob("*")] == ["made", "a"]

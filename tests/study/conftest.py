@@ -14,7 +14,7 @@ from supcon.run import stages
 from supcon.run.stages import Page
 from supcon.settings import Request
 from supcon.storage.tables import read_table
-from supcon.study import progress
+from supcon.study import cells as cells_of
 from tests.conftest import TINY, built_once, write_competition
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -68,7 +68,7 @@ def replace_stages(monkeypatch: pytest.MonkeyPatch, runners: Mapping[str, StageR
     def page_of(name: str) -> Page:
         return cast(Page, SimpleNamespace(run=runners[name])) if name in runners else stages.page_of(name)
 
-    monkeypatch.setattr(progress, "page_of", page_of)
+    monkeypatch.setattr(cells_of, "page_of", page_of)
 
 
 def never(request: Request) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from supcon.metrics.metric import LogLoss, Metric, make_metric
+from supcon.metrics.metric import Metric, make_metric
+from supcon.metrics.of_probabilities import LogLoss
 from supcon.study.cells import Results, Scores
 from supcon.study.compare import paired_gains, rank_variants
 from supcon.study.runs import Cell

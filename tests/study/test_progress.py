@@ -1,6 +1,7 @@
 """Who goes on, what is left to do, and what whole runs are held against, without training anything."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,11 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from supcon.cluster.tasks import InTurn
 from supcon.metrics.metric import make_metric
 from supcon.report.run import Run
 from supcon.run.split import Split
+from supcon.settings import Settings
+from supcon.settings.settings import MachineSettings
 from supcon.settings.sources import Flat
-from supcon.study import progress
+from supcon.settings.training import FinetuneSettings
+from supcon.study import cells, progress
 from supcon.study.cells import Results, Scores
 from supcon.study.compare import NO_OTHERS, read_whole_run_scores
 from supcon.study.progress import Progress, RoundResult, whole_runs
@@ -68,19 +73,29 @@ def test_a_cell_that_two_rounds_share_is_planned_once() -> None:
     assert progress_of(rounds, Results()).planned() == 4 + 2 * 2 + 2
 
 
-def test_the_time_left_is_that_of_the_cells_that_are_left(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_what_failed_is_noted_and_what_is_done_is_told_with_its_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clock = iter([0, 30, 30])
-    monkeypatch.setattr(progress, "time", SimpleNamespace(time=lambda: next(clock)))
-    monkeypatch.setattr(progress, "failure_file", lambda *_: Path("there is none"))
-    monkeypatch.setattr(progress, "read_scores", lambda *_: scores(RIGHT))
-    monkeypatch.setattr(progress, "fold_stages", lambda _: [])
+    def run_cell(request: SimpleNamespace, fold: int, force: bool) -> Scores:
+        if fold == 1:
+            raise ZeroDivisionError("by nothing")
+        return scores(RIGHT)
+
+    noted: list[str] = []
+    monkeypatch.setattr(progress, "run_cell", run_cell)
+    monkeypatch.setattr(progress, "failure_file", lambda *_: tmp_path / "none")
+    monkeypatch.setattr(progress, "write_failure", lambda _, fold, reason: noted.append(f"{fold}: {reason}"))
     study = progress_of([Round(None, (0,))], Results())
-    study._runs.experiment = lambda *_: SimpleNamespace(settings=None)  # type: ignore[assignment]
-    study.train(Cell("ce", 0, 0))
-    assert "cell 1 of 8" in (shown := capsys.readouterr().out)
-    assert "30 s; about 4 min left" in shown  # seven cells of 30 s
+    request = SimpleNamespace(fold_folder=lambda fold: tmp_path)
+    images = {name: lambda: None for name in ("open_training_images", "open_prediction_images")}
+    study._runs.experiment = lambda *_: SimpleNamespace(request=request, **images)  # type: ignore[assignment]
+    list(study.train([Cell("ce", 0, 0), Cell("ce", 0, 1)], InTurn()))
+    assert noted == ["1: ZeroDivisionError: by nothing"]
+    assert study.results.failures == {Cell("ce", 0, 1): "ZeroDivisionError: by nothing"}
+    assert study.results.scores.keys() == {Cell("ce", 0, 0)}
+    shown = capsys.readouterr().out
+    assert "study: 2 cells to do, 0 of 8 are known" in shown
+    assert "ce, seed 0, fold 0: macro-F1 1.0000, NLL 0.5000, 0 s; 1 left, about 0 s" in shown
 
 
 def test_whole_runs_are_those_of_the_last_round_over_all_folds() -> None:
@@ -105,3 +120,15 @@ def test_whole_runs_of_rows_with_groups_are_compared_over_groups(monkeypatch: py
     lines = read_whole_run_scores(runs, list(experiments), "ce")
     assert [(line.variant, line.units) for line in lines] == [("b", "groups"), ("ce", "groups")]
     assert read_whole_run_scores(runs, [("b", 0)], "ce") == []
+
+
+def test_a_cell_that_failed_is_not_tried_again_for_another_machine_or_tracker(tmp_path: Path) -> None:
+    def experiment(settings: Settings) -> Any:
+        return SimpleNamespace(settings=settings, request=SimpleNamespace(run_folder=tmp_path))
+
+    settings = Settings()
+    cells.write_failure(experiment(settings), 0, "the loss is nan")
+    elsewhere = replace(settings, machine=MachineSettings(workers=3), track="wandb")
+    assert cells.read_failure(experiment(elsewhere), 0) == "the loss is nan"
+    other = replace(settings, finetune=FinetuneSettings(lr=0.5))
+    assert cells.read_failure(experiment(other), 0) == ""

@@ -7,6 +7,7 @@ import pytest
 
 from supcon.commands.study import read_options
 from supcon.errors import UserError
+from supcon.run.stage import write_resolved
 from supcon.study.read import Round, read_study
 from supcon.study.runs import Runs
 from tests.conftest import REPOSITORY
@@ -37,6 +38,8 @@ def test_a_study_is_read_as_written(tmp_path: Path) -> None:
     assert study.variants == {"ce": {"pretrain.epochs": 0}, "joint": {}}
     assert study.rounds == (Round((0,), (0, 1), 0.5), Round(None, (0,), None))
     assert Runs(study, tmp_path, {}).fold_count == 5
+    tracked = read(tmp_path, GOOD.replace("{data.image_size: 16}", "{track: mlflow}"))
+    assert tracked.request("joint", 0).settings.trackers == ["mlflow"]
 
 
 @pytest.mark.parametrize(
@@ -120,14 +123,21 @@ def test_every_study_of_the_repository_is_understood(path: Path, tmp_path: Path)
 
 def test_a_setting_on_the_command_line_holds_for_all_variants_but_yields_to_their_own(tmp_path: Path) -> None:
     (tmp_path / "tiny.yaml").write_text(GOOD)
-    words = [str(tmp_path / "tiny.yaml"), "--pretrain.epochs=7", "--data.image_size", "24", "--nproc=2"]
+    words = [
+        str(tmp_path / "tiny.yaml"),
+        "--pretrain.epochs=7",
+        "--data.image_size",
+        "24",
+        "--nproc=2",
+        "--track=wandb",
+    ]
     options, flags = read_options(words)
     runs = Runs(read_study(options.file), tmp_path, flags)
     runs.keep()
     configs = {path.stem: path.read_text() for path in (tmp_path / "runs" / "tiny" / "variants").iterdir()}
     assert "epochs: 0\n" in configs["ce"]
     assert "epochs: 7\n" in configs["joint"]
-    assert all("image_size: 24\n" in text and "nproc: 2\n" in text for text in configs.values())
+    assert all("image_size: 24\n" in text and "nproc: 2\ntrack: wandb\n" in text for text in configs.values())
 
 
 def test_a_later_call_starts_from_the_settings_of_an_earlier_one(tmp_path: Path) -> None:
@@ -142,6 +152,19 @@ def test_a_later_call_starts_from_the_settings_of_an_earlier_one(tmp_path: Path)
     (tmp_path / "runs" / "tiny" / "study.yaml").write_text("flags: 3\n")
     with pytest.raises(UserError, match=r"study\.yaml is not what a study keeps: delete it"):
         Runs(study, tmp_path, {})
+
+
+def test_weights_of_the_host_have_one_place_in_whatever_a_study_keeps(tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(GOOD)
+    study, flags = read_study(str(tmp_path / "tiny.yaml")), {"model.weights": "kaggle:someone/birds/start.pth"}
+    place = str(tmp_path / "cache" / "weights" / "someone" / "birds" / "start.pth")
+    runs = Runs(study, tmp_path, {**flags, "model.pretrained": True})
+    runs.keep()
+    write_resolved(runs.request("ce", 0))
+    resolved = tmp_path / "runs" / "tiny-ce-s0" / "resolved.yaml"
+    assert "weights: kaggle:someone/birds/start.pth\n" in resolved.read_text()
+    for later in (runs, Runs(study, tmp_path, {})):
+        assert later.request("ce", 0).settings.model.weights == place
 
 
 @pytest.mark.parametrize("words", [["--finetune.lr"], ["s.yaml", "0.1"], ["s.yaml", "--finetune.lr", "0.1", "more"]])

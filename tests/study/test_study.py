@@ -115,8 +115,8 @@ def test_an_interrupted_study_goes_on_with_the_cells_it_lacks(
     play(root)
     assert called == [(name, f"tiny-two-s{seed}") for seed in (0, 3) for name in ("pretrain", "finetune", "predict")]
     output = capsys.readouterr().out
-    assert "study: cell 3 of 4: two, seed 0, fold 1" in output
-    assert "study: cell 4 of 4: two, seed 3, fold 1" in output
+    assert "study: 2 cells to do, 2 of 4 are known" in output
+    assert "two, seed 3, fold 1: 2 of 2" in output
     resolved = yaml.safe_load((root / "runs" / "tiny-two-s3" / "resolved.yaml").read_text())
     assert resolved["settings"]["train"]["seed"] == 3
 

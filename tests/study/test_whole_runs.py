@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from supcon.metrics.metric import LogLoss, macro_f1, make_metric
+from supcon.metrics.counts import macro_f1
+from supcon.metrics.metric import make_metric
+from supcon.metrics.of_probabilities import LogLoss
 from supcon.run.split import Split
 from supcon.study.compare import compare_whole_runs
 

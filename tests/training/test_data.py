@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ from supcon.training.sampler import PKSampler
 from tests.conftest import REPOSITORY
 
 AUGMENT = AugmentSettings(hflip=False, shift=0.2, rotate=30)
+POLICIES = ("none", "randaugment", "trivialaugment", "augmix")
 
 
 def cache_of(folder: Path, images: int = 12) -> ImageCache:
@@ -35,7 +37,7 @@ def cache_of(folder: Path, images: int = 12) -> ImageCache:
 
 
 def epoch_of(
-    cache: ImageCache, workers: int, epoch: int, views: int = 2, on_device: bool = False
+    cache: ImageCache, workers: int, epoch: int, views: int = 2, on_device: bool = False, policy: Any = "none"
 ) -> tuple[torch.Tensor, torch.Tensor]:
     labels = np.arange(12) % 3
     sampler = PKSampler(labels, 3, 6, seed=0)  # 6 of 4 images: rows are drawn twice
@@ -47,19 +49,20 @@ def epoch_of(
         make = BatchViews(ranges, 20, torch.device("cpu"))
         batches = list(ViewsOnDevice(training_loader(canvases, sampler, workers), make))
     else:
-        transforms = [RandomView(AUGMENT, 20, "squash", 1.0)] * 2
+        augment = AUGMENT if policy == "none" else AugmentSettings(policy=policy)
+        transforms = [RandomView(augment, 20, "squash", 1.0)] * 2
         dataset = TrainingViews(cache, np.arange(12), labels, transforms, views, seed=0)
         batches = list(training_loader(dataset, sampler, workers))
     return torch.cat([batch for batch, _ in batches]), torch.cat([labels for _, labels in batches])
 
 
-@pytest.mark.parametrize("on_device", [False, True])
-def test_views_are_the_same_whatever_the_number_of_workers(tmp_path: Path, on_device: bool) -> None:
+@pytest.mark.parametrize(("on_device", "policy"), [(True, "none"), *((False, policy) for policy in POLICIES)])
+def test_views_are_the_same_whatever_the_number_of_workers(tmp_path: Path, on_device: bool, policy: str) -> None:
     cache = cache_of(tmp_path)
-    alone, labels = epoch_of(cache, 0, epoch=1, on_device=on_device)
+    alone, labels = epoch_of(cache, 0, epoch=1, on_device=on_device, policy=policy)
     assert sorted(labels.tolist()) == sorted(epoch_of(cache, 0, epoch=1)[1].tolist())
     for workers in (1, 3):
-        views, same = epoch_of(cache, workers, epoch=1, on_device=on_device)
+        views, same = epoch_of(cache, workers, epoch=1, on_device=on_device, policy=policy)
         assert torch.equal(views, alone)
         assert torch.equal(same, labels)
 
@@ -83,13 +86,14 @@ def test_fixed_views_come_in_order_with_every_view(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result[2, 1].numpy(), cache[7][:, ::-1])
 
 
-def test_loaders_leave_the_global_random_stream_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("policy", POLICIES)
+def test_loaders_leave_the_global_random_stream_alone(tmp_path: Path, policy: str) -> None:
     cache = cache_of(tmp_path)
     torch.manual_seed(3)
     expected = torch.rand(1)
     for workers in (0, 1):
         torch.manual_seed(3)
-        epoch_of(cache, workers, epoch=0)
+        epoch_of(cache, workers, epoch=0, policy=policy)
         assert torch.equal(torch.rand(1), expected)
 
 

@@ -15,16 +15,17 @@ from supcon.losses import contrastive_loss
 from supcon.settings.settings import AugmentSettings, MachineSettings, ModelSettings, Settings
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings, TrainSettings
 from supcon.training import gradcache
-from supcon.training.device import autocast, set_up_device
+from supcon.training.device import autocast, gradient_scaler, set_up_device
 from supcon.training.health import Health, Meter
 from supcon.training.key_queue import KeyQueue
-from supcon.training.loop import Objective, Step
+from supcon.training.loop import Objective, Step, Training, training_step
 from supcon.training.model.classifier import classifier_head
 from supcon.training.model.encoder import Encoder
 from supcon.training.model.heads import contrast_parts
 from supcon.training.model.timm_import import timm
 from supcon.training.objectives import StageObjective
 from supcon.training.optimizer import Schedule, encoder_groups, head_groups, make_optimizer
+from supcon.training.sampler import NaturalSampler
 from tests.devices import needs_gpu
 from tests.rounding import distance, of_contrast
 
@@ -109,6 +110,33 @@ def test_a_step_waits_for_nothing(contrast: ContrastSettings, stage: PretrainSet
         ema.update(model, step=number)
     torch.cuda.set_sync_debug_mode("default")
     assert np.isfinite(meter.means()["loss"])
+
+
+def test_in_float16_a_step_whose_gradient_overflows_is_skipped_and_others_train() -> None:
+    model, shared = model_of(ContrastSettings()), TrainSettings(warmup=0)
+    objective = objective_of(model, ContrastSettings(), PretrainSettings())
+    optimizer = make_optimizer(head_groups(model.values(), 1e-3, 0.05), shared)
+    encoder: Any = model["encoder"]
+    schedule, sampler = Schedule(optimizer, shared, 0, 10), NaturalSampler(IMAGES, IMAGES, seed=0)
+    training = Training(encoder, model, objective, [], sampler, optimizer, schedule)
+    views = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE, 3), dtype=torch.uint8).to(GPU)
+
+    def moved(scaler: torch.amp.GradScaler, steps: int) -> bool:
+        before = parameters_of(model)
+        for number in range(steps):
+            schedule.set(number)
+            step = Step(0.5, number, partial(autocast, GPU, "float16"), scaler.scale)
+            loss, *_ = training_step(training, (views, torch.arange(IMAGES) % CLASSES), step, 1.0, scaler)
+            assert torch.isfinite(loss)
+        assert torch.isfinite(parameters_of(model)).all()
+        return not torch.equal(before, parameters_of(model))
+
+    assert not moved(torch.amp.GradScaler("cuda", init_scale=1e38), 1)
+    assert moved(gradient_scaler(GPU, "float16"), 10)
+
+
+def parameters_of(model: nn.Module) -> Tensor:
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
 
 
 def inputs(images: int) -> tuple[Tensor, Recipe]:

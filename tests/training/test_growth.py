@@ -8,8 +8,11 @@ import torch
 from supcon.errors import UserError
 from supcon.run.experiment import load_experiment
 from supcon.settings import parse
-from supcon.training.data import growing_sides
-from supcon.training.fold import FoldData, image_sides
+from supcon.settings.settings import ModelSettings
+from supcon.training.build import contrastive_training
+from supcon.training.fold import FoldData
+from supcon.training.growth import growing_sides, growing_step, image_sides
+from supcon.training.model.encoder import Encoder
 from tests.conftest import REPOSITORY, TINY, run_stage
 
 
@@ -24,7 +27,17 @@ from tests.conftest import REPOSITORY, TINY, run_stage
 def test_sides_grow_by_sixteens_and_the_last_third_has_the_last(
     first: int, last: int, epochs: int, sides: list[int]
 ) -> None:
-    assert growing_sides(first, last, epochs) == sides
+    assert growing_sides(first, last, epochs, growing_step(1)) == sides
+
+
+@pytest.mark.parametrize(("patch", "step"), [(1, 16), (2, 16), (4, 16), (8, 16), (16, 16), (32, 32), (14, 14), (7, 14)])
+def test_steps_are_of_whole_patches_and_of_sixteen_where_these_allow_it(patch: int, step: int) -> None:
+    assert growing_step(patch) == step
+    sides = growing_sides(7 * patch, 28 * patch, 12, step)
+    assert all(side % patch == 0 for side in sides)
+    assert sides[0] >= 7 * patch
+    assert sides[-1] == 28 * patch
+    assert len(set(sides)) > 1
 
 
 FROZEN = ["--finetune.mode=linear", "--finetune.contrastive_weight=0", "--finetune.contrastive_weight_end=0"]
@@ -40,7 +53,7 @@ def test_stages_of_one_schedule_grow_their_images_together(
 ) -> None:
     both = ["--pretrain.epochs=2", "--finetune.epochs=4", "--data.image_size=128", "--train.first_size=64", *flags]
     settings = parse("", ["--root", str(root), *both]).settings
-    assert [image_sides(settings, "pretrain"), image_sides(settings, "finetune")] == [pretrain, finetune]
+    assert [image_sides(settings, "pretrain", 16), image_sides(settings, "finetune", 16)] == [pretrain, finetune]
 
 
 GROWING = ("--data.image_size=48", "--train.first_size=16", "--finetune.epochs=4", "--train.one_schedule=false")
@@ -52,9 +65,9 @@ def test_a_batch_has_the_side_of_its_epoch(root: Path, on_device: str) -> None:
     flags = [*TINY, *GROWING, f"--augment.on_device={on_device}"]
     request = parse("", ["--root", str(root), "--config", str(REPOSITORY / "configs/cross_entropy.yaml"), *flags])
     data = FoldData(load_experiment(request), 0, torch.device("cpu"))
-    expected = image_sides(request.settings, "finetune")
+    expected = [16, 30, 48, 48]
     sampler = data.classifier_sampler()
-    loader, sides = data.classifier_loader(sampler), []
+    loader, sides = data.classifier_loader(sampler, expected), []
     for epoch in range(4):
         sampler.set_epoch(epoch)
         sides.append({views.shape[2:4] for views, _ in loader})
@@ -84,9 +97,34 @@ def test_every_size_that_images_grow_through_is_tried_before_training(root: Path
         run_stage("finetune", root, *GROWING, *patches)
     with pytest.raises(UserError, match=r"--data.test_size 40: vit_tiny_patch16_224 takes no .*: use 32 or 48"):
         run_stage("finetune", root, *GROWING, *patches, "--data.image_size=48", "--data.test_size=40")
-    grown = ("--model.encoder=vit_small_patch14_dinov2", "--data.image_size=56", "--train.first_size=28", "--run=14")
-    with pytest.raises(UserError, match=r"--train.first_size 28: vit_small_patch14_dinov2 takes no images of 40"):
-        run_stage("finetune", root, *GROWING, "--pretrain.epochs=0", *grown)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "patch"),
+    [
+        ("test_vit", 16),
+        ("vit_tiny_patch16_224", 16),
+        ("eva02_tiny_patch14_224", 14),
+        ("swin_tiny_patch4_window7_224", 4),
+        ("test_resnet", 1),
+        ("pvt_v2_b0", 1),  # patches of 7 that overlap, at steps of 4
+    ],
+)
+def test_an_encoder_says_which_patches_it_cuts_images_into(encoder: str, patch: int) -> None:
+    side = 56 if patch == 14 else 64
+    assert Encoder(ModelSettings(encoder=encoder, pretrained=False), side, load_weights=False).patch == patch
+
+
+def test_images_grow_in_whole_patches_in_every_stage(root: Path) -> None:
+    patches = ("--model.encoder=eva02_tiny_patch14_224", '--model.kwargs={"depth": 1}', "--data.image_size=56")
+    growing = (*patches, "--train.first_size=28", "--finetune.epochs=2", "--pretrain.epochs=1", "--fold=0")
+    run_stage("make_folds", root, *patches)
+    for stage in ("pretrain", "finetune", "predict"):
+        run_stage(stage, root, *growing)
+    experiment = load_experiment(parse("", ["--root", str(root), "--run", "cross_entropy"], per_fold=True))
+    training = contrastive_training(experiment, 0, torch.device("cpu"))
+    assert training.encoder.patch == 14
+    assert {views.shape[2] for views, _ in training.loader} == {28}
 
 
 def test_images_that_would_shrink_are_refused(root: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from supcon.metrics.counts import macro_f1
 from supcon.metrics.embeddings import alignment, uniformity
-from supcon.metrics.metric import macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training.loop import Objective, Step
 from supcon.training.objectives import StageObjective
@@ -116,6 +116,7 @@ def test_mixed_images_train_on_mixed_labels(kind: str) -> None:
         ("--contrast.projection=linear",),
         ("--contrast.projection_layers=3", "--contrast.projection_norm=true", "--contrast.projection_hidden=24"),
         ("--contrast.form=in", "--pretrain.views=2", "--pretrain.ema=0", "--data.test_size=24", "--data.fit=pad"),
+        ("--train.precision=float16", "--finetune.micro_batch=9"),
         (
             "--train.precision=bfloat16",
             "--data.image_size=32",
@@ -133,4 +134,3 @@ def test_every_way_of_training_runs_through(root: Path, flags: tuple[str, ...]) 
     assert (folder / "oof.npz").exists()
     assert (folder / "finetune.csv").read_text().count("\n") == 1 + 2
     assert not list(folder.glob("*.checkpoint.pt"))
-    assert list(folder.glob("tensorboard/finetune/events*"))

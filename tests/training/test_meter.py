@@ -27,6 +27,19 @@ def test_means_are_over_all_steps_and_without_the_norm(device: torch.device) -> 
     assert tested.means() == pytest.approx({"loss": mean, "floor": 2 * mean, "extra": 3 * mean})
 
 
+def test_steps_whose_scaled_gradient_overflowed_are_counted_and_leave_no_trace() -> None:
+    tested = Meter("pretrain", "pretrain fold 0", 2, CPU, Health("pretrain", "", 5), may_overflow=True)
+    for loss, norm in ((1.0, 1.0), (50.0, math.inf), (3.0, 1.0), (70.0, math.nan)):
+        tested.add(torch.tensor(loss), torch.tensor(norm), {})
+    assert tested.means() == {"loss": 2.0, "skipped": 2.0}
+    with pytest.raises(UserError, match="the loss is nan"):
+        tested.add(torch.tensor(math.nan), torch.tensor(math.nan), {})
+    none = Meter("pretrain", "pretrain fold 0", 2, CPU, Health("pretrain", "", 5), may_overflow=True)
+    none.add(FINITE, torch.tensor(math.inf), {})
+    with pytest.raises(UserError, match=r"no step of epoch 3 had a gradient that float16 holds: lower --pretrain\.lr"):
+        none.means()
+
+
 @pytest.mark.parametrize("broken", [(math.nan, 1.0), (1.0, math.inf)])
 def test_on_the_cpu_a_step_that_is_not_finite_stops_before_it_changes_a_weight(broken: tuple[float, float]) -> None:
     tested = meter(CPU)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from supcon.errors import UserError
 from supcon.run.stage import StageRun
+from supcon.settings.settings import Settings
 from supcon.settings.training import PretrainSettings, TrainSettings
 from supcon.storage.files import check_seal
+from supcon.training.device import gradient_scaler
 from supcon.training.health import Metrics, StepMetrics
 from supcon.training.loop import Objective, Plan, Step, Training, train, training_step
 from supcon.training.model.encoder import Encoder
@@ -23,6 +25,7 @@ from supcon.training.optimizer import Schedule
 from supcon.training.sampler import BatchSampler, NaturalSampler, PKSampler
 
 BATCHES = 3
+Precision = Literal["float32", "float16"]
 ENCODER = cast(Encoder, None)  # the loop does not look at it
 
 
@@ -37,7 +40,7 @@ class Recorder:
     def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
         self.steps.append(step)
         loss = self._slope * weight_of(model).sum()
-        loss.backward()
+        step.scaled(loss).backward()
         return loss.detach(), {**self._metrics}
 
     def passes(self, images: int) -> float:
@@ -65,13 +68,21 @@ def one_weight() -> tuple[nn.ModuleDict, torch.optim.Optimizer]:
 
 
 def trained(
-    folder: Path, recorder: Recorder, sampler: BatchSampler | None = None, warmup: float = 0.1, **options: Any
+    folder: Path,
+    recorder: Recorder,
+    sampler: BatchSampler | None = None,
+    warmup: float = 0.1,
+    precision: Precision = "float32",
+    **options: Any,
 ) -> tuple[nn.ModuleDict, nn.ModuleDict]:
     """Train one weight; return the model and what `train` made of it."""
     model, optimizer = one_weight()
     settings = PretrainSettings(**options)
-    stage = cast(StageRun, SimpleNamespace(name="pretrain", label="pretrain fold 0", folder=folder))
-    shared = TrainSettings(precision="float32", warmup=warmup)
+    request = SimpleNamespace(settings=Settings(), fold_folder=lambda _: folder)
+    stage = cast(
+        StageRun, SimpleNamespace(name="pretrain", label="pretrain fold 0", folder=folder, fold=0, request=request)
+    )
+    shared = TrainSettings(precision=precision, warmup=warmup)
     plan = Plan(stage, settings, shared, torch.device("cpu"))
     loader = [(torch.zeros(2, 1, 2, 2, 3, dtype=torch.uint8), torch.tensor([0, 1]))] * BATCHES
     sampler = sampler or NaturalSampler(2 * BATCHES, 2, seed=0)
@@ -100,7 +111,8 @@ def test_a_step_goes_no_further_than_the_clip_and_0_is_none(clip: float, moved: 
     objective, sampler = cast(Objective, Recorder(slope=40.0)), NaturalSampler(2, 2, seed=0)
     schedule = Schedule(optimizer, TrainSettings(schedule="constant", warmup=0), 0, 1)
     training = Training(ENCODER, model, objective, [batch], sampler, optimizer, schedule)
-    _, norm, _ = training_step(training, batch, Step(0.0, 0, nullcontext), clip)
+    scaler = gradient_scaler(torch.device("cpu"), "float32")
+    _, norm, _ = training_step(training, batch, Step(0.0, 0, nullcontext), clip, scaler)
     assert weight_of(model).item() == pytest.approx(-moved)
     assert norm.item() == pytest.approx(40)
 
@@ -108,6 +120,40 @@ def test_a_step_goes_no_further_than_the_clip_and_0_is_none(clip: float, moved: 
 def test_the_stages_clip_holds_at_every_step(tmp_path: Path) -> None:
     model, _ = trained(tmp_path, Recorder(slope=40.0), epochs=2, clip=0.25, warmup=0)
     assert weight_of(model).item() == pytest.approx(-0.25 * rates(2).sum())
+
+
+STEEP = 1e34  # times 65,536, the first scale, no longer a float32; times half of it one
+
+
+def test_in_float16_a_step_whose_gradient_overflows_is_skipped_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, _ = trained(tmp_path, Recorder(slope=STEEP), precision="float16", epochs=2, clip=0.25, warmup=0)
+    assert weight_of(model).item() == pytest.approx(-0.25 * rates(2)[1:].sum())
+    said = capsys.readouterr().out.splitlines()
+    assert ["skipped 1" in said[0], "skipped 0" in said[1]] == [True, True]
+    plain, _ = trained(tmp_path / "plain", Recorder(slope=40.0), precision="float16", epochs=2, clip=0.25, warmup=0)
+    assert weight_of(plain).item() == pytest.approx(-0.25 * rates(2).sum())
+
+
+def test_in_float16_a_stage_that_was_ended_goes_on_with_the_scale_that_it_had(tmp_path: Path) -> None:
+    class Ended(Recorder):
+        def backward(self, *arguments: Any) -> tuple[Tensor, StepMetrics]:
+            if len(self.steps) == BATCHES + 1:
+                raise KeyboardInterrupt
+            return super().backward(*arguments)
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            pass
+
+    options: dict[str, Any] = {"precision": "float16", "epochs": 2, "clip": 0.25, "warmup": 0}
+    whole, _ = trained(tmp_path / "whole", Recorder(slope=STEEP), **options)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "ended", Ended(slope=STEEP), **options)
+    again = Ended(slope=STEEP)
+    resumed, _ = trained(tmp_path / "ended", again, **options)
+    assert len(again.steps) == BATCHES
+    assert weight_of(resumed).item() == weight_of(whole).item()
 
 
 def test_the_monitor_sees_the_averaged_model_that_is_returned_too(tmp_path: Path) -> None:

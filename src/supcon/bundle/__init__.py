@@ -1,1 +1,1 @@
-"""Offline inference: what a notebook runs (`infer`), and the folder that holds all it needs (`write`)."""
+"""Notebooks for a host: one that predicts offline (`infer`, packed by `write`), and one that trains (`training`)."""

@@ -1,7 +1,8 @@
-"""Offline inference from a bundle: the test rows' submission, on any host with torch, timm and a few packages more.
+"""Offline inference from a bundle: the test rows' submission, on any host with a few packages.
 
-Directly or not, this imports nothing but torch, timm, safetensors, cv2, numpy, pandas and the standard library, and
-Pillow for images that cv2 cannot read faithfully; a test holds it to that.
+Directly or not, this imports nothing but cv2, numpy, pandas and the standard library, and Pillow for images that cv2
+cannot read faithfully; beside those the models' format needs torch, timm and safetensors, or onnxruntime, or openvino
+(`on_torch`, `on_onnx`, `on_openvino`). A test holds it to that.
 """
 
 import os
@@ -15,35 +16,28 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
-from torch import Tensor, nn
 
 from supcon.arrays import RowMask
-from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, Bundle
+from supcon.bundle.formats import Model, open_model
+from supcon.bundle.manifest import Bundle
 from supcon.competition.files.find import ImageFinder, is_absent
-from supcon.competition.files.index import SAMPLE, TEST, ImageIndex, find_table
-from supcon.competition.files.pixel_columns import unpack_pixels
+from supcon.competition.files.image_tables import add_images
+from supcon.competition.files.index import SAMPLE, TEST, ImageIndex, find_table, part_of
 from supcon.competition.form import submission_rows
 from supcon.competition.rows import sample_rows
 from supcon.competition.sample import Sample, read_sample, shown_columns
-from supcon.decision.merge import CLASS_MEANS, HEAD, blend, keep_likeliest_of, row_entropies, sharpen
+from supcon.decision.merge import HEAD, blend, keep_likeliest_of, row_entropies, sharpen
 from supcon.errors import UserError
 from supcon.images.augment.views import views_of
-from supcon.images.decode import decode
-from supcon.images.geometry import cached_side, shrink
 from supcon.metrics.top_k import Matrix, joined, keep_likeliest, scattered
-from supcon.settings.settings import MachineSettings
 from supcon.storage.tables import write_table
-from supcon.training.device import forward_views, set_up_device
-from supcon.training.model.classifier import Classifiers, ClassMeans, load_classifier
-from supcon.training.model.encoder import fuse_batch_norm
-from supcon.training.model.weights import load_weights
 
 MOUNTED = Path("/kaggle/input")
-WORK = Path(tempfile.gettempdir()) / "supcon"  # for the images that a table holds
+WORK = Path(tempfile.gettempdir()) / "supcon"  # for the images that a table holds, or that lie packed as one piece
 
-Views = npt.NDArray[np.uint8]  # of one image, [V, side, side, 3]
-Batch = tuple[Tensor, RowMask]  # uint8 views [B, V, side, side, 3]; which of the B images are readable
+Views = npt.NDArray[np.uint8]  # [V, side, side, 3] of one image, or [B, V, side, side, 3] of some
+ModelOutputs = npt.NDArray[np.float32]  # [B, V, classifiers, classes]
+Batch = tuple[Views, RowMask]  # uint8 views [B, V, side, side, 3]; which of the B images are readable
 
 
 def find_competition(bundle: Bundle) -> Path:
@@ -79,20 +73,18 @@ def predict_submission(bundle: Bundle, competition: Path, output: Path) -> pd.Da
     files that are missing or do not fit.
     """
     sample, files = _read_test(bundle, competition)
-    threads = bundle.settings.machine.threads  # results depend on their number in the last bits
-    device = set_up_device(MachineSettings(threads=threads))
-    models = [_load_model(bundle, name).to(device) for name in bundle.models]
+    models = [open_model(bundle, name) for name in bundle.models]
     print(f"{competition}: {len(files):,} rows", flush=True)
-    print(f"{len(models)} models, {len(bundle.views)} views of each image, on {device.type}", flush=True)
+    print(f"{len(models)} models, {len(bundle.views)} views of each image, on {models[0].place}", flush=True)
 
     merged, entropies = [], []  # the models' mean log-probabilities, and each fold's entropies, batch by batch
     ids = iter(sample.ids)
     for views, readable in _with_progress(_batches(bundle, files), len(files)):
         members, batch = [], list(islice(ids, len(readable)))
         for number, model in enumerate(models):
-            _, outputs = forward_views(model, views, device, bundle.settings.train.precision)
-            _require_finite(outputs, batch, bundle.folder / bundle.models[number])
-            members.append(bundle.rule.merge([_logits(bundle, number, outputs, readable)]))
+            outputs = outputs_of(model, views)
+            require_finite(outputs, batch, bundle.folder / bundle.models[number])
+            members.append(bundle.rule.merge(log_odds(bundle, number, outputs, readable)))
         merged.append(bundle.rule.mean(members))
         entropies.append([row_entropies(member) for member in members[: bundle.settings.data.folds]])
     entropy = float(np.concatenate(entropies, axis=1).mean(axis=1).mean())
@@ -116,11 +108,14 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
             f"{path} has the columns {shown_columns([sample.id_column, *sample.targets])}, the bundle was made for"
             f" {shown_columns(bundle.columns)}: name another folder in COMPETITION, or bundle the run that fits"
         )
-    index, data = ImageIndex([competition]), bundle.settings.data
-    if len(index.paths) < len(sample.ids) and (pixels := unpack_pixels(index, WORK, sample, data, ["test"])):
-        index = ImageIndex([pixels[0], competition])
+    data = bundle.settings.data
+    add_images(index, WORK, sample, data, ["test"])
     finder = ImageFinder(index)
     rows = sample_rows(find_table(index, TEST), sample, data, finder, allow_extra=True)
+    for container, line in index.unread.items() if finder.absent else ():
+        if part_of(f"{container}/") == "test":
+            raise UserError(line)
+        print(f"note: {line}", flush=True)
     if rows["path"].map(is_absent).all():  # as where a notebook is saved, before the host runs it on its own images
         print(f"{competition}: no row has an image here, so all get the class shares of the training rows", flush=True)
         finder.forget_absent("test")
@@ -130,34 +125,31 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
     return sample, [index.file(path) for path in rows["path"]]
 
 
-def _load_model(bundle: Bundle, name: str) -> nn.Module:
-    """Return a model's encoder with its classifiers."""
-    settings = bundle.settings
-    encoder, classifier = load_classifier(settings, len(bundle.classes), bundle.file(f"{name}/{CLASSIFIER}"))
-    classifiers = nn.ModuleDict({HEAD: classifier})
-    if settings.predict.class_mean_weight > 0:
-        nothing = torch.zeros(0, encoder.width), torch.zeros(0, dtype=torch.long), torch.ones(len(bundle.classes))
-        classifiers[CLASS_MEANS] = ClassMeans(*nothing, settings.predict.class_mean_temperature)
-        load_weights(bundle.file(f"{name}/{CLASS_MEANS_FILE}"), class_means=classifiers[CLASS_MEANS])
-    return Classifiers(fuse_batch_norm(encoder, settings.data.image_size), classifiers)
+def outputs_of(model: Model, views: Views) -> ModelOutputs:
+    """Return a model's outputs [B, V, classifiers, classes] for the views of some images, [B, V, side, side, 3]."""
+    flat = model(views.reshape(-1, *views.shape[2:]))
+    return flat.reshape(*views.shape[:2], *flat.shape[1:])
 
 
-def _logits(bundle: Bundle, number: int, outputs: Tensor, readable: RowMask) -> Matrix:
-    """Return a batch's natural-prior log-odds [B, V, classes] from the outputs [B, V, classifiers, classes]."""
-    predicted = dict(zip((HEAD, CLASS_MEANS), outputs.unbind(dim=2), strict=False))
-    predicted[HEAD] = predicted[HEAD] + torch.tensor(bundle.log_odds_shifts[number])
-    arrays = {name: np.ascontiguousarray(logits.numpy()) for name, logits in predicted.items()}
-    logits = blend(keep_likeliest_of(arrays), bundle.settings.predict.class_mean_weight)
+def log_odds(bundle: Bundle, number: int, outputs: ModelOutputs, readable: RowMask) -> list[Matrix]:
+    """Return a batch's natural-prior log-odds [B, V, classes], those of each member of the decision.
+
+    `outputs` are those of the bundle's model `number`, [B, V, classifiers, classes].
+    """
+    predicted = dict(zip(bundle.classifiers, np.moveaxis(outputs, 2, 0), strict=True))
+    predicted[HEAD] = predicted[HEAD] + np.array(bundle.log_odds_shifts[number], np.float32)
+    kept = keep_likeliest_of({name: np.ascontiguousarray(logits) for name, logits in predicted.items()})
     unknown = np.array(bundle.unreadable_logits[number], np.float32)
     unread = keep_likeliest(np.broadcast_to(unknown, (int((~readable).sum()), outputs.shape[1], len(unknown))))
-    return scattered(len(readable), [(readable, logits[readable]), (~readable, unread)])
+    members = [blend(kept, shares) for shares in bundle.members]
+    return [scattered(len(readable), [(readable, own[readable]), (~readable, unread)]) for own in members]
 
 
-def _require_finite(outputs: Tensor, ids: Sequence[str], model: Path) -> None:
+def require_finite(outputs: ModelOutputs, ids: Sequence[str], model: Path) -> None:
     """Raise `UserError`, naming the first row, where a batch's outputs [B, ...] are not finite."""
-    finite = outputs.isfinite().flatten(1).all(dim=1)
+    finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
     if not finite.all():
-        name = ids[int((~finite).int().argmax())]
+        name = ids[int(finite.argmin())]
         raise UserError(
             f"{model}: the logits of {name!r} are not finite, its weights are damaged: copy the whole bundle again, or"
             " train that fold anew and bundle the run again"
@@ -179,14 +171,14 @@ def _batches(bundle: Bundle, files: Sequence[Path]) -> Iterator[Batch]:
 
 def _stacked(futures: Sequence["Future[tuple[Views, bool]]"]) -> Batch:
     views, readable = zip(*(future.result() for future in futures), strict=True)
-    return torch.from_numpy(np.stack(views)), np.array(readable)
+    return np.stack(views), np.array(readable)
 
 
 def _views_of_file(bundle: Bundle, file: Path) -> tuple[Views, bool]:
-    """Return an image's views, via the size in which training caches images; and whether it could be read."""
+    """Return an image's views, by way of what the run's store keeps of an image; and whether it could be read."""
     readable, fit = True, bundle.settings.data.fit
     try:
-        image = shrink(decode(file, bundle.reading), cached_side(bundle.side), fit)
+        image = bundle.how.decode(file)
     except UserError as error:
         print(f"warning: {error}; its row gets the class shares of the training rows", flush=True)
         image, readable = np.zeros((1, 1, 3), np.uint8), False

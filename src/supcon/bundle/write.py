@@ -1,57 +1,83 @@
 """Everything that offline inference needs of a finished run, in one folder and one zip."""
 
-import ast
 import dataclasses
 import shutil
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 import yaml
 
-from supcon.bundle.manifest import CLASS_MEANS_FILE, CLASSIFIER, DECISION, MANIFEST, RANGES
-from supcon.bundle.notebook import notebook
+from supcon.bundle.cells import predicting_notebook
+from supcon.bundle.code import LIBRARY, add_code
+from supcon.bundle.export import calibration_views, export
+from supcon.bundle.formats import RUNTIME_RANGES, RUNTIMES, SUFFIXES, Target
+from supcon.bundle.judge import require_same, verdict
+from supcon.bundle.manifest import (
+    CLASS_MEANS_FILE,
+    CLASSIFIER,
+    DECISION,
+    ENCODER,
+    MANIFEST,
+    NEIGHBOURS_FILE,
+    read_bundle,
+)
+from supcon.decision.merge import CLASS_MEANS, HEAD, NEIGHBOURS, Shares, head_and_class_means
+from supcon.environment import HOST_RANGES, Ranges, read_ranges, version_of
 from supcon.errors import UserError, masked
 from supcon.run.done import intact, read_result
 from supcon.run.experiment import Experiment
+from supcon.run.predictions import beside
 from supcon.run.stage import versions
 from supcon.settings import FULL
 from supcon.settings.sources import load_resolved
-from supcon.storage.files import remove_leftovers, sha256_file, write_atomic, write_checked_json, write_json, write_text
+from supcon.storage.files import (
+    read_json,
+    remove_leftovers,
+    sha256_file,
+    write_atomic,
+    write_checked_json,
+    write_json,
+    write_text,
+)
 from supcon.training.device import set_up_device
 from supcon.training.fold import FoldData
+from supcon.training.model.adapter import FrozenEncoder
 from supcon.training.model.classifier import load_classifier
 from supcon.training.model.encoder import fuse_batch_norm
 from supcon.training.model.weights import save_weights
 
-LIBRARY = Path(__file__).resolve().parents[1]
-ENTRY = "bundle/infer.py"  # what the notebook imports; the bundle's code is this and all that it imports
+NEEDED = ("torch", "timm", "numpy", "pandas", "opencv-python-headless", "safetensors")  # what that code imports
+_OF_TORCH = {"torch", "timm", "safetensors"}  # of these, what another format does without
 
 _README = """# Offline inference of the run {run}
 
 `predict.ipynb` writes submission.csv for the rows of the sample_submission.csv that it finds, with the network off:
-{models} models, {encoder} at {side} px, {views} views of each image at most. Attach this folder and the competition's
-files to a notebook, and run all cells.
+{models} models, {encoder} at {side} px, {views} views of each image at most, by {target}. Attach this folder and the
+competition's files to a notebook, and run all cells.
 
-The host needs Python 3.11 or newer, Pillow for images that are neither plain JPEG nor PNG, and
+The host needs Python 3.11 or newer, Pillow for images that are neither plain JPEG nor PNG, h5py or pyarrow for those in
+HDF5 or Parquet files, and
 {ranges};
 another version is named with a warning. Made with {versions}.
 """
 
 
-def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
+def write_bundle(experiment: Experiment, target: Target) -> tuple[Path, Path]:
     """Write runs/NAME/bundle/ and bundle.zip, in place of older ones, and return their paths.
 
-    Raises `UserError`, with nothing left behind, where a file of the run is missing or the disk is full.
+    Models for another `target` than the run's own are compared with it on the held-out rows, which is printed. Raises
+    `UserError`, with nothing left behind, where a file of the run is missing, the disk is full, or the encoder cannot
+    be exported.
     """
     run_folder = experiment.request.run_folder
     folder, partial = run_folder / "bundle", run_folder / ".bundle"
     shutil.rmtree(partial, ignore_errors=True)
     remove_leftovers(run_folder)
     try:
-        _fill(partial, experiment)
+        _fill(partial, experiment, target)
         archive = folder.with_suffix(".zip")
         write_atomic(archive, lambda file: _zip(partial, folder.name, file))
         shutil.rmtree(folder, ignore_errors=True)
@@ -65,120 +91,133 @@ def write_bundle(experiment: Experiment) -> tuple[Path, Path]:
     return folder, archive
 
 
-def _fill(folder: Path, experiment: Experiment) -> None:
+def _fill(folder: Path, experiment: Experiment, target: Target) -> None:
     run_folder, settings = experiment.request.run_folder, experiment.settings
-    decision = _own_decision(experiment)
+    decision, members = _own_decision(experiment)
     folder.mkdir(parents=True)
     folds = [*range(settings.data.folds), *([FULL] if experiment.own_full_model else [])]
-    models = {experiment.request.fold_folder(fold).name: _add_model(folder, experiment, fold) for fold in folds}
-    _add_code(folder / "supcon")
+    models = {
+        experiment.request.fold_folder(fold).name: _add_model(folder, experiment, fold, members) for fold in folds
+    }
+    add_code(folder / "supcon", target.format)
     write_text(folder / "resolved.yaml", _shown_settings(run_folder / "resolved.yaml"))
     write_json(folder / DECISION, decision)
     shutil.copyfile(LIBRARY.parents[1] / "LICENSE", folder / "LICENSE")
-    write_checked_json(folder / MANIFEST, _manifest(folder, experiment, models))
-    write_json(folder / "predict.ipynb", notebook(experiment.request.run))
-    write_text(folder / "README.md", _readme(experiment, models))
+    manifest = _manifest(experiment, models, members)
+    _describe(folder, manifest, own := Target("torch", settings.train.precision))
+    if target != own:
+        _export(folder, experiment, manifest, target, folds)
+    write_json(folder / "predict.ipynb", predicting_notebook(experiment.request.run))
+    write_text(folder / "README.md", _readme(experiment, models, target))
 
 
-def _own_decision(experiment: Experiment) -> dict[str, Any]:
-    """Return decision.json with this run's part of the rule. Raises `UserError` where other runs have weight too."""
-    run, decision = experiment.request.run, read_result(experiment.request.run_folder / DECISION)
+def _export(
+    folder: Path, experiment: Experiment, manifest: dict[str, Any], target: Target, folds: Sequence[int]
+) -> None:
+    """Make a bundle of torch one of `target`, and print what that changes."""
+    before = read_bundle(folder)
+    for name, fold in zip(before.models, folds, strict=True):
+        if target.format != "torch":
+            calibration = calibration_views(experiment, fold) if target.precision == "int8" else None
+            export(before, name, target, calibration)
+            print(f"bundle: {name} is exported", flush=True)
+    _describe(folder, manifest, target)
+    after = read_bundle(folder)
+    if target.format != "torch" and target.precision == "float32":
+        require_same(before, after)
+    for line in verdict(experiment, read_json(folder / DECISION), before, after):
+        print(f"bundle: {line}" if not line.startswith("warning") else line, flush=True)
+    if target.format != "torch":
+        for path in folder.rglob("*.safetensors"):
+            path.unlink()
+
+
+def _own_decision(experiment: Experiment) -> tuple[dict[str, Any], list[Shares]]:
+    """Return decision.json with what has weight in its rule, and what those members are a blend of.
+
+    Raises `UserError` where other runs than this have weight.
+    """
+    run, settings = experiment.request.run, experiment.settings
+    decision = read_result(experiment.request.run_folder / DECISION)
     rule = decision["rule"]
-    if rule["weights"].get(run) != 1:
-        names = ", ".join(name for name, weight in rule["weights"].items() if weight > 0)
+    head = head_and_class_means(settings.predict.class_mean_weight)
+    known = {run: head, **beside(run, settings.tune.members)}
+    weighted = [name for name, weight in rule["weights"].items() if weight > 0]
+    if not set(weighted) <= known.keys():
+        names = ", ".join(weighted)
         raise UserError(f"run {run} decides by what {names} predict: bundle them, each with its own models")
     for name in ("weights", "temperatures"):
-        rule[name] = {run: rule[name][run]}
-    return decision
+        rule[name] = {member: rule[name][member] for member in weighted}
+    return decision, [known[name] for name in weighted]
 
 
-def _add_model(folder: Path, experiment: Experiment, fold: int) -> FoldData:
-    """Add the weights of a fold's model, or of the model on all rows, and return its data."""
-    source = experiment.request.fold_folder(fold)
+def _add_model(folder: Path, experiment: Experiment, fold: int, members: Sequence[Shares]) -> FoldData:
+    """Add the weights of a fold's model, or of the model on all rows, that the `members` need, and return its data."""
+    source, settings = experiment.request.fold_folder(fold), experiment.settings
     target = folder / source.name
     target.mkdir()
     shutil.copyfile(intact(source / CLASSIFIER), target / CLASSIFIER)
-    settings = experiment.settings
     device = set_up_device(settings.machine)
     data = FoldData(experiment, fold, device)
-    if settings.predict.class_mean_weight > 0:
+    needed = {name for shares in members for name in shares}
+    if needed - {HEAD} or settings.model.frozen:
         encoder, _ = load_classifier(settings, len(experiment.split.classes), source / CLASSIFIER)
+        if isinstance(encoder, FrozenEncoder) and not (folder / ENCODER).exists():
+            save_weights(folder / ENCODER, encoder=encoder.encoder)
         encoder = fuse_batch_norm(encoder.to(device), settings.data.image_size)
-        save_weights(target / CLASS_MEANS_FILE, class_means=data.class_means(data.training_features(encoder)))
+    if needed - {HEAD}:
+        features = data.view_features(encoder, settings.predict.views if NEIGHBOURS in needed else 1)
+        if CLASS_MEANS in needed:
+            save_weights(target / CLASS_MEANS_FILE, class_means=data.class_means(features[:, 0]))
+        if NEIGHBOURS in needed:
+            save_weights(target / NEIGHBOURS_FILE, neighbours=data.neighbours(features))
     return data
 
 
-def _add_code(folder: Path) -> None:
-    """Copy the modules that inference needs; of each `__init__.py` only the docstring, without its imports."""
-    for path in needed_modules(ENTRY):
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(LIBRARY / path, target)
-    for inner in {folder, *(path.parent for path in folder.rglob("*.py"))}:
-        source = LIBRARY / inner.relative_to(folder) / "__init__.py"
-        write_text(inner / "__init__.py", docstring_of(source))
+def _describe(folder: Path, manifest: Mapping[str, Any], target: Target) -> None:
+    """Write bundle.json: with what the models run on, and what is in the files that it takes."""
+    models = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES[target.format])
+    write_checked_json(folder / MANIFEST, {
+        **manifest,
+        "format": target.format,
+        "precision": target.precision,
+        "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in [*models, folder / DECISION]},
+        "versions": _versions(target),
+        "ranges": ranges(target.format),
+    })  # fmt: skip
 
 
-def needed_modules(entry: str, library: Path = LIBRARY) -> list[Path]:
-    """Return the files of `entry` (such as "bundle/infer.py") and of all that it imports, relative to `library`.
-
-    Imports count wherever they stand in a file. Each must name a module, not a folder: in a bundle the folders'
-    `__init__.py` hold nothing but their docstring. Raises `ValueError` for one that does not.
-    """
-    found: list[Path] = []
-    waiting = [Path(entry)]
-    while waiting:
-        path = waiting.pop()
-        if path in found:
-            continue
-        found.append(path)
-        for name in imported(library / path):
-            if name.split(".")[0] == library.name:
-                module = Path(*name.split(".")[1:]).with_suffix(".py")
-                if not (library / module).is_file():
-                    raise ValueError(f"{path} imports {name}, which is no file below {library}")
-                waiting.append(module)
-    return sorted(found)
-
-
-def imported(path: Path) -> list[str]:
-    """Return the names of the modules that a file imports, in their order."""
-    names = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names.append(node.module or "")
-    return names
-
-
-def docstring_of(path: Path) -> str:
-    """Return the source of a module that holds the docstring of the one at `path`, and nothing else."""
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return f'"""{docstring}"""\n'
-
-
-def _manifest(folder: Path, experiment: Experiment, models: Mapping[str, FoldData]) -> dict[str, Any]:
+def _manifest(experiment: Experiment, models: Mapping[str, FoldData], members: Sequence[Shares]) -> dict[str, Any]:
     settings, competition = experiment.settings, experiment.competition
-    model = dataclasses.replace(settings.model, pretrained=False, weights="")  # they are in the folds' files
+    model = dataclasses.replace(settings.model, pretrained=settings.model.frozen, weights="")  # they are in its files
     tune = dataclasses.replace(settings.tune, storage="")  # a bundle is published
+    average = dataclasses.replace(settings.average, runs=[])  # which may be folders of this machine
     data, reading = settings.data, experiment.reading
     if reading.stretches:  # the numbers that `data.pixel_range: data` stands for
         data = dataclasses.replace(data, pixel_range=f"{reading.low!r},{reading.high!r}")
-    described = [*sorted(folder.glob("*/*.safetensors")), folder / DECISION]
+    kept = dataclasses.replace(settings, model=model, tune=tune, data=data, average=average)
     return {
         "run": experiment.request.run,
-        "settings": dataclasses.asdict(dataclasses.replace(settings, model=model, tune=tune, data=data)),
+        "settings": dataclasses.asdict(kept),
         "classes": experiment.split.classes,
         "id_column": competition.sample.id_column,
         "form": dataclasses.asdict(competition.form),
         "models": list(models),
+        "members": members,
         "log_odds_shifts": [data.log_odds_shift.tolist() for data in models.values()],
         "unreadable_logits": [data.unreadable_logits.tolist() for data in models.values()],
-        "files": {path.relative_to(folder).as_posix(): sha256_file(path) for path in described},
-        "versions": versions(),
-        "ranges": RANGES,
     }
+
+
+def ranges(format: str) -> Ranges:
+    """Return the versions of packages that a bundle runs with: lowest, and first that is too new."""
+    needed = set(NEEDED) if format == "torch" else {*NEEDED, RUNTIMES[format]} - _OF_TORCH
+    return {name: pair for name, pair in {**read_ranges(HOST_RANGES), **RUNTIME_RANGES}.items() if name in needed}
+
+
+def _versions(target: Target) -> dict[str, str]:
+    """Return the versions of what a bundle was made with."""
+    return versions() | {name: version_of(name) for name in ranges(target.format) if name in RUNTIME_RANGES}
 
 
 def _shown_settings(resolved: Path) -> str:
@@ -189,7 +228,7 @@ def _shown_settings(resolved: Path) -> str:
     return masked(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=sys.maxsize))
 
 
-def _readme(experiment: Experiment, models: Mapping[str, FoldData]) -> str:
+def _readme(experiment: Experiment, models: Mapping[str, FoldData], target: Target) -> str:
     settings = experiment.settings
     return _README.format(
         run=experiment.request.run,
@@ -197,8 +236,9 @@ def _readme(experiment: Experiment, models: Mapping[str, FoldData]) -> str:
         encoder=settings.model.encoder,
         side=experiment.prediction_side,
         views=settings.predict.views,
-        ranges=", ".join(f"{first} <= {name} < {beyond}" for name, (first, beyond) in RANGES.items()),
-        versions=", ".join(f"{name} {version}" for name, version in versions().items()),
+        target=target,
+        ranges=", ".join(f"{first} <= {name} < {beyond}" for name, (first, beyond) in ranges(target.format).items()),
+        versions=", ".join(f"{name} {version}" for name, version in _versions(target).items()),
     )
 
 

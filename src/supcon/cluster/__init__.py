@@ -1,8 +1,8 @@
-"""Folds of a run over processes and GPUs."""
+"""Many trainings over cores, GPUs and machines; one model over several processes."""
 
 import sys
 
 from supcon.errors import begin_command
 
-if sys.argv[:1] == ["-m"]:  # Python is on its way to `fan_out`, whose packages take seconds to load
+if sys.argv[:1] == ["-m"]:  # Python is on its way to one of these, whose packages take seconds to load
     begin_command()

@@ -26,7 +26,7 @@ from supcon.run.stage import StageRun
 from supcon.run.stages import page_of
 from supcon.settings import Request
 from supcon.storage import lock
-from supcon.storage.processes import STORE, in_job
+from supcon.storage.processes import RENDEZVOUS, in_job
 
 Main = Callable[[Sequence[str] | None], None]
 
@@ -163,7 +163,7 @@ def _start(name: str, request: Request, processes: int) -> None:
         os.environ["PYTHONPATH"] = f"{source}{os.pathsep}{path_before}" if path_before else source  # this clone's code
         os.environ[_QUIET] = "1"
         os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"  # nobody needs that server
-        os.environ[STORE] = str(Path(folder) / "processes")
+        os.environ[RENDEZVOUS] = str(Path(folder) / "processes")
         logging.disable(logging.CRITICAL)
         try:
             with errors.raised_signals():  # torch has handlers of its own, and leaves them

@@ -11,7 +11,7 @@ from supcon.settings.parse import Parser, absolute
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    request = parse(__doc__, argv, add_options)
+    request = parse(__doc__, argv, add_options, finished=True)
     path = absolute("the file", request.options.file)
     competition = read_competition(request.root / "input", request.root / "cache", request.settings.data)
     verify_submission(path, competition)

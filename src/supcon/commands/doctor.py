@@ -4,34 +4,36 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 
 from supcon.competition.builtin import fill_empty
+from supcon.competition.fetch import require_weights
 from supcon.competition.folds import make_folds, read_folds
 from supcon.competition.survey import Survey, survey
 from supcon.errors import UserError, run_stage
 from supcon.run.experiment import Experiment
 from supcon.run.split import Split
 from supcon.run.stage import write_resolved
+from supcon.run.stages import fold_stages
 from supcon.run.verify import verify
 from supcon.settings import Request, parse
-from supcon.settings.budget import duration, fit_epochs, parse_budget
+from supcon.settings.budget import budget_of, duration, fit_epochs
 from supcon.settings.parse import Parser
+from supcon.tracking import require_trackers
 from supcon.training.precision import fastest_precision
-
-EPOCHS = ("pretrain.epochs", "finetune.epochs")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command."""
-    request = parse(__doc__, argv, add_options)
+    request = parse(__doc__, argv, add_options, tasks=True)
     if request.options.verify:
         verify_files(request)
         return
-    given = [key for key in EPOCHS if key in request.given]
-    if request.settings.time_budget and given:
-        raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
-    budget = parse_budget(request.settings.time_budget) if request.settings.time_budget else 0.0
+    require_trackers(request.settings)
+    budget = budget_of(request)
     fill_empty(request.root / "input", request.settings.data.builtin)
+    try_encoder(request)
     overview = survey(request)
     print(overview.text(), flush=True)
+    if request.tasks.many:
+        print(f"{'tasks':<12}{request.tasks}", flush=True)
     chosen = budget > 0 and (request.run_folder / "resolved.yaml").exists()
     if chosen:
         print(f"{'epochs':<12}{_epochs(request)}, as chosen when run {request.run} began")
@@ -65,6 +67,27 @@ def verify_files(request: Request) -> None:
         raise UserError(f"{result.damaged[0]}{more}")
 
 
+def try_encoder(request: Request) -> None:
+    """Make the encoder that a fold has yet to train, on none of the hub's weights, and show it an image of each size.
+
+    Raises `UserError` for what timm refuses, before any image is decoded. It takes torch, some seconds to load.
+    """
+    settings = request.settings
+    first = next(stage for stage in fold_stages(settings) if stage.name in ("pretrain", "finetune"))
+    done_files = (request.fold_folder(fold) / f"{first.name}.done.json" for fold in range(settings.data.folds))
+    if all(path.exists() for path in done_files) and not request.force:
+        return
+    print(f"{'encoder':<12}{settings.model.encoder}, images of {settings.data.image_size} pixels", flush=True)
+    import torch
+
+    from supcon.training.model.encoder import encoder_of
+
+    if settings.model.weights:
+        require_weights(request)
+    torch.set_num_threads(1)  # the images are two or three, and each thread could meet a limit
+    encoder_of(settings, load_weights=bool(settings.model.weights))
+
+
 def experiment_of(overview: Survey) -> Experiment:
     """Return the experiment on its split, or on the one that will be made."""
     request, train = overview.request, overview.competition.train
@@ -82,6 +105,8 @@ def time_run(experiment: Experiment, budget: float) -> None:
     """Time a few batches and print how long the stages take, with the epochs that fit a `budget` of seconds."""
     from supcon.training.timing import time_stages
 
+    if experiment.settings.model.weights:
+        require_weights(experiment.request)
     experiment = fastest_precision(experiment)
     request, settings = experiment.request, experiment.settings
     timing = time_stages(experiment)

@@ -14,7 +14,7 @@ from supcon.report.run import Run, open_run
 from supcon.run.experiment import Experiment, load_experiment
 from supcon.settings import open_request
 from supcon.settings.parse import Parser, absolute, parse_options
-from supcon.settings.sources import Flat
+from supcon.settings.sources import Flat, only_run
 from supcon.storage.files import digest, write_csv
 from supcon.storage.tables import read_own_table
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options, flags = read_options(argv)
     of_other = {key: value for key, value in flags.items() if options.on and key.startswith("data.")}
     own = {key: value for key, value in flags.items() if key not in of_other}
-    run = open_run(open_request(options.root, options.run, given=own))
+    run = open_run(open_request(options.root, options.run or only_run(options.root), given=own))
     other = open_other(run, options.on, of_other) if options.on else None
     seen = "; some of them were too, with a pseudo-label" if run.experiment.settings.pseudo.run else ""
     which = f"rows of {other.request.root}" if other else f"held-out rows, of classes that were trained on{seen}"
@@ -72,7 +72,8 @@ def read_options(argv: Sequence[str] | None) -> tuple[argparse.Namespace, Flat]:
 
 def add_options(parser: Parser) -> None:
     """Add this command's own options."""
-    parser.add_argument("--run", metavar="NAME", default="", help="folder below runs/ (default: the config's name)")
+    text = "folder below runs/ (default: the only one there is, else the config's name)"
+    parser.add_argument("--run", metavar="NAME", default="", help=text)
     for name, (default, _, text) in COUNTS.items():
         parser.add_argument(f"--{name}", metavar="N", type=int, default=default, help=f"{text} (default: {default})")
     text = "features, which the classifier sees, or projections, behind the projection head (default: features)"
@@ -85,7 +86,8 @@ def open_other(run: Run, on: str, given: Flat) -> Experiment:
     root, data = absolute("--on", on), run.experiment.settings.data
     if root == run.experiment.request.root.resolve():
         raise UserError(f"--on {on} is the root of run {run.name}, which was trained on its classes: leave --on out")
-    images = {f"data.{name}": getattr(data, name) for name in ("image_size", "test_size", "fit")}
+    taken = ("image_size", "test_size", "fit", "store", "jpeg_quality")
+    images = {f"data.{name}": getattr(data, name) for name in taken}
     return load_experiment(open_request(root, given={**given, **images}))
 
 

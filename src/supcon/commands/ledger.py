@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from supcon.competition.host import Host, competition_name, find_client, find_uploaded
+from supcon.competition.client import find_client
+from supcon.competition.host import Host, competition_name, find_uploaded
 from supcon.competition.ledger import PUBLIC_SCORE, ledger_text, read_ledger, update_row
 from supcon.errors import UserError, run_stage
 from supcon.settings.parse import Parser, parse_options

@@ -1,51 +1,25 @@
-"""The host, through its official client `kaggle`: list submissions, count those left today, upload, download.
-
-The client is run as a subprocess, and a failure becomes one line that says what to do. This code never reads
-credentials: the client alone knows them. An error shows only the last line that the client printed, without words that
-could be a secret.
-"""
+"""The host, through its official client `kaggle`: list submissions, count those left today, upload, download."""
 
 import csv
 import io
 import json
-import math
 import os
 import re
 import shutil
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from supcon.errors import UserError, raised_signals
+from supcon.competition.client import ANSWER_S, TESTED, last_words, page_of, run_client
+from supcon.errors import UserError
 from supcon.settings.sources import is_empty
 
-TESTED = "kaggle 1.8.4 to 2.2.4"
-ANSWER_S = 120.0  # longest wait for an answer of a few lines
 NEAR_S = 900.0  # largest difference between this machine's clock and the host's
+SUBMISSION = "submission.csv"  # what a notebook writes
 PART = ".download"  # folder below input/ for an unfinished download, which a second try continues
-_LONGEST = 300  # characters of the client's own words in an error
-_CAUSES = [  # what versions of the client print, and what the user can do
-    (r"Max retries exceeded|Failed to (resolve|establish)|NameResolution|Connection(Error| aborted| refused)"
-     r"|ProxyError|SSLError|timed out|Temporary failure",
-     "the host cannot be reached: check the network, then try again"),
-    (r"Authentication required|must authenticate|find kaggle\.json|Invalid credentials|Unauthorized|Unauthenticated"
-     r"|\b401 (-|Client)",
-     "there is no valid login: run `kaggle auth login`, or make a token at https://www.kaggle.com/settings/api"),
-    (r"submission allowance|(daily|submissions?) limit|(maximum|too many).* submissions|no submissions (left|remain)",
-     "today's submissions are used up: try again after midnight UTC"),
-    (r"accept .*rules|competitions\.participate|\b403 (-|Client)|\bForbidden\b",
-     "the host refuses: join and accept the rules at {page}/rules, and check the competition's name"),
-    (r"\b404 (-|Client)|\bNot ?Found\b|Could not find competition",
-     "the host has no such competition, or it has closed: name it as in its address, {page}"),
-    (r"\b429 (-|Client)|Too Many Requests", "the host asks for a pause: try again in a few minutes"),
-    (r"No space left", "the disk is full: make room, then try again"),
-    (r"unrecognized arguments|invalid choice", f"this client is another version than those tested, {TESTED}"),
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,7 +69,15 @@ class Host:
     def upload(self, path: Path, message: str) -> None:
         """Submit a file. Raises `UserError` where the upload fails."""
         options = f"--file={path.resolve()}", f"--message={message}", "--quiet"  # the message may begin with a dash
-        output = run_client(self.program, self.competition, "submit", *options)
+        self._submit(*options)
+
+    def submit_notebook(self, name: str, version: int, message: str) -> None:
+        """Submit what a version of the notebook OWNER/NAME has written. Raises `UserError` where that fails."""
+        output = f"--file={SUBMISSION}"
+        self._submit(f"--kernel={name}", f"--version={version}", output, f"--message={message}", "--quiet")
+
+    def _submit(self, *options: str) -> None:
+        output = self._run("submit", *options)
         if "Could not submit" in output or "Could not find competition" in output:  # these end with exit status 0
             raise UserError(
                 f"the upload failed ({last_words(output)}): check the network and {page_of(self.competition)}"
@@ -115,14 +97,18 @@ class Host:
             raise UserError(f"{part} could not be made ({error.strerror}): make {folder} a writable folder") from None
         options, tick = (f"--path={part}", "--quiet"), lambda: progress(_bytes_in(part))
         try:
-            run_client(self.program, self.competition, "download", *options, tick=tick)
+            self._run("download", *options, tick=tick)
             return _move_whole(part, folder / f"{self.competition}.zip")
         finally:
             if part.exists() and not _bytes_in(part):
                 shutil.rmtree(part, ignore_errors=True)
 
     def _ask(self, command: str, *options: str) -> str:
-        return run_client(self.program, self.competition, command, *options, limit_s=ANSWER_S)
+        return self._run(command, *options, limit_s=ANSWER_S)
+
+    def _run(self, command: str, *options: str, **how: Any) -> str:
+        words = ("competitions", command, self.competition, *options)
+        return run_client(self.program, *words, subject=self.competition, **how)
 
 
 def competition_name(given: str, folder: Path) -> str:
@@ -191,82 +177,3 @@ def _move_whole(part: Path, path: Path) -> Path:
     fetched.replace(path)
     shutil.rmtree(part, ignore_errors=True)
     return path
-
-
-def find_client() -> Path:
-    """Return the client's program: the one on PATH, else the one in the interpreter's folder. `UserError` for none."""
-    program = shutil.which("kaggle") or shutil.which("kaggle", path=str(Path(sys.executable).parent))
-    if not program:
-        raise UserError(
-            f"the host's client is not installed: {sys.executable} -m pip install -r requirements-kaggle.txt"
-            " (then `kaggle auth login`)"
-        )
-    return Path(program)
-
-
-def page_of(competition: str) -> str:
-    """Return the address of a competition's page."""
-    return f"https://www.kaggle.com/competitions/{competition}"
-
-
-@raised_signals()  # the client must not outlive this process
-def run_client(
-    program: Path,
-    competition: str,
-    command: str,
-    *options: str,
-    limit_s: float = math.inf,
-    tick: Callable[[], object] = lambda: None,
-) -> str:
-    """Run a command of the client and return its stdout; call `tick` about once a second while it runs.
-
-    Raises `UserError` where the client fails, or where it takes longer than `limit_s` seconds.
-    """
-    try:
-        process = subprocess.Popen(
-            [str(program), "competitions", command, competition, *options],
-            stdin=subprocess.DEVNULL,  # a client that asks a question ends without an answer
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},  # it can print emoji in any locale
-            encoding="utf-8",
-            errors="replace",
-        )
-    except OSError as error:
-        raise UserError(f"{program} could not be started ({error.strerror or error}): install it again") from None
-    waited = 0
-    try:
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                out, err = process.communicate(timeout=1)
-                break
-            waited += 1
-            tick()
-            if waited >= limit_s:
-                raise UserError(f"the host has not answered for {waited} s: check the network, then try again")
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-    if process.returncode:
-        raise UserError(explain(f"{out}\n{err}", process.returncode, competition))
-    return out
-
-
-def explain(output: str, status: int, competition: str) -> str:
-    """Return one line: why the client failed with this output and exit status, and what to do."""
-    messages = [line for line in output.splitlines() if not line.startswith(" ")]  # no source lines of tracebacks
-    for pattern, cure in _CAUSES:
-        if re.search(pattern, "\n".join(messages), re.IGNORECASE):
-            return cure.format(page=page_of(competition))
-    return f"the kaggle client failed with exit status {status}: {last_words(output, competition)} (tested: {TESTED})"
-
-
-def last_words(output: str, competition: str = "") -> str:
-    """Return the last line of `output`, without the query part of URLs and without words that may be keys or tokens."""
-    lines = [" ".join(line.split()) for line in output.splitlines() if line.strip()]
-    if not lines:
-        return "it printed nothing"
-    line = re.sub(r"\?\S*", "?...", lines[-1])
-    hidden = re.sub(r"(?=[\w-]*\d)[\w-]{20,}", lambda word: word[0] if word[0] == competition else "...", line)
-    return hidden[:_LONGEST]

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from supcon.competition.builtin import check_builtin
-from supcon.competition.files.find import ImageFinder, is_absent
+from supcon.competition.files.containers import TABLES
+from supcon.competition.files.find import Absent, ImageFinder, is_absent
+from supcon.competition.files.image_tables import add_images
 from supcon.competition.files.index import SAMPLE, TEST, Files, ImageIndex, find_table, part_of
 from supcon.competition.files.loose_names import loosened
 from supcon.competition.files.packed import packed_otherwise, packed_table, unread_images
-from supcon.competition.files.pixel_columns import unpack_pixels
 from supcon.competition.files.unpack import UNPACKED, unpack_archives
 from supcon.competition.folders import train_from_folders
 from supcon.competition.form import Form
@@ -80,7 +81,8 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
     finder.leave_out_doubled()
     train, test, source = _read_rows(folder, sample, settings, finder)
     if _are_hidden(test, train, finder):
-        if unread := unread_images(index.folders, lambda path: part_of(f"{path}/") == "test"):
+        unread = next((line for path, line in index.unread.items() if part_of(f"{path}/") == "test"), "")
+        if unread := unread or unread_images(index.folders, lambda path: part_of(f"{path}/") == "test"):
             raise UserError(unread)
         test = test.iloc[:0]
         finder.forget_absent("test")
@@ -89,7 +91,7 @@ def read_competition(folder: Path, cache: Path, settings: DataSettings) -> Compe
             " Training and scores work, no submission can be written here: ./run.sh bundle packs the notebook that"
             f" writes it there (where the host gives test images, put them into {folder})"
         )
-    finder.require_present(settings.bad_images, packed_otherwise(folder) if finder.absent else "")
+    finder.require_present(settings.bad_images, _hidden(index, finder.absent))
     spelling = spelling_of(train["label"], source, sample, settings, notes)
     train["label"] = respelled(train["label"], spelling)
     if train["label"].nunique() < 2:
@@ -116,12 +118,10 @@ def _open_files(folder: Path, cache: Path, settings: DataSettings) -> tuple[Samp
             or f"{folder / SAMPLE} is missing: put the host's files into {folder}, this one says what to submit"
         )
     sample = read_sample(sample_path)
-    pixels = unpack_pixels(index, cache, sample, settings) if len(index.paths) < len(sample.ids) else None
-    if pixels:
-        index = ImageIndex([pixels[0], *index.folders])
+    notes = add_images(index, cache, sample, settings)
     if not index.paths:
         raise UserError(_no_images(index))
-    return sample, index, [pixels[1]] if pixels else []
+    return sample, index, notes
 
 
 def _read_rows(
@@ -132,16 +132,29 @@ def _read_rows(
     if train_path is not None:
         train = _train_from_csv(train_path, sample, settings, finder)
         return train, sample_rows(test_path, sample, settings, finder), train_path
-    if packed := packed_table(folder):
+    unread = next((line for path, line in finder.index.unread.items() if path.endswith(TABLES)), "")
+    if packed := unread or packed_table(folder):
         raise UserError(packed)
     test = sample_rows(test_path, sample, settings, finder)
     return train_from_folders(folder, sample, settings, finder, set(test["path"])), test, folder
 
 
+def _hidden(index: ImageIndex, absent: Sequence[Absent]) -> str:
+    """Return which file hides the images that are absent, and what helps; "" where there is none."""
+    if not absent:
+        return ""
+    hidden = next(iter(index.unread.values()), "") or packed_otherwise(index.folders[0])
+    parts = [table.part for table in absent if len(table.names) == table.rows]  # nothing is there
+    return hidden or next((line for path, line in index.without_images.items() if part_of(f"{path}/") in parts), "")
+
+
 def _no_images(index: ImageIndex) -> str:
     folder = index.folders[0]
-    if hidden := packed_otherwise(folder):
+    if hidden := next(iter(index.unread.values()), "") or packed_otherwise(folder):
         return hidden
+    if index.without_images:
+        first, *more = index.without_images.values()
+        return first + f" ({len(more):,} more such files)" * bool(more)
     names = (name for place in index.folders for _, _, files in os.walk(place, followlinks=True) for name in files)
     if others := unread_forms(names):
         return (

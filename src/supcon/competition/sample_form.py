@@ -38,8 +38,8 @@ def form_of_sample(sample: Sample, classes: Sequence[str], settings: DataSetting
         return Form(sample.targets, _positive_class(found, sample, classes, settings))
     if ranking := _ranking(sample, cells, set(classes)):
         notes.append(
-            f"{found}: the {ranking.labels} likeliest labels are written there, the likeliest first; scores are of that"
-            " one (--data.submit label writes it alone)"
+            f"{found}: the {ranking.labels} likeliest labels are written there, the likeliest first"
+            " (--data.submit label writes that one alone)"
         )
         return ranking
     if _misleads(odd[0], classes):

@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +11,17 @@ import numpy.typing as npt
 
 from supcon.arrays import Rows
 from supcon.competition.files.find import ABSENT
-from supcon.competition.fit import fit_request
+from supcon.competition.fit import fit_request, metric_notes
 from supcon.competition.folds import join_groups
 from supcon.competition.read import Competition, read_competition
 from supcon.errors import UserError, one_line
 from supcon.images.cache import ImageCache, open_cache, require_readable
+from supcon.images.choose import chosen_store
 from supcon.images.duplicates import near_duplicates
 from supcon.images.hashes import content_hashes
 from supcon.images.notes import image_notes
+from supcon.images.room import KEPT
+from supcon.images.store import store_of
 from supcon.images.value_range import reading_of
 from supcon.metrics.top_k import keeps_all, width
 from supcon.settings import Request
@@ -93,7 +96,7 @@ class Survey:
             ("submission", f"{sample.path.name}: {sample.id_column}, then {competition.form}; scored by"
                            f" {self.request.settings.tune.metric}"),
             ("machine", f"{available_cores()} cores, {'an' if shutil.which('nvidia-smi') else 'no'} NVIDIA driver"),
-            ("disk", f"{bytes_text(self.images.bytes)} of decoded images, {bytes_text(free)} free below {root}"),
+            ("disk", f"{_kept(self.images)}, {bytes_text(free)} free below {root}"),
             ("memory", self._memory()),
             *(("note", line) for line in (*competition.notes, *self.notes)),
         ]  # fmt: skip
@@ -107,9 +110,7 @@ class Survey:
         else:
             numbers *= 2  # the files of the folds are read in parts
         logits = bytes_text(4 * len(self.competition.test) * numbers)
-        return (
-            f"{logits} for the test rows' logits in ensemble; decoded images are mapped, not loaded ({memory_text()})"
-        )
+        return f"{logits} for the test rows' logits in ensemble; images are not loaded all ({memory_text()})"
 
 
 def survey(request: Request) -> Survey:
@@ -122,10 +123,13 @@ def survey(request: Request) -> Survey:
             f"{asked} scores labels, but {competition.sample.path.name} asks for {competition.form}: {taken} is taken;"
             " --tune.metric log_loss where the host scores by that"
         )
+    competition.notes.extend(metric_notes(request, competition))
     files = competition.files
     hashes = content_hashes(cache, files)
     reading = reading_of(data, cache, files, hashes, len(competition.train))
-    images = open_cache(cache, files, hashes, data.image_size, data.fit, reading)
+    data = chosen_store(data, cache, files, hashes, reading)
+    request = replace(request, settings=replace(request.settings, data=data))
+    images = open_cache(cache, files, hashes, data.image_size, data.fit, reading, store_of(data))
     if data.bad_images == "error":
         require_readable(images, files)
     copies = find_copies(competition, remembered_copies(cache, images))
@@ -146,8 +150,12 @@ def _rare_classes(competition: Competition, request: Request) -> list[str]:
 
 
 def remembered_copies(cache: Path, images: ImageCache) -> Pairs:
-    """Return the pairs of copies. They are kept in the cache, because comparing all images takes long."""
-    path = cache / f"copies-of-{images.key}.npz"
+    """Return the pairs of copies. They are kept in the cache, because comparing all images takes long.
+
+    What was found first holds for every store of the same images: JPEG and reduced decoding change pixels a little, and
+    what is a copy must not depend on them once the split stands on it.
+    """
+    path = cache / f"copies-of-{images.images_key}.npz"
     if path.exists():
         with suppress(UserError, KeyError):
             return read_npz(path)["pairs"]
@@ -195,6 +203,13 @@ def _images(images: ImageCache) -> str:
     ranked = sizes[np.argsort(sizes.prod(axis=1))]
     small, middle, large = (f"{width} x {height}" for width, height in ranked[[0, len(ranked) // 2, -1]])
     return f"{formats}; {small} to {large} pixels, the median {middle}"
+
+
+def _kept(images: ImageCache) -> str:
+    """Return what is kept of the images."""
+    if images.kept_as == "files":
+        return "no decoded images: each is decoded from its file at each use"
+    return f"{bytes_text(images.bytes)} of {KEPT[images.kept_as]}"
 
 
 def _first(names: list[str]) -> str:

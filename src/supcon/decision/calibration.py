@@ -7,7 +7,7 @@ import numpy as np
 from supcon.arrays import Labels
 from supcon.decision.logits import Logits, load_logits
 from supcon.decision.merge import clipped, merge_views
-from supcon.metrics.metric import LogProbabilities, row_losses
+from supcon.metrics.of_probabilities import LogProbabilities, row_losses
 
 ENOUGH_ROWS = 100_000  # to fit one temperature; of more rows a subsample does
 

@@ -1,10 +1,10 @@
 """Which rung of tuning to use, and its score on rows that had no part in the tuning (law 2)."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Never
+from functools import partial
+from typing import Never, Protocol
 
 import numpy as np
 from tqdm import tqdm
@@ -14,12 +14,24 @@ from supcon.decision.ladder import Rungs, TuningTask, fit_rule, rungs_up_to
 from supcon.decision.logits import Logits
 from supcon.decision.rule import Rule
 from supcon.decision.search import SearchStorage
-from supcon.metrics.metric import LogProbabilities, Prediction
+from supcon.metrics.metric import Prediction
+from supcon.metrics.of_probabilities import LogProbabilities
 from supcon.metrics.top_k import scattered
 from supcon.storage.processes import worker_pool
 
 Units = frozenset[int]  # a set of rows: numbers of half folds
 Fit = tuple[Rungs, Units]  # the rungs of a rule, and the rows that it is fitted on
+
+
+class Fitting(Protocol):
+    """A rule that is being fitted elsewhere."""
+
+    def result(self) -> Rule:
+        """Wait for it."""
+
+
+Fitter = Callable[[Rungs, Units, Rule | None], Fitting]  # of these rungs, on these units, on top of a rule
+Fitters = Callable[["Decider"], AbstractContextManager[Fitter | None]]
 
 _deciders: "list[Decider]" = []  # in a worker process: the one that it fits rules for
 
@@ -77,14 +89,15 @@ class Decider:
         *,
         groups: Groups | None = None,
         storage: SearchStorage | None = None,
-        processes: int = 1,
+        fitters: Fitters | None = None,
     ) -> None:
         """Take each run's out-of-fold logits [rows, views, classes], class numbers, fold and group numbers [rows].
 
-        Searches over all rows are kept in `storage`; the others are spread over `processes`, which changes no result.
+        Searches over all rows are kept in `storage`; the others are spread by `fitters`, which changes no result.
         """
         self._runs, self._true, self._task = runs, true, task
-        self._groups, self._storage, self._processes = groups, storage, processes
+        self._groups, self._storage = groups, storage
+        self._fitters = fitters or partial(on_processes, 1)
         self._folds = sorted(np.unique(fold).tolist())
         self._unit = 2 * fold + _halves(true, fold)
         self._all = self._units(self._folds)
@@ -94,13 +107,13 @@ class Decider:
         """Choose the rung and fit its rule on all folds; and for each fold, do both on the other folds alone."""
         others = {fold: self._all - self._units([fold]) for fold in self._folds}
         climbs: dict[Units, _Climb] = {}
-        with self._pool() as pool, tqdm(desc="tune", unit="fit", leave=False, disable=None) as bar:
+        with self._fitters(self) as fitter, tqdm(desc="tune", unit="fit", leave=False, disable=None) as bar:
             for rung in self._task.ladder(len(self._runs)):
                 rungs_of = {
                     units: rungs_up_to(rung, climbs[units].chosen if climbs else ())
                     for units in (self._all, *others.values())
                 }
-                self._fit_all(rungs_of, pool, bar)
+                self._fit_all(rungs_of, fitter, bar)
                 for units, rungs in rungs_of.items():
                     self._climb(climbs, units, rungs)
         fold_rules = {fold: self._rules[climbs[units].chosen, units] for fold, units in others.items()}
@@ -109,7 +122,7 @@ class Decider:
         rule, untuned = (self._rules[rungs, self._all] for rungs in (top.chosen, top.chosen[:1]))
         return Decision(rule, untuned, fold_rules, top.ladder, predicted)
 
-    def _fit_all(self, rungs_of: dict[Units, Rungs], pool: ProcessPoolExecutor | None, bar: "tqdm[Never]") -> None:
+    def _fit_all(self, rungs_of: dict[Units, Rungs], fitter: Fitter | None, bar: "tqdm[Never]") -> None:
         """Fit the rules that are needed to judge these sets: on each whole set, and on it without each of its parts."""
         wanted = dict.fromkeys(
             (rungs, part)
@@ -121,17 +134,17 @@ class Decider:
             todo = [fit for fit in stems if fit not in self._rules]
             bar.total = bar.n + len(todo)
             bar.refresh()
-            for fit, rule in self._fitted(todo, pool):
+            for fit, rule in self._fitted(todo, fitter):
                 self._rules[fit] = rule
                 bar.update()
 
-    def _fitted(self, todo: list[Fit], pool: ProcessPoolExecutor | None) -> Iterator[tuple[Fit, Rule]]:
-        jobs = [(*fit, self._rules.get((fit[0][:-1], fit[1]))) for fit in todo]
-        spread = [job for job in jobs if pool is not None and job[1] != self._all]
-        futures = {job[:2]: pool.submit(_fit_in_worker, *job) for job in spread} if pool is not None else {}
-        for job in jobs:  # first the one over all rows: this process stores its trials
-            fit = job[:2]
-            yield fit, futures[fit].result() if fit in futures else self.fit(*job)
+    def _fitted(self, todo: list[Fit], fitter: Fitter | None) -> Iterator[tuple[Fit, Rule]]:
+        searches = [(*fit, self._rules.get((fit[0][:-1], fit[1]))) for fit in todo]
+        spread = [search for search in searches if search[1] != self._all]
+        fitting = {search[:2]: fitter(*search) for search in spread} if fitter is not None else {}
+        for search in searches:  # first the one over all rows: this process stores its trials
+            fit = search[:2]
+            yield fit, fitting[fit].result() if fit in fitting else self.fit(*search)
 
     def fit(self, rungs: Rungs, units: Units, base: Rule | None) -> Rule:
         """Fit one rule on top of `base`."""
@@ -179,13 +192,15 @@ class Decider:
     def _rows(self, units: Units) -> RowMask:
         return np.isin(self._unit, list(units))
 
-    @contextmanager
-    def _pool(self) -> Iterator[ProcessPoolExecutor | None]:
-        if self._processes < 2:
-            yield None
-            return
-        with worker_pool(self._processes, _work_for, self) as pool:
-            yield pool
+
+@contextmanager
+def on_processes(count: int, decider: Decider) -> Iterator[Fitter | None]:
+    """Yield what fits rules in `count` processes of this machine; nothing for one, which this process is."""
+    if count < 2:
+        yield None
+        return
+    with worker_pool(count, _work_for, decider) as pool:
+        yield lambda rungs, units, base: pool.submit(_fit_in_worker, rungs, units, base)
 
 
 def _work_for(decider: Decider) -> None:

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from supcon.arrays import ClassCounts, Floats, Labels
-from supcon.decision.calibration import best_clip, calibration_factor, calibration_temperature, subsample
+from supcon.decision.calibration import (
+    best_clip,
+    calibration_factor,
+    calibration_temperature,
+    negative_log_likelihood,
+    subsample,
+)
 from supcon.decision.logits import Logits, load_logits, logit_blocks
 from supcon.decision.merge import log_softmax, merge_views
 from supcon.decision.rule import Rule, class_prior
@@ -20,6 +26,7 @@ Rungs = tuple[str, ...]  # the rungs that a rule stands on, its own last
 Weights = Floats  # [runs], summing to 1
 
 UNTUNED, UNTUNED_PROBABILITIES = "argmax", "raw"  # the lowest rung, where labels or probabilities are scored
+MEMBERS = "members"  # what predicts beside the head
 SECOND_ROUND = "round two"  # the run trained on pseudo-labels in place of the run that gave them
 PRIOR, THRESHOLDS = "prior", "thresholds"  # temperature and prior strength; an offset of each class
 TEMPERATURE, CLIPPING = "temperature", "clipping"
@@ -30,6 +37,7 @@ LARGEST_GROUPS = 100  # offsets at most; of more classes, those of similar frequ
 _ALPHAS = (-0.5, 1.5)
 _LARGEST_OFFSET = 1.5  # |b_c|: a factor of 4.5 on a class's probability
 _LARGEST_FACTOR = 3.0  # |log of the factor by which a run's weight is multiplied|
+_LARGEST_COEFFICIENT = 3.0  # of a member's calibrated log-probabilities in the sum
 _TEMPERATURE_STEPS = 4  # of a factor sqrt(2), either way from the calibration temperatures
 _CALIBRATED_ROWS = 10_000  # of a subsample: here a temperature is only where a search starts
 _PICKS = 25  # steps of forward selection, at most
@@ -44,6 +52,7 @@ class TuningTask:
     metric: Metric
     settings: TuneSettings
     unscored: ClassCounts  # rows of each class that are always trained on and never scored, [classes]
+    start: tuple[float, ...] = ()  # weights of the runs before tuning; empty: all alike
     second_round: bool = False  # of two runs, the second is trained on the first one's pseudo-labels
 
     @property
@@ -53,14 +62,17 @@ class TuningTask:
 
     def ladder(self, runs: int) -> Rungs:
         """Return all rungs to try for that many runs, the lowest first."""
+        start = self.start or (1.0,) * runs
+        members = [MEMBERS] * (0 in start and not self.second_round)
         if self.metric.of_probabilities:
             clips = self.metric.name == "log_loss"  # an order of rows only suffers from it
-            first, *tuned = UNTUNED_PROBABILITIES, TEMPERATURE, *[CLIPPING] * clips
+            first, tuned = UNTUNED_PROBABILITIES, [TEMPERATURE, *members, *[CLIPPING] * clips]
         else:
-            first, *tuned = UNTUNED, PRIOR, *[THRESHOLDS] * self.has_thresholds
+            first, tuned = UNTUNED, [*members, PRIOR, *[THRESHOLDS] * self.has_thresholds]
         if self.second_round:
             return (first, SECOND_ROUND, *tuned)
-        return (first, *tuned, GREEDY, WEIGHTS) if runs > 1 else (first, *tuned)
+        blended = (GREEDY, WEIGHTS) * (sum(weight > 0 for weight in start) > 1)
+        return (first, *tuned, *blended)
 
 
 def rungs_up_to(rung: str, chosen: Rungs) -> Rungs:
@@ -86,11 +98,12 @@ def fit_rule(
     if base is None:
         if rung not in (UNTUNED, UNTUNED_PROBABILITIES):
             raise ValueError(f"the rung {rung!r} needs the fitted rule of the rung below it")
-        weights = (1.0, 0.0) if task.second_round else (1 / len(runs),) * len(runs)
-        return Rule(prior, (1.0,) * len(runs), weights, rung=rung)
+        return Rule(prior, (1.0,) * len(runs), task.start or (1 / len(runs),) * len(runs), rung=rung)
     base = replace(base, prior=prior, rung=rung)
     if rung == SECOND_ROUND:
         return replace(base, weights=(0.0, 1.0))
+    if rung == MEMBERS:
+        return _with_members(base, runs, true)
     if rung == TEMPERATURE:
         return _calibrated(base, runs, true)
     if rung == CLIPPING:
@@ -112,6 +125,29 @@ def _calibrated(base: Rule, runs: Sequence[Logits], true: Labels) -> Rule:
     if sum(weight > 0 for weight in base.weights) == 1:
         return calibrated
     return calibrated.at(calibration_factor(lambda factor: calibrated.at(factor).merge(sample), true[rows]))
+
+
+def _with_members(base: Rule, runs: Sequence[Logits], true: Labels) -> Rule:
+    """Return `base` with the weights, and a temperature for each member, at which the merged rows have the least NLL.
+
+    Log-probabilities times a coefficient each, summed, are a logistic regression on the members: its loss has one
+    minimum and its coefficients are few, so that they are the same for all rows but for chance.
+    """
+    from scipy.optimize import minimize
+
+    rows = subsample(len(true), _CALIBRATED_ROWS)
+    sample, true = [load_logits(logits[rows]) for logits in runs], true[rows]
+    temperatures = tuple(calibration_temperature(logits, true) for logits in sample)
+    members = _merged(sample, temperatures)
+
+    def loss(coefficients: Floats) -> float:
+        return negative_log_likelihood(log_softmax(mean_of(members, coefficients.tolist())), true)
+
+    bounds, steps = [(0, _LARGEST_COEFFICIENT)] * len(runs), {"finite_diff_rel_step": 1e-3}  # of single precision
+    found = minimize(loss, np.asarray(base.weights), method="L-BFGS-B", jac="3-point", bounds=bounds, options=steps)
+    weights = found.x / found.x.sum()
+    fitted = replace(base, temperatures=temperatures, weights=tuple(weights.tolist()))
+    return fitted.at(calibration_factor(lambda factor: fitted.at(factor).merge(sample), true))
 
 
 def _fit_prior(

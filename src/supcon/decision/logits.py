@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from supcon.arrays import FloatArray, ModelLogits, NumericArray, RowIndex, Rows
-from supcon.decision.merge import CLASS_MEANS, HEAD, blend, merge_views
+from supcon.decision.merge import CLASS_MEANS, HEAD, NEIGHBOURS, Shares, blend, merge_views
 from supcon.errors import UserError
 from supcon.metrics.top_k import M, Matrix, TopK, joined, width
 from supcon.storage.files import NpzArray
 
 TOP = "top"  # class numbers that a file keeps of each row
-REST = {HEAD: "rest", CLASS_MEANS: "prototype_rest"}  # log-sum-exp of the logits that it does not keep
+REST = {HEAD: "rest", CLASS_MEANS: "prototype_rest", NEIGHBOURS: "neighbour_rest"}  # log-sum-exp of all others
 
 PREDICT_AGAIN = "predict that fold of the run anew with --force, or leave the run out"
 _BLOCK = 2**22  # values: 32 MB in double precision, of which a few are held at a time
@@ -26,7 +26,7 @@ class LazyLogits:
 
     files: Sequence[Mapping[str, NpzArray]]
     rows: Rows  # as if the files were one
-    weight: float  # of the class means in the blend
+    shares: Shares  # in the blend
     classes: int
 
     @property
@@ -46,11 +46,11 @@ class LazyLogits:
         if numbers.size and not (numbers.min() >= 0 and numbers.max() < self.classes):
             raise UserError(f"{self.files[0][TOP].path} or one beside it names unknown classes: {PREDICT_AGAIN}")
         predicted: dict[str, TopK] = {}
-        for name in (HEAD, CLASS_MEANS) if self.weight > 0 else (HEAD,):
+        for name in self.shares:
             kept, rest = self._read(name), self._read(REST[name])
             other = rest - np.float32(np.log(self.classes - numbers.shape[1]))
             predicted[name] = TopK(np.concatenate([kept, other[..., None]], axis=2), numbers, self.classes)
-        return blend(predicted, self.weight)
+        return blend(predicted, self.shares)
 
     def _read(self, name: str) -> NumericArray:
         first = self.files[0][name]

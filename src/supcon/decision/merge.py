@@ -6,11 +6,15 @@ from typing import cast
 import numpy as np
 
 from supcon.arrays import FloatArray, Floats, ModelLogits
-from supcon.metrics.metric import LogProbabilities
+from supcon.metrics.of_probabilities import LogProbabilities
 from supcon.metrics.top_k import M, Matrix, TopK, blocks, keep_likeliest, kept_values, map_values, mean_of
 
 Precision = type[np.float32] | type[np.float64]
-HEAD, CLASS_MEANS = "logits", "prototype_logits"  # predicted by the classifier, or by the class means of the features
+Shares = Mapping[str, float]  # of what predicts, in a blend: they sum to 1
+
+# what predicts, as prediction files call it: the head; the class means of the features; the nearest training views
+HEAD, CLASS_MEANS, NEIGHBOURS = "logits", "prototype_logits", "neighbour_logits"
+BESIDE_HEAD = {"class_means": CLASS_MEANS, "neighbours": NEIGHBOURS}  # as `tune.members` calls them
 
 _LOWEST = -1e30  # below the highest logit: dividing by a temperature and summing up stay finite in single precision
 _HALVINGS = 30  # of the interval that holds the logarithm of an exponent
@@ -128,22 +132,28 @@ def clipped(log_probabilities: M, least: float) -> M:
 
 
 def keep_likeliest_of(predicted: Mapping[str, ModelLogits]) -> dict[str, Matrix]:
-    """Return the logits [rows, views, classes] of head and class means as they are stored, both of the same classes."""
+    """Return the logits [rows, views, classes] of all that predicts as they are stored, all of the head's classes."""
     head = keep_likeliest(predicted[HEAD])
     numbers = head.numbers if isinstance(head, TopK) else None
     return {name: head if name == HEAD else keep_likeliest(logits, numbers) for name, logits in predicted.items()}
 
 
-def blend(predicted: Mapping[str, M], weight: float) -> M:
-    """Return (1 - weight) x the head's log-probabilities + weight x the class means'; for 0 the head's logits."""
-    if weight == 0:
-        return predicted[HEAD]
-    head, means = (
+def head_and_class_means(weight: float) -> Shares:
+    """Return the shares of a blend in which the class means have `weight`, 0 to 1."""
+    return {name: share for name, share in ((HEAD, 1 - weight), (CLASS_MEANS, weight)) if share > 0}
+
+
+def blend(predicted: Mapping[str, M], shares: Shares) -> M:
+    """Return the log-probabilities of several that predict, times their `shares`, summed; of one its logits."""
+    if len(shares) == 1:
+        return predicted[next(iter(shares))]
+    parts = [
         map_values(predicted[name], lambda values, others: _log_softmax(values.astype(np.float64), others))
-        for name in (HEAD, CLASS_MEANS)
-    )
-    of_means, _ = _values_and_others(means)  # of the same classes as the head's
-    return map_values(head, lambda of_head, _: ((1 - weight) * of_head + weight * of_means).astype(np.float32))
+        for name in shares
+    ]
+    values = [_values_and_others(part)[0] for part in parts]  # all of the same classes
+    mean = sum(share * part for share, part in zip(shares.values(), values, strict=True))
+    return map_values(parts[0], lambda *_: np.asarray(mean, np.float32))
 
 
 def _log_softmax(values: FloatArray, others: int = 1) -> FloatArray:

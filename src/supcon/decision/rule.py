@@ -21,7 +21,8 @@ from supcon.decision.merge import (
     sharpen,
     with_bias,
 )
-from supcon.metrics.metric import LogProbabilities, Metric, Prediction
+from supcon.metrics.metric import Metric, Prediction
+from supcon.metrics.of_probabilities import LogProbabilities
 from supcon.metrics.top_k import M, TopK, blocks, joined, map_values, mean_of
 
 

@@ -1,1 +1,1 @@
-"""Images on disk: hashed, decoded once into memory maps, made square, compared; `augment` makes views of them."""
+"""Images on disk: hashed, decoded once into a store, made square, compared; `augment` makes views of them."""

@@ -7,7 +7,8 @@ A JPEG holds no checksum: flipped bits within a whole file are decoded as they s
 import re
 import struct
 import zlib
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,8 +18,8 @@ import numpy as np
 from supcon.errors import UserError
 from supcon.images.formats import HEAD, sniff
 from supcon.images.geometry import Image, Unreadable, check_pixels
+from supcon.images.members import open_image
 from supcon.images.reading import DEFAULT, Reading, Values, scale_of
-from supcon.storage.pointers import regular
 
 DECODER = 3  # raised whenever a file's pixels would come out otherwise than before: then every cache is made anew
 
@@ -31,6 +32,14 @@ _GIF_EXTENSION, _GIF_FRAME, _GIF_END = 0x21, 0x2C, 0x3B
 
 _TRUNCATED = "truncated: its end mark is missing"
 
+# of an image's height and width, those that are enough of it
+Enough = Callable[[int, int], tuple[int, int]]
+_REDUCED = {  # flags by the divisor of the sides: of grey, since RGB comes beside and must not be named twice
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+}
+
 
 class Decoded(NamedTuple):
     """The content of an image file."""
@@ -41,6 +50,7 @@ class Decoded(NamedTuple):
     frames: int  # pages, or pictures of an animation; the first is read
     scale: float  # what its numbers were multiplied by; 1 of 8 bits
     depth: int  # bytes of a number in the file
+    size: tuple[int, int]  # width and height in the file, turned upright
 
 
 def decode(path: Path, reading: Reading = DEFAULT) -> Image:
@@ -48,40 +58,82 @@ def decode(path: Path, reading: Reading = DEFAULT) -> Image:
 
     Raises `UserError` for a file that is absent, truncated, empty, no image or over the pixel limit.
     """
-    try:
+    with told(path):
         return read_image(str(path), reading).image
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Raise `UserError`, with the path and the cure, for what is `Unreadable`."""
+    try:
+        yield
     except Unreadable as error:
         raise UserError(f"{path} is not a readable image ({error}): replace it or remove its row") from None
 
 
-def read_image(path: str, reading: Reading = DEFAULT) -> Decoded:
-    """Return a file's pixels. Raises `Unreadable`; `UserError` where reading fails or a band is lacking."""
-    values, kind, bands, frames = read_values(path, reading)
+def read_image(path: str, reading: Reading = DEFAULT, enough: Enough | None = None) -> Decoded:
+    """Return a file's pixels. Raises `Unreadable`; `UserError` where reading fails or a band is lacking.
+
+    A JPEG is decoded at a half, a quarter or an eighth of its size where that is `enough`, in a part of the time.
+    """
+    values, kind, bands, frames, size = read_values(path, reading, enough)
     image = np.ascontiguousarray(reading.pixels(values))
-    return Decoded(image, kind, bands, frames, scale_of(values), values.dtype.itemsize)
+    return Decoded(image, kind, bands, frames, scale_of(values), values.dtype.itemsize, size)
 
 
-def read_values(path: str, reading: Reading) -> tuple[Values, str, int, int]:
-    """Return the numbers that `reading` makes pixels of, [height, width, 1 or 3], the format, the bands and frames.
+def read_values(
+    path: str, reading: Reading, enough: Enough | None = None
+) -> tuple[Values, str, int, int, tuple[int, int]]:
+    """Return the numbers that `reading` makes pixels of, [height, width, 1 or 3], the format, bands, frames and size.
 
-    Raises as `read_image` does.
+    The size is the `Decoded`'s. Raises as `read_image` does.
     """
     try:
-        with open(path, "rb", buffering=0, opener=regular) as file:
+        with open_image(path) as file:
             head = file.read(HEAD)
             kind = sniff(head, path)
             data = head + file.read()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
-    values, frames = None, 1
+    values, frames, full = None, 1, None
     if is_plain(data, kind, reading.pixel_limit):
+        flag, full = _reduction(data, enough) if enough and kind == "JPEG" else (0, None)
         with suppress(cv2.error):  # then Pillow says why
-            values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+            values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | flag)
     if values is None:
         from supcon.images.pillow import by_pillow  # late: a host may lack Pillow, and plain files do without
 
         values, frames = by_pillow(data, kind, reading)
-    return reading.chosen(values, path), kind, values.shape[2], frames
+        full = None
+    height, width = full[values.shape[:2]] if full else values.shape[:2]
+    return reading.chosen(values, path), kind, values.shape[2], frames, (width, height)
+
+
+def _reduction(data: bytes, enough: Enough) -> tuple[int, dict[tuple[int, ...], tuple[int, int]] | None]:
+    """Return the flag by which a plain JPEG is decoded as small as is `enough`, and full sizes by those that come out.
+
+    EXIF may turn it: which it did is told by the sides, so that it is not reduced where these would become equal.
+    """
+    height, width = _frame_size(data)
+    least, narrow = enough(height, width) if height and width else (1, 1)
+    for divisor, flag in _REDUCED.items():
+        reduced = -(-height // divisor), -(-width // divisor)  # as libjpeg rounds
+        told = height == width or reduced[0] != reduced[1]
+        if least * divisor <= height and narrow * divisor <= width and told:
+            return flag, {reduced[::-1]: (width, height), reduced: (height, width)}
+    return 0, None
+
+
+def _frame_size(data: bytes) -> tuple[int, int]:
+    """Return the height and width that a JPEG declares."""
+    place = 2
+    while match := _MARKER.search(data, place):
+        place = match.end()
+        if data[place - 1] in _FRAMES:
+            height, width = struct.unpack_from(">HH", data, place + 3)
+            return height, width
+        place += data[place] << 8 | data[place + 1]
+    raise Unreadable(_TRUNCATED)
 
 
 def is_plain(data: bytes, kind: str, limit: int) -> bool:

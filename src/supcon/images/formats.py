@@ -42,12 +42,9 @@ _UNREAD = (  # pattern of the first bytes, what it is, the cure
 _SUFFIXES = {  # of files without an image's suffix that may hold a competition's images all the same
     "DICOM": (".dcm", ".dicom"),
     "NIfTI": (".nii", ".nii.gz"),
-    "NumPy arrays": (".npy", ".npz"),
-    "HDF5": (".h5", ".hdf5"),
     "FITS": (".fits", ".fit"),
     "MATLAB": (".mat",),
     "TFRecord": (".tfrec", ".tfrecord", ".tfrecords"),
-    "Parquet": (".parquet",),
     "pickle": (".pkl", ".pickle"),
     "PSD": (".psd",),
     "SVG": (".svg",),

@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
@@ -14,8 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from supcon.errors import UserError
+from supcon.images.geometry import Unreadable
+from supcon.images.members import open_image, status_of
 from supcon.storage.files import digest_rows, write_atomic
-from supcon.storage.pointers import GONE, absence, regular
+from supcon.storage.pointers import GONE, absence
 from supcon.storage.processes import available_cores, worker_pool
 
 ABSENT = "absent: "
@@ -30,7 +31,7 @@ _SMALL = 1 << 20  # bytes: smaller files are read whole, which takes a third of 
 def content_hashes(cache: Path, files: Sequence[Path]) -> list[str]:
     """Return each file's SHA-256, reading new and changed files alone. Raises `UserError` where one cannot be read.
 
-    In place of a file that is not there stands `ABSENT` and the reason.
+    In place of an image that is not there, or is none in its container, stands `ABSENT` and the reason.
     """
     index = cache / "hashes.csv"
     numbers: dict[str, int] = {}  # path -> its number among the distinct paths
@@ -63,7 +64,7 @@ def _stamp(path: str) -> tuple[int, int]:
     """Return a file's size and modification time; `UserError` for what is no file, and for a FIFO or a device."""
     try:
         path.encode()
-        status = os.stat(path)
+        status = status_of(path)
     except UnicodeEncodeError:
         raise UserError(f"{path!r} has a name that is not UTF-8: rename it") from None
     except OSError as error:
@@ -100,9 +101,11 @@ def _hash_all(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[str]:
 
 def _sha256(path: str, size: int) -> str:
     try:
-        with open(path, "rb", buffering=0, opener=regular) as file:
+        with open_image(path) as file:
             hashed = hashlib.sha256(file.read()) if size <= _SMALL else hashlib.file_digest(file, "sha256")
             return hashed.hexdigest()
+    except Unreadable as error:  # an image in a container that is none: it is listed with those that are not there
+        return f"{ABSENT}{error}"
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
 

@@ -11,6 +11,7 @@ Waves = npt.NDArray[np.float32]  # [..., BITS]
 Hashes = npt.NDArray[np.uint64]  # [...], of BITS bits each
 
 SIDE = 48  # pixels of a thumbnail: a crop of 3 % moves its edges by more than a pixel
+_BITS_OF_BYTES = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).sum(axis=1, dtype=np.uint8)
 BITS, _BAND = 64, 16  # bits of a hash, and of one of its four bands
 _CROWD = 16  # hashes compared on either side of a query in a crowded bucket: keeps a million similar hashes linear
 # A copy that is cropped or padded by 2 to 3 % differs in 4 to 18 of 64 bits, spread over all bands. A window of one
@@ -82,9 +83,15 @@ class HashIndex:
             high[crowded] = np.minimum(high[crowded], middle + _CROWD)
             rows = np.repeat(np.arange(len(rotated)), high - low)
             positions = np.arange(len(rows)) + np.repeat(high - np.cumsum(high - low), high - low)
-            near = np.bitwise_count(rotated[rows] ^ in_order[positions]) <= radius
+            near = _bits_set(rotated[rows] ^ in_order[positions]) <= radius
             pairs.append(rows[near] // views * self._count + order[positions[near]])
         return np.stack(np.divmod(np.unique(np.concatenate(pairs)), max(self._count, 1)), axis=1)
+
+
+def _bits_set(values: Hashes) -> npt.NDArray[np.uint8]:
+    if hasattr(np, "bitwise_count"):  # from NumPy 2 on
+        return np.bitwise_count(values)
+    return _BITS_OF_BYTES[values.view(np.uint8)].reshape(*values.shape, 8).sum(axis=-1, dtype=np.uint8)
 
 
 def _rotated(image_hashes: Hashes, band: int) -> Hashes:

@@ -11,9 +11,9 @@ from PIL import Image as PillowImage
 from PIL import ImageOps, features
 
 from supcon.images.geometry import FORMATS, Unreadable, check_pixels
+from supcon.images.members import open_image
 from supcon.images.reading import Reading, Values
 from supcon.images.tiff import open_tiff, upright
-from supcon.storage.pointers import regular
 
 _DEEP_COLOUR = {"PNG", "JPEG2000", "PPM"}  # formats of which Pillow makes 8 bits where they hold 16 in colour
 _OPTIONAL = {"AVIF": "avif", "WEBP": "webp", "JPEG2000": "jpg_2000"}  # formats that Pillow may be built without
@@ -24,7 +24,7 @@ _ORIENTATION = 0x0112  # EXIF's tag
 def declared_size(path: str) -> tuple[int, int]:
     """Return height and width as the file's header gives them, before any turning; (1, 1) for a damaged file."""
     try:
-        with warnings.catch_warnings(action="ignore"), open(path, "rb", opener=regular) as file:
+        with warnings.catch_warnings(action="ignore"), open_image(path) as file:
             if tiff := open_tiff(file):
                 return tiff.size[1], tiff.size[0]
             file.seek(0)

@@ -72,8 +72,9 @@ def _eight_bits(values: Values) -> Image:
         return (values >> 8).astype(np.uint8)  # the high byte, as Pillow does in colour
     if kind == "i" and size == 2:
         return (np.maximum(values, 0) >> 7).astype(np.uint8)
-    wide = values.astype(np.float64)
-    return np.clip(np.nan_to_num(wide, nan=0.0) * scale_of(values), 0, 255).astype(np.uint8)
+    wide = np.nan_to_num(values.astype(np.float64), nan=0.0)
+    with np.errstate(over="ignore"):  # infinity is nan_to_num's largest number
+        return np.clip(wide * scale_of(values), 0, 255).astype(np.uint8)
 
 
 def scale_of(values: Values) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from supcon.arrays import Floats, Labels, Rows
-from supcon.metrics.metric import LogProbabilities
+from supcon.metrics.of_probabilities import LogProbabilities
 
 
 @dataclass(frozen=True)

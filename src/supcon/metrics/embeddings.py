@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from supcon.arrays import Features, Labels
-from supcon.metrics.metric import macro_f1
+from supcon.metrics.counts import macro_f1
 
 
 def embedding_quality(

@@ -60,7 +60,7 @@ def score_intervals(
         )  # fmt: skip
     for name, (score, _, _) in next(iter(series.values()), {}).items():
         if np.isfinite(score):
-            beside(axes, names.index(name), f"{score:.4f}", COLOURS[0])
+            beside(axes, names.index(name), f"{score:z.4f}", COLOURS[0])
     label(axes, x=metric + (f"; {note}" if note else ""))
     if len(series) > 1:
         legend(figure, handles)
@@ -82,7 +82,7 @@ def ladder(
     axes.plot([start, start], [0, 1], color=GREY, linewidth=1)
     for row, score in ((0, start), (len(gains) + 1, total)):
         axes.plot(score, row, "o", color=INK, markersize=6)
-        beside(axes, row, f"{score:.4f}")
+        beside(axes, row, f"{score:z.4f}")
     axes.use_sticky_edges = False
     axes.margins(x=0.08)
     known = any(np.isfinite(gain.standard_error) for gain in gains)
@@ -97,7 +97,7 @@ def _step(axes: Axes, row: int, total: float, gain: Gain) -> None:
         row, gain.value, left=total, height=0.55, color=colour if gain.used else "white", edgecolor=colour,
         linestyle="-" if gain.used else ":",
     )  # fmt: skip
-    text = f"{gain.value:+.4f}"
+    text = f"{gain.value:+z.4f}"
     if np.isfinite(gain.standard_error):
         axes.errorbar(total + gain.value, row, xerr=gain.standard_error, color=INK, elinewidth=1.2, capsize=2)
         text += f" ± {gain.standard_error:.4f}"
@@ -121,7 +121,7 @@ def stability(
         axes.plot([mean - spread, mean + spread], [row, row], color=GREY, linewidth=5, alpha=0.4, solid_capstyle="butt")
         axes.plot([mean, mean], [row - 0.28, row + 0.28], color=INK, linewidth=1.6)
         axes.plot(known, np.full(len(known), row), "o", color=BLUE, markersize=5, alpha=0.75)
-        beside(axes, row, f"{mean:.4f}" + (f" ± {spread:.4f}" if len(known) > 1 else ""))
+        beside(axes, row, f"{mean:z.4f}" + (f" ± {spread:.4f}" if len(known) > 1 else ""))
     label(axes, x=f"{metric}; a dot a {over}, mean, 1 sd")
     return figure
 
@@ -141,7 +141,7 @@ def differences(rounds: Mapping[str, Mapping[str, tuple[float, float]]], unit: s
         axes.errorbar(value, range(len(lines)), xerr=2 * error, fmt="o", markersize=5, color=BLUE, elinewidth=1.4)
         for row, difference in enumerate(value):
             if np.isfinite(difference):
-                beside(axes, row, f"{difference:+.4f}")
+                beside(axes, row, f"{difference:+z.4f}")
         label(axes, title=name)
     label(grid[-1], x=f"{unit}; ± 2 standard errors")
     return figure

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from supcon.competition.survey import Pairs
-from supcon.metrics.metric import count, f1_of_counts
+from supcon.metrics.counts import count, f1_of_counts
 from supcon.plots import class_costs, confusion
 from supcon.report.page import Block, Card, Figure, Gallery, Table, Text
 from supcon.report.pictures import Picture, of_figure, of_image

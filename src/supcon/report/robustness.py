@@ -1,5 +1,6 @@
 """The section on damaged images: corruption F1."""
 
+import shlex
 from typing import TYPE_CHECKING
 
 from supcon.errors import UserError
@@ -57,7 +58,7 @@ def about(rows: int) -> str:
 
 def corruption_scores(run: Run) -> "CorruptionScores":
     """Return a run's corruption scores. Raises `Missing` where there are none, or of other models."""
-    command = f"`./run.sh report --run {run.name} --corruptions`"
+    command = f"`./run.sh report --run {shlex.quote(run.name)} --corruptions`"
     if not (run.folder / "corruptions.json").exists():
         run.fold_folder(0)
         raise Missing(f"Run {run.name} has not seen damaged images: {command} shows them.")

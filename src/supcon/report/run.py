@@ -1,5 +1,6 @@
 """A finished run as its pages see it: everything is read on first use, and torch is never imported."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,8 @@ from supcon.decision.merge import merge_views
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache
 from supcon.metrics.label_errors import LabelErrors, label_errors
-from supcon.metrics.metric import LogProbabilities, Metric, Prediction
+from supcon.metrics.metric import Metric, Prediction
+from supcon.metrics.of_probabilities import LogProbabilities
 from supcon.metrics.top_k import TopK, scattered, value_of
 from supcon.report.page import Missing
 from supcon.run.done import read_result
@@ -216,7 +218,7 @@ class Run:
     @cached_property
     def embeddings(self) -> list[Embeddings]:
         """Every fold's embeddings. Raises `Missing` where there are none."""
-        again = f"`python src/predict.py --run {self.name} --force` makes them."
+        again = f"`python src/predict.py --run {shlex.quote(self.name)} --force` makes them."
         embeddings = []
         for folder in map(self.fold_folder, self.folds):
             if not (folder / "embeddings.npz").exists():

@@ -8,7 +8,7 @@ from supcon.decision.calibration import negative_log_likelihood
 from supcon.decision.logits import LoadedLogits, map_blocks
 from supcon.decision.merge import merge_views
 from supcon.metrics.calibration import calibration_error, reliability_bins
-from supcon.metrics.metric import LogProbabilities
+from supcon.metrics.of_probabilities import LogProbabilities
 from supcon.metrics.top_k import TopK
 from supcon.plots import Gain, Interval, ladder, reliability, score_intervals
 from supcon.report.page import Block, Figure, Table, Text
@@ -36,13 +36,14 @@ def scores(run: Run) -> list[Block]:
         Figure(of_figure(figure, f"{metric} of each fold and pooled")),
         Table(["", "rows", "cross-fitted [95 %]", "untuned [95 %]"], rows),
         Text(
-            f"The rule for the test rows reaches {in_sample:.4f} on the rows that it was tuned on (in-sample). Only the"
-            f" cross-fitted {honest.score:.4f} is to be believed: {_promise(run, in_sample - honest.score, honest)}"
+            f"The rule for the test rows reaches {in_sample:z.4f} on the rows that it was tuned on (in-sample). Only"
+            f" the cross-fitted {honest.score:z.4f} is to be believed:"
+            f" {_promise(run, in_sample - honest.score, honest)}"
         ),
     ]
     if private := run.scores.get("private"):
         ensemble = Score(**private["ensemble"])
-        single = f"{private['single_mean']:.4f}"
+        single = f"{private['single_mean']:z.4f}"
         blocks.append(Text(f"On the private labels: single folds {single} on average, all folds together {ensemble}."))
     return blocks
 
@@ -62,9 +63,9 @@ def gains(run: Run) -> list[Block]:
         start, begin = run.score(metric.untuned(first_view(run))), "plain view"
         steps.insert(0, views)
     drawn = ladder(start, [replace(step, value=metric.sign * step.value) for step in steps], metric.title, begin=begin)
-    rows = [[begin, f"{start:.4f}", "", ""]]
+    rows = [[begin, f"{start:z.4f}", "", ""]]
     rows += [
-        [step.name, f"{step.value:+.4f}", f"{step.standard_error:.4f}", "yes" if step.used else "no"] for step in steps
+        [step.name, f"{step.value:+z.4f}", f"{step.standard_error:.4f}", "yes" if step.used else "no"] for step in steps
     ]
     blocks: list[Block] = [
         Text(
@@ -75,7 +76,7 @@ def gains(run: Run) -> list[Block]:
     ]
     if private := run.scores.get("private"):
         gain = metric.sign * (private["ensemble"]["score"] - private["single_mean"])
-        rows.append(["all folds together (private labels)", f"{gain:+.4f}", "", "yes"])
+        rows.append(["all folds together (private labels)", f"{gain:+z.4f}", "", "yes"])
     else:
         blocks.append(Text("What merging the folds' models adds shows on test rows alone: input/solution.csv tells."))
     blocks.append(Table(["step", metric.title, "standard error", "used"], rows))

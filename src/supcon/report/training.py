@@ -1,11 +1,9 @@
 """Sections on how the run was made: learning curves, time and memory, settings."""
 
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
-from supcon.errors import masked
 from supcon.plots import learning_curves, stage_times
 from supcon.report.page import Block, Figure, Missing, Table, Text
 from supcon.report.pictures import of_figure
@@ -14,7 +12,7 @@ from supcon.run.done import read_done, read_epochs
 from supcon.run.stages import STAGE, STAGES
 from supcon.settings import Settings
 from supcon.settings.budget import duration
-from supcon.settings.sources import flatten
+from supcon.settings.sources import shown_settings
 
 CURVES = tuple(dict.fromkeys(column for stage in STAGES for column in stage.curves))  # columns of both stages' logs
 WHERE = "pretrain, in class-balanced batches, ends and finetune begins"
@@ -33,8 +31,11 @@ def curves(run: Run) -> list[Block]:
 def epochs_of(run: Run) -> tuple[dict[str, pd.DataFrame], float]:
     """Return both stages' epochs by fold, those of finetune counted on from pretrain's, and between which it begins.
 
-    The latter is 0 for a run of finetune alone. Raises `Missing` where a stage that the run has left no log.
+    The latter is 0 for a run of finetune alone. Raises `Missing` where a stage that the run has left no log, and where
+    the run was not trained.
     """
+    if averaged := run.experiment.settings.average.runs:
+        raise Missing(f"Run {run.name} was not trained: it averages {', '.join(averaged)}, whose reports show more.")
     parts: dict[str, list[pd.DataFrame]] = {}
     begins, before = 0.0, 0
     for stage in (stage for stage in STAGES if stage.curves and stage.plays(run.experiment.settings)):
@@ -80,7 +81,7 @@ def costs(run: Run) -> list[Block]:
 
 def settings(run: Run) -> list[Block]:
     """List the settings that differ from the defaults."""
-    given, defaults = flat_settings(run.experiment.settings), flat_settings(Settings())
+    given, defaults = shown_settings(run.experiment.settings), shown_settings(Settings())
     rows = [[key, str(value), str(defaults[key])] for key, value in given.items() if value != defaults[key]]
     about = f"Made from the config {run.experiment.request.config}; {run.name}/resolved.yaml holds every setting."
     if not rows:
@@ -109,9 +110,3 @@ def _seconds(run: Run, stage: str, fold: str, done: dict[str, Any]) -> float:
     log = run.folder / fold.replace(" ", "") / f"{stage}.csv"
     epochs = read_epochs(log, ["seconds"])["seconds"].sum() if STAGE[stage].curves and log.exists() else 0.0
     return max(float(done["seconds"]), float(epochs))
-
-
-def flat_settings(settings: Settings) -> dict[str, Any]:
-    """Return the settings by dotted key, as they may be shown; those of the machine are left out."""
-    flat = {key: value for key, value in flatten(asdict(settings)).items() if not key.startswith("machine.")}
-    return {key: masked(value) if isinstance(value, str) else value for key, value in flat.items()}

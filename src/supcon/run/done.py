@@ -35,6 +35,12 @@ def write_done(
     write_checked_json(path, content)
 
 
+def not_as_hashed(folder: Path, hashes: Mapping[str, str]) -> list[Path]:
+    """Return the files of `folder`, by name with their SHA-256, that are missing or have changed."""
+    paths = {folder / name: expected for name, expected in hashes.items()}
+    return [path for path, expected in paths.items() if not path.is_file() or sha256_file(path) != expected]
+
+
 def read_done(path: Path) -> dict[str, Any]:
     """Read a done.json. Raises `UserError` where it is absent or damaged."""
     cure = _made_anew(path)

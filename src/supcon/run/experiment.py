@@ -1,30 +1,34 @@
 """One run's world without torch: the competition, its split, its images, and the state of its stages."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from supcon.arrays import Rows
-from supcon.competition.fit import fit_request
+from supcon.competition.fetch import require_weights
+from supcon.competition.fit import fit_request, metric_of
 from supcon.competition.folds import LEFT_OUT, read_folds
 from supcon.competition.read import Competition, read_competition
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache, open_cache, require_readable
+from supcon.images.choose import chosen_store
 from supcon.images.hashes import content_hashes, images_digest
 from supcon.images.reading import Reading
+from supcon.images.store import store_of
 from supcon.images.value_range import reading_of
-from supcon.metrics.metric import Metric, make_metric
+from supcon.metrics.metric import Metric
 from supcon.randomness import seed_at
 from supcon.run import stages
 from supcon.run.done import intact
+from supcon.run.earlier import averaged_inputs, find_averaged, find_first_round, first_round_inputs
 from supcon.run.predictions import FinishedRun, find_run
 from supcon.run.split import Split
 from supcon.run.stage import StageRun
-from supcon.run.stages import STAGE
-from supcon.settings import FULL, Request, Settings, command_of
+from supcon.run.stages import STAGE, STAGES, Stage, fold_stages
+from supcon.settings import FULL, Request, Settings
 from supcon.storage.files import digest, digest_rows, sha256_file
 from supcon.storage.tables import read_table
 
@@ -77,7 +81,7 @@ class Experiment:
         scored, positive = np.unique(self.split.labels[self.split.scored_rows]), self.competition.form.positive
         if positive in self.split.classes:  # the host asks for the probability of this one
             scored = np.array([self.split.classes.index(positive)])
-        return make_metric(self.settings.tune.metric, len(self.split.classes), scored)
+        return metric_of(self.settings.tune, self.competition.form, self.split.classes, scored)
 
     @property
     def test_positions(self) -> Rows:
@@ -91,27 +95,25 @@ class Experiment:
     @cached_property
     def images_digest(self) -> str:
         """One hash of every image."""
-        return images_digest(self.competition.paths, self._hashes)
+        return images_digest(self.competition.paths, self.hashes)
 
     @cached_property
     def _training_digest(self) -> str:
-        rows = len(self.split)
-        return images_digest(self.competition.paths[:rows], self._hashes[:rows])
+        return images_digest(self.competition.paths[: len(self.split)], self.hashes[: len(self.split)])
 
     @cached_property
     def _test_digest(self) -> str:
-        return digest_rows(self._hashes[len(self.split) :])  # in their order, by which views and batches are drawn
+        return digest_rows(self.hashes[len(self.split) :])  # in their order, by which views and batches are drawn
 
     @property
-    def _hashes(self) -> list[str]:  # not kept: of millions of images they are half a gigabyte
+    def hashes(self) -> list[str]:  # not kept: of millions of images they are half a gigabyte
+        """Hashes of the images by position."""
         return content_hashes(self.request.root / "cache", self.competition.files)
 
     @cached_property
-    def _weights_digest(self) -> str:
-        path = Path(self.settings.model.weights)
-        if not path.is_file():
-            raise UserError(f"--model.weights {path}: no such file")
-        return sha256_file(path)
+    def weights_digest(self) -> str:
+        """Hash of the file that the encoder starts from. Raises `UserError` where there is none."""
+        return sha256_file(require_weights(self.request))
 
     def open_training_images(self) -> ImageCache:
         """Open (at first: decode) the images for training: training rows first, then test rows."""
@@ -125,7 +127,7 @@ class Experiment:
     def reading(self) -> Reading:
         """How the numbers in the images' files become pixels."""
         cache, files = self.request.root / "cache", self.competition.files
-        return reading_of(self.settings.data, cache, files, self._hashes, len(self.split))
+        return reading_of(self.settings.data, cache, files, self.hashes, len(self.split))
 
     @property
     def prediction_side(self) -> int:
@@ -135,7 +137,7 @@ class Experiment:
 
     def _open_images(self, side: int) -> ImageCache:
         cache, files, data = self.request.root / "cache", self.competition.files, self.settings.data
-        images = open_cache(cache, files, self._hashes, side, data.fit, self.reading)
+        images = open_cache(cache, files, self.hashes, side, data.fit, self.reading, store_of(data))
         left_out = set(np.flatnonzero(self.split.fold == LEFT_OUT).tolist())
         if data.bad_images == "error":
             require_readable(images, files, left_out)
@@ -169,7 +171,9 @@ class Experiment:
             case stages.WEIGHTS:
                 return self._weights_input(fold) if settings.model.weights else {}
             case stages.FIRST_ROUND:
-                return self._first_round_inputs(fold)
+                return first_round_inputs(self.first_round, self.request, fold)
+            case stages.AVERAGED:
+                return averaged_inputs(self.averaged, self.request, fold)
             case stages.RUNS:
                 return {part: hashed for run in self.runs for part, hashed in run.inputs.items()}
             case stages.SAMPLE:
@@ -191,48 +195,40 @@ class Experiment:
                 f"--model.weights {weights}: this encoder learned the labels that fold {fold} is scored on: give fold"
                 f" {fold}'s with --fold {fold}, or one of another competition, which has another --root"
             )
-        return {stages.WEIGHTS: self._weights_digest}
+        return {stages.WEIGHTS: self.weights_digest}
+
+    def finished(self, fold: int, among: Sequence[Stage] = STAGES) -> bool:
+        """Say whether a fold has gone through its stages, or those `among` them; weights may have been deleted since.
+
+        Raises `UserError` when other settings or inputs made what is there, or a stage before is not done.
+        """
+        done = True
+        for record in fold_stages(self.settings, among):
+            stage = self.stage(record.name, fold)
+            done = stage.done()
+            if not stage.done_file.exists():
+                return False
+        return done
 
     def work(self, name: str) -> Iterator[tuple[int, StageRun]]:
-        """Yield the folds of a stage, with their state, whose work is this process's to do.
-
-        Folds that others are at are left to them; once no other is free they are waited for, and done here where their
-        process ended without doing them. So when the iteration ends every fold asked for is done.
-        """
-        left = []
+        """Yield the folds of a stage, with their state, that have work to do; one that another is at is waited for."""
         for fold in self.folds:
             stage = self.stage(name, fold)
-            if stage.left_to_another():
-                left.append(stage)
-            elif stage.ready():
+            if stage.ready():
                 yield fold, stage
-        for stage in left:
-            if stage.ready() and stage.fold is not None:
-                yield stage.fold, stage
 
     @cached_property
     def first_round(self) -> FinishedRun:
         """The run that `pseudo.run` names. Raises `UserError` where it has no labels to give."""
-        name = self.settings.pseudo.run
-        if name == self.request.run:
-            raise UserError(f"--pseudo.run {name}: a run cannot learn from itself: name an earlier one")
-        try:
-            run = find_run(self.request.root, name, self.settings.data.folds, self.split.digest)
-        except UserError as error:
-            raise UserError(f"--pseudo.run: {error}") from None
-        if not run.fold_folders:
-            raise UserError(f"--pseudo.run {name}: it has no models of its own for each fold: name one that has")
-        return run
+        return find_first_round(self.request, self.split.digest)
 
-    def _first_round_inputs(self, fold: int | None) -> dict[str, str]:
-        """Return the hashes of what the first round predicts, as far as labels for `fold` are made from it."""
-        run = self.first_round
-        if fold == FULL and not run.full:
-            raise UserError(
-                f"--pseudo.run: run {run.name} has no predictions of a full model:"
-                f" `{command_of('predict', self.request.root, '--run', run.name, '--fold', 'full')}` first"
-            )
-        return run.inputs | ({f"{run.name} fold full": run.full} if fold == FULL else {})
+    @cached_property
+    def averaged(self) -> list[FinishedRun]:
+        """The runs whose weights this one averages; none where it is trained.
+
+        Raises `UserError` where one is unknown, unfinished, of another split, or does not fit the others.
+        """
+        return find_averaged(self.request, self.split.digest)
 
     @cached_property
     def runs(self) -> list[FinishedRun]:
@@ -282,4 +278,14 @@ def load_experiment(request: Request) -> Experiment:
     competition = read_competition(request.root / "input", request.root / "cache", request.settings.data)
     folds, maker = request.root / "folds" / "folds.csv", request.command("make_folds")
     split = Split(read_folds(folds, competition.train, request.settings.data, maker))
-    return Experiment(fit_request(request, competition), competition, split)
+    return with_store(Experiment(fit_request(request, competition), competition, split))
+
+
+def with_store(experiment: Experiment) -> Experiment:
+    """Return the experiment with its store chosen, where that is `auto`; the first stage to begin keeps the choice."""
+    request, competition = experiment.request, experiment.competition
+    if request.settings.data.store != "auto":
+        return experiment
+    cache, hashes = request.root / "cache", experiment.hashes
+    data = chosen_store(request.settings.data, cache, competition.files, hashes, experiment.reading)
+    return replace(experiment, request=replace(request, settings=replace(request.settings, data=data)))

@@ -1,12 +1,13 @@
 """Prediction files: where those of a finished run lie, and what is in them; rows are joined by id (law 7).
 
 A file holds `ids` [rows]; `logits` float32 [rows, views, classes], natural-prior log-odds; the names `classes` and
-`views`; and, where class means predict too, their `prototype_logits` in the same shape.
+`views`; and, where class means or neighbours predict too, their `prototype_logits` or `neighbour_logits` in the same
+shape.
 
 With more than LARGEST_DENSE (1,000) classes each row keeps its KEPT (50) likeliest, the same for all views: `top` int32
 [rows, 50] holds their numbers, ascending; `logits` float32 [rows, views, 50] their logits; `rest` float32 [rows, views]
 the log-sum-exp of all other logits, so that the log-probabilities of the kept classes stay exact. `prototype_logits`
-and `prototype_rest` are the same for the class means, of the same classes.
+and `prototype_rest` are the same for the class means, of the same classes; those of the neighbours likewise.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,15 +21,15 @@ import pandas as pd
 
 from supcon.arrays import ModelLogits, Rows
 from supcon.decision.logits import REST, TOP, LazyLogits, Logits, require_finite
-from supcon.decision.merge import CLASS_MEANS, HEAD, blend
+from supcon.decision.merge import BESIDE_HEAD, CLASS_MEANS, HEAD, NEIGHBOURS, Shares, blend, head_and_class_means
 from supcon.errors import UserError
 from supcon.metrics.top_k import Matrix, TopK, keeps_all
 from supcon.run.done import intact, made_by, read_done
 from supcon.run.stages import SPLIT
-from supcon.settings import command_of
+from supcon.settings import FULL, command_of
 from supcon.storage.files import NpzArray, open_npz, read_npz, sha256_file, write_npz
 
-Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by CLASS_MEANS
+Predicted = Mapping[str, Matrix]  # logits by HEAD and, where asked for, by CLASS_MEANS and NEIGHBOURS
 Content = Mapping[str, npt.NDArray[Any]]  # ids, logits [rows, views, classes], prototype_logits alike, classes, views
 
 TABLES = ("oof.csv", "test.csv")  # probabilities of training and test rows
@@ -41,7 +42,7 @@ _FORMS = {  # of a prediction file's arrays: kind of numpy's, dimensions
     "classes": ("U", 1),
     "views": ("U", 1),
     TOP: ("iu", 2),
-    **dict.fromkeys((HEAD, CLASS_MEANS), ("f", 3)),
+    **dict.fromkeys((HEAD, CLASS_MEANS, NEIGHBOURS), ("f", 3)),
     **dict.fromkeys(REST.values(), ("f", 2)),
 }
 _NEEDED = ("ids", "classes", "views")
@@ -102,20 +103,19 @@ def write_predictions(path: Path, ids: pd.Series, predicted: Predicted, classes:
     write_npz(path, arrays | {"classes": np.array(classes), "views": np.array(views)})
 
 
-def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], weight: float) -> Logits:
-    """Return the logits of `ids` out of a run's files, the class means blended in with `weight`.
+def read_blended(files: Sequence[Path], ids: pd.Series, classes: list[str], shares: Shares) -> Logits:
+    """Return the logits of `ids` out of a run's files, of head and others by their `shares`.
 
     Raises `UserError` where a file is missing or damaged, holds other rows, classes or views, or logits that are not
     finite: of those kept in files, which are read later, at `load`.
     """
-    names = (HEAD, CLASS_MEANS) if weight > 0 else (HEAD,)
     if not keeps_all(len(classes)):
         stored = [open_npz(intact(file)) for file in files]
         for file, content in zip(files, stored, strict=True):
             _check_forms(file, content)
-        return _stored(stored, ids, classes, names, weight)
-    parts = [_read_whole(file, names) for file in files]
-    return blend({name: join_rows(parts, ids, classes, name) for name in names}, weight)
+        return _stored(stored, ids, classes, shares)
+    parts = [_read_whole(file, list(shares)) for file in files]
+    return blend({name: join_rows(parts, ids, classes, name) for name in shares}, shares)
 
 
 def _read_whole(file: Path, names: Sequence[str]) -> Content:
@@ -141,8 +141,8 @@ def _check_forms(file: Path, content: Mapping[str, Any]) -> None:
 def join_rows(parts: Sequence[Content], ids: pd.Series, classes: list[str], by: str = HEAD) -> ModelLogits:
     """Return the logits of `ids`, in their order, out of files that together hold each id once.
 
-    `by` is HEAD or CLASS_MEANS. Raises `UserError` where an id is missing or stands twice, or where a file has other
-    classes or views, or no logits of that kind.
+    `by` is HEAD, CLASS_MEANS or NEIGHBOURS. Raises `UserError` where an id is missing or stands twice, or where a file
+    has other classes or views, or no logits of that kind.
     """
     for part in parts:
         _check_names(part, parts[0], classes, by)
@@ -178,23 +178,22 @@ def _refuse_row(name: str) -> NoReturn:
     raise UserError(f"the prediction files do not hold every row once, first {str(name)!r}: run predict with --force")
 
 
-def _stored(
-    files: Sequence[Mapping[str, NpzArray]], ids: pd.Series, classes: list[str], names: Sequence[str], weight: float
-) -> LazyLogits:
+def _stored(files: Sequence[Mapping[str, NpzArray]], ids: pd.Series, classes: list[str], shares: Shares) -> LazyLogits:
     for file in files:
-        for name in names:
+        for name in shares:
             _check_names(file, files[0], classes, name)
             if TOP not in file or REST[name] not in file:
                 raise UserError(f"a prediction file has no likeliest classes of {name}: run predict with --force")
             rows, views, kept = len(file["ids"]), len(file["views"]), file[TOP].shape[1]
             if (file[name].shape, len(file[TOP])) != ((rows, views, kept), rows):
                 raise UserError(f"a prediction file has {name} of another shape than its ids: run predict with --force")
-    return LazyLogits(files, positions_of((file["ids"][:] for file in files), ids), weight, len(classes))
+    return LazyLogits(files, positions_of((file["ids"][:] for file in files), ids), shares, len(classes))
 
 
 def _check_names(part: Mapping[str, Any], first: Mapping[str, Any], classes: list[str], by: str) -> None:
     if by not in part:
-        raise UserError(f"a prediction file has no {by}: run predict with --predict.class_means true and --force")
+        flag = "--predict.neighbours 50" if by == NEIGHBOURS else "--predict.class_means true"
+        raise UserError(f"a prediction file has no {by}: run predict with {flag} and --force")
     if list(part["classes"][:]) != classes:
         raise UserError("a prediction file has other classes than the training rows: run predict with --force")
     if list(part["views"][:]) != list(first["views"][:]):
@@ -211,6 +210,24 @@ class FinishedRun:
     fold_folders: tuple[Path, ...]  # empty where there are only tables
     class_mean_weight: float = 0.0  # of the class means in its predictions
     full: str = ""  # hash of the predictions of the model on all rows; empty without one
+
+    @property
+    def shares(self) -> Shares:
+        """What its predictions are a blend of."""
+        return head_and_class_means(self.class_mean_weight)
+
+    def beside(self, members: Sequence[str]) -> dict[str, Shares]:
+        """Return those `members` that it has, as predictions of their own, by their names in a decision."""
+        return beside(self.name, members) if self.fold_folders else {}
+
+    def fold_folder(self, fold: int) -> Path:
+        """Return the folder of a fold, or of the model on all rows."""
+        return self.folder / "full" if fold == FULL else self.fold_folders[fold]
+
+
+def beside(run: str, members: Sequence[str]) -> dict[str, Shares]:
+    """Return the `members`, of BESIDE_HEAD, that may decide beside the head of a run, by their names in a decision."""
+    return {f"{run} {member}": {BESIDE_HEAD[member]: 1.0} for member in members}
 
 
 def find_run(root: Path, name: str, folds: int, split_digest: str) -> FinishedRun:

@@ -20,7 +20,7 @@ from supcon.decision.calibration import calibration_temperature
 from supcon.decision.logits import Logits, plain_mean
 from supcon.decision.merge import log_doubts
 from supcon.errors import UserError
-from supcon.metrics.metric import LogProbabilities
+from supcon.metrics.of_probabilities import LogProbabilities
 from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.run.predictions import read_blended
@@ -41,7 +41,7 @@ def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, floa
     files = [folder / "oof.npz" for other, folder in enumerate(run.fold_folders) if other != fold]
     temperature = calibration_temperature(_read(experiment, files, ids[others]), experiment.split.labels[others])
 
-    own = run.folder / "full" if fold == FULL else run.fold_folders[fold]
+    own = run.fold_folder(fold)
     test_ids = experiment.competition.test["id"]
     readable = experiment.readable_test_positions(experiment.open_training_images()) - len(experiment.split)
     test = _read(experiment, [own / "test.npz"], test_ids)[readable]
@@ -54,7 +54,7 @@ def pseudo_labels(experiment: Experiment, fold: int) -> tuple[pd.DataFrame, floa
 
 
 def _read(experiment: Experiment, files: Sequence[Path], ids: pd.Series) -> Logits:
-    return read_blended(files, ids, experiment.split.classes, experiment.first_round.class_mean_weight)
+    return read_blended(files, ids, experiment.split.classes, experiment.first_round.shares)
 
 
 def _labelled(experiment: Experiment, part: str, ids: pd.Series, log_probabilities: LogProbabilities) -> pd.DataFrame:
@@ -89,7 +89,8 @@ def read_pseudo(experiment: Experiment, fold: int) -> tuple[Rows, Labels]:
     """
     if not experiment.settings.pseudo.run:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    path = experiment.request.fold_folder(fold) / FILE
+    learned = experiment.averaged[0] if experiment.averaged else experiment.request
+    path = learned.fold_folder(fold) / FILE
     table, held_out = read_table(intact(path), may_be_empty=True), experiment.split.rows_of(fold).tolist()
     test = zip(experiment.competition.test["id"], experiment.test_positions.tolist(), strict=True)
     position = {(TEST_ROWS, name): number for name, number in test}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,9 +11,9 @@ import pandas as pd
 
 from supcon.arrays import Labels
 from supcon.decision.logits import LoadedLogits, Logits, plain_mean
-from supcon.decision.merge import HEAD, mean_entropy, merge_members, sharpen
+from supcon.decision.merge import HEAD, Shares, head_and_class_means, mean_entropy, merge_members, sharpen
 from supcon.errors import UserError
-from supcon.metrics.metric import LogProbabilities
+from supcon.metrics.of_probabilities import LogProbabilities
 from supcon.metrics.top_k import TopK, keeps_all, map_values
 from supcon.run.done import intact
 from supcon.run.experiment import Experiment
@@ -32,32 +32,40 @@ Part = Literal["oof", "test"]  # of the rows that a table holds
 
 @dataclass(frozen=True)
 class RunLogits:
-    """The logits of one run."""
+    """The logits of one run, or of one of its members beside the head."""
 
     name: str
     out_of_fold: Logits  # of the scored training rows [rows, views, classes], each by the model that never saw it
     test: Sequence[Logits]  # of the test rows, in the sample's order, by each fold's model
     full: Logits | None = None  # of the test rows, by the model on all rows
+    beside_head: bool = False  # it has no weight before tuning gives it one
 
 
 def read_runs(experiment: Experiment) -> list[RunLogits]:
-    """Return the predictions of the runs that the decision is made from.
+    """Return the predictions of the runs that the decision is made from, each followed by its members beside the head.
 
     Raises `UserError`, naming the run, where its rows, classes or folds are not those of the split.
     """
-    return [_read_run(run, experiment) for run in experiment.runs]
+    found = []
+    for run in experiment.runs:
+        found.append(_read_run(run, experiment, run.name, run.shares))
+        found += [
+            replace(_read_run(run, experiment, name, shares), beside_head=True)
+            for name, shares in run.beside(experiment.settings.tune.members).items()
+        ]
+    return found
 
 
-def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
+def _read_run(run: FinishedRun, experiment: Experiment, name: str, shares: Shares) -> RunLogits:
     ids, test_ids = experiment.split.scored_ids, experiment.competition.test["id"]
     try:
         if not run.fold_folders:
             return _read_tables(run, experiment, ids, test_ids)
-        classes, weight = experiment.split.classes, run.class_mean_weight
-        oof = read_blended([folder / "oof.npz" for folder in run.fold_folders], ids, classes, weight)
-        test = [read_blended([folder / "test.npz"], test_ids, classes, weight) for folder in run.fold_folders]
-        full = read_blended([run.folder / "full" / "test.npz"], test_ids, classes, weight) if run.full else None
-        return RunLogits(run.name, oof, test, full)
+        classes = experiment.split.classes
+        oof = read_blended([folder / "oof.npz" for folder in run.fold_folders], ids, classes, shares)
+        test = [read_blended([folder / "test.npz"], test_ids, classes, shares) for folder in run.fold_folders]
+        full = read_blended([run.folder / "full" / "test.npz"], test_ids, classes, shares) if run.full else None
+        return RunLogits(name, oof, test, full)
     except UserError as error:
         raise error if run.name == experiment.request.run else UserError(f"run {run.name}: {error}") from None
 
@@ -65,8 +73,11 @@ def _read_run(run: FinishedRun, experiment: Experiment) -> RunLogits:
 def read_test_of(experiment: Experiment, fold: int) -> Logits:
     """Return the logits of the test rows by one fold's model, [rows, views, classes]."""
     request = experiment.request
-    file, weight = request.fold_folder(fold) / "test.npz", request.settings.predict.class_mean_weight
-    return read_blended([file], experiment.competition.test["id"], experiment.split.classes, weight)
+    file, shares = (
+        request.fold_folder(fold) / "test.npz",
+        head_and_class_means(request.settings.predict.class_mean_weight),
+    )
+    return read_blended([file], experiment.competition.test["id"], experiment.split.classes, shares)
 
 
 def renew_for_full(experiment: Experiment, ensemble: StageRun) -> None:
@@ -91,9 +102,10 @@ def read_out_of_fold(experiment: Experiment, folds: Sequence[int] | None = None)
     ids = experiment.split.ids[rows]
     if experiment.settings.tune.runs:
         return _read_table(experiment.request.run_folder, "oof", ids, experiment.split.classes)
-    every, weight = range(experiment.settings.data.folds), experiment.settings.predict.class_mean_weight
+    every = range(experiment.settings.data.folds)
+    shares = head_and_class_means(experiment.settings.predict.class_mean_weight)
     files = [experiment.request.fold_folder(fold) / "oof.npz" for fold in folds or every]
-    return read_blended(files, ids, experiment.split.classes, weight)
+    return read_blended(files, ids, experiment.split.classes, shares)
 
 
 def _read_tables(run: FinishedRun, experiment: Experiment, ids: pd.Series, test_ids: pd.Series) -> RunLogits:
@@ -118,7 +130,9 @@ def _read_table(folder: Path, part: Part, ids: pd.Series, classes: list[str]) ->
     path = folder / (part + (".csv" if wanted == TABLES else ".npz"))
     if not path.exists():
         raise UserError(f"{path} is missing: of {len(classes):,} classes a run is shared as {' and '.join(wanted)}")
-    return _read_probabilities(path, ids, classes) if wanted == TABLES else read_blended([path], ids, classes, 0.0)
+    return (
+        _read_probabilities(path, ids, classes) if wanted == TABLES else read_blended([path], ids, classes, {HEAD: 1.0})
+    )
 
 
 def _require_split(run: FinishedRun, experiment: Experiment) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from supcon.arrays import Labels
 from supcon.decision.rule import Rule
-from supcon.metrics.metric import Metric, Prediction, make_metric
+from supcon.metrics.metric import Metric, Prediction
 from supcon.metrics.top_k import scattered
 from supcon.run.experiment import Experiment
 from supcon.run.runs import RunLogits
@@ -30,7 +30,7 @@ class Score:
     standard_error: float
 
     def __str__(self) -> str:
-        return f"{self.score:.4f} [{self.low:.4f}, {self.high:.4f}]"
+        return f"{self.score:z.4f} [{self.low:z.4f}, {self.high:z.4f}]"
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,10 @@ class PrivateScores:
         error = float(np.hypot(estimate.standard_error, self.standard_error))
         difference = self.single_mean - estimate.score
         return (
-            f"\nprivate {table.metric}, mean of single folds: {self.single_mean:.4f}, {difference:+.4f} from the"
+            f"\nprivate {table.metric}, mean of single folds: {self.single_mean:z.4f}, {difference:+z.4f} from the"
             f" cross-fitted score ({abs(difference) / max(error, 1e-9):.1f} standard errors of {error:.4f})"
             f"\nprivate {table.metric}, ensemble:             {self.ensemble}"
-            f"\ngain of the ensemble over single folds: {self.ensemble.score - self.single_mean:+.4f}"
+            f"\ngain of the ensemble over single folds: {self.ensemble.score - self.single_mean:+z.4f}"
         )
 
 
@@ -96,7 +96,7 @@ def private_scores(
     true = np.array([class_number[name] for name in solution])
     metric = experiment.metric
     if not experiment.competition.form.positive:  # the host scores every class, also those too small for our folds
-        metric = make_metric(metric.name, len(experiment.split.classes), np.unique(true))
+        metric = metric.over(np.unique(true))
     singles = [_score(experiment, metric, true, predicted) for predicted in single_folds]
     # the folds' models err on the same images: one fold's error is also the error of their mean
     error = float(np.mean([single.standard_error for single in singles]))

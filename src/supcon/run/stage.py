@@ -22,10 +22,20 @@ from supcon.errors import UserError
 from supcon.run.done import read_done, refuse_other_sizes, write_done
 from supcon.run.stages import Stage
 from supcon.settings import FULL, Request, fold_name
+from supcon.settings.hosted import hosted_at
 from supcon.storage import lock
 from supcon.storage.files import read_json, remove_leftovers, write_json, write_text
 from supcon.storage.processes import peak_memory
 
+_AT_TIMES = {  # settings that count with their whole section not always: whether they do where they are given
+    "weights": False,  # their content is an input
+    "checkpointing": False,  # changes no result
+    "kwargs": True,  # which earlier versions did not know
+    **dict.fromkeys(("frozen", "lora_rank", "frozen_groups"), True),
+    # named by themselves where they count
+    **dict.fromkeys(("neighbours", "neighbour_temperature", "frozen_views", "adapter_width"), False),
+    **dict.fromkeys(("policy", "num_ops", "magnitude", "severity"), False),
+}
 Fingerprint = dict[str, Any]  # flat: setting or input -> value
 
 
@@ -37,7 +47,7 @@ def fingerprint(stage: Stage, request: Request, inputs: Mapping[str, str]) -> Fi
     for key in keys:
         section, _, name = key.partition(".")
         for setting, value in sections[section].items():
-            if name in ("", setting) and setting != "weights":  # the weights' content is an input
+            if name == setting or not name and (setting not in _AT_TIMES or value and _AT_TIMES[setting]):
                 result[f"{section}.{setting}"] = value
     return result | {f"input {name}": value for name, value in inputs.items()}
 
@@ -88,14 +98,7 @@ class StageRun:
 
     @property
     def _lock_file(self) -> Path:
-        return lock_file(self.folder, self.name)
-
-    def left_to_another(self) -> bool:
-        """Say whether another process is at this work, having told who."""
-        holder = "" if self.request.force or self.done() else lock.holder_of(self._lock_file)
-        if holder:
-            print(f"{self.label}: being worked on by {holder}: left to it", flush=True)
-        return bool(holder)
+        return self.folder / f".{self.name}.lock"
 
     def ready(self) -> bool:
         """Say whether there is work to do, and prepare for it.
@@ -203,14 +206,11 @@ class StageRun:
             print(f"{self.label}: the old files are in {where}", flush=True)
 
 
-def lock_file(folder: Path, name: str) -> Path:
-    """Return the lock of a stage whose files lie in `folder`."""
-    return folder / f".{name}.lock"
-
-
 def write_resolved(request: Request) -> None:
     """Write every setting of the run to resolved.yaml, where later calls start from."""
     settings = dataclasses.asdict(request.settings)
+    if hosted := hosted_at(Path(request.settings.model.weights), request.root):
+        settings["model"]["weights"] = str(hosted)  # which holds on other machines too
     content = {"config": request.config, "config_settings": request.config_settings, "settings": settings}
     if request.measured:
         content["measured"] = dict(request.measured)

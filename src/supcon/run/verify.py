@@ -1,5 +1,6 @@
 """Is everything below a root as it was written? Every file with a checksum is read: weights, predictions, pixels."""
 
+import shlex
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,9 +8,9 @@ from pathlib import Path
 
 from supcon.errors import UserError
 from supcon.images.cache import ImageCache
-from supcon.run.done import damages, made_by, read_done
+from supcon.run.done import damages, made_by, not_as_hashed, read_done
 from supcon.settings.sources import load_resolved
-from supcon.storage.files import check_seal, read_npz, sha256_file
+from supcon.storage.files import check_seal, read_checked_json, read_npz, sha256_file
 
 
 @dataclass
@@ -31,6 +32,8 @@ def verify(root: Path) -> Verified:
         _note(result, _of_run(run))
     for folder in sorted((root / "cache").glob("images-*")):
         _verify_images(folder, result)
+    for folder in sorted((root / "cache").glob("features-*")):
+        _verify_features(folder, result)
     for path in sorted((root / "cache").glob("copies-of-*.npz")):
         _note(result, _of_copies(path))
     return result
@@ -69,7 +72,7 @@ def _of_run(run: Path) -> Iterator[str]:
         if archive.exists() and (name := zipfile.ZipFile(archive).testzip()):
             raise ValueError(name)
     except Exception as error:  # zipfile, zlib and the file system each raise errors of their own
-        yield f"{archive} is damaged ({error}): `./run.sh bundle --run {run.name}` makes it anew"
+        yield f"{archive} is damaged ({error}): `./run.sh bundle --run {shlex.quote(run.name)}` makes it anew"
 
 
 def _of_submission(folder: Path, content: dict[str, object]) -> Iterator[str]:
@@ -85,6 +88,17 @@ def _of_copies(path: Path) -> Iterator[str]:
         read_npz(path)
     except UserError:
         yield f"{path} is damaged: delete it, and the next command compares the images anew"
+
+
+def _verify_features(folder: Path, result: Verified) -> None:
+    cure = f"delete {folder}, and the next command computes the features anew"
+    try:
+        hashes = read_checked_json(folder / "index.json", cure)["files"] if (folder / "index.json").exists() else {}
+    except UserError as error:
+        result.damaged.append(str(error))
+        return
+    result.files += 1 + len(hashes)
+    result.damaged += [f"{path} is missing or damaged: {cure}" for path in not_as_hashed(folder, hashes)]
 
 
 def _verify_images(folder: Path, result: Verified) -> None:

@@ -3,16 +3,27 @@
 import re
 
 from supcon.errors import UserError
+from supcon.settings.request import Request
 
+EPOCHS = ("pretrain.epochs", "finetune.epochs")
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "min": 60, "s": 1}
 _PART = r"(\d+(?:\.\d+)?)\s*(d|h|min|m|s)"  # a number and its unit
 
 
-def parse_budget(text: str) -> float:
+def parse_budget(text: str, setting: str = "--time_budget") -> float:
     """Return the seconds of a time such as `2h`, `90m`, `1h30m` or `45s`; `UserError` for anything else."""
     if not re.fullmatch(rf"(?:{_PART}\s*)+", text):
-        raise UserError(f"--time_budget {text}: write it as 2h, 90m or 1h30m")
+        raise UserError(f"{setting} {text}: write it as 2h, 90m or 1h30m")
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(_PART, text))
+
+
+def budget_of(request: Request) -> float:
+    """Return the seconds of `time_budget`, 0 without one. Raises `UserError` where epochs are given beside it."""
+    budget = parse_budget(request.settings.time_budget) if request.settings.time_budget else 0.0
+    given = [key for key in EPOCHS if key in request.given]
+    if budget and given:
+        raise UserError(f"--time_budget chooses the epochs: leave out --{given[0]}, or the budget")
+    return budget
 
 
 def fit_epochs(budget: float, folds: int, fixed: float, stages: list[tuple[int, float]]) -> list[int]:

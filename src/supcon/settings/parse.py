@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args, get_type_hints
 
 import jsonargparse
 
@@ -15,9 +15,13 @@ from supcon.errors import UserError
 from supcon.settings import sources
 from supcon.settings.bounds import bounds_of
 from supcon.settings.check import check, check_run_name
+from supcon.settings.earlier import AverageSettings
+from supcon.settings.hosted import PREFIX, hosted_at, read_hosted
+from supcon.settings.kwargs import canonical_kwargs
 from supcon.settings.request import FULL, Request
 from supcon.settings.settings import Settings, settings_from
 from supcon.settings.sources import RENAMED, REPOSITORY, Flat, flatten, nested, refuse_old_name
+from supcon.settings.tasks import add_task_options, read_task_options
 
 _LONGEST = 1000  # characters of an error that quotes a value
 
@@ -49,16 +53,20 @@ def parse(
     epilog: str = "",
     per_fold: bool = False,
     blends: bool = False,
+    tasks: bool = False,
+    finished: bool = False,
 ) -> Request:
     """Parse the command line of a stage or a command that takes settings.
 
     `add_options` adds the command's own options, which become `Request.options`; `per_fold` adds `--fold K ...`,
-    `blends` adds `--runs A B ...`. Raises `UserError` for what it does not know.
+    `blends` adds `--runs A B ...` and `--soup CHOICE`, `tasks` adds those of `TaskOptions`. A command on a `finished`
+    run takes the only one where none is named. Raises `UserError` for what it does not know.
     """
     parser = _make_parser(description, epilog, add_options)
     text = "settings (default: demo for a built-in competition, else default)"
     parser.add_argument("--config", metavar="FILE", help=text)
-    parser.add_argument("--run", metavar="NAME", help="folder below runs/ (default: the config's name)")
+    text = "the only one there is, else the config's name" if finished else "the config's name"
+    parser.add_argument("--run", metavar="NAME", help=f"folder below runs/ (default: {text})")
     if per_fold:
         text = "folds to work on (default: all of them); `full`: one model on all rows, which the ensemble adds"
         parser.add_argument("--fold", type=str, nargs="+", metavar="K", help=text)
@@ -66,21 +74,35 @@ def parse(
         text = "blend these runs into the run NAME of --run: names below runs/, or folders with a run's oof.csv and"
         text += " test.csv"
         parser.add_argument("--runs", nargs="+", metavar="RUN", help=text)
+        text = "average the weights of the runs of --runs, fold by fold, into the run NAME (short for --average.choice)"
+        parser.add_argument("--soup", choices=get_args(get_type_hints(AverageSettings)["choice"]), help=text)
+    if tasks:
+        add_task_options(parser)
     parser.add_argument("--force", action="store_true", help="redo: what was there is moved to runs/NAME/old/")
     _add_settings(parser)
     options, given = _read(parser, argv)
+    side_by_side = read_task_options(options)
     folds = sorted(set(map(_fold_number, getattr(options, "fold", None) or [])), key=lambda fold: (fold == FULL, fold))
-    request = open_request(
-        options.root, options.run or "", config=options.config or "", given=given, blend=getattr(options, "runs", None)
+    run = options.run or (sources.only_run(options.root) if finished and not options.config else "")
+    given |= _of_several(options, per_fold)
+    request = open_request(options.root, run, config=options.config or "", given=given)
+    if "average.choice" in given and not request.settings.average.runs:
+        raise UserError("--soup averages the weights of several runs: name them with --runs")
+    return dataclasses.replace(
+        request, folds=folds, force=bool(options.force), options=options, given=given, tasks=side_by_side
     )
-    return dataclasses.replace(request, folds=folds, force=bool(options.force), options=options, given=given)
 
 
 def command_line(
-    run: Callable[[Request], None], description: str | None, *, per_fold: bool = False, blends: bool = False
+    run: Callable[[Request], None],
+    description: str | None,
+    *,
+    per_fold: bool = False,
+    blends: bool = False,
+    tasks: bool = False,
 ) -> Callable[[Sequence[str] | None], None]:
     """Return a stage's `main(argv)`: it reads the command line as `parse` does, and runs the stage."""
-    return lambda argv: run(parse(description, argv, per_fold=per_fold, blends=blends))
+    return lambda argv: run(parse(description, argv, per_fold=per_fold, blends=blends, tasks=tasks))
 
 
 def parse_options(
@@ -93,34 +115,38 @@ def parse_options(
     return _read(parser, argv)
 
 
-def open_request(
-    root: Path, run: str = "", *, config: str = "", given: Flat | None = None, blend: Sequence[str] | None = None
-) -> Request:
+def open_request(root: Path, run: str = "", *, config: str = "", given: Flat | None = None) -> Request:
     """Return what a command on a run of `root` is asked to do, with settings `given` by dotted key over all others.
 
-    `blend` names runs that `run` is made of. Raises `UserError` for settings that no run can use.
+    A run that averages weights begins with the settings of the first run that it averages, a blend with how the first
+    one reads the host's files. Raises `UserError` for settings that no run can use.
     """
+    given = given or {}
     path = sources.find_config(config) if config else sources.default_config(root)
     name, stem = run or path.stem, path.stem
     check_run_name("--run", name)
     config_settings = flatten(sources.load_yaml(path))
     flat = checked(config_settings, str(path))
     resolved, content = root / "runs" / name / "resolved.yaml", Flat()
-    if resolved.exists():
-        content = sources.load_resolved(resolved)
+    averaged, blended = (flat | given).get("average.runs"), given.get("tune.runs")
+    begun = root / "runs" / averaged[0] / "resolved.yaml" if averaged and not resolved.exists() else resolved
+    if begun.exists():
+        content = sources.load_resolved(begun)
         if not config:  # the run knows its own config
             stem, config_settings = content["config"], content["config_settings"]
         began = sources.resolved_settings(content, config_settings)
-        flat |= checked(began, str(resolved), "an earlier version made this run: use that one, or another --run")
-    elif blend:
-        flat |= _data_of(root / "runs" / blend[0] / "resolved.yaml")
-    flat |= given or {}
-    if flat.get("model.weights"):  # a later stage may start from another folder
-        flat["model.weights"] = str(absolute("--model.weights", flat["model.weights"]))
+        flat |= checked(began, str(begun), "an earlier version made this run: use that one, or another --run")
+    elif blended:
+        flat |= _data_of(root / "runs" / blended[0] / "resolved.yaml")
+    if begun != resolved:
+        flat |= {"average.runs": averaged, "tune.runs": [], "time_budget": ""}
+    flat = with_weights(flat | given, root)
+    if flat.get("model.kwargs"):  # texts that say the same are the same setting
+        flat["model.kwargs"] = canonical_kwargs(flat["model.kwargs"])
     if flat.get("train.precision", "auto") == "auto" and content:  # chosen already, when the run began
         flat |= {f"train.{key}": value for key, value in sources.chosen_precision(content).items()}
-    if blend:
-        flat["tune.runs"] = _blended_runs(run, blend, root)
+    if flat.get("data.store", "auto") == "auto" and content:
+        flat["data.store"] = sources.kept_store(content)
     settings = settings_from(nested(flat))
     check(settings)
     named: tuple[str, ...] = ("--config", config) if config and path != sources.default_config(root) else ()
@@ -128,7 +154,7 @@ def open_request(
     measured = content.get("measured", {})
     return Request(
         root, name, settings,
-        config=stem, config_settings=config_settings, measured=measured, given=given or {}, named=named,
+        config=stem, config_settings=config_settings, measured=measured, given=given, named=named,
     )  # fmt: skip
 
 
@@ -152,6 +178,18 @@ def checked(flat: Flat, source: str, cure: str = "rename it there") -> Flat:
     except UserError as error:
         raise UserError(f"{source}: {error}") from None
     return {key: parsed[key] for key in flat}
+
+
+def with_weights(flat: Flat, root: Path) -> Flat:
+    """Return settings whose `model.weights` is an absolute path, as a later stage may start from another folder.
+
+    A file of the host has its place below `root`, whether it is there yet or not. Raises `UserError` where what is
+    named can be no file.
+    """
+    if not (given := flat.get("model.weights")):
+        return flat
+    hosted = read_hosted(given) if given.startswith(PREFIX) else hosted_at(Path(given), root)
+    return {**flat, "model.weights": str(hosted.below(root) if hosted else absolute("--model.weights", given))}
 
 
 def absolute(name: str, path: str) -> Path:
@@ -216,15 +254,24 @@ def _readable(parse: Callable[[], jsonargparse.Namespace]) -> jsonargparse.Names
         raise UserError(f"the value of a setting cannot be read: {error} (--help lists every setting)") from None
 
 
-def _blended_runs(run: str, blend: Sequence[str], root: Path) -> list[str]:
+def _of_several(options: argparse.Namespace, per_fold: bool) -> Flat:
+    """Return the settings that `--runs` and `--soup` stand for, by dotted key."""
+    names, choice = getattr(options, "runs", None), getattr(options, "soup", None)
+    if names and per_fold and not choice:
+        raise UserError("--runs alone blends predictions, as tune and ensemble do: average weights with --soup greedy")
+    runs = {"average.runs" if choice else "tune.runs": _named_runs(options.run, names, options.root)} if names else {}
+    return runs | ({"average.choice": choice} if choice else {})
+
+
+def _named_runs(run: str | None, names: Sequence[str], root: Path) -> list[str]:
     """Return the runs of `--runs`, folders outside runs/ as absolute paths."""
-    if not run or run in blend:
+    if not run or run in names:
         raise UserError("--runs makes a run of its own: name it with --run, other than those it is made of")
-    outside = {name for name in blend if not (root / "runs" / name).is_dir() and Path(name).expanduser().is_dir()}
-    names = [str(absolute("--runs", name)) if name in outside else name for name in blend]
-    if len(set(names)) < len(names):
-        raise UserError("--runs names a run twice: weights are found by themselves, name each once")
-    return names
+    outside = {name for name in names if not (root / "runs" / name).is_dir() and Path(name).expanduser().is_dir()}
+    named = [str(absolute("--runs", name)) if name in outside else name for name in names]
+    if len(set(named)) < len(named):
+        raise UserError("--runs names a run twice: name each once")
+    return named
 
 
 def _data_of(resolved: Path) -> Flat:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from supcon.settings.settings import Settings
 from supcon.settings.sources import REPOSITORY, Flat
+from supcon.settings.tasks import TaskOptions
 
 FULL = -3  # `--fold full`, which no row has: nothing is held out, all but what is left out is trained on
 
@@ -25,6 +26,7 @@ class Request:
     measured: Flat = field(default_factory=dict)  # what was measured to choose a setting, by its key
     options: argparse.Namespace = field(default_factory=argparse.Namespace)  # the command's own
     given: Flat = field(default_factory=dict)  # settings given as flags, by dotted key
+    tasks: TaskOptions = field(default_factory=TaskOptions)  # of this call: how many folds or searches at once
     named: tuple[str, ...] = ()  # --config and --run as they were given, where they are not the defaults
 
     @property

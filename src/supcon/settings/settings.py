@@ -8,8 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from supcon.errors import UserError
+from supcon.settings.augment import AugmentSettings
 from supcon.settings.bounds import bounded
+from supcon.settings.earlier import AverageSettings, PseudoSettings
 from supcon.settings.training import BatchSettings, ContrastSettings, FinetuneSettings, PretrainSettings, TrainSettings
+
+TRACKERS = ("tensorboard", "wandb", "mlflow", "trackio")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,12 @@ class DataSettings:
     """Side of the images at prediction, pixels; 0: image_size."""
     fit: Literal["crop", "pad", "squash"] = "crop"
     """How an image that is not square becomes square."""
+    store: Literal["auto", "pixels", "jpeg", "files"] = "auto"
+    """What cache/ keeps of the images: pixels; jpeg, about a seventh of that, decoded at each use; files: no image,
+    the host's files are decoded at each use; auto: one that is there, else the first that fits into half of the free
+    disk, chosen once a run."""
+    jpeg_quality: int = bounded(95, 1, 100)
+    """Quality of the images that `store` jpeg keeps."""
     shots: int = bounded(0, 0, 1_000_000)
     """Training rows kept of each class, drawn by train.seed; 0: all. To study what a recipe makes of little data."""
 
@@ -90,37 +100,6 @@ class DataSettings:
 
 
 @dataclass(frozen=True)
-class AugmentSettings:
-    """The invariances of the images, declared once: training views and test-time views both follow."""
-
-    hflip: bool = True
-    """Mirrored left to right it is still the same class."""
-    vflip: bool = False
-    """Mirrored top to bottom it is still the same class."""
-    rotate90: bool = False
-    """Turned by 90 degrees it is still the same class."""
-    shift: float = bounded(0.0, 0, 0.5)
-    """Largest shift, as a part of the side."""
-    scale: float = bounded(0.0, 0, 0.9)
-    """Largest change of size, as a part of 1."""
-    rotate: float = bounded(0.0, 0, 180)
-    """Largest rotation, degrees."""
-    crop: float = bounded(1.0, 0.01, 1)
-    """Smallest area of a random resized crop, as a part of the image; 1: no such crop."""
-    color: float = bounded(0.0, 0, 1)
-    """Jitter of brightness, contrast and saturation; hue gets a quarter of it."""
-    gray: float = bounded(0.0, 0, 1)
-    """Probability of a grey image."""
-    blur: float = bounded(0.0, 0, 1)
-    """Probability of a Gaussian blur."""
-    erase: float = bounded(0.0, 0, 1)
-    """Probability that a rectangle is erased."""
-    on_device: bool = False
-    """Make the random views in batches on the training device, not one by one in loader processes: for a GPU that waits
-    for these. The ranges are the same, the views are others."""
-
-
-@dataclass(frozen=True)
 class ModelSettings:
     """The encoder."""
 
@@ -130,23 +109,28 @@ class ModelSettings:
     """Start from pretrained weights (the hub's, or `weights`)."""
     weights: str = ""
     """A file to start from instead of the hub: timm's, another trainer's checkpoint, or the encoder or classifier of a
-    run on another competition."""
+    run on another competition. kaggle:OWNER/DATASET/FILE: a file of a dataset there, fetched once by its client."""
+    kwargs: str = ""
+    """Further arguments of the encoder, as timm's create_model takes them, in JSON: '{"window_size": 8}'."""
+    checkpointing: bool = False
+    """Keep few of the encoder's activations and compute the others again in the backward pass: less memory for a third
+    more time, with the same results."""
+    frozen: bool = False
+    """Keep the encoder as it is: its features of some views of each image are computed once a root, for all runs and
+    folds, and both stages train an adapter on them, an MLP of two layers."""
+    frozen_views: int = bounded(8, 1, 1000)
+    """Random views of each image that are computed where the encoder is frozen; training draws from them."""
+    adapter_width: int = bounded(1024, 1, 1_000_000)
+    """Width of the hidden layer of the adapter of a frozen encoder."""
+    lora_rank: int = bounded(0, 0, 4096)
+    """LoRA: learn matrices of this rank beside the encoder's linear layers and convolutions, which themselves stay, and
+    add them in the end: little memory for optimizer and gradients. 0: train the weights. Needs peft."""
+    frozen_groups: int = bounded(0, 0, 1000)
+    """Groups of the encoder's layers that stay as they are, from the first one on."""
     drop_path: float = bounded(0.0, 0, 0.9)
     """Stochastic depth."""
     dropout: float = bounded(0.0, 0, 0.9)
     """Dropout before the classifier."""
-
-
-@dataclass(frozen=True)
-class PseudoSettings:
-    """A second round: both training stages also learn the test and held-out rows that an earlier run is sure of."""
-
-    run: str = ""
-    """The earlier run, on the same split; empty: none. Each fold learns what that run's model of the fold says."""
-    share: float = bounded(0.5, 0.001, 1)
-    """Part of the rows of each predicted class that get a label, the surest first, at least one row."""
-    min_confidence: float = bounded(0.5, 0, 1)
-    """Smallest probability of a label, calibrated on held-out rows of the other folds."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +147,11 @@ class PredictSettings:
     """Weight of the class means' log-probabilities beside the head's, from 0 (the head alone) to 1."""
     class_mean_temperature: float = bounded(0.1, 0.001, 100)
     """What cosines to the class means are divided by."""
+    neighbours: int = bounded(0, 0, 10_000)
+    """Also predict by so many views of training rows whose features are nearest, at one forward pass of all views of
+    these rows; 0: not. Its weight is found by `tune`, where tune.members names it."""
+    neighbour_temperature: float = bounded(0.05, 0.001, 100)
+    """What cosines to the neighbours are divided by: a small one lets the nearest count most."""
     embeddings: int = bounded(5000, 0, 10_000_000)
     """Rows of each part (training, held out, test) whose embeddings are kept for the report, drawn by train.seed, at
     most; 0: none."""
@@ -172,13 +161,22 @@ class PredictSettings:
 class TuneSettings:
     """The decision from logits to labels or probabilities."""
 
-    metric: Literal["macro_f1", "micro_f1", "weighted_f1", "accuracy", "balanced_accuracy", "log_loss", "roc_auc"] = (
-        "macro_f1"
-    )
-    """The host's metric: decisions are tuned for it and scores reported in it. Where the host asks for one class's
+    metric: Literal[
+        "macro_f1", "micro_f1", "weighted_f1", "f_beta", "accuracy", "balanced_accuracy", "kappa", "log_loss",
+        "roc_auc", "map_k",
+    ] = "macro_f1"  # fmt: skip
+    """The host's metric: decisions are tuned for it and scores reported in it. kappa: with quadratic weights, of
+    classes called by numbers; map_k: of the likeliest classes in their order. Where the host asks for one class's
     probability, roc_auc is taken unless log_loss is named."""
+    beta: float = bounded(2.0, 0.01, 100)
+    """Of f_beta, the mean over classes: recall counts so many times as much as precision."""
+    k: int = bounded(5, 1, 1000)
+    """Of map_k, where the sample has a column a class; a sample with several labels a row shows how many count."""
     runs: list[str] = field(default_factory=list)
     """Runs to blend in place of the run's own folds, as --runs A B of tune and ensemble sets it."""
+    members: list[Literal["class_means", "neighbours"]] = field(default_factory=list)
+    """What may decide beside the head, each with a weight and a temperature, used where that helps cross-fitted, as
+    --tune.members '[class_means, neighbours]'; of a blend, beside the head of each run."""
     trials: int = bounded(100, 1, 1_000_000)
     """Optuna trials of one search."""
     seconds: float = bounded(0.0, 0, 10_000_000)
@@ -218,6 +216,7 @@ class Settings:
     model: ModelSettings = field(default_factory=ModelSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     pseudo: PseudoSettings = field(default_factory=PseudoSettings)
+    average: AverageSettings = field(default_factory=AverageSettings)
     contrast: ContrastSettings = field(default_factory=ContrastSettings)
     batches: BatchSettings = field(default_factory=BatchSettings)
     pretrain: PretrainSettings = field(default_factory=PretrainSettings)
@@ -240,6 +239,20 @@ class Settings:
             " for one process, fold by fold (--jobs and --nproc end sooner)."
         },
     )
+    track: str = field(
+        default="",
+        metadata={
+            "help": f"Trackers that follow training, scores and report: {', '.join(TRACKERS)}, several with commas"
+            " between them; none: no longer any. They stay offline unless WANDB_MODE, MLFLOW_TRACKING_URI or"
+            " TRACKIO_SPACE_ID say otherwise. Nothing here is fingerprinted."
+        },
+    )
+
+    @property
+    def trackers(self) -> list[str]:
+        """The trackers that `track` names, each once."""
+        names = dict.fromkeys(name.strip() for name in self.track.split(","))
+        return [name for name in names if name not in ("", "none")]
 
     @property
     def shares_schedule(self) -> bool:

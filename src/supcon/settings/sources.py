@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from supcon.errors import UserError
+from supcon.errors import UserError, masked
 from supcon.settings.settings import Settings
 
 _ABOVE = Path(__file__).resolve().parents[3]
@@ -39,6 +39,12 @@ def default_config(root: Path) -> Path:
     folder = root / "input"
     demo = is_empty(folder) or builtin_in(folder) != ""
     return REPOSITORY / "configs" / ("demo.yaml" if demo else "default.yaml")
+
+
+def only_run(root: Path) -> str:
+    """Return the name of the only run of `root`; empty where there is none, or several."""
+    runs = [path.parent.name for path in (root / "runs").glob("*/resolved.yaml")]
+    return runs[0] if len(runs) == 1 else ""
 
 
 def is_empty(folder: Path) -> bool:
@@ -107,6 +113,13 @@ def flatten(nested: dict[str, Any]) -> Flat:
     return flat
 
 
+def shown_settings(settings: Settings) -> Flat:
+    """Return settings by dotted key, as they may be shown: no secrets, and none of the machine or the trackers."""
+    flat = flatten(dataclasses.asdict(settings))
+    told = {key: value for key, value in flat.items() if not key.startswith("machine.") and key != "track"}
+    return {key: masked(value) if isinstance(value, str) else value for key, value in told.items()}
+
+
 def nested(flat: Flat) -> dict[str, Any]:
     """Return settings by section: {"train.seed": 1} as {"train": {"seed": 1}}."""
     sections: dict[str, Any] = {}
@@ -134,9 +147,15 @@ def chosen_precision(content: Flat) -> Flat:
     return {key: then[key] for key in ("precision", "channels_last") if key in then}
 
 
+def kept_store(content: Flat) -> str:
+    """Return what a resolved.yaml says is kept of the images: pixels in an earlier version, which knew nothing else."""
+    return str(content["settings"].get("data", {}).get("store", "pixels"))
+
+
 def resolved_settings(content: dict[str, Any], config_now: Flat) -> Flat:
     """Return the run's settings, with what the user has edited in the config since on top."""
-    settings, config_then = flatten(content["settings"]), content["config_settings"]
+    settings = {"data.store": kept_store(content), **flatten(content["settings"])}
+    config_then = content["config_settings"]
     defaults = flatten(dataclasses.asdict(Settings()))
     for key in config_then.keys() | config_now.keys():
         if config_now.get(key, defaults.get(key)) != config_then.get(key, defaults.get(key)):

@@ -13,12 +13,13 @@ class TrainSettings:
     seed: int = bounded(0, 0, 4_294_967_295)
     """Seed of all that training draws (splits and searches have their own)."""
     first_size: int = bounded(0, 0, 4096)
-    """Side of the images in the first epoch, pixels: it grows in steps of 16 and is data.image_size for the last third
-    of the epochs (with train.one_schedule, of both stages'); 0: data.image_size throughout. For encoders that take
-    images of any size."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the encoder; losses are always float32. auto: a few timed steps choose it, and channels_last with
-    it, when the run begins."""
+    """Side of the images in the first epoch, pixels: it grows in steps of 16, or of about that in whole patches of a
+    transformer, and is data.image_size for the last third of the epochs (with train.one_schedule, of both stages'); 0:
+    data.image_size throughout. For encoders that take images of several sizes."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the encoder; losses are always float32. float16, for GPUs without bfloat16 such as T4 and P100,
+    scales the loss; steps whose gradient is too large for it are skipped and counted. auto: a few timed steps choose
+    the precision, and channels_last with it, when the run begins."""
     channels_last: bool = True
     """Memory format of the encoder: true is faster for most convolutional networks."""
     compile: bool = False

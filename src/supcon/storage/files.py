@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shutil
 import struct
 import zipfile
 import zlib
@@ -21,12 +22,15 @@ import pandas as pd
 
 from supcon.arrays import RowIndex
 from supcon.errors import UserError
-from supcon.storage.processes import HOST, is_running
+from supcon.storage.processes import MACHINE, is_running
 
 _ROWS = 1 << 16  # rows of JSON in memory at once
 _BLOCK = 1 << 22  # bytes of a file in memory at once
 _NAME_LENGTH = 26  # offset in a zip file's local header of the lengths of the member's name and of its extra field
-_TEMPORARY = re.compile(rf"\..+\.{re.escape(HOST)}-(\d+)\.tmp")  # a file that a process of this host is writing
+# the same tables whether or not pyarrow is installed, whose strings cannot hold every name of a file
+pd.set_option("mode.string_storage", "python")
+
+_TEMPORARY = re.compile(rf"\..+\.{re.escape(MACHINE)}-(\d+)\.tmp")  # a file that a process of this host is writing
 _SEAL = b"\ncrc32 %08x\n"  # the end of a sealed file: the checksum of all before it
 _SEAL_LENGTH = len(_SEAL % 0)
 _CHECKSUM = "checksum"  # key of a JSON file: the digest of all other keys
@@ -39,7 +43,7 @@ def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises `UserError` where it cannot be written; then the file that was at `path` before stays.
     """
     # the host's name too: machines that share a folder may have processes of the same number
-    temporary = path.with_name(f".{path.name}.{HOST}-{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{MACHINE}-{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
@@ -272,3 +276,19 @@ def digest(content: object) -> str:
     """Return the hex SHA-256 of the JSON of `content`, whatever the order of its keys."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new folder beside `folder`, which becomes it in the end, so that it is whole or not there.
+
+    What a killed process left of it is removed. Raises `OSError` where it cannot be written.
+    """
+    partial = folder.with_name(f".{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -13,10 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from supcon.errors import UserError
-from supcon.storage.processes import HOST
+from supcon.storage.processes import MACHINE
 
 POLL = 1.0  # seconds between two looks at a lock that is waited for
-_LOOKS = 6  # before a lock counts as taken: `holder_of` takes it for an instant
 
 _held: dict[Path, int] = {}  # descriptors, by lock: this process may take its own again
 
@@ -36,33 +35,15 @@ def try_take(path: Path) -> str:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        for _ in range(_LOOKS):
-            if not (holder := _holder(descriptor, fcntl.LOCK_EX)):
-                break
-            time.sleep(0.01)
-        else:
+        if holder := _taken_by(descriptor):
             os.close(descriptor)
             return holder
         os.truncate(descriptor, 0)
-        os.write(descriptor, f"{HOST}, process {os.getpid()}".encode())
+        os.write(descriptor, f"{MACHINE}, process {os.getpid()}".encode())
     except OSError as error:
         raise UserError(f"{path} could not be written: {error.strerror or error}") from error
     _held[path] = descriptor
     return ""
-
-
-def holder_of(path: Path) -> str:
-    """Return which other process has the lock at `path`; "" for none."""
-    if path in _held:
-        return ""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return ""
-    try:
-        return _holder(descriptor, fcntl.LOCK_SH)
-    finally:
-        os.close(descriptor)
 
 
 def release(path: Path) -> None:
@@ -83,6 +64,17 @@ def release_all() -> None:
 
 
 @contextmanager
+def given_back() -> Iterator[None]:
+    """Give back in the end what is taken within and still held."""
+    before = set(_held)
+    try:
+        yield
+    finally:
+        for path in _held.keys() - before:
+            release(path)
+
+
+@contextmanager
 def alone(path: Path, what: str) -> Iterator[None]:
     """Hold the lock at `path`, for which others are waited for."""
     take(path, what)
@@ -92,10 +84,10 @@ def alone(path: Path, what: str) -> Iterator[None]:
         release(path)
 
 
-def _holder(descriptor: int, kind: int) -> str:
+def _taken_by(descriptor: int) -> str:
     """Take the lock of an open file and return "", or return who has it."""
     try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):  # any other says that there are no locks here
             return os.pread(descriptor, 200, 0).decode(errors="replace") or "another process"

@@ -1,5 +1,7 @@
 """This process: its cores, its memory, and those that train a model with it; and worker processes."""
 
+import ctypes
+import gc
 import multiprocessing
 import os
 import resource
@@ -16,8 +18,8 @@ from typing import TypeVarTuple
 from supcon.errors import limit
 
 CORES = "SUPCON_CORES"  # environment variable: the number of cores for one of several processes that run side by side
-STORE = "SUPCON_STORE"  # the file where processes that train together, all on one machine, find each other
-HOST = os.uname().nodename
+RENDEZVOUS = "SUPCON_STORE"  # the file where processes that train together, all on one machine, find each other
+MACHINE = os.uname().nodename
 _SMALL_STACK = 2**18  # bytes
 _UNIT = 1 if sys.platform == "darwin" else 1024  # bytes in the unit of getrusage
 
@@ -49,6 +51,13 @@ def is_running(number: int) -> bool:
     except PermissionError:  # another user's
         return True
     return True
+
+
+def give_memory_back() -> None:
+    """Return freed memory to the system, of which training keeps all for its next step (`set_up_device`)."""
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc alone
+        trim(0)
 
 
 def peak_memory() -> dict[str, int]:

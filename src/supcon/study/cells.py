@@ -1,18 +1,19 @@
 """The cells of a study: is one finished, did it fail, and what did it score."""
 
 import dataclasses
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from supcon.arrays import FloatArray, Labels
 from supcon.decision.logits import plain_mean
-from supcon.metrics.metric import LogLoss, Metric, Prediction, row_losses
+from supcon.metrics.metric import Metric, Prediction
+from supcon.metrics.of_probabilities import LogLoss, row_losses
 from supcon.run.done import read_done, read_epochs
-from supcon.run.experiment import Experiment
+from supcon.run.experiment import Experiment, load_experiment
 from supcon.run.runs import read_out_of_fold
 from supcon.run.stage import StageRun
-from supcon.run.stages import fold_stages
+from supcon.run.stages import fold_stages, page_of
+from supcon.settings import Request
 from supcon.storage.files import digest, read_json, write_json
 from supcon.study.runs import Cell
 
@@ -40,6 +41,10 @@ class Scores:
         """Mean log loss of the cell's rows, nats."""
         return float(self.log_loss.mean())
 
+    def __str__(self) -> str:
+        nll = "" if self.metric.name == "log_loss" else f", NLL {self.nll:.4f}"
+        return f"{self.metric.title} {self.score:z.4f}{nll}"
+
 
 @dataclass
 class Results:
@@ -52,13 +57,18 @@ class Results:
         return cell in self.scores or cell in self.failures
 
 
-def finished(experiment: Experiment, fold: int) -> bool:
-    """Say whether a cell is predicted. Raises `UserError` when other settings or inputs made what is there."""
-    for stage in _stages(experiment, fold):
-        done = stage.done()
-        if not stage.done_file.exists():
-            return False
-    return done  # weights may have been deleted since, predictions not
+def run_cell(request: Request, fold: int, force: bool) -> Scores:
+    """Train, predict and score a cell; with `force` redo the stages that other settings or inputs made."""
+    experiment = load_experiment(request)
+    for record in fold_stages(experiment.settings):
+        again = force and bool(experiment.stage(record.name, fold).changed())
+        page_of(record.name).run(replace(request, folds=[fold], force=again))
+    return read_scores(experiment, fold)
+
+
+def run_tune(request: Request) -> None:
+    """Make the decision of a run whose folds are done."""
+    page_of("tune").run(request)
 
 
 def read_scores(experiment: Experiment, fold: int) -> Scores:
@@ -67,7 +77,8 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
     log_probabilities = plain_mean(read_out_of_fold(experiment, [fold]))
     true = experiment.split.labels[rows]
     passes = seconds = 0.0
-    for stage in _stages(experiment, fold):
+    for record in fold_stages(experiment.settings):
+        stage = experiment.stage(record.name, fold)
         looked_at, trained = _epochs(stage) if stage.stage.curves else (0.0, 0.0)
         passes += looked_at
         # done.json counts from the last resumption, the CSV all epochs but nothing beside them
@@ -75,11 +86,6 @@ def read_scores(experiment: Experiment, fold: int) -> Scores:
     losses, metric = row_losses(true, log_probabilities), experiment.metric
     predicted = log_probabilities.argmax(axis=1) if isinstance(metric, LogLoss) else metric.untuned(log_probabilities)
     return Scores(true, predicted, losses, metric, passes, seconds)
-
-
-def _stages(experiment: Experiment, fold: int) -> Iterator[StageRun]:
-    """Yield the stages that make a cell, in order: each asks for those before it."""
-    return (experiment.stage(stage.name, fold) for stage in fold_stages(experiment.settings))
 
 
 def read_failure(experiment: Experiment, fold: int) -> str:
@@ -103,7 +109,7 @@ def failure_file(experiment: Experiment, fold: int) -> Path:
 
 def _settings_digest(experiment: Experiment) -> str:
     settings = dataclasses.asdict(experiment.settings)
-    del settings["machine"]
+    del settings["machine"], settings["track"]
     return digest(settings)
 
 

@@ -10,7 +10,8 @@ from itertools import islice
 import numpy as np
 
 from supcon.arrays import Floats, Labels
-from supcon.metrics.metric import LogLoss, Metric, Prediction
+from supcon.metrics.metric import Metric, Prediction
+from supcon.metrics.of_probabilities import LogLoss
 from supcon.metrics.top_k import joined
 from supcon.report.run import Run
 from supcon.study.cells import Results, Scores

@@ -1,14 +1,13 @@
 """A study's progress, round by round: finished cells are read, the others are trained, a failed one is noted."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from supcon.errors import UserError, masked
-from supcon.run.stages import fold_stages, page_of
-from supcon.storage import lock
+from supcon.cluster.tasks import Outcome, Runner, Task
+from supcon.errors import UserError
+from supcon.run.experiment import Experiment
 from supcon.storage.files import remove
-from supcon.study.cells import Results, Scores, failure_file, finished, read_failure, read_scores, write_failure
+from supcon.study.cells import Results, failure_file, read_failure, read_scores, run_cell, write_failure
 from supcon.study.compare import VariantResult, rank_variants
 from supcon.study.read import Round, Study
 from supcon.study.runs import Cell, Runs
@@ -33,8 +32,7 @@ class Progress:
         """Take `force` to redo what failed or was made otherwise."""
         self._study, self._runs, self._force = study, runs, force
         self.results = Results()
-        self._trained = 0
-        self._seconds = 0.0
+        self.outcomes: list[Outcome] = []  # of the cells that this call has trained
 
     def rounds(self) -> list[RoundResult]:
         """Return the rounds up to the first that is not complete, by the results so far."""
@@ -47,7 +45,7 @@ class Progress:
             variants = rounds[-1].survivors
         return rounds
 
-    def read_finished(self) -> list[Cell]:
+    def cells_to_do(self) -> list[Cell]:
         """Read what is finished, and return the cells that the first incomplete round lacks; none: the study is done.
 
         Raises `UserError` when other settings made what is there, before the round trains anything.
@@ -58,30 +56,28 @@ class Progress:
                 return lacking
         return []
 
-    def train(self, cell: Cell) -> None:
-        """Train and score one cell. Whatever stops it, but for the user, is noted, and the study goes on."""
-        number = len(self.results.scores) + len(self.results.failures) + 1
-        print(f"study: cell {number} of {self.planned()}: {cell}", flush=True)
-        experiment = self._runs.experiment(cell.variant, cell.seed)
-        remove(failure_file(experiment, cell.fold))
-        started = time.time()
-        try:
-            self._run_stages(cell)
-            scores = read_scores(experiment, cell.fold)
-        except Exception as error:  # a variant may run out of memory as well as out of numbers
-            lock.release_all()  # a stage keeps its own until its process ends, and this one goes on
-            reason = _one_line(error)
-            write_failure(experiment, cell.fold, reason)
-            self.results.failures[cell] = reason
-            outcome = f"failed: {reason}"
-        else:
-            self.results.scores[cell] = scores
-            outcome = _shown(scores)
-        self._trained += 1
-        self._seconds += time.time() - started
-        seconds = (self.planned() - number) * self._seconds / self._trained
-        left = f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-        print(f"study: {cell}: {outcome}, {time.time() - started:.0f} s; about {left} left", flush=True)
+    def train(self, cells: Sequence[Cell], runner: Runner) -> Iterator[None]:
+        """Train and score cells, and yield after each. Whatever stops one is noted, and the study goes on."""
+        known = len(self.results.scores) + len(self.results.failures)
+        print(f"study: {len(cells)} cells to do, {known} of {self.planned()} are known", flush=True)
+        tasks, of = list[Task](), dict[str, tuple[Cell, Experiment]]()
+        for cell in cells:
+            experiment = self._runs.experiment(cell.variant, cell.seed)
+            experiment.open_training_images()  # decoded before, by all cores together
+            experiment.open_prediction_images()
+            remove(failure_file(experiment, cell.fold))
+            log = experiment.request.fold_folder(cell.fold) / "log.txt"
+            of[str(cell)] = cell, experiment
+            tasks.append(Task(str(cell), run_cell, (experiment.request, cell.fold, self._force), log, str))
+        for outcome in runner.run(tasks):
+            self.outcomes.append(outcome)
+            cell, experiment = of[outcome.task.name]
+            if outcome.failure:
+                write_failure(experiment, cell.fold, outcome.failure)
+                self.results.failures[cell] = outcome.failure
+            else:
+                self.results.scores[cell] = outcome.value
+            yield
 
     def require_baseline(self) -> None:
         """Raise `UserError` where the baseline failed everywhere in a round: nothing is compared there."""
@@ -116,7 +112,7 @@ class Progress:
 
     def _state(self, cell: Cell) -> str:
         if scores := self.results.scores.get(cell):
-            return _shown(scores)
+            return str(scores)
         return f"failed: {self.results.failures[cell]}" if cell in self.results.failures else "to do"
 
     def _judge(self, number: int, plan: Round, variants: list[str]) -> RoundResult:
@@ -137,7 +133,7 @@ class Progress:
         """Take a cell's result from its files; say whether there is one."""
         experiment = self._runs.experiment(cell.variant, cell.seed)
         try:
-            if finished(experiment, cell.fold):
+            if experiment.finished(cell.fold):
                 self.results.scores[cell] = read_scores(experiment, cell.fold)
                 return True
         except UserError:
@@ -148,18 +144,6 @@ class Progress:
             self.results.failures[cell] = reason
         return cell in self.results
 
-    def _run_stages(self, cell: Cell) -> None:
-        experiment = self._runs.experiment(cell.variant, cell.seed)
-        for stage in fold_stages(experiment.settings):
-            request = replace(experiment.request, folds=[cell.fold])
-            try:
-                experiment.stage(stage.name, cell.fold).done()
-            except UserError:
-                if not self._force:
-                    raise
-                request = replace(request, force=True)
-            page_of(stage.name).run(request)
-
 
 def whole_runs(rounds: Sequence[RoundResult], fold_count: int) -> list[tuple[str, int]]:
     """Return the (variant, seed) of which every fold is scored, in the last round that is over all folds."""
@@ -168,13 +152,3 @@ def whole_runs(rounds: Sequence[RoundResult], fold_count: int) -> list[tuple[str
             complete = {line.variant for line in outcome.variants if line.complete}
             return [(variant, seed) for variant in sorted(complete) for seed in outcome.plan.seeds]
     return []
-
-
-def _one_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [""]
-    return lines[0] if isinstance(error, UserError) else masked(f"{type(error).__name__}: {lines[0]}")
-
-
-def _shown(scores: Scores) -> str:
-    nll = "" if scores.metric.name == "log_loss" else f", NLL {scores.nll:.4f}"
-    return f"{scores.metric.title} {scores.score:.4f}{nll}"

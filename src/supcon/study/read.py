@@ -11,6 +11,7 @@ from supcon.settings.sources import REPOSITORY, Flat, load_yaml
 
 _KEYS = ("config", "flags", "baseline", "over", "variants", "rounds")
 _ROUND_KEYS = ("folds", "seeds", "keep")
+_ALONE = ("nproc", "track")  # settings of no section
 _VALUES = (bool, int, float, str, type(None))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -107,7 +108,7 @@ def _over(path: Path, value: object, variants: Collection[str]) -> dict[str, str
 
 def _settings(path: Path, where: str, value: object) -> Flat:
     settings = {} if value is None else value
-    if not isinstance(settings, dict) or any("." not in str(key) and key != "nproc" for key in settings):
+    if not isinstance(settings, dict) or any("." not in str(key) and key not in _ALONE for key in settings):
         raise UserError(f"{path}: {where}: give settings by dotted key, such as {{pretrain.epochs: 0}}")
     for key, setting in settings.items():
         if not isinstance(setting, _VALUES):

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from supcon.cluster.tasks import Outcome
 from supcon.metrics.metric import Metric
 from supcon.storage.files import write_atomic, write_csv, write_text
+from supcon.storage.tables import read_own_table
 from supcon.study.cells import Results
 from supcon.study.compare import UNEQUAL, Estimate, VariantResult, WholeRunScore
 from supcon.study.progress import RoundResult
@@ -80,6 +82,15 @@ def cell_table(rounds: Sequence[RoundResult], results: Results, metric: Metric) 
     return pd.DataFrame(rows, columns=names)
 
 
+def write_times(path: Path, outcomes: Sequence[Outcome]) -> None:
+    """Write where and when each cell was trained, a row a cell; those of earlier calls stay."""
+    table = pd.DataFrame([outcome.times for outcome in outcomes])
+    if path.exists():
+        before = read_own_table(path, "delete it: it only says where and when cells were trained")
+        table = pd.concat([before[~before["task"].isin(table["task"])], table])
+    write_csv(path, table)
+
+
 def round_section(outcome: RoundResult, baseline: str, metric: Metric) -> str:
     """Return one round as Markdown: its variants best first, the baseline marked, then why cells failed."""
     seeds = sorted({cell.seed for cell in outcome.cells})
@@ -103,9 +114,9 @@ def whole_runs_section(scores: Sequence[WholeRunScore], baseline: str, metric: M
     """Return the whole runs by their cross-fitted decisions as Markdown, best first."""
     table = [["variant", f"cross-fitted {metric.title}", f"over {baseline}"]]
     for line in scores:
-        gain = f"{line.gain:+.4f} +- {line.error:.4f} ({line.units}){_named(line.other, baseline)}"
+        gain = f"{line.gain:+z.4f} +- {line.error:.4f} ({line.units}){_named(line.other, baseline)}"
         gain = "" if line.variant == line.other else gain
-        table.append([_name(line.variant, baseline), f"{line.score:.4f}", gain])
+        table.append([_name(line.variant, baseline), f"{line.score:z.4f}", gain])
     return f"## Whole runs, each with its own cross-fitted decision\n\n{_markdown(table)}"
 
 
@@ -120,7 +131,7 @@ def _row(line: VariantResult, baseline: str) -> list[str]:
     other = _named(line.other, baseline)
     part = "" if line.complete else f" ({line.scored} of {line.planned} cells)"
     return [
-        name, f"{line.score:.4f}{part}", _estimate(line.gain, other), f"{line.pooled:.4f}", f"{line.nll:.4f}",
+        name, f"{line.score:z.4f}{part}", _estimate(line.gain, other), f"{line.pooled:z.4f}", f"{line.nll:.4f}",
         _estimate(line.nll_gain, other), f"{line.passes:.0f}" + "*" * line.unequal, f"{line.seconds:.0f}",
     ]  # fmt: skip
 
@@ -133,7 +144,7 @@ def _named(other: str, baseline: str) -> str:
 def _estimate(estimate: Estimate | None, other: str) -> str:
     if estimate is None:
         return ""
-    return f"{estimate.value:+.4f} +- {estimate.error:.4f}{' (rows)' * (estimate.cells == 1)}{other}"
+    return f"{estimate.value:+z.4f} +- {estimate.error:.4f}{' (rows)' * (estimate.cells == 1)}{other}"
 
 
 def _markdown(table: Sequence[Sequence[str]]) -> str:

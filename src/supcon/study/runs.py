@@ -7,12 +7,14 @@ from pathlib import Path
 
 import yaml
 
+from supcon.cluster.tasks import Runner, Task
 from supcon.errors import UserError
-from supcon.run.experiment import Experiment, load_experiment
+from supcon.run.experiment import Experiment, load_experiment, with_store
 from supcon.settings import Request, Settings, open_request
-from supcon.settings.parse import absolute, checked
+from supcon.settings.parse import checked, with_weights
 from supcon.settings.settings import settings_from
 from supcon.settings.sources import Flat, flatten, load_resolved, load_yaml, nested, resolved_settings
+from supcon.settings.training import TrainSettings
 from supcon.storage.files import write_text
 from supcon.study.read import Study
 from supcon.training.precision import fastest_precision
@@ -45,15 +47,13 @@ class Runs:
 
     def __init__(self, study: Study, root: Path, flags: Flat) -> None:
         """Take `flags` as settings of all variants, over the study file's own flags and those of earlier calls."""
-        self._study, self._root = study, root
+        self.study, self._root = study, root
         self.folder = root / "runs" / study.name  # the variants' configs and the study's tables
         self._kept_file = self.folder / "study.yaml"
         kept = load_yaml(self._kept_file) if self._kept_file.exists() else {"flags": {}, "train": {}}
         if not all(isinstance(kept.get(key), dict) for key in ("flags", "train")):
             raise UserError(f"{self._kept_file} is not what a study keeps: delete it, and give its settings again")
-        if weights := flags.get("model.weights"):  # a later call may start from another folder
-            flags = {**flags, "model.weights": str(absolute("--model.weights", weights))}
-        self.flags: Flat = checked(kept["flags"], str(self._kept_file)) | flags
+        self.flags: Flat = checked(kept["flags"], str(self._kept_file)) | with_weights(flags, root)
         self._train: Flat = checked(kept["train"], str(self._kept_file))
         self._settings = {variant: self._check(variant) for variant in study.variants}
         self._check_shared()
@@ -63,10 +63,16 @@ class Runs:
                 raise UserError(f"{study.path}: rounds: fold {fold}: the folds are 0 to {self.fold_count - 1}")
         self.experiment = cache(self._experiment)
 
-    def choose_precision(self) -> None:
+    @property
+    def has_precision(self) -> bool:
+        """Whether the precision of all variants is chosen."""
+        return bool(self._train)
+
+    def choose_precision(self, runner: Runner) -> None:
         """Choose the precision of all variants, where it is `auto`: that in which the baseline is fastest."""
         if not self._train:
-            train = fastest_precision(self.shared).request.settings.train
+            request, log = self.shared.request, self.folder / "precision.txt"
+            train = runner.call(Task("precision", fastest_train, (request,), log))
             self._train = {"train.precision": train.precision, "train.channels_last": train.channels_last}
             self.experiment.cache_clear()
 
@@ -84,7 +90,8 @@ class Runs:
         chosen = self._train if settings.train.precision == "auto" else {}
         if resolved.exists():
             content = load_resolved(resolved)
-            settings = settings_from(nested(checked(resolved_settings(content, differences), str(resolved))))
+            flat = with_weights(checked(resolved_settings(content, differences), str(resolved)), self._root)
+            settings = settings_from(nested(flat))
         train = {**nested(chosen).get("train", {}), "seed": seed}
         return Request(
             self._root,
@@ -99,21 +106,21 @@ class Runs:
     @cached_property
     def shared(self) -> Experiment:
         """The baseline's with seed 0: its competition, split and metric are those of all."""
-        return load_experiment(self.request(self._study.baseline, 0))
+        return load_experiment(self.request(self.study.baseline, 0))
 
     def _experiment(self, variant: str, seed: int) -> Experiment:
         """Return a run's experiment; the competition and its split are read once for all."""
-        return replace(self.shared, request=self.request(variant, seed))
+        return with_store(replace(self.shared, request=self.request(variant, seed)))
 
     def _run(self, variant: str, seed: int) -> str:
-        return f"{self._study.name}-{variant}-s{seed}"
+        return f"{self.study.name}-{variant}-s{seed}"
 
     def _config_file(self, variant: str) -> Path:
         return self.folder / "variants" / f"{variant}.yaml"
 
     def _check(self, variant: str) -> Settings:
         """Return a variant's settings: config, then the study's flags, then those given, then its own."""
-        study, where = self._study, f"{self._study.path}: variants: {variant}"
+        study, where = self.study, f"{self.study.path}: variants: {variant}"
         largest = max(seed for plan in study.rounds for seed in plan.seeds)
         try:
             given = checked(study.flags, "flags") | self.flags | checked(study.variants[variant], "settings")
@@ -127,14 +134,20 @@ class Runs:
         return request.settings
 
     def _check_shared(self) -> None:
-        base = self._settings[self._study.baseline]
+        base = self._settings[self.study.baseline]
         for variant, settings in self._settings.items():
             for key in _SHARED:
                 if attrgetter(key)(settings) != attrgetter(key)(base):
                     raise UserError(
-                        f"{self._study.path}: variants: {variant}: {key} differs from the baseline's, but all variants"
+                        f"{self.study.path}: variants: {variant}: {key} differs from the baseline's, but all variants"
                         " share one split and one metric: move it to flags"
                     )
+
+
+def fastest_train(request: Request) -> TrainSettings:
+    """Return a run's settings of training, with the fastest precision where it is `auto`."""
+    train = request.settings.train
+    return train if train.precision != "auto" else fastest_precision(load_experiment(request)).request.settings.train
 
 
 def _differences(settings: Settings) -> Flat:

@@ -10,14 +10,16 @@ from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.settings.settings import Settings
 from supcon.settings.training import FinetuneSettings, PretrainSettings
-from supcon.training.data import STEP
-from supcon.training.fold import FoldData, image_sides
+from supcon.training.fold import FoldData
+from supcon.training.growth import image_sides
 from supcon.training.key_queue import KeyQueue
 from supcon.training.loop import Training
+from supcon.training.model.adapter import Adapter
 from supcon.training.model.classifier import classifier_head
-from supcon.training.model.encoder import Encoder, fuse_batch_norm
+from supcon.training.model.encoder import Encoder, encoder_of, fuse_batch_norm
 from supcon.training.model.fitted_head import fit_head
 from supcon.training.model.heads import contrast_parts
+from supcon.training.model.lora import add_lora
 from supcon.training.model.weights import load_weights
 from supcon.training.objectives import HeldOut, StageObjective
 from supcon.training.optimizer import Group, Schedule, encoder_groups, head_groups, make_optimizer
@@ -30,20 +32,19 @@ def contrastive_training(experiment: Experiment, fold: int, device: torch.device
     options, shared, classes = settings.pretrain, settings.train, len(experiment.split.classes)
     data = FoldData(experiment, fold, device)
     sampler = data.contrastive_sampler()
-    loader = data.contrastive_loader(sampler)
 
     seed_everything(shared.seed, "pretrain", fold)
-    encoder = _encoder(settings, load_weights=True)
+    encoder = _encoder(settings, data, load_weights=True)
     heads = contrast_parts(encoder.width, classes, settings.contrast) if options.contrasts else {}
     if options.classifies:
         heads["classifier"] = classifier_head(encoder.width, classes, settings)
+    loader = data.contrastive_loader(sampler, image_sides(settings, "pretrain", encoder.patch))
     model = nn.ModuleDict({"encoder": encoder, **heads}).to(device)
     if shared.sync_batch_norm:
         sync_batch_norm(model, device)
-    if shared.compile:
-        encoder.compile_training()
+    _prepare(encoder, settings)
     optimizer = make_optimizer(
-        encoder_groups(encoder.backbone, options.lr, options.layer_decay, options.weight_decay)
+        encoder_groups(_trained_part(encoder), options.lr, options.layer_decay, options.weight_decay)
         + head_groups(heads.values(), options.lr, options.weight_decay),
         shared,
     )
@@ -62,7 +63,7 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     data = FoldData(experiment, fold, device)
 
     seed_everything(shared.seed, "finetune", fold)
-    encoder = _encoder(settings, load_weights=pretrained is None)
+    encoder = _encoder(settings, data, load_weights=pretrained is None)
     # built only where it is trained: elsewhere it would shift the classifier's random start, which no fingerprint tells
     contrast = contrast_parts(encoder.width, classes, settings.contrast) if options.contrasts else {}
     classifier = classifier_head(encoder.width, classes, settings)
@@ -80,13 +81,12 @@ def classifier_training(experiment: Experiment, fold: int, device: torch.device,
     held_out: HeldOut | None = data.held_out_features if data.has_held_out_rows else None
     groups: list[Group] = []
     if options.mode == "full":
-        if shared.compile:
-            encoder.compile_training()
-        loader = data.classifier_loader(sampler)
-        groups = encoder_groups(encoder.backbone, options.encoder_lr, options.layer_decay, options.weight_decay)
+        _prepare(encoder, settings)
+        loader = data.classifier_loader(sampler, image_sides(settings, "finetune", encoder.patch))
+        groups = encoder_groups(_trained_part(encoder), options.encoder_lr, options.layer_decay, options.weight_decay)
         model = nn.ModuleDict({"encoder": encoder, "classifier": classifier, **contrast})
     else:
-        frozen = fuse_batch_norm(encoder, settings.data.image_size)
+        frozen = encoder if data.features else fuse_batch_norm(encoder, settings.data.image_size)
         loader = data.feature_loader(sampler, frozen)
         if data.has_held_out_rows:
             watched = data.held_out_features(frozen)  # once: they stay as they are
@@ -112,14 +112,21 @@ def _objective(
     return StageObjective(stage, settings.contrast, adjustment, held_out, queue, label_smoothing=smoothing)
 
 
-def _encoder(settings: Settings, *, load_weights: bool) -> Encoder:
-    """Return the encoder of either stage. Raises `UserError` where it cannot take every size of the images."""
-    data, train = settings.data, settings.train
-    encoder = Encoder(settings.model, data.image_size, load_weights=load_weights, channels_last=train.channels_last)
-    if data.test_size:  # before hours of training
-        encoder.measure_width(data.test_size, f"--data.test_size {data.test_size}")
-    if train.first_size:
-        cure = f"images grow to {data.image_size} in steps of {STEP}: use 0, or another --model.encoder"
-        for side in {*image_sides(settings, "pretrain"), *image_sides(settings, "finetune")}:
-            encoder.measure_width(side, f"--train.first_size {train.first_size}", cure)
-    return encoder
+def _trained_part(encoder: Encoder | Adapter) -> nn.Module:
+    return encoder.backbone if isinstance(encoder, Encoder) else encoder
+
+
+def _prepare(encoder: Encoder | Adapter, settings: Settings) -> None:
+    """Let training change what the settings say, in the way they say."""
+    if isinstance(encoder, Encoder):
+        if settings.model.lora_rank:
+            add_lora(encoder.backbone, settings.model.lora_rank)
+        if settings.train.compile:
+            encoder.compile_training()
+
+
+def _encoder(settings: Settings, data: FoldData, *, load_weights: bool) -> Encoder | Adapter:
+    """Return the encoder of either stage; of a frozen one the adapter. Raises `UserError` as `encoder_of` does."""
+    if data.features:
+        return Adapter(data.features.width, settings.model.adapter_width)
+    return encoder_of(settings, load_weights=load_weights)

@@ -20,8 +20,6 @@ from supcon.training.sampler import Key
 Batch = tuple[Tensor, Tensor]  # views uint8 [B, V, side, side, 3], labels [B]
 CanvasBatch = tuple[Tensor, Recipe, Tensor]  # images uint8 [B, S, S, 3], the recipe of their B x V views, labels [B]
 
-STEP = 16  # pixels by which images grow
-
 
 class TrainingViews(Dataset[Batch]):
     """`views` random views of rows; a view depends on (seed, epoch, row, occurrence, view) alone."""
@@ -90,17 +88,6 @@ class ViewsOnDevice:
     def __iter__(self) -> Iterator[Batch]:
         for canvases, recipe, labels in self._loader:
             yield self._make_views(canvases, recipe), labels
-
-
-def growing_sides(first: int, last: int, epochs: int) -> list[int]:
-    """Return the side of the images in each of `epochs` epochs, pixels: Tan and Le 2021 (arXiv 2104.00298), section 4.
-
-    The side grows evenly from `first` to `last`, in steps of STEP pixels; the last third of the epochs have `last`.
-    With `first` 0 all epochs have `last`.
-    """
-    growing = round(2 / 3 * (epochs - 1))  # epochs before the last side is reached
-    shares = [min(1.0, epoch / growing) if growing and first else 1.0 for epoch in range(epochs)]  # of the growth
-    return [last - int((last - first) * (1 - share)) // STEP * STEP for share in shares]
 
 
 class FixedViews(Dataset[Tensor]):

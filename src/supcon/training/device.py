@@ -10,6 +10,8 @@ from supcon.errors import UserError
 from supcon.settings.settings import MachineSettings
 from supcon.storage.processes import available_cores, on_this_machine, require_tasks
 
+_TYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 def set_up_device(machine: MachineSettings) -> torch.device:
     """Return the device to use; set the number of threads and the kernels so that results repeat."""
@@ -37,13 +39,26 @@ def set_up_device(machine: MachineSettings) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """Return the autocast context of `precision`, float32 or bfloat16. Raises `ValueError` for any other word.
+    """Return the autocast context of `precision`, float32, bfloat16 or float16. Raises `ValueError` for another word.
 
-    The setting `auto` is replaced by one of the two in `choose_precision`.
+    The setting `auto` is replaced by one of them in `choose_precision`.
     """
-    if precision not in ("float32", "bfloat16"):
-        raise ValueError(f"precision is {precision}, needed is float32 or bfloat16")
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+    if precision not in _TYPES:
+        raise ValueError(f"precision is {precision}, needed is one of {', '.join(_TYPES)}")
+    return torch.autocast(device.type, dtype=_TYPES[precision], enabled=precision != "float32")
+
+
+def gradient_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler:
+    """Return what scales a loss in float16, whose gradients would else be rounded to 0, and does nothing in others.
+
+    Micikevicius et al. 2018, "Mixed Precision Training" (arXiv 1710.03740).
+    """
+    return torch.amp.GradScaler(device.type, enabled=precision == "float16")
+
+
+def lacks_bfloat16(device: torch.device) -> bool:
+    """Say whether this is a GPU that computes bfloat16 slowly or not at all, and float16 fast."""
+    return device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 @torch.inference_mode()

@@ -8,9 +8,8 @@ natural prior, under which predictions are log-odds, does not: how often a class
 labels, and not from the number of rows of which a model was sure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
@@ -26,17 +25,18 @@ from supcon.images.augment.views import prediction_views
 from supcon.randomness import seed_at
 from supcon.run.experiment import Experiment
 from supcon.run.pseudo import read_pseudo
-from supcon.settings import Settings, fold_name
+from supcon.settings import fold_name
 from supcon.storage.processes import on_this_machine
 from supcon.training import ranks
-from supcon.training.data import Batch, Canvases, FixedViews, TrainingViews, ViewsOnDevice, growing_sides
-from supcon.training.device import forward_views
+from supcon.training.data import Batch, Canvases, FixedViews, TrainingViews, ViewsOnDevice
+from supcon.training.features import DrawnFeatures, Features, FixedFeatures, evaluate, open_features
+from supcon.training.growth import StageName
 from supcon.training.loader import fixed_loader, training_loader, worker_count
-from supcon.training.log import bar
-from supcon.training.model.classifier import ClassMeans
+from supcon.training.model.adapter import FrozenEncoder
+from supcon.training.model.classifier import ClassMeans, Neighbours
 from supcon.training.sampler import BatchSampler, Key, NaturalSampler, PKSampler, WithUnlabelled
 
-StageName = Literal["pretrain", "finetune"]
+_SMALLEST_MEASURED = 32  # images of a batch whose statistics are measured, at least
 MONITOR_ROWS = 400  # held-out rows that are monitored after each epoch, at most: too few for a score
 
 
@@ -46,12 +46,12 @@ class FoldData:
     def __init__(self, experiment: Experiment, fold: int, device: torch.device) -> None:
         self.fold = fold
         self._settings, split = experiment.settings, experiment.split
-        self._device = device
+        self.device = device
         self._workers = worker_count(self._settings.machine.workers, on_this_machine()[1])
         self._classes = len(split.classes)
         self._experiment = experiment
         self._images = experiment.open_training_images()
-        self._plain_images = experiment.open_prediction_images()
+        self.prediction_images = experiment.open_prediction_images()
         rows = experiment.training_rows_of(fold)
         self._true_labels = split.labels[rows]
         self._pseudo_rows, pseudo_labels = read_pseudo(experiment, fold)
@@ -167,31 +167,35 @@ class FoldData:
             sampler = self.pk_sampler("finetune")
         return sampler.take_share(ranks.rank(), ranks.world_size())
 
-    def contrastive_loader(self, sampler: BatchSampler) -> Iterable[Batch]:
-        """Return batches of random views of the training rows and of the unlabelled ones.
+    def contrastive_loader(self, sampler: BatchSampler, sides: Sequence[int]) -> Iterable[Batch]:
+        """Return batches of random views of the training rows and of the unlabelled ones, of each epoch's `sides`.
 
         Unlabelled rows are numbered after the training rows, and each is a class of its own, numbered after the
         classes. Only a `contrastive_sampler` with `pretrain.use_test` draws them.
         """
         rows = np.concatenate([self.train_rows, self._unlabelled_rows])
         labels = np.concatenate([self.train_labels, self._classes + np.arange(len(self._unlabelled_rows))])
-        return self._random_views(rows, labels, sampler, "pretrain")
+        return self._random_views(rows, labels, sampler, "pretrain", sides)
 
-    def classifier_loader(self, sampler: BatchSampler) -> Iterable[Batch]:
-        """Return random views of the training rows."""
-        return self._random_views(self.train_rows, self.train_labels, sampler, "finetune")
+    def classifier_loader(self, sampler: BatchSampler, sides: Sequence[int]) -> Iterable[Batch]:
+        """Return random views of the training rows, of each epoch's `sides`."""
+        return self._random_views(self.train_rows, self.train_labels, sampler, "finetune", sides)
 
-    def _random_views(self, positions: Rows, labels: Rows, sampler: BatchSampler, stage: StageName) -> Iterable[Batch]:
+    def _random_views(
+        self, positions: Rows, labels: Rows, sampler: BatchSampler, stage: StageName, sides: Sequence[int]
+    ) -> Iterable[Batch]:
         augment, fit, options = self._settings.augment, self._settings.data.fit, getattr(self._settings, stage)
         rows, seed = (self._images, positions, labels), self._seed(f"{stage} views")
-        sides = image_sides(self._settings, stage)
+        if self.features:
+            drawn = DrawnFeatures(self.features.random, positions, labels, options.views, seed)
+            return training_loader(drawn, sampler, 0)
         if not augment.on_device:
             transforms = {side: RandomView(augment, side, fit, options.strength) for side in sides}
             views = TrainingViews(*rows, [transforms[side] for side in sides], options.views, seed)
             return training_loader(views, sampler, self._workers)
         ranges = ranges_of(augment, options.strength)
         loader = training_loader(Canvases(*rows, ranges, sides, fit, options.views, seed), sampler, self._workers)
-        makers = {canvas_side(side, ranges): BatchViews(ranges, side, self._device) for side in sides}
+        makers = {canvas_side(side, ranges): BatchViews(ranges, side, self.device) for side in sides}
         return ViewsOnDevice(loader, lambda images, recipe: makers[images.shape[1]](images, recipe))
 
     def feature_loader(self, sampler: BatchSampler, encoder: nn.Module) -> DataLoader[Batch]:
@@ -204,51 +208,65 @@ class FoldData:
         labels, temperature = torch.from_numpy(self.train_labels), self._settings.predict.class_mean_temperature
         return ClassMeans(features, labels, self.natural_prior, temperature)
 
+    def neighbours(self, features: Tensor) -> Neighbours:
+        """Return the classifier by neighbours among `features` [rows, views, width], those of `view_features`."""
+        options = self._settings.predict
+        labels = torch.from_numpy(self.train_labels).repeat_interleave(features.shape[1])
+        arguments = options.neighbours, options.neighbour_temperature
+        return Neighbours(features.flatten(0, 1), labels, self.natural_prior, *arguments)
+
     def training_features(self, encoder: nn.Module, kept: Rows | None = None) -> Tensor:
         """Return the features of the training rows' plain views, [rows, width], or of those numbered `kept` alone."""
+        return self.view_features(encoder, 1, kept)[:, 0]
+
+    def view_features(self, encoder: nn.Module, views: int, kept: Rows | None = None) -> Tensor:
+        """Return the features of the training rows' test-time views, at most so many, [rows, views, width]."""
         rows = self.train_rows if kept is None else self.train_rows[kept]
         own_rows = rows[ranks.rank() :: ranks.world_size()]
-        loader = fixed_loader(self._plain_views(own_rows), self._settings.predict.batch_size, self._workers)
+        loader = fixed_loader(self.fixed_views(own_rows, views), self._settings.predict.batch_size, self._workers)
         precision, label = self._settings.train.precision, f"features fold {fold_name(self.fold)}"
-        return ranks.interleave(evaluate(encoder, loader, self._device, precision, label)[:, 0])
+        return ranks.interleave(evaluate(self._on_views(encoder), loader, self.device, precision, label))
+
+    def measuring_loader(self, most: int) -> DataLoader[Tensor]:
+        """Return plain views of at most `most` training rows in random order, in whole batches, [B, 1, ...].
+
+        Batches of rows in their own order might hold single classes.
+        """
+        rows = np.random.default_rng(seed_at("measured rows", self.fold)).permutation(self.train_rows)[:most]
+        batch = min(len(rows), max(self._settings.predict.batch_size, _SMALLEST_MEASURED))
+        return fixed_loader(self.fixed_views(rows[: len(rows) // batch * batch], 1), batch, self._workers)
 
     def held_out_features(self, encoder: nn.Module) -> tuple[Tensor, Tensor]:
         """Return features [Q, width] and labels [Q] of the monitored held-out rows."""
         batches = self._monitor_views.split(self._settings.predict.batch_size)
         precision = self._settings.train.precision
-        features = evaluate(encoder, batches, self._device, precision, "held-out rows")
+        features = evaluate(self._on_views(encoder), batches, self.device, precision, "held-out rows")
         return features[:, 0], torch.from_numpy(self._monitor_labels)
 
     @cached_property
     def _monitor_views(self) -> Tensor:
         """Plain views of the monitored rows, kept in memory: they are few, and used after every epoch."""
-        return self._plain_views(self._monitor_rows).__getitems__(range(len(self._monitor_rows)))
+        return self.fixed_views(self._monitor_rows, 1).__getitems__(range(len(self._monitor_rows)))
 
-    def _plain_views(self, rows: Rows) -> FixedViews:
-        plain = prediction_views(self._settings.augment, 1)
+    def fixed_views(self, positions: Rows, views: int) -> FixedViews | FixedFeatures:
+        """Return test-time views of the images at `positions`, at most so many; of a frozen encoder their features."""
+        named = prediction_views(self._settings.augment, views)
+        if self.features:
+            return FixedFeatures(self.features.plain, positions, len(named))
         side, fit = self._experiment.prediction_side, self._settings.data.fit
-        return FixedViews(self._plain_images, rows, plain, side, fit)
+        return FixedViews(self.prediction_images, positions, named, side, fit)
+
+    @cached_property
+    def features(self) -> Features | None:
+        """The features of a frozen encoder, which then take the place of views; computed at first."""
+        return open_features(self._experiment, self.device) if self._settings.model.frozen else None
+
+    def _on_views(self, encoder: nn.Module) -> nn.Module:
+        """Return the part of the encoder that `fixed_views` go through."""
+        return encoder.adapter if self.features and isinstance(encoder, FrozenEncoder) else encoder
 
     def _seed(self, purpose: str) -> int:
         return seed_at(self._settings.train.seed, purpose, self.fold)
-
-
-def image_sides(settings: Settings, stage: StageName) -> list[int]:
-    """Return the side of the images in each epoch of a stage, pixels; stages of one schedule grow them together."""
-    first, last, epochs = settings.train.first_size, settings.data.image_size, getattr(settings, stage).epochs
-    if not settings.shares_schedule:
-        return growing_sides(first, last, epochs)
-    sides = growing_sides(first, last, settings.pretrain.epochs + settings.finetune.epochs)
-    return sides[:epochs] if stage == "pretrain" else sides[-epochs:]
-
-
-@torch.inference_mode()
-def evaluate(model: nn.Module, batches: Iterable[Tensor], device: torch.device, precision: str, label: str) -> Tensor:
-    """Return the model's float32 outputs for every row and view, [rows, views, ...], on the CPU.
-
-    `batches` are uint8 tensors [B, views, side, side, 3]; `label` names the progress bar.
-    """
-    return torch.cat([forward_views(model, views, device, precision)[0] for views in bar(batches, label)]).clone()
 
 
 class _FeatureRows(Dataset[Batch]):

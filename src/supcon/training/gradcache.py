@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from supcon.training.ranks import without_averaging
+from supcon.training.ranks import unwrap, without_averaging
 
 Context = Callable[[], AbstractContextManager[object]]
 
@@ -32,8 +32,9 @@ def backward(
     loss_of: Callable[[Tensor], Tensor],
     chunks: int = 1,
     autocast: Context = nullcontext,
+    scaled: Callable[[Tensor], Tensor] = lambda loss: loss,
 ) -> Tensor:
-    """Add the gradient of `loss_of(encoder(images))` to all parameters it depends on; return the loss, detached.
+    """Add the gradient of `scaled(loss_of(encoder(images)))` to all parameters; return the loss unscaled and detached.
 
     The encoder takes `images` [N, ...] in `chunks` chunks of nearly equal size; `loss_of` is called once, with the
     features [N, D] of all images. Batch norm uses the statistics of each chunk and updates its running statistics once
@@ -44,7 +45,7 @@ def backward(
     if chunks == 1:
         with autocast():
             loss = loss_of(encoder(images))
-        loss.backward()
+        _backward(encoder, scaled(loss))
         return loss.detach()
 
     parts = images.tensor_split(chunks)
@@ -61,7 +62,7 @@ def backward(
     leaf = torch.cat(features).requires_grad_()
     with autocast():
         loss = loss_of(leaf)
-    loss.backward()
+    scaled(loss).backward()
     after = _random_state(images.device)
     assert leaf.grad is not None
     for number, (part, state, gradient) in enumerate(zip(parts, states, leaf.grad.tensor_split(chunks), strict=True)):
@@ -69,9 +70,18 @@ def backward(
         with without_averaging(encoder) if number + 1 < chunks else nullcontext():
             with autocast():
                 again = encoder(part)
-            again.backward(gradient)
+            _backward(encoder, again, gradient)
     _set_random_state(after, images.device)
     return loss.detach()
+
+
+def _backward(encoder: nn.Module, output: Tensor, gradient: Tensor | None = None) -> None:
+    """Go backward. What an encoder computes again meanwhile does not count again in its running statistics."""
+    recomputes = getattr(unwrap(encoder), "recomputes", False)
+    before = [buffer.clone() for buffer in encoder.buffers()] if recomputes else []
+    output.backward(gradient)
+    for buffer, value in zip(encoder.buffers() if recomputes else (), before, strict=True):
+        buffer.copy_(value)
 
 
 def _random_state(device: torch.device) -> list[Tensor]:

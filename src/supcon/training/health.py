@@ -110,14 +110,18 @@ class Health:
 class Meter:
     """Adds up the metrics of one epoch's steps, passes them to `Health`, and stops on a non-finite loss.
 
-    Each of several processes adds its own metrics, and all get the means over processes.
+    Each of several processes adds its own metrics, and all get the means over processes. Where the gradient may
+    overflow, since its loss is scaled, steps in which it did are counted, and leave no trace in the means.
 
     On a GPU a step with a non-finite loss is found up to `FETCH_INTERVAL` steps later, but always before `means`
     returns: a checkpoint that is saved after `means` holds a sound model.
     """
 
-    def __init__(self, stage: str, label: str, epoch: int, device: torch.device, health: Health) -> None:
+    def __init__(
+        self, stage: str, label: str, epoch: int, device: torch.device, health: Health, *, may_overflow: bool = False
+    ) -> None:
         """Take the name of the stage, which the cure names settings of, and the `label` that messages begin with."""
+        self._skipped = 0 if may_overflow else None
         self._stage, self._label, self._epoch, self._health = stage, label, epoch, health
         self._interval = 1 if device.type == "cpu" else FETCH_INTERVAL
         self._waiting: list[StepMetrics] = []
@@ -131,14 +135,28 @@ class Meter:
             self._fetch()
 
     def means(self) -> Metrics:
-        """Return the mean of every metric. Raises `UserError` as `add` does."""
+        """Return the mean of every metric, and the number of `skipped` steps where there may be some.
+
+        Raises `UserError` as `add` does, and where every step of the epoch was skipped.
+        """
         self._fetch()
-        return {name: total / self._steps for name, total in self._totals.items()}
+        if self._skipped is None:
+            return {name: total / self._steps for name, total in self._totals.items()}
+        if self._skipped == self._steps:
+            raise UserError(
+                f"{self._label}: no step of epoch {self._epoch + 1} had a gradient that float16 holds: lower"
+                f" --{self._stage}.lr, or take --train.precision float32 or bfloat16"
+            )
+        taken = self._steps - self._skipped
+        return {name: total / taken for name, total in self._totals.items()} | {"skipped": float(self._skipped)}
 
     def _fetch(self) -> None:
         for metrics in map(ranks.mean, _numbers(self._waiting)):
             self._steps += 1
             norm = metrics.pop("norm")
+            if self._skipped is not None and math.isfinite(metrics["loss"]) and not math.isfinite(norm):
+                self._skipped += 1
+                continue
             if not (math.isfinite(metrics["loss"]) and math.isfinite(norm)):
                 raise UserError(
                     f"{self._label}: the loss is {metrics['loss']} with gradient norm {norm} at epoch"

@@ -1,7 +1,7 @@
 """The training loop: learning rates, EMA, clipping, checkpoints every epoch, and a stop on a non-finite loss."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,11 +17,13 @@ from supcon.settings.training import FinetuneSettings, PretrainSettings, TrainSe
 from supcon.storage.files import check_seal, write_sealed
 from supcon.training import ranks
 from supcon.training.data import Batch
-from supcon.training.device import autocast
+from supcon.training.device import autocast, gradient_scaler
 from supcon.training.gradcache import Context
 from supcon.training.health import Health, Meter, Metrics, StepMetrics
 from supcon.training.log import EpochLog, Row, bar
+from supcon.training.model.adapter import Adapter
 from supcon.training.model.encoder import Encoder
+from supcon.training.model.lora import merge_lora
 from supcon.training.model.timm_import import timm
 from supcon.training.optimizer import Schedule
 from supcon.training.sampler import BatchSampler
@@ -34,13 +36,14 @@ class Step:
     progress: float  # share of the stage's steps that are done, 0 .. 1
     seed: int  # for what this step draws
     autocast: Context  # for forward passes
+    scaled: Callable[[Tensor], Tensor] = lambda loss: loss  # what to go backward from
 
 
 class Objective(Protocol):
     """What a stage minimises."""
 
     def backward(self, model: nn.ModuleDict, views: Tensor, labels: Tensor, step: Step) -> tuple[Tensor, StepMetrics]:
-        """Add a batch's gradient to the parameters; return its loss, detached, and what to log.
+        """Add the gradient of a batch's scaled loss to the parameters; return its loss, detached, and what to log.
 
         `views` are uint8 [B, V, side, side, 3], `labels` [B]. Labels stay on the CPU, because the losses read their
         values, and reading a value from a GPU waits for all that runs there.
@@ -65,7 +68,7 @@ class Objective(Protocol):
 class Training:
     """What a stage trains, and on what."""
 
-    encoder: Encoder  # within the model, or beside it where only a head is trained on its features
+    encoder: Encoder | Adapter  # within the model, or beside it where only a head is trained on its features
     model: nn.ModuleDict
     objective: Objective
     loader: Iterable[Batch]
@@ -103,45 +106,48 @@ def train(training: Training, plan: Plan) -> tuple[nn.ModuleDict, EpochLog]:
     log = EpochLog(plan.stage, options.epochs)
     ema = timm.utils.ModelEmaV3(model, decay=options.ema, use_warmup=True) if options.ema else None
     models = {"model": model} if ema is None else {"model": model, "ema": cast(nn.ModuleDict, ema.module)}
+    scaler = gradient_scaler(plan.device, plan.shared.precision)
     parts = {**models, "optimizer": training.optimizer, "objective": objective}
+    if scaler.is_enabled():
+        parts["scaler"] = scaler
     averaged = models.get("ema", model)
     first = _restore(plan.checkpoint, parts, log)
     if first != ranks.broadcast(first):
         raise UserError(f"{plan.checkpoint} is not what the first process sees: share runs/ between the machines")
-    log.open()
     _report_unseen(plan, sampler)
     health = Health(plan.stage.name, label, options.epochs)
     precision = partial(autocast, plan.device, plan.shared.precision)
     steps = options.epochs * len(sampler)
-    for epoch in range(first, options.epochs):
-        started = time.time()
-        where = (plan.shared.seed, label, epoch)
-        seed_everything(*where)
-        if not ranks.is_first():  # dropout differs by rank; mixing draws from NumPy's stream, which all ranks share
-            torch.manual_seed(seed_at(*where, "rank", ranks.rank()))
-        sampler.set_epoch(epoch)
-        model.train()
-        meter = Meter(plan.stage.name, label, epoch, plan.device, health)
-        passes = 0.0
-        for number, (views, labels) in enumerate(bar(training.loader, f"{label} epoch {epoch + 1}", len(sampler))):
-            step = epoch * len(sampler) + number
-            training.schedule.set(step)
-            batch = views.to(plan.device, non_blocking=True), labels
-            now = Step(step / steps, seed_at(*where, number), precision)
-            meter.add(*training_step(parallel, batch, now, options.clip))
-            if ema is not None:
-                ema.update(model, step=training.schedule.first + step)
-            passes += objective.passes(views.shape[0] * views.shape[1])
-        totals = meter.means()
-        ranks.average_buffers(*models.values())
-        totals |= objective.end_of_epoch(averaged)
-        passes = ranks.mean({"passes": passes})["passes"] * ranks.world_size()
-        log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
-        health.epoch(epoch)
-        if epoch + 1 < options.epochs and ranks.is_first():
-            _save(plan.checkpoint, parts, log.rows)
+    with log.tracked():
+        for epoch in range(first, options.epochs):
+            started = time.time()
+            where = (plan.shared.seed, label, epoch)
+            seed_everything(*where)
+            if not ranks.is_first():  # dropout differs by rank; mixing draws from NumPy's stream, which all ranks share
+                torch.manual_seed(seed_at(*where, "rank", ranks.rank()))
+            sampler.set_epoch(epoch)
+            model.train()
+            meter = Meter(plan.stage.name, label, epoch, plan.device, health, may_overflow=scaler.is_enabled())
+            passes = 0.0
+            for number, (views, labels) in enumerate(bar(training.loader, f"{label} epoch {epoch + 1}", len(sampler))):
+                step = epoch * len(sampler) + number
+                training.schedule.set(step)
+                batch = views.to(plan.device, non_blocking=True), labels
+                now = Step(step / steps, seed_at(*where, number), precision, scaler.scale)
+                meter.add(*training_step(parallel, batch, now, options.clip, scaler))
+                if ema is not None:
+                    ema.update(model, step=training.schedule.first + step)
+                passes += objective.passes(views.shape[0] * views.shape[1])
+            totals = meter.means()
+            ranks.average_buffers(*models.values())
+            totals |= objective.end_of_epoch(averaged)
+            passes = ranks.mean({"passes": passes})["passes"] * ranks.world_size()
+            log.add({**totals, "passes": round(passes), "seconds": round(time.time() - started, 1)})
+            health.epoch(epoch)
+            if epoch + 1 < options.epochs and ranks.is_first():
+                _save(plan.checkpoint, parts, log.rows)
     health.end()
-    log.close()
+    merge_lora(averaged)
     return averaged, log
 
 
@@ -160,15 +166,20 @@ def _report_unseen(plan: Plan, sampler: BatchSampler) -> None:
         )
 
 
-def training_step(training: Training, batch: Batch, step: Step, clip: float) -> tuple[Tensor, Tensor, StepMetrics]:
+def training_step(
+    training: Training, batch: Batch, step: Step, clip: float, scaler: torch.amp.GradScaler
+) -> tuple[Tensor, Tensor, StepMetrics]:
     """Train on one batch (views on the device, labels); return its loss, gradient norm and what to log.
 
-    Gradients are clipped to the norm `clip`; 0 does not clip.
+    Gradients are clipped to the norm `clip`; 0 does not clip. Where the norm is not finite an enabled `scaler` leaves
+    the weights as they are, and scales the next loss less.
     """
     training.optimizer.zero_grad(set_to_none=True)
     loss, metrics = training.objective.backward(training.model, *batch, step)
+    scaler.unscale_(training.optimizer)
     norm = nn.utils.clip_grad_norm_(training.model.parameters(), clip or float("inf"))
-    training.optimizer.step()
+    scaler.step(training.optimizer)
+    scaler.update()
     return loss, norm, metrics
 
 

@@ -12,8 +12,8 @@ from supcon.losses import contrastive_bounds, contrastive_loss
 from supcon.losses.batch import count_positives
 from supcon.losses.contrastive import FormOptions
 from supcon.losses.distributed import Shares, gather
+from supcon.metrics.counts import macro_f1
 from supcon.metrics.embeddings import alignment, knn_macro_f1, uniformity
-from supcon.metrics.metric import macro_f1
 from supcon.settings.training import ContrastSettings, FinetuneSettings, PretrainSettings
 from supcon.training import gradcache
 from supcon.training.health import Metrics, StepMetrics
@@ -87,7 +87,7 @@ class StageObjective(Objective):
                 metrics.update({name: term.detach() for name, term in terms.items()})
             return loss
 
-        loss = gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast)
+        loss = gradcache.backward(model["encoder"], mixed.images, loss_of, chunks, step.autocast, step.scaled)
         if self._queue is not None:
             batch_order = shares.gather(_positions(shares.total, views.shape[1])[order]).argsort()
             joined = lambda rows: take_rows(shares.gather(rows), batch_order)  # noqa: E731

@@ -47,7 +47,8 @@ def make_optimizer(groups: list[Group], settings: TrainSettings) -> torch.optim.
         info = timm.optim.get_optimizer_info(name)
     except ValueError:
         known = [str(other) for other in timm.optim.list_optimizers()]
-        similar = get_close_matches(name.lower(), known, n=5) or ["adamw", "sgd", "lamb", "lion", "muon"]
+        common = [other for other in ("adamw", "sgd", "lamb", "lion", "muon") if other in known]
+        similar = get_close_matches(name.lower(), known, n=5) or common
         raise UserError(f"--train.optimizer {name}: timm has no such optimizer, but {', '.join(similar)}") from None
     if info.second_order:
         raise UserError(f"--train.optimizer {name} needs second derivatives, which training does not make: use adamw")

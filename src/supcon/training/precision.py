@@ -20,12 +20,14 @@ from supcon.settings.settings import Settings
 from supcon.settings.sources import chosen_precision, load_resolved
 from supcon.storage import lock
 from supcon.storage.files import digest, move, read_checked_json, write_checked_json
-from supcon.storage.processes import HOST, available_cores
+from supcon.storage.processes import MACHINE, available_cores
 
-Candidate = tuple[Literal["float32", "bfloat16"], bool]  # precision; channels_last or not
+Candidate = tuple[Literal["float32", "bfloat16", "float16"], bool]  # precision; channels_last or not
 Speeds = dict[str, float | str]  # candidate's name -> images a second, or why it has no speed
 
 CANDIDATES: list[Candidate] = [("float32", True), ("bfloat16", True), ("float32", False), ("bfloat16", False)]
+CANDIDATES += [("float16", True), ("float16", False)]
+NOT_FOR_THIS = "left out"  # of a candidate that this device has no need of: float16, unless it lacks bfloat16
 _GAIN = 1.05  # how much faster a later candidate must be: a few steps cannot show a smaller difference
 _LARGEST = 128  # images a timed step: the fastest candidate shows without whole batches
 
@@ -79,10 +81,11 @@ def fastest_precision(experiment: Experiment) -> Experiment:
         with lock.alone(path.with_suffix(".lock"), "timing of precisions"):
             speeds = _kept_speeds(path) or _time_and_keep(trial, path)
     precision, channels_last = _fastest(speeds)
-    shown = ", ".join(f"{name} {speed if isinstance(speed, str) else f'{speed:.0f}'}" for name, speed in speeds.items())
+    tried = {name: speed for name, speed in speeds.items() if speed != NOT_FOR_THIS}
+    shown = ", ".join(f"{name} {speed if isinstance(speed, str) else f'{speed:.0f}'}" for name, speed in tried.items())
     print(f"precision: {name_of(precision, channels_last)} of {shown} images/s", flush=True)
     train = dataclasses.replace(settings.train, precision=precision, channels_last=channels_last)
-    measured = {**request.measured, "train.precision": speeds}
+    measured = {**request.measured, "train.precision": tried}
     request = dataclasses.replace(request, settings=dataclasses.replace(settings, train=train), measured=measured)
     return dataclasses.replace(experiment, request=request)
 
@@ -100,7 +103,7 @@ def _trial(settings: Settings) -> Trial:
         batch = batches.size or batches.classes_per_batch * batches.images_per_class
         images = pretrain.micro_batch or batch * pretrain.views
     return {
-        "host": HOST,
+        "host": MACHINE,
         "encoder": settings.model.encoder,
         "side": settings.data.image_size,
         "images": min(images, _LARGEST),

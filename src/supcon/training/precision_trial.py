@@ -4,18 +4,16 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch.nn import functional as F
 
 from supcon.errors import run_stage
 from supcon.settings.settings import MachineSettings, ModelSettings
-from supcon.training.device import autocast, set_up_device
+from supcon.training.device import autocast, lacks_bfloat16, set_up_device
 from supcon.training.model.encoder import Encoder
+from supcon.training.precision import NOT_FOR_THIS, Trial
 
-if TYPE_CHECKING:
-    from supcon.training.precision import Trial
 TIMED = 5  # steps, after one to warm up
 ENOUGH = 4.0  # seconds a candidate: after that a slow candidate needs no more steps
 
@@ -31,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def images_per_second(trial: "Trial", precision: str, channels_last: bool, device: torch.device) -> float | str:
     """Return the images a second of forward and backward passes of random images, or why there is no such number."""
+    if precision == ("bfloat16" if lacks_bfloat16(device) else "float16"):
+        return NOT_FOR_THIS
     torch.manual_seed(0)
     side, images = trial["side"], trial["images"]
     settings = ModelSettings(encoder=trial["encoder"], pretrained=False)

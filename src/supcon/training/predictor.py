@@ -1,6 +1,8 @@
 """Prediction by one fold's final model: logits of every view of any rows, and the embeddings of a sample of rows."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from supcon.arrays import Rows
-from supcon.decision.merge import CLASS_MEANS, HEAD, keep_likeliest_of
+from supcon.decision.merge import CLASS_MEANS, HEAD, NEIGHBOURS, keep_likeliest_of
 from supcon.images.augment.views import prediction_views
 from supcon.metrics.top_k import joined, keep_likeliest, scattered
 from supcon.randomness import seed_at
@@ -20,45 +22,65 @@ from supcon.run.predictions import HELD_OUT, TRAINING, Embeddings, Predicted
 from supcon.settings.settings import Settings
 from supcon.training.data import FixedViews
 from supcon.training.device import forward_views, set_up_device
-from supcon.training.fold import FoldData, evaluate
+from supcon.training.features import Features, evaluate
+from supcon.training.fold import FoldData
 from supcon.training.loader import fixed_loader, worker_count
 from supcon.training.log import bar
-from supcon.training.model.classifier import Classifiers, load_classifier
-from supcon.training.model.encoder import fuse_batch_norm
+from supcon.training.model.adapter import Adapter, FrozenEncoder
+from supcon.training.model.classifier import Classifiers, load_adapter, load_classifier
+from supcon.training.model.encoder import Encoder, fuse_batch_norm
 from supcon.training.model.heads import projection_head
-from supcon.training.model.weights import load_weights
+from supcon.training.model.weights import has_part, load_weights
 
 _LARGEST = float(np.finfo(np.float16).max)  # the files are of half precision
 
 
-class Predictor:
-    """A fold's encoder with its classifiers, loaded from the fold's folder."""
+@dataclass(frozen=True)
+class Model:
+    """A fold's final model; of a frozen encoder, whose features are kept, the adapter in its place."""
 
-    def __init__(self, experiment: Experiment, fold: int, folder: Path) -> None:
-        """Load the model; make its class means from the training rows where `predict.class_means` asks for them."""
-        settings = experiment.settings
-        self._experiment, self._settings = experiment, settings
-        self._device = set_up_device(settings.machine)
-        self._data = FoldData(experiment, fold, self._device)
-        classes = len(experiment.split.classes)
-        encoder, classifier = load_classifier(settings, classes, intact(folder / "classifier.safetensors"))
-        self._projection = trained_projection(settings, folder, encoder.width)
+    encoder: Encoder | FrozenEncoder | Adapter
+    classifier: nn.Module
+    projection: nn.Module | None  # that was trained together with the encoder as it is; None without one
+
+
+class Predictor:
+    """A fold's encoder with its classifiers."""
+
+    def __init__(self, experiment: Experiment, data: FoldData, model: Model) -> None:
+        """Take a model, and make what predicts beside its head from the training rows, as `predict` asks for it."""
+        settings, encoder = experiment.settings, model.encoder.to(data.device)
+        self._experiment, self._settings, self._data = experiment, settings, data
+        self._device, self._projection, self.images = data.device, model.projection, data.prediction_images
         self._kept: list[tuple[pd.Series, int, Tensor]] = []  # ids, part and features of a sample of each part's rows
-        self._classifiers = nn.ModuleDict({HEAD: classifier})
-        encoder = fuse_batch_norm(encoder.to(self._device), settings.data.image_size)
+        self._classifiers = nn.ModuleDict({HEAD: model.classifier})
+        if not isinstance(encoder, Adapter):
+            encoder = fuse_batch_norm(encoder, settings.data.image_size)
         self._take_training_rows(encoder)
         self._model = Classifiers(encoder, self._classifiers).to(self._device)
         self.views = prediction_views(settings.augment, settings.predict.views)
-        self.images = experiment.open_prediction_images()
+
+    @classmethod
+    def load(cls, experiment: Experiment, fold: int, folder: Path, *, on_images: bool = False) -> Self:
+        """Return the predictor of the final model in a fold's `folder`. Raises `UserError` as `load_model` does.
+
+        `on_images` lets a frozen encoder classify views of images, not only its kept features.
+        """
+        data = FoldData(experiment, fold, set_up_device(experiment.settings.machine))
+        return cls(experiment, data, load_model(experiment, folder, None if on_images else data.features))
 
     def _take_training_rows(self, encoder: nn.Module) -> None:
-        """Make the class means and keep the features of a sample of rows, both from the same forward pass."""
+        """Make what predicts beside the head and keep the features of a sample of rows, from the same forward pass."""
         rows = self._data.train_rows
         kept = self._draw(TRAINING, np.arange(self._data.labelled))  # pseudo-labelled rows belong to other parts
-        if self._settings.predict.class_means:
-            features = self._data.training_features(encoder)
-            self._classifiers[CLASS_MEANS] = self._data.class_means(features)
-            features = features[torch.from_numpy(kept)]
+        options = self._settings.predict
+        if options.class_means or options.neighbours:
+            of_views = self._data.view_features(encoder, options.views if options.neighbours else 1)
+            if options.class_means:
+                self._classifiers[CLASS_MEANS] = self._data.class_means(of_views[:, 0])
+            if options.neighbours:
+                self._classifiers[NEIGHBOURS] = self._data.neighbours(of_views)
+            features = of_views[torch.from_numpy(kept), 0]
         elif len(kept):
             features = self._data.training_features(encoder, kept)
         else:
@@ -81,8 +103,7 @@ class Predictor:
             return {name: keep_likeliest(np.zeros(shape, np.float32)) for name in self._classifiers}
         readable = ~np.isin(positions, list(self.images.problems))
         kept = self._draw(part, np.flatnonzero(readable))
-        side, fit = self._experiment.prediction_side, self._settings.data.fit
-        predicted, features = self.classify(FixedViews(self.images, positions, self.views, side, fit), label, kept)
+        predicted, features = self.classify(self._data.fixed_views(positions, len(self.views)), label, kept)
         self._kept.append((ids.iloc[kept], part, features))
         if readable.all():
             return predicted
@@ -132,14 +153,37 @@ def embed(experiment: Experiment, folder: Path, other: Experiment, rows: Rows) -
     the rows, so they count as HELD_OUT. Raises `UserError` where weights or images cannot be read.
     """
     settings, device = experiment.settings, set_up_device(experiment.settings.machine)
-    encoder, _ = load_classifier(settings, len(experiment.split.classes), intact(folder / "classifier.safetensors"))
-    projection = trained_projection(settings, folder, encoder.width)
-    encoder = fuse_batch_norm(encoder.to(device), settings.data.image_size)
+    model = load_model(experiment, folder)
+    encoder = fuse_batch_norm(model.encoder.to(device), settings.data.image_size)
     plain, images = prediction_views(settings.augment, 1), other.open_prediction_images()
     views = FixedViews(images, rows, plain, experiment.prediction_side, settings.data.fit)
     loader = fixed_loader(views, settings.predict.batch_size, worker_count(settings.machine.workers))
     features = evaluate(encoder, loader, device, settings.train.precision, f"features {folder.name}")[:, 0]
-    return _embeddings(other.split.ids.iloc[rows], np.full(len(rows), HELD_OUT, np.int8), features, projection)
+    return _embeddings(other.split.ids.iloc[rows], np.full(len(rows), HELD_OUT, np.int8), features, model.projection)
+
+
+def without_extras(experiment: Experiment) -> Experiment:
+    """Leave out what takes a pass over the training rows: all that predicts but the head and what is blended with it,
+    and the embeddings.
+    """
+    request, predict = experiment.request, experiment.settings.predict
+    predict = replace(predict, embeddings=0, class_means=predict.class_mean_weight > 0, neighbours=0)
+    return replace(experiment, request=replace(request, settings=replace(request.settings, predict=predict)))
+
+
+def load_model(experiment: Experiment, folder: Path, features: Features | None = None) -> Model:
+    """Return the final model in a fold's folder; with the `features` of a frozen encoder the adapter, without them all.
+
+    Raises `UserError` where a file is damaged or of another network.
+    """
+    settings, classes = experiment.settings, len(experiment.split.classes)
+    file = intact(folder / "classifier.safetensors")
+    encoder: Encoder | FrozenEncoder | Adapter
+    if features:
+        encoder, classifier = load_adapter(settings, classes, file, features.width)
+    else:
+        encoder, classifier = load_classifier(settings, classes, file)
+    return Model(encoder, classifier, trained_projection(settings, folder, encoder.width))
 
 
 def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Module | None:
@@ -147,17 +191,20 @@ def trained_projection(settings: Settings, folder: Path, width: int) -> nn.Modul
 
     Fine-tuning with a contrastive term trains the head further. Without one, it changes the encoder in mode full, so
     that the head of pre-training no longer fits; in the modes linear and mlp the encoder is frozen and the head fits.
+    Averaged weights have one where all the runs' files have.
     """
+    file = folder / "classifier.safetensors"
     if settings.contrast.projection == "none":
         return None
-    if settings.finetune.contrasts:
-        name = "classifier.safetensors"
-    elif settings.finetune.mode != "full" and settings.pretrain.epochs and settings.pretrain.contrasts:
-        name = "encoder.safetensors"
-    else:
-        return None
+    if settings.average.runs:
+        if not has_part(intact(file), "projection"):
+            return None
+    elif not settings.finetune.contrasts:
+        if settings.finetune.mode == "full" or not settings.pretrain.epochs or not settings.pretrain.contrasts:
+            return None
+        file = folder / "encoder.safetensors"
     projection = projection_head(width, settings.contrast)
-    load_weights(intact(folder / name), projection=projection)
+    load_weights(intact(file), projection=projection)
     return projection
 
 

@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from supcon.losses.distributed import Shares, gather
-from supcon.storage.processes import STORE, in_job
+from supcon.storage.processes import RENDEZVOUS, in_job
 from supcon.training.model.timm_import import timm
 
 Value = TypeVar("Value")
@@ -39,13 +39,13 @@ def join(device: torch.device) -> None:
 
 def _on_loopback() -> dict[str, Any]:
     """Return what keeps the messages of processes that `launch` started off the network; nothing for torchrun's."""
-    if STORE not in os.environ:
+    if RENDEZVOUS not in os.environ:
         return {}
     loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "")
     for library in ("GLOO", "NCCL") if loopback else ():
         os.environ.setdefault(f"{library}_SOCKET_IFNAME", loopback)
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    return {"store": dist.FileStore(os.environ[STORE], size), "rank": rank, "world_size": size}
+    return {"store": dist.FileStore(os.environ[RENDEZVOUS], size), "rank": rank, "world_size": size}
 
 
 def leave() -> None:

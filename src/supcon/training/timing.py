@@ -10,9 +10,10 @@ from torch import nn
 from supcon.images.augment.views import prediction_views
 from supcon.run.experiment import Experiment
 from supcon.training.build import classifier_training, contrastive_training
-from supcon.training.data import FixedViews
-from supcon.training.device import autocast, set_up_device
-from supcon.training.fold import FoldData, StageName, evaluate, image_sides
+from supcon.training.device import autocast, gradient_scaler, set_up_device
+from supcon.training.features import evaluate
+from supcon.training.fold import FoldData
+from supcon.training.growth import StageName, image_sides
 from supcon.training.loader import fixed_loader, worker_count
 from supcon.training.loop import Step, Training, training_step
 
@@ -66,13 +67,15 @@ def _epoch(training: Training, experiment: Experiment, device: torch.device, sta
     their pixels.
     """
     training.model.train()
-    sides, precision = image_sides(experiment.settings, stage), experiment.settings.train.precision
+    settings = experiment.settings
+    sides, precision = image_sides(settings, stage, training.encoder.patch), settings.train.precision
     share = sum(side**2 for side in sides) / (len(sides) * sides[-1] ** 2)
-    step = Step(0.5, 0, lambda: autocast(device, precision))
+    scaler = gradient_scaler(device, precision)
+    step = Step(0.5, 0, lambda: autocast(device, precision), scaler.scale)
     training.sampler.set_epoch(len(sides) - 1)
     batches, seconds, started = len(training.sampler), 0.0, time.perf_counter()
     for number, (views, labels) in enumerate(training.loader):
-        loss, *_ = training_step(training, (views.to(device), labels), step, clip=1.0)
+        loss, *_ = training_step(training, (views.to(device), labels), step, clip=1.0, scaler=scaler)
         loss.item()  # waits for the device
         now = time.perf_counter()
         if number >= WARM or batches <= WARM:
@@ -90,10 +93,9 @@ def _prediction(encoder: nn.Module, experiment: Experiment, device: torch.device
     """Return the seconds to predict a fold's held-out and test rows in all views, and to make its class means."""
     settings = experiment.settings
     views = prediction_views(settings.augment, settings.predict.views)
-    images = experiment.open_prediction_images()
     tested = experiment.test_positions
     positions = (tested if len(tested) else experiment.split.scored_rows)[: settings.predict.batch_size * 2]
-    dataset = FixedViews(images, positions, views, experiment.prediction_side, settings.data.fit)
+    dataset = FoldData(experiment, 0, device).fixed_views(positions, settings.predict.views)
     loader = fixed_loader(dataset, settings.predict.batch_size, worker_count(settings.machine.workers))
     started = time.perf_counter()
     evaluate(encoder, loader, device, settings.train.precision, "timing")

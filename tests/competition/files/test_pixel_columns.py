@@ -92,7 +92,7 @@ def test_test_rows_without_ids_are_asked_for_them(tmp_path: Path, ids: Sequence[
         UserError, match=r"test\.csv has no column 'ImageId', and sample_submission\.csv does not number"
     ):
         read(tmp_path)
-    assert not list((tmp_path / "cache").glob("*pixels*"))
+    assert not list((tmp_path / "cache").glob("*tables*"))
 
 
 def test_three_numbers_a_pixel_are_colours(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_columns_of_pixels_beside_image_files_are_left_alone(tmp_path: Path) -> 
     write_images(tmp_path / "input", [f"{part}/{row}.png" for part in ("train", "test") for row in range(1, 6)])
     with pytest.raises(UserError, match="ImageId"):
         read(tmp_path)
-    assert not list((tmp_path / "cache").glob("pixels-*"))
+    assert not list((tmp_path / "cache").glob("tables-*"))
 
 
 def test_a_picture_beside_them_changes_nothing(tmp_path: Path) -> None:

@@ -20,4 +20,4 @@ def kaggle(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
 def no_client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither PATH nor the interpreter's folder has a client."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    monkeypatch.setattr("sys.executable", str(tmp_path / "my own" / "python"))

@@ -17,8 +17,9 @@ answer = answers[0]
 if len(answers) > 1:
     path.write_text(json.dumps(answers[1:]))
 if "zip" in answer:
-    folder = pathlib.Path(next(word for word in sys.argv if word.startswith("--path="))[7:])
-    (folder / (sys.argv[3] + ".zip")).write_bytes(bytes.fromhex(answer["zip"]))
+    options = dict(word.split("=", 1) for word in sys.argv if "=" in word)
+    name = pathlib.Path(options.get("--file", sys.argv[3] + ".zip")).name
+    (pathlib.Path(options["--path"]) / name).write_bytes(bytes.fromhex(answer["zip"]))
 sys.stdout.buffer.write(answer["out"].encode())
 sys.stderr.buffer.write(answer["err"].encode())
 sys.exit(answer["status"])
@@ -33,7 +34,7 @@ class FakeClient:
     place: Path
 
     def plays(self, command: str, *answers: "tuple[str, str, int] | str | bytes") -> None:
-        """Answer `competitions COMMAND` with these, one a call, the last for good: stdout, or all three, or a file."""
+        """Answer COMMAND with these, one a call, the last for good: stdout, or all three, or a file."""
         whole: list[dict[str, object]] = []
         for answer in answers:
             if isinstance(answer, bytes):

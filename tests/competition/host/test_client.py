@@ -2,12 +2,13 @@
 
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
 import pytest
 
-from supcon.competition.host import explain, find_client, last_words, run_client
+from supcon.competition.client import explain, find_client, last_words, run_client
 from supcon.errors import UserError
 from tests.competition.host.fake import FakeClient
 
@@ -24,6 +25,8 @@ CASES = {
     "Permission 'competitions.participate' was denied": "check the competition's name",
     "404 Client Error: Not Found for url: https://api.kaggle.com/v1/x": "no such competition",
     '{"code":404,"message":"NotFound"}': "no such competition",
+    "400 - Submission not allowed:  This competition only accepts Submissions from Notebooks.": "bundle --push -m TEXT",
+    "400 Client Error: Bad Request for url: https://api.kaggle.com/v1/x": r"/seeds[-\d]* says what it takes",
     "429 Client Error: Too Many Requests for url": "in a few minutes",
     "Submission not allowed: Your team has used its submission allowance (5 of 5).": "used up: .*after midnight UTC",
     "400 - You have reached the daily submission limit": "used up",
@@ -73,8 +76,9 @@ def test_the_client_on_path_goes_before_the_one_beside_the_interpreter(
 
 @pytest.mark.usefixtures("no_client")
 def test_without_a_client_the_command_that_installs_it_is_named() -> None:
-    with pytest.raises(UserError, match=r"-m pip install -r requirements-kaggle\.txt"):
+    with pytest.raises(UserError, match=r"-m pip install -r requirements-kaggle\.txt") as caught:
         find_client()
+    assert shlex.split(str(caught.value).split("installed: ")[1])[0] == sys.executable
 
 
 def test_a_client_that_cannot_be_started_is_named(tmp_path: Path) -> None:
@@ -82,7 +86,7 @@ def test_a_client_that_cannot_be_started_is_named(tmp_path: Path) -> None:
     program.write_text("#!/nowhere/python\n")
     program.chmod(0o755)
     with pytest.raises(UserError, match=rf"{program} could not be started \(No such file.*install it again"):
-        run_client(program, "seeds", "submissions")
+        run_client(program, "competitions", "submissions", "seeds")
 
 
 def test_a_client_that_hangs_is_ended(tmp_path: Path) -> None:
@@ -91,7 +95,7 @@ def test_a_client_that_hangs_is_ended(tmp_path: Path) -> None:
     program.chmod(0o755)
     ticks: list[int] = []
     with pytest.raises(UserError, match="has not answered for 2 s"):
-        run_client(program, "seeds", "submissions", limit_s=2, tick=lambda: ticks.append(1))
+        run_client(program, "competitions", "submissions", "seeds", limit_s=2, tick=lambda: ticks.append(1))
     assert len(ticks) == 2
 
 
@@ -103,7 +107,7 @@ def test_a_client_that_asks_a_question_gets_no_answer(tmp_path: Path) -> None:
     os.dup2(keyboard, 0)  # a terminal at which nobody types
     try:
         with pytest.raises(UserError, match="EOFError"):
-            run_client(program, "seeds", "submissions", limit_s=5)
+            run_client(program, "competitions", "submissions", "seeds", limit_s=5)
     finally:
         os.dup2(ours, 0)
         for descriptor in (ours, keyboard, hand):

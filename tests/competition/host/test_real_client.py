@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from supcon.commands import download, ledger, submit
+from supcon.competition import upload
 from supcon.competition.ledger import read_ledger
 from supcon.errors import UserError
 from tests.competition.host.standin import KEY, USER, StandIn
@@ -51,7 +52,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
         "KAGGLE_KEY": KEY, "NO_PROXY": "127.0.0.1", "HTTPS_PROXY": "http://127.0.0.1:9",
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(submit, "PAUSE_S", 0.01)
+    monkeypatch.setattr(upload, "PAUSE_S", 0.01)
     yield server
     server.shutdown()
     server.server_close()
@@ -103,7 +104,13 @@ ERRORS = {
         (500, "Oops", "exit status 1"),
     ],
     "CreateSubmission": [
-        (400, "Submission not allowed: Your team has used its submission allowance (5 of 5).", "used up")
+        (
+            400,
+            "Submission not allowed:  This competition only accepts Submissions from Notebooks.",
+            r"takes notebooks alone: \./run\.sh bundle --push -m TEXT",
+        ),
+        (400, "", "the host refuses it without saying why: .*seeds-2026 says what it takes"),
+        (400, "Submission not allowed: Your team has used its submission allowance (5 of 5).", "used up"),
     ],
     "PUT": [(400, "", "the upload failed")],
 }

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from supcon.commands import ledger, submit
+from supcon.competition import upload
 from supcon.competition.ledger import add_to_ledger, read_ledger
 from supcon.errors import UserError
 from tests.competition.host.fake import HEADER, FakeClient
@@ -64,7 +65,7 @@ def row_of(root: Path) -> pd.Series:
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "PAUSE_S", 0.01)
+    monkeypatch.setattr(upload, "PAUSE_S", 0.01)
 
 
 def test_a_submission_is_checked_uploaded_and_its_score_written_beside_ours(

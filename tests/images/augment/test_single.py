@@ -1,6 +1,8 @@
 """Random views follow the declared invariances, and depend on their seed alone."""
 
+import dataclasses
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,8 +47,9 @@ def test_images_that_may_not_flip_are_never_flipped() -> None:
         assert view[8:24, :16].mean() > view[8:24, 16:].mean() + 50
 
 
-def test_strength_zero_leaves_only_flips_and_turns() -> None:
-    view = RandomView(RICH, 32, "crop", 0.0)
+@pytest.mark.parametrize("policy", ["none", "randaugment", "trivialaugment", "augmix"])
+def test_strength_zero_leaves_only_flips_and_turns(policy: Any) -> None:
+    view = RandomView(dataclasses.replace(RICH, policy=policy), 32, "crop", 0.0)
     dihedral = [np.rot90(base, turn) for base in (SQUARE, SQUARE[:, ::-1]) for turn in range(4)]
     for seed in range(30):
         result = view(SQUARE, seed)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from supcon.errors import UserError
-from supcon.metrics.metric import macro_f1
+from supcon.metrics.counts import macro_f1
 from supcon.report.corruptions.kinds import NAMES, SEVERITIES, STATES
 from supcon.report.corruptions.measure import measure, sample_rows
 from supcon.report.corruptions.result import CorruptionScores, read_scores, write_scores

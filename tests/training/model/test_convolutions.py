@@ -1,6 +1,8 @@
 """Convolutions on the CPU: the faster ways give what PyTorch's own give."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -30,6 +32,7 @@ def values_and_gradients(conv: nn.Module, x: Tensor) -> list[Tensor]:
     pytest.param((nn.Conv2d(8, 6, 3, 1, 1, bias=False), 1), id="3 x 3 on one pixel"),
     pytest.param((nn.Conv2d(8, 6, 3, 2, 1, bias=False), 2), id="strided 3 x 3 on 2 x 2"),
     pytest.param((nn.Conv2d(8, 6, 1, 2, bias=False), 2), id="strided 1 x 1 on 2 x 2"),
+    pytest.param((nn.Conv2d(8, 6, 1, 2, bias=False), 7), id="strided 1 x 1 of few channels"),
     pytest.param((nn.Conv2d(8, 6, 7, 2, 3, bias=False), 2), id="7 x 7 on 2 x 2"),
     pytest.param((nn.Conv2d(8, 6, 4, bias=False), 4), id="4 x 4 without padding"),
     pytest.param((timm.layers.create_conv2d(8, 6, 3, stride=2, padding="same"), 2), id="timm's same padding"),
@@ -42,6 +45,22 @@ def test_in_float32_nothing_changes_but_rounding(conv: tuple[nn.Conv2d, int]) ->
     choose_convolutions(layer, CPU)
     for value, wanted in zip(values_and_gradients(layer, x), expected, strict=True):
         assert distance(value, wanted) <= of_sums(layer.weight.numel())  # no sum is longer
+
+
+STRIDED = """
+import torch
+from torch import nn
+from supcon.training.model.convolutions import choose_convolutions
+
+layer = nn.Conv2d(3, 48, 1, 2, bias=False).to(memory_format=torch.channels_last)
+choose_convolutions(layer, torch.device("cpu"))
+for _ in range(20):
+    layer(torch.randn(4, 3, 96, 96).contiguous(memory_format=torch.channels_last)).pow(2).sum().backward()
+"""
+
+
+def test_a_strided_convolution_of_few_channels_does_not_end_the_process() -> None:
+    assert subprocess.run([sys.executable, "-c", STRIDED], check=False).returncode == 0
 
 
 DEPTHWISE_SAME = {"padding": "same", "depthwise": True}

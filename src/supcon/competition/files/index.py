@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -13,6 +13,7 @@ from supcon.competition.files.archives import archive_kind
 from supcon.errors import UserError
 from supcon.images.formats import HEAD, sniff
 from supcon.images.geometry import Unreadable
+from supcon.images.members import is_container
 from supcon.storage.pointers import regular
 
 SAMPLE, TRAIN, TEST = "sample_submission.csv", "train.csv", "test.csv"
@@ -64,8 +65,13 @@ def find_table(index: "ImageIndex", name: str) -> Path | None:
 
 def tables_called(index: "ImageIndex", name: str) -> list[Path]:
     """Return the tables called `name`, or else those whose names hosts use for it, the nearest to the top first."""
-    alike = [path for path in index.tables if re.sub("[^a-z]", "", path.stem.lower()) in _OTHER_NAMES[name]]
+    alike = [path for path in index.tables if is_called(path.stem, name)]
     return [path for path in index.tables if path.name == name] or alike
+
+
+def is_called(stem: str, name: str) -> bool:
+    """Say whether hosts use this name, without its suffix, for the table called `name`."""
+    return re.sub("[^a-z]", "", stem.lower()) in _OTHER_NAMES[name]
 
 
 def _rank(path: Path, index: "ImageIndex") -> tuple[int, int]:
@@ -98,6 +104,7 @@ class _Beside:
 
     tables: list[str] = field(default_factory=list)
     archives: list[str] = field(default_factory=list)
+    containers: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)  # folders in a folder of the same name
 
 
@@ -109,29 +116,45 @@ class ImageIndex:
         self.paths: list[str] = []  # of the images, sorted
         self.tables: list[Path] = []  # of the first folder first, in it the nearest to the top
         self.archives: list[Path] = []
+        self.containers: list[tuple[int, str]] = []  # files that may hold images: number of the folder, relative path
+        self.unread: dict[str, str] = {}  # containers that cannot be read, by relative path: why, and the cure
+        self.without_images: dict[str, str] = {}  # of other containers, that they hold none
         self._folder_of: dict[str, int] = {}  # of paths that the first folder does not have
         self._doubled: list[str] = []
         for folder in folders:
             self.add(folder)
 
-    def add(self, folder: Path) -> None:
-        """List what lies below one more folder."""
+    def add(self, folder: Path, *, before: bool = False) -> None:
+        """List what lies below one more folder, its tables `before` all others."""
         beside, known = _Beside(), set(self.paths)
         images = set(_walk(folder, beside))
         if self.folders:
             self._folder_of |= dict.fromkeys(images - known, len(self.folders))
         self.paths = sorted(images | known)
-        self.tables += [folder / path for path in sorted(beside.tables, key=lambda path: (path.count("/"), path))]
+        tables = [folder / path for path in sorted(beside.tables, key=lambda path: (path.count("/"), path))]
+        self.tables = tables + self.tables if before else self.tables + tables
         self.archives += [folder / path for path in beside.archives]
+        self.containers += [(len(self.folders), path) for path in sorted(beside.containers)]
         self._doubled += beside.doubled
         self.folders.append(folder)
+        self.forget_names()
+
+    def include(self, paths: Iterable[str], folder: int) -> None:
+        """List images in a container that lies in the folder of this number; known paths stay what they are."""
+        known = set(self.paths)
+        new = [path for path in paths if path not in known]
+        if folder:
+            self._folder_of |= dict.fromkeys(new, folder)
+        self.paths = sorted([*self.paths, *new])
+        self.forget_names()
 
     @cached_property
     def _by_stem(self) -> dict[str, str | list[str]]:
         """The path, or the list of paths, of the files with a name (without its suffix)."""
         by_stem: dict[str, str | list[str]] = {}
         for path in self.paths:
-            stem = path.rpartition("/")[2].rpartition(".")[0]
+            name = path.rpartition("/")[2]
+            stem = name.rpartition(".")[0] or name
             known = by_stem.setdefault(stem, path)
             if known is not path:
                 by_stem[stem] = [known, path] if isinstance(known, str) else [*known, path]
@@ -202,8 +225,8 @@ class Files(Sequence[Path]):
 def _walk(folder: Path, beside: _Beside) -> Iterator[str]:
     """Yield the relative paths of all images but dot-files and those in dot-folders. Links are followed, once each.
 
-    A file without a suffix is an image where it begins as one. Tables, archives, and folders in a folder of the same
-    name are added to `beside`.
+    A file without a suffix is an image where it begins as one. Tables, archives, files that may hold images, and
+    folders in a folder of the same name are added to `beside`.
     """
     entered = set()
     for where, folders, files in os.walk(folder, followlinks=True):
@@ -226,6 +249,8 @@ def _walk(folder: Path, beside: _Beside) -> Iterator[str]:
                 beside.tables.append(path)
             elif archive_kind(name):
                 beside.archives.append(path)
+            elif is_container(name):
+                beside.containers.append(path)
 
 
 def _begins_as_image(path: Path) -> bool:

@@ -13,7 +13,7 @@ from supcon.competition.files.archives import DAMAGED, Archive, Member, archive_
 from supcon.competition.files.index import is_image
 from supcon.errors import UserError
 from supcon.storage import lock
-from supcon.storage.files import digest
+from supcon.storage.files import digest, whole_folder
 from supcon.storage.sizes import bytes_text
 
 UNPACKED = "unpacked-"  # begins the name of the folder in cache/
@@ -75,18 +75,13 @@ class _Room:
 
 
 def _unpack_all(archives: Sequence[Path], folder: Path, unpacked: Path) -> None:
-    partial = unpacked.with_name(f".{unpacked.name}")
-    shutil.rmtree(partial, ignore_errors=True)  # of a killed process
     try:
-        partial.mkdir(parents=True)
-        room = _Room(partial, sum(path.stat().st_size for path in archives))
-        for path in archives:
-            _unpack(path, partial / path.parent.relative_to(folder), room, _DEPTH)
-        partial.rename(unpacked)
+        with whole_folder(unpacked) as partial:
+            room = _Room(partial, sum(path.stat().st_size for path in archives))
+            for path in archives:
+                _unpack(path, partial / path.parent.relative_to(folder), room, _DEPTH)
     except OSError as error:
         raise UserError(f"{unpacked} could not be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _is_unpacked(path: Path) -> bool:

@@ -5,6 +5,7 @@ A view depends on its seed alone (law 6); albumentations' own streams would be t
 
 import os
 import random
+from collections.abc import Callable
 
 import numpy as np
 
@@ -30,18 +31,21 @@ class RandomView:
         crop = A.RandomResizedCrop((side, side), scale=(ranges.crop, 1.0), ratio=CROP_RATIO)
         move = A.Affine(translate_percent=shift, scale=ranges.scale, rotate=turn, balanced_scale=True, p=1.0)
         jitter = A.ColorJitter(brightness=color, contrast=color, saturation=color, hue=hue, p=JITTERED)
-        steps = [  # geometry first, then colour
+        geometry = [
             (ranges.crops, crop),
             (ranges.hflip, A.HorizontalFlip(p=0.5)),
             (ranges.vflip, A.VerticalFlip(p=0.5)),
             (ranges.rotate90, A.RandomRotate90(p=1.0)),
             (ranges.moves, move),
+        ]
+        looks = [
             (ranges.jitters, jitter),
             (ranges.gray > 0, A.ToGray(p=ranges.gray)),
             (ranges.blur > 0, A.GaussianBlur(sigma_limit=SIGMA, p=ranges.blur)),
             (ranges.erase > 0, A.Erasing(scale=ERASED, ratio=ERASED_RATIO, p=ranges.erase)),
         ]
-        self._transform = A.Compose([step for wanted, step in steps if wanted], strict=True)
+        before, after = ([step for wanted, step in steps if wanted] for steps in (geometry, looks))
+        self._transform = A.Compose([*before, *_policy(augment, strength), *after], strict=True)
 
     def __call__(self, image: Image, seed: int) -> Image:
         """Return one view, [side, side, 3]."""
@@ -53,3 +57,29 @@ class RandomView:
         elif self._fit != "crop":
             image = fit_square(image, max(image.shape[:2]), self._fit)
         return self._transform(image=np.ascontiguousarray(image))["image"]
+
+
+class _ByPolicy(A.ImageOnlyTransform):
+    """A policy as one more step, whose seed comes from the stream of all steps."""
+
+    def __init__(self, policy: Callable[[Image, int], Image], p: float) -> None:
+        super().__init__(p=p)
+        self._policy = policy
+
+    def get_params(self) -> dict[str, int]:
+        """Draw the seed of one view."""
+        return {"seed": self.py_random.getrandbits(63)}
+
+    def apply(self, img: Image, seed: int, **params: object) -> Image:
+        """Return the changed image."""
+        return self._policy(img, seed)
+
+
+def _policy(augment: AugmentSettings, strength: float) -> list[_ByPolicy]:
+    """Return the step of `augment.policy`, if there is one."""
+    if augment.policy == "none" or strength == 0:
+        return []
+    from supcon.images.augment.policies import Policy  # torchvision loads for a second
+
+    policy = Policy(augment, strength)
+    return [_ByPolicy(policy, policy.share)]

@@ -8,7 +8,7 @@ import numpy as np
 
 from supcon.arrays import Scores
 from supcon.errors import UserError
-from supcon.metrics.metric import count, f1_of_counts, paired_bootstrap
+from supcon.metrics.counts import count, f1_of_counts, paired_bootstrap
 from supcon.report.run import Run
 from supcon.run.scores import Score
 
@@ -18,6 +18,7 @@ class RunComparison:
     """Runs on one split, by their cross-fitted decisions; the first is the one that the others are compared with."""
 
     runs: Sequence[Run]
+    drawn: Sequence[Scores] = ()  # the draws, where they are known
 
     @property
     def first(self) -> Run:
@@ -32,7 +33,7 @@ class RunComparison:
     @cached_property
     def draws(self) -> list[Scores]:
         """Each run's scores on the same bootstrap samples of rows, or of groups where there are any, [resamples]."""
-        return self.first.bootstrap([run.predicted for run in self.runs])
+        return list(self.drawn) or self.first.bootstrap([run.predicted for run in self.runs])
 
     @cached_property
     def scores(self) -> list[Score]:
@@ -72,7 +73,7 @@ class RunComparison:
         lines = [["run", f"{self.first.metric.title} [95 %]", f"over {self.first.name}", "better with probability"]]
         for number, name in enumerate(self.names):
             value, error = self.gain(number)
-            over = ["", ""] if number == 0 else [f"{value:+.4f} +- {error:.4f}", f"{self.probability(number):.3f}"]
+            over = ["", ""] if number == 0 else [f"{value:+z.4f} +- {error:.4f}", f"{self.probability(number):.3f}"]
             lines.append([name, str(self.scores[number]), *over])
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)

@@ -26,8 +26,9 @@ from supcon.report.page import Block, Figure, Gallery, Missing, Point, Points, S
 from supcon.report.pictures import of_figure
 from supcon.report.run import Run
 from supcon.report.scores import interval
-from supcon.report.training import CURVES, WHERE, epochs_of, flat_settings
+from supcon.report.training import CURVES, WHERE, epochs_of
 from supcon.run.scores import POOLED
+from supcon.settings.sources import shown_settings
 
 _LARGEST_MATRIX = 12  # runs
 _DRAWN, _LISTED = 30, 50  # classes
@@ -50,7 +51,7 @@ def scores(comparison: RunComparison) -> list[Block]:
     figure = score_intervals(series, metric, note=f"95 % bootstrap over {unit}")
     private = [run.scores.get("private") for run in comparison.runs]
     rows = [
-        [name, str(tuned[name]), str(raw[name]), f"{known['ensemble']['score']:.4f}" if known else "-"]
+        [name, str(tuned[name]), str(raw[name]), f"{known['ensemble']['score']:z.4f}" if known else "-"]
         for name, known in zip(comparison.names, private, strict=True)
     ]
     return [
@@ -72,7 +73,7 @@ def paired_tests(comparison: RunComparison) -> list[Block]:
         value, error = comparison.gain(number)
         probability = comparison.probability(number)
         lines.append(Point(f"{name} is better than {first} with probability {_shown(probability)}."))
-        rows.append([name, f"{value:+.4f}", f"{error:.4f}", f"{value / max(error, 1e-9):+.1f}", f"{probability:.3f}"])
+        rows.append([name, f"{value:+z.4f}", f"{error:.4f}", f"{value / max(error, 1e-9):+.1f}", f"{probability:.3f}"])
     blocks: list[Block] = [
         Points(lines),
         Table(["run", f"over {first}", "standard error", "errors away", "probability"], rows),
@@ -216,7 +217,7 @@ def scatter(comparison: RunComparison) -> list[Block]:
 
 def differing_settings(comparison: RunComparison) -> list[Block]:
     """List the settings in which the runs differ."""
-    first, *others = settings = [flat_settings(run.experiment.settings) for run in comparison.runs]
+    first, *others = settings = [shown_settings(run.experiment.settings) for run in comparison.runs]
     rows = [
         [key, *(str(own[key]) for own in settings)] for key in first if any(own[key] != first[key] for own in others)
     ]

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from supcon.arrays import Rows
-from supcon.decision.merge import blend, merge_views
+from supcon.decision.merge import blend, head_and_class_means, merge_views
 from supcon.images.cache import ImageCache
 from supcon.images.geometry import Fit, fit_square
 from supcon.randomness import seed_at
@@ -19,7 +18,7 @@ from supcon.report.corruptions.kinds import STATES, Corruptions
 from supcon.report.corruptions.result import FOLD_FILE, corruption_stage
 from supcon.run.experiment import Experiment
 from supcon.storage.files import write_npz
-from supcon.training.predictor import Predictor
+from supcon.training.predictor import Predictor, without_extras
 
 
 class DamagedRows(Dataset[Tensor]):
@@ -57,23 +56,16 @@ def measure(experiment: Experiment, limit: int) -> None:
         if not stage.ready():
             continue
         started = time.time()
-        predictor = Predictor(_with_no_more_than_needed(experiment), fold, stage.folder)
+        predictor = Predictor.load(without_extras(experiment), fold, stage.folder, on_images=True)
         rows = sample_rows(experiment, fold, limit)
         dataset = DamagedRows(predictor.images, rows, experiment.prediction_side, settings.data.fit)
         predicted, _ = predictor.classify(dataset, stage.label)
-        merged = merge_views(blend(predicted, settings.predict.class_mean_weight), 1.0)
+        merged = merge_views(blend(predicted, head_and_class_means(settings.predict.class_mean_weight)), 1.0)
         labels = merged.argmax(axis=1).reshape(len(rows), len(STATES))
         ids = np.array(experiment.split.ids.iloc[rows].to_list(), dtype=str)
         write_npz(stage.folder / FOLD_FILE, {"ids": ids, "predicted": labels.astype(np.int32)})
         stage.finish(started)
         print(f"{stage.label}: {len(rows):,} rows in {len(STATES)} states, {time.time() - started:.0f} s", flush=True)
-
-
-def _with_no_more_than_needed(experiment: Experiment) -> Experiment:
-    """Leave out what takes a pass over the training rows: embeddings, and class means where the blend has none."""
-    request, predict = experiment.request, experiment.settings.predict
-    predict = replace(predict, embeddings=0, class_means=predict.class_mean_weight > 0)
-    return replace(experiment, request=replace(request, settings=replace(request.settings, predict=predict)))
 
 
 def sample_rows(experiment: Experiment, fold: int, limit: int) -> Rows:

@@ -10,7 +10,7 @@ from supcon.report.corruptions.kinds import DEFINITION, NAMES
 from supcon.run.done import intact
 from supcon.run.experiment import Experiment
 from supcon.run.stage import StageRun
-from supcon.run.stages import READS_OTHERWISE, Stage
+from supcon.run.stages import PIXELS, Stage
 from supcon.storage.files import digest, read_checked_json, read_npz, write_checked_json
 
 FILE = "corruptions.json"
@@ -20,7 +20,7 @@ CORRUPTIONS = Stage(  # a stage of the report alone
     "report",
     files=(FOLD_FILE,),
     settings=("data.image_size", "data.test_size", "data.fit", "predict.class_mean_weight"),
-    settings_where=(READS_OTHERWISE,),
+    settings_where=PIXELS,
 )
 _MADE_AGAIN = "delete it, and ./run.sh report --corruptions makes it again"
 _NOTHING = 1e-6  # of macro-F1: a loss that is but rounding
@@ -63,8 +63,9 @@ class CorruptionScores:
 
 def corruption_stage(experiment: Experiment, fold: int, limit: int) -> StageRun:
     """Return the stage that predicts at most `limit` damaged rows of a fold."""
+    maker = "soup" if experiment.settings.average.runs else "finetune"
     inputs = {
-        "finetune": experiment.stage("finetune", fold).require(),
+        maker: experiment.stage(maker, fold).require(),
         "images": experiment.images_digest,
         "the corruptions": DEFINITION,
         "--rows": str(limit),

@@ -1,11 +1,13 @@
-"""Convolutions for which PyTorch's kernels on the CPU (oneDNN) are several times slower than they need be.
+"""Convolutions for which PyTorch's kernels on the CPU (oneDNN) are several times slower than they need be, or crash.
 
-Three kinds, each with the same parameters and, but for rounding, the same results (docs/PERFORMANCE.md has the times):
+Four kinds, each with the same parameters and, but for rounding, the same results (docs/PERFORMANCE.md has the times):
 
 - One output pixel an image, as in the last stage of a ResNet on 32 pixels: a linear map of the pixels it sees.
 - bfloat16 weight gradients of many channels on a small map: the product of the output's gradient with the columns of
   the input (im2col, Chellapilla et al. 2006).
 - bfloat16 gradients of depthwise convolutions: partly in float32.
+- Strided 1 x 1 convolutions of few channels, as in the stems of MobileOne, RepVGG and FastViT: one without a stride, of
+  the pixels that it sees. With channels_last oneDNN's weight gradient reads beyond the input, and ends the process.
 """
 
 from types import MethodType
@@ -18,6 +20,8 @@ from torch.nn import functional as F
 from supcon.training.model.timm_import import timm
 
 Pair = tuple[int, int]
+
+_FEW = 16  # channels
 
 
 def choose_convolutions(model: nn.Module, device: torch.device) -> None:
@@ -38,6 +42,8 @@ def _forward(self: nn.Conv2d, x: Tensor) -> Tensor:
     height, width = ((x.shape[2 + d] + 2 * padding[d] - kernel[d]) // stride[d] + 1 for d in (0, 1))
     if height == width == 1:
         return _one_pixel(x, self.weight, self.bias, padding)
+    if max(kernel) == 1 < max(stride) and max(padding) == 0 and x.shape[1] < _FEW:
+        return F.conv2d(x[:, :, :: stride[0], :: stride[1]], self.weight, self.bias)
     if _trains_in_bfloat16(self) and max(kernel) > 1 and height * width <= x.shape[1] / 2:
         return _own_gradients(self, x, padding)
     return F.conv2d(x, self.weight, self.bias, stride, padding)
@@ -48,7 +54,8 @@ def _depthwise_forward(self: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _trains_in_bfloat16(self: nn.Conv2d) -> bool:
-    return torch.is_autocast_enabled("cpu") and torch.is_grad_enabled() and self.bias is None
+    is_bfloat16 = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    return is_bfloat16 and torch.is_grad_enabled() and self.bias is None
 
 
 def _padded(self: nn.Conv2d, x: Tensor) -> tuple[Tensor, Pair]:

@@ -1,9 +1,9 @@
 """A timm encoder with its weights, its input normalisation, and a faster copy for evaluation."""
 
 import copy
+import math
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from supcon.errors import UserError, limit
 from supcon.losses.full_float32 import full_float32
-from supcon.settings.settings import ModelSettings
+from supcon.settings.settings import ModelSettings, Settings
+from supcon.training.growth import growing_step, image_sides
 from supcon.training.model.convolutions import choose_convolutions
+from supcon.training.model.create import create, reason_of, refusal, require_features, sizes_near
+from supcon.training.model.frozen_groups import freeze_first_groups
 from supcon.training.model.timm_import import timm
-from supcon.training.model.weights import start_from
 
 _ROWS = 2  # random images, for the forward pass that shows which batch norm follows which convolution
 _TOLERANCE = 1e-3  # share of the largest feature: rounding is far less, the error of a wrongly fused pair far more
+
+
+E = TypeVar("E", bound=nn.Module)
 
 
 class Encoder(nn.Module):
@@ -27,21 +32,47 @@ class Encoder(nn.Module):
     std: Tensor
 
     def __init__(self, settings: ModelSettings, side: int, *, load_weights: bool, channels_last: bool = True) -> None:
-        """Build the backbone; `load_weights` starts it from the pretrained weights that the settings name."""
+        """Build the backbone; `load_weights` starts it from the pretrained weights that the settings name.
+
+        Raises `UserError` as `create` does.
+        """
         super().__init__()
-        self.backbone = _create(settings, side, load_weights and settings.pretrained)
+        self.backbone = create(settings, side, load_weights=load_weights)
         self._format = torch.channels_last if channels_last else torch.contiguous_format
         self.backbone.to(memory_format=self._format)  # type: ignore[call-overload]  # torch's stubs lack it
         choose_convolutions(self.backbone, torch.get_default_device())
         data = timm.data.resolve_model_data_config(self.backbone)
         self.register_buffer("mean", torch.tensor(data["mean"]).view(3, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(data["std"]).view(3, 1, 1) * 255, persistent=False)
+        self._name = settings.encoder
+        self.recomputes = settings.checkpointing  # in the backward pass what the forward pass has not kept
+        if self.recomputes:
+            self._require_checkpointing()
+        self._stays = freeze_first_groups(self.backbone, settings.frozen_groups, settings.encoder)
         self._training_pass: Callable[[Encoder, Tensor], Tensor] = _features
-        self.width = self.measure_width(side, f"--data.image_size {side}")
+        try:
+            self.width = self._measure(side)
+        except Exception as error:  # an assertion of timm, a shape that does not fit
+            raise refusal(error, settings, side, self.patch) from None
 
     def forward(self, views: Tensor) -> Tensor:
         """Return the pooled features."""
         return (self._training_pass if self.training else _features)(self, views)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; what is recomputed is so in training alone, and what is frozen keeps its batch statistics."""
+        super().train(mode)
+        for module in self._stays:
+            module.eval()
+        if self.recomputes:
+            cast(Any, self.backbone).set_grad_checkpointing(mode)
+        return self
+
+    def _require_checkpointing(self) -> None:
+        try:
+            cast(Any, self.backbone).set_grad_checkpointing(True)
+        except (AttributeError, AssertionError) as error:
+            raise UserError(f"--model.checkpointing: timm's {self._name} has none ({error}): set it to false") from None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Do what `to` and its like do; convolutions become those that are fastest where the weights now are."""
@@ -59,38 +90,57 @@ class Encoder(nn.Module):
         """
         self._training_pass = _compiled_features()
 
-    def measure_width(self, side: int, asked: str, cure: str = "") -> int:
-        """Return the number of features for images of `side` pixels, which a setting has `asked` for.
+    def require(self, side: int, asked: str, cure: str = "") -> None:
+        """Raise `UserError` where it takes no images of `side` pixels, which a setting has `asked` for.
 
-        Raises `UserError` where the encoder does not take them, with the `cure`, or with sizes that fit.
+        The line ends with the `cure`, or with sizes that fit.
         """
-        # measured by a forward pass, because timm's num_features is not always the size of the pooled output
-        training = self.training
         try:
-            with torch.no_grad():
-                width = self.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8)).shape[-1]
-        except Exception as error:  # an assertion of timm, a shape that does not fit
+            self._measure(side)
+        except Exception as error:
             if line := limit(error):
                 raise line from None
-            name, reason = self._made_as["architecture"], " ".join(str(error).split())[:200]
-            refusal = f"{asked}: {name} takes no images of {side} pixels ({reason})"
-            raise UserError(f"{refusal}: {cure or self._sizes(side)}") from None
-        self.train(training)
-        return int(width)
+            if not cure and (fitting := sizes_near(side, self.patch, self._takes)):
+                cure = f"use {fitting}"
+            cure = cure or "it takes images of --data.image_size alone: leave this out, or use another --model.encoder"
+            refused = f"{asked}: {self._name} takes no images of {side} pixels ({reason_of(error)})"
+            raise UserError(f"{refused}: {cure}") from None
 
-    def _sizes(self, side: int) -> str:
-        """Say which sizes fit where `side` does not."""
-        patch = getattr(getattr(self.backbone, "patch_embed", None), "patch_size", None)
-        if patch is None:
-            own = self._made_as["input_size"][-1]
-            return f"use a size near the {own} pixels that it is made for, or another --model.encoder"
-        lower = side // patch[0] * patch[0]
-        fitting = " or ".join(str(size) for size in (lower, lower + patch[0]) if size >= 8)
-        return f"use {fitting}, as its patches are {patch[0]} pixels wide"
+    def _takes(self, side: int) -> bool:
+        try:
+            self._measure(side)
+        except Exception:
+            return False
+        return True
+
+    def _measure(self, side: int) -> int:
+        """Return the number of features for images of `side` pixels."""
+        # measured by a forward pass, because timm's num_features is not always the size of the pooled output
+        training = self.training
+        with torch.no_grad():
+            width = require_features(self.eval()(torch.zeros(1, side, side, 3, dtype=torch.uint8)))
+        self.train(training)
+        return width
 
     @property
-    def _made_as(self) -> dict[str, Any]:
-        return cast(dict[str, Any], self.backbone.pretrained_cfg)
+    def patch(self) -> int:
+        """Side of the patches that it cuts images into, pixels: sizes are multiples of it. 1 where it cuts none."""
+        embedding = getattr(self.backbone, "patch_embed", None)  # others of that name have strides of their own
+        return math.lcm(*embedding.patch_size) if isinstance(embedding, timm.layers.PatchEmbed) else 1
+
+
+def encoder_of(settings: Settings, *, load_weights: bool) -> Encoder:
+    """Return the encoder of either stage. Raises `UserError` where it cannot take every size of the images."""
+    data, train = settings.data, settings.train
+    encoder = Encoder(settings.model, data.image_size, load_weights=load_weights, channels_last=train.channels_last)
+    if data.test_size:  # before hours of training
+        encoder.require(data.test_size, f"--data.test_size {data.test_size}")
+    if train.first_size:
+        patch = encoder.patch
+        cure = f"images grow to {data.image_size} in steps of {growing_step(patch)}: use 0, or another --model.encoder"
+        for side in sorted({*image_sides(settings, "pretrain", patch), *image_sides(settings, "finetune", patch)}):
+            encoder.require(side, f"--train.first_size {train.first_size}", cure)
+    return encoder
 
 
 def _features(encoder: Encoder, views: Tensor) -> Tensor:
@@ -113,50 +163,8 @@ def _compiled_features() -> Callable[[Encoder, Tensor], Tensor]:
     return features
 
 
-def _create(settings: ModelSettings, side: int, pretrained: bool) -> nn.Module:
-    options: dict[str, Any] = {"num_classes": 0, "drop_path_rate": settings.drop_path or None}
-    if settings.weights and not Path(settings.weights).is_file():
-        raise UserError(f"--model.weights {settings.weights}: no such file")
-    if not timm.is_model(settings.encoder):
-        similar = ", ".join(timm.list_models(f"*{settings.encoder.split('_')[0]}*")[:5])
-        raise UserError(
-            f"--model.encoder {settings.encoder}: timm has no such model" + (f", but {similar}" if similar else "")
-        )
-    hub = pretrained and not settings.weights
-    try:
-        model = _call_timm(settings.encoder, hub, side, options)
-    except Exception as error:  # timm, the hub and torch each raise errors of their own
-        reason = " ".join(str(error).split())[:300]
-        failure, cure = f"could not make it for images of {side} pixels", "choose another encoder or --data.image_size"
-        if hub:
-            failure = "could not load its weights from the hub"
-            cure = "give a local weights file with --model.weights FILE, or --model.pretrained false"
-        raise UserError(f"--model.encoder {settings.encoder}: timm {failure} ({reason}): {cure}") from None
-    if hub or not pretrained:
-        return model
-
-    def convert(state: dict[str, Tensor]) -> nn.Module:
-        overlay = {"state_dict": state, "num_classes": -1}  # as of no file: timm then leaves the classifier out
-        model = _call_timm(settings.encoder, True, side, {**options, "pretrained_cfg_overlay": overlay})
-        cast(dict[str, Any], model.pretrained_cfg).pop("state_dict")  # a second copy
-        return model
-
-    return start_from(Path(settings.weights), settings.encoder, model, convert)
-
-
-def _call_timm(encoder: str, pretrained: bool, side: int, options: dict[str, Any]) -> nn.Module:
-    """Create the model. Transformers take the image size, and a flag that prediction may use another size."""
-    for size_options in ({"img_size": side, "dynamic_img_size": True}, {"img_size": side}):
-        try:
-            return timm.create_model(encoder, pretrained, **{**options, **size_options})
-        except TypeError as error:
-            if not any(name in str(error) for name in size_options):
-                raise
-    return timm.create_model(encoder, pretrained, **options)
-
-
 @torch.no_grad()
-def fuse_batch_norm(encoder: Encoder, side: int) -> Encoder:
+def fuse_batch_norm(encoder: E, side: int) -> E:
     """Return a copy of `encoder` for evaluation on images of `side` pixels, with fewer layers.
 
     It is the same function in 10 to 33 % less time: a batch norm whose input is the output of a convolution is fused

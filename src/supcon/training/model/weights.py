@@ -6,10 +6,13 @@ import warnings
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -40,11 +43,70 @@ def save_weights(path: Path, **parts: nn.Module) -> None:
 
 def load_weights(path: Path, **parts: nn.Module) -> None:
     """Load `parts` from a file of `save_weights`. Raises `UserError` where it is damaged or of another network."""
+    with _named(path):
+        load_tensors(load_file(path), **parts)
+
+
+def load_tensors(tensors: Tensors, **parts: nn.Module) -> None:
+    """Load `parts` from tensors that are called PART.NAME. Raises torch's `RuntimeError` where they do not fit."""
+    for part, module in parts.items():
+        prefix = f"{part}."
+        module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+
+
+def has_part(path: Path, part: str) -> bool:
+    """Say whether a file of `save_weights` holds `part`. Raises `UserError` as `load_weights` does."""
+    with _open(path) as file:
+        return any(name.startswith(f"{part}.") for name in file.keys())  # noqa: SIM118
+
+
+def shape_in(path: Path, name: str) -> list[int]:
+    """Return the shape of one tensor of a safetensors file. Raises `UserError` as `load_weights` does."""
+    with _named(path), safe_open(path, framework="pt") as file:
+        shape: list[int] = file.get_slice(name).get_shape()
+    return shape
+
+
+def average_weights(paths: Sequence[Path], needed: Sequence[str]) -> Tensors:
+    """Return the means of the tensors of several files of `save_weights`; those of integers are the first file's.
+
+    Means are taken in float64 and returned in the type of the first file's tensors, so that equal tensors are their own
+    mean. Of the parts, those `needed` must be alike in all files; others are left out where they are not. Raises
+    `UserError`, naming the file, where a needed part differs in names or shapes, or a file is damaged.
+    """
+    with ExitStack() as stack:
+        files = [stack.enter_context(_open(path)) for path in paths]
+        shapes = [{name: file.get_slice(name).get_shape() for name in file.keys()} for file in files]  # noqa: SIM118
+        tensors: Tensors = {}
+        for part in dict.fromkeys(name.partition(".")[0] for name in shapes[0]):
+            of_part = [{name: shape for name, shape in own.items() if name.startswith(f"{part}.")} for own in shapes]
+            other = next((number for number, own in enumerate(of_part) if own != of_part[0]), None)
+            if other is None:
+                tensors |= {name: _mean([file.get_tensor(name) for file in files]) for name in of_part[0]}
+            elif part in needed:
+                own, first = of_part[other], of_part[0]
+                odd = min(name for name in own | first if own.get(name) != first.get(name))
+                raise UserError(f"{paths[other]} is of another network than {paths[0]}, first {odd}: leave it out")
+    return tensors
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    first = tensors[0]
+    if not first.is_floating_point():
+        return first
+    return torch.stack([tensor.double() for tensor in tensors]).mean(dim=0).to(first.dtype)
+
+
+def _open(path: Path) -> Any:
+    with _named(path):
+        return safe_open(path, framework="pt")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let what goes wrong with a file be a `UserError` that names it."""
     try:
-        tensors = load_file(path)
-        for part, module in parts.items():
-            prefix = f"{part}."
-            module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        yield
     except Exception as error:  # safetensors, the file system and torch each raise errors of their own
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} could not be loaded ({reason}): run its stage again with --force") from None
@@ -165,13 +227,22 @@ def _preference(prefix: str) -> int:
 
 
 def _converted(convert: Callable[[Tensors], nn.Module], state: Tensors) -> nn.Module | None:
-    logging.disable(logging.WARNING)  # timm lists all names of the file that it does not take
     try:
-        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):  # heads start as they do unconverted
-            warnings.simplefilter("ignore")  # of its interpolation
+        # timm lists all names of the file that it does not take, and warns of its interpolation
+        with without_warnings(), torch.random.fork_rng(devices=[]):  # heads start as they do unconverted
             return convert(state)
     except Exception:  # timm's rules for one network raise any error on the tensors of another
         return None
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Keep back what other packages warn of, where a line of ours says what matters."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(logging.NOTSET)
 
