@@ -126,9 +126,11 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
 
 
 def outputs_of(model: Model, views: Views) -> ModelOutputs:
-    """Return a model's outputs [B, V, classifiers, classes] for the views of some images, [B, V, side, side, 3]."""
-    flat = model(views.reshape(-1, *views.shape[2:]))
-    return flat.reshape(*views.shape[:2], *flat.shape[1:])
+    """Return a model's outputs [B, V, classifiers, classes] for the views of some images, [B, V, side, side, 3].
+
+    View by view, as the run predicts: the same bytes need batches of the same size.
+    """
+    return np.stack([model(np.ascontiguousarray(view)) for view in np.moveaxis(views, 1, 0)], axis=1)
 
 
 def log_odds(bundle: Bundle, number: int, outputs: ModelOutputs, readable: RowMask) -> list[Matrix]:

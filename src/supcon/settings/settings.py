@@ -140,7 +140,7 @@ class PredictSettings:
     views: int = bounded(4, 1, 64)
     """Test-time views at most: the plain image first, then what `augment` declares."""
     batch_size: int = bounded(128, 1, 1_000_000)
-    """Images a batch."""
+    """Images a pass of the network, which sees one view of each at a time."""
     class_means: bool = True
     """Also predict by the class means of the training rows' features, at one more forward pass of these rows."""
     class_mean_weight: float = bounded(0.0, 0, 1)

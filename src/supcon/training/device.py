@@ -65,14 +65,15 @@ def lacks_bfloat16(device: torch.device) -> bool:
 def forward_views(model: nn.Module, views: Tensor, device: torch.device, precision: str) -> tuple[Tensor, ...]:
     """Return the model's float32 outputs for uint8 views [B, V, side, side, 3], each [B, V, ...], on the CPU.
 
-    A model that returns a tuple has several outputs, any other one. There are no gradients. Out-of-fold and test rows,
-    here and offline, all go through this code.
+    A model that returns a tuple has several outputs, any other one. There are no gradients. The model sees one view of
+    the B rows at a time, so memory does not grow with the views. Out-of-fold and test rows, here and offline, all go
+    through this code.
     """
     model.eval()
     with autocast(device, precision):
-        flat = model(views.flatten(0, 1).to(device, non_blocking=True))
-    outputs = flat if isinstance(flat, tuple) else (flat,)
-    return tuple(output.float().cpu().unflatten(0, views.shape[:2]) for output in outputs)
+        passes = [model(view.contiguous().to(device, non_blocking=True)) for view in views.unbind(1)]
+    of_views = [outputs if isinstance(outputs, tuple) else (outputs,) for outputs in passes]
+    return tuple(torch.stack(outputs, dim=1).float().cpu() for outputs in zip(*of_views, strict=True))
 
 
 def _keep_freed_memory() -> None:
