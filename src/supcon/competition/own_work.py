@@ -73,7 +73,7 @@ def wait_for_notebook(program: Path, version: Version, limit_s: float, tell: Cal
         status = re.search(r'has status "(?:\w+\.)?(\w+)"', output)
         now = status[1].lower() if status else "unknown"
         if now != before:
-            tell(now)
+            tell(f"the notebook is {now} on the host")
         if now == "complete":
             return True
         if now in ("error", "cancel_acknowledged", "cancel_requested"):
