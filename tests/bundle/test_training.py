@@ -85,7 +85,7 @@ def test_it_writes_the_submission_of_a_run_here_and_goes_on_from_its_own_output(
         there = tmp_path / f"first{seconds}"
         if (there / "runs" / "far").exists():
             break
-    assert "not done after a while: attach the output" in first.stdout
+    assert "not done after a while: attach this version's output" in first.stdout
     assert not (there / "submission.csv").exists()
     shutil.copytree(there, mounted / "my-output", symlinks=True)
     second = executed(written, tmp_path, "second")

@@ -143,15 +143,15 @@ def test_more_than_there_is_is_refused_here_and_waited_for_in_a_cluster(capsys: 
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        (["--jobs=0"], "--jobs 0: how many tasks at once, 1 or more"),
-        (["--jobs=-1"], "--jobs -1: how many tasks at once, 1 or more"),
+        (["--jobs=0"], "--jobs 0: give 1 or more"),
+        (["--jobs=-1"], "--jobs -1: give 1 or more"),
         (["--jobs=x"], "--jobs: Expected a <class 'int'>. Got value: x"),
         (["--cluster="], "--cluster '' is no address"),
         (["--cluster=ray://host:10001"], "is no address: give HOST:PORT"),
         (["--jobs=2", "--cluster=auto"], "--jobs is for this machine"),
-        (["--jobs=2", "--task.cpus=0"], "--task.cpus 0: how many cores"),
-        (["--jobs=2", "--task.gpus=1.5"], "--task.gpus 1.5: a part of a GPU, such as 0.5, or whole ones"),
-        (["--jobs=2", "--task.gpus=-1"], "--task.gpus -1.0: a part of a GPU, such as 0.5, or whole ones"),
+        (["--jobs=2", "--task.cpus=0"], "--task.cpus 0: give 1 or more"),
+        (["--jobs=2", "--task.gpus=1.5"], "--task.gpus 1.5: give a part of one GPU"),
+        (["--jobs=2", "--task.gpus=-1"], "--task.gpus -1.0: give a part of one GPU"),
         (["--task.gpus=1"], "--task.gpus and --task.cpus apply to tasks side by side: give --jobs or --cluster"),
     ],
 )

@@ -227,7 +227,7 @@ def test_texts_of_further_arguments_that_say_the_same_are_the_same_setting(tmp_p
         ("base_width: 32", "'base_width: 32' is no JSON object: write it as"),
         ("[1]", r"'\[1\]' is no JSON object: write it as"),
         ("{" + '"a":{' * 5000, "is no JSON object: write it as"),
-        ('{"img_size": 96}', "img_size is --data.image_size: leave it out of the mapping"),
+        ('{"img_size": 96}', "img_size is --data.image_size; leave it out"),
     ],
 )
 def test_further_arguments_that_cannot_be_are_refused_when_settings_are_read(

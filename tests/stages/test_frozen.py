@@ -113,7 +113,7 @@ def test_held_out_labels_change_nothing_of_a_fold(root: Path, flags: tuple[str, 
         ("--model.pretrained=false --model.weights=", "--model.pretrained false is for an encoder that is trained"),
         ("--finetune.mixup=0.2", "--finetune.mixup is for an encoder that is trained on images: leave it out"),
         ("--train.first_size=8", "--train.first_size is for"),
-        ("--finetune.strength=2", "give both stages the same strength"),
+        ("--finetune.strength=2", "strength must be equal"),
     ],
 )
 def test_what_has_no_effect_is_refused(root: Path, flags: tuple[str, ...], flag: str, line: str) -> None:

@@ -100,7 +100,7 @@ def command(name, *words):
 
 status = command("all", *flags)
 if status == 128 + signal.SIGTERM:
-    print(f"not done after {LIMIT}: attach the output of this version to the notebook, and save another")
+    print(f"not done after {LIMIT}: attach this version's output and save another, or use ./run.sh notebook --goes_on")
 elif status:
     raise SystemExit(f"error: run.sh ended with status {status}, the last line says why")"""
 

@@ -64,8 +64,12 @@ def add_options(parser: Parser) -> None:
         "--precision", choices=PRECISIONS, default=None,
         help="of the encoder; onnx has no bfloat16, torch no int8 (default: by torch the run's own, else float32)"
     )  # fmt: skip
-    parser.add_argument("--push", action="store_true", help="upload it, let the host run it, and submit what it writes")
-    add_upload_options(parser, "with --push: kept by the host and in the ledger", wait_s=7200)
+    parser.add_argument(
+        "--push", action="store_true", help="upload it, let the host run it, and submit what it writes; wants -m"
+    )
+    add_upload_options(
+        parser, "with --push: kept by the host and in the ledger", wait_s=7200, waits_for="the notebook and the score"
+    )
     parser.add_argument("--owner", metavar="NAME", default="", help="your account (default: whom the client knows)")
     parser.add_argument("--gpu", action="store_true", help="ask for a GPU for the notebook")
 

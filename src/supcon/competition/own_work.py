@@ -55,7 +55,8 @@ def push_notebook(program: Path, folder: Path, competition: str) -> Version:
     name = str(read_json(folder / NOTEBOOK_FILE)["id"])
     output = run_client(program, "kernels", "push", f"--path={folder}", subject=competition)
     if refused := re.search(r"not valid (\w+) sources[^:]*: \[(.*)\]", output):
-        raise UserError(f"the notebook {name} cannot have the {refused[1]} {refused[2]}: join it, or check its name")
+        cure = "join it, or check its name" if refused[1] == "competition" else "check that it is there, and yours"
+        raise UserError(f"the notebook {name} cannot have the {refused[1]} {refused[2]}: {cure}")
     number = re.search(r"version (\d+) successfully pushed", output)
     if number is None:
         raise UserError(f"the host did not take the notebook {name}: {last_words(output, name)} (tested: {TESTED})")

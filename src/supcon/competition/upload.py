@@ -16,13 +16,15 @@ from supcon.settings.parse import Parser
 PAUSE_S = 5.0  # between two looks at the host's list
 
 
-def add_upload_options(parser: Parser, message: str, *, required: bool = False, wait_s: float = 300) -> None:
+def add_upload_options(
+    parser: Parser, message: str, *, required: bool = False, wait_s: float = 300, waits_for: str = "the score"
+) -> None:
     """Add the options of an upload to those of a command, `message` being the help of --message."""
     parser.add_argument("-m", "--message", metavar="TEXT", required=required, default="", help=message)
     parser.add_argument(
         "--competition", metavar="NAME", default="", help="as in its address (default: the name of the zip in input/)"
     )
-    text = f"how long to wait for the score (default: {wait_s:g})"
+    text = f"how long to wait for {waits_for} (default: {wait_s:g})"
     parser.add_argument("--wait", metavar="SECONDS", type=float, default=wait_s, help=text)
 
 

@@ -127,7 +127,7 @@ def _of_frozen(settings: Settings) -> Iterator[str]:
     for name in (name for name, has in given.items() if has and model.frozen):
         yield f"--{name} is for an encoder that is trained on images: leave it out with --model.frozen true"
     if model.frozen and settings.pretrain.epochs and settings.pretrain.strength != settings.finetune.strength:
-        yield "--model.frozen true computes its random views once: give both stages the same strength"
+        yield "--model.frozen true computes random views once: pretrain.strength and finetune.strength must be equal"
 
 
 def _of_average(settings: Settings) -> Iterator[str]:

@@ -24,8 +24,8 @@ class AverageSettings:
     arXiv 2203.05482)."""
 
     runs: list[str] = field(default_factory=list)
-    """Runs whose weights are averaged, fold by fold, as --runs A B with --soup sets it; they are trained from the same
-    weights, and the first one's settings are taken over. Empty: the run is trained."""
+    """Runs whose weights are averaged, fold by fold, as --runs A B with --soup sets it. They must have started from the
+    same weights; the settings are those of the first. Empty: the run is trained."""
     choice: Literal["greedy", "uniform"] = "greedy"
     """uniform: all of them; greedy: best first, each that does not lower the score of the average so far. What is
     averaged in a fold is chosen by rows that other folds hold out."""

@@ -26,7 +26,7 @@ def read_kwargs(text: str) -> dict[str, Any]:
     if options is None:
         raise UserError(f"--model.kwargs {text!r} is no JSON object: write it as '{{\"window_size\": 8}}'")
     if known := sorted(_SAID_ELSEWHERE.keys() & options.keys()):
-        raise UserError(f"--model.kwargs: {known[0]} is {_SAID_ELSEWHERE[known[0]]}: leave it out of the mapping")
+        raise UserError(f"--model.kwargs: {known[0]} is {_SAID_ELSEWHERE[known[0]]}; leave it out")
     return options
 
 

@@ -113,11 +113,11 @@ class ModelSettings:
     kwargs: str = ""
     """Further arguments of the encoder, as timm's create_model takes them, in JSON: '{"window_size": 8}'."""
     checkpointing: bool = False
-    """Keep few of the encoder's activations and compute the others again in the backward pass: less memory for a third
-    more time, with the same results."""
+    """Keep few of the encoder's activations and compute the others again in the backward pass: less memory for up to a
+    third more time, with the same results."""
     frozen: bool = False
-    """Keep the encoder as it is: its features of some views of each image are computed once a root, for all runs and
-    folds, and both stages train an adapter on them, an MLP of two layers."""
+    """Keep the encoder as it is: its features of some views of each image are computed once, for all folds and alike
+    runs, and both stages train an adapter on them, an MLP of two layers."""
     frozen_views: int = bounded(8, 1, 1000)
     """Random views of each image that are computed where the encoder is frozen; training draws from them."""
     adapter_width: int = bounded(1024, 1, 1_000_000)
@@ -148,13 +148,13 @@ class PredictSettings:
     class_mean_temperature: float = bounded(0.1, 0.001, 100)
     """What cosines to the class means are divided by."""
     neighbours: int = bounded(0, 0, 10_000)
-    """Also predict by so many views of training rows whose features are nearest, at one forward pass of all views of
-    these rows; 0: not. Its weight is found by `tune`, where tune.members names it."""
+    """Also predict by the votes of this number of nearest training views, at one more forward pass of all views of the
+    training rows; 0: no such prediction. `tune` finds the weight where tune.members names neighbours."""
     neighbour_temperature: float = bounded(0.05, 0.001, 100)
     """What cosines to the neighbours are divided by: a small one lets the nearest count most."""
     embeddings: int = bounded(5000, 0, 10_000_000)
-    """Rows of each part (training, held out, test) whose embeddings are kept for the report, drawn by train.seed, at
-    most; 0: none."""
+    """Training, held-out and test rows, of each at most so many, whose embeddings are kept for the report, drawn by
+    train.seed; 0: none."""
 
 
 @dataclass(frozen=True)
@@ -169,9 +169,10 @@ class TuneSettings:
     classes called by numbers; map_k: of the likeliest classes in their order. Where the host asks for one class's
     probability, roc_auc is taken unless log_loss is named."""
     beta: float = bounded(2.0, 0.01, 100)
-    """Of f_beta, the mean over classes: recall counts so many times as much as precision."""
+    """For metric f_beta, the mean over classes: how many times recall counts as much as precision."""
     k: int = bounded(5, 1, 1000)
-    """Of map_k, where the sample has a column a class; a sample with several labels a row shows how many count."""
+    """For metric map_k, where the sample has a column per class: how many classes of a row count. A sample with several
+    labels in a row shows it itself."""
     runs: list[str] = field(default_factory=list)
     """Runs to blend in place of the run's own folds, as --runs A B of tune and ensemble sets it."""
     members: list[Literal["class_means", "neighbours"]] = field(default_factory=list)
@@ -229,7 +230,7 @@ class Settings:
         metadata={
             "bounds": (1, 1024),
             "help": "Processes, each on a GPU of its own where there are some, that share every batch of pretrain and"
-            " finetune. Nothing here is fingerprinted: an interrupted stage goes on with any number.",
+            " finetune. No part of a run's fingerprint: an interrupted stage goes on with any number.",
         },
     )
     time_budget: str = field(
@@ -243,8 +244,8 @@ class Settings:
         default="",
         metadata={
             "help": f"Trackers that follow training, scores and report: {', '.join(TRACKERS)}, several with commas"
-            " between them; none: no longer any. They stay offline unless WANDB_MODE, MLFLOW_TRACKING_URI or"
-            " TRACKIO_SPACE_ID say otherwise. Nothing here is fingerprinted."
+            " between them; none: stop tracking. They stay offline unless WANDB_MODE, MLFLOW_TRACKING_URI or"
+            " TRACKIO_SPACE_ID say otherwise. No part of a run's fingerprint."
         },
     )
 

@@ -46,17 +46,17 @@ def read_task_options(options: argparse.Namespace) -> TaskOptions:
     gpus, cpus = getattr(task, "gpus", None), getattr(task, "cpus", None)
     read = TaskOptions(1 if jobs is None else jobs, cluster or "", gpus, cpus)
     if read.jobs < 1:
-        raise UserError(f"--jobs {jobs}: how many tasks at once, 1 or more?")
+        raise UserError(f"--jobs {jobs}: give 1 or more")
     if cluster == "" or read.cluster.startswith("ray://"):
         raise UserError(f"--cluster {cluster!r} is no address: give HOST:PORT, as `ray start` prints it, or auto")
     if read.cluster and jobs is not None:
         raise UserError(
-            "--jobs is for this machine, --cluster for one where as many tasks run as fit: give one of them"
+            "--jobs is for this machine, --cluster for a Ray cluster, where as many tasks run as fit: not both"
         )
     if cpus is not None and cpus < 1:
-        raise UserError(f"--task.cpus {cpus}: how many cores for each task, 1 or more?")
+        raise UserError(f"--task.cpus {cpus}: give 1 or more")
     if gpus is not None and not (0 <= gpus <= 1 or gpus > 1 and gpus.is_integer()):
-        raise UserError(f"--task.gpus {gpus}: a part of a GPU, such as 0.5, or whole ones?")
+        raise UserError(f"--task.gpus {gpus}: give a part of one GPU, such as 0.5, or a whole number")
     if not read.many and (gpus, cpus) != (None, None):
         raise UserError("--task.gpus and --task.cpus apply to tasks side by side: give --jobs or --cluster too")
     return read

@@ -156,7 +156,8 @@ class FinetuneSettings(OptimizerSettings):
     """Training of the classifier on the encoder."""
 
     mode: Literal["linear", "mlp", "full"] = "full"
-    """`linear` and `mlp` train a head on a frozen encoder's features; `full` trains the encoder too."""
+    """`linear` and `mlp` train a head on features of the encoder, which stays; `full` trains the encoder too, or the
+    adapter of a frozen one (model.frozen)."""
     epochs: int = bounded(10, 1, 100_000)
     """Epochs."""
     classifier: Literal["linear", "cosine"] = "linear"
@@ -173,14 +174,14 @@ class FinetuneSettings(OptimizerSettings):
     lr: float = bounded(1e-3, 0, 1000)
     """Highest learning rate of the classifier and the projection head."""
     encoder_lr: float = bounded(1e-3, 0, 1000)
-    """Highest learning rate of the encoder (mode full)."""
+    """Highest learning rate of the encoder, or of the adapter of a frozen one (mode full)."""
     label_smoothing: float = bounded(0.0, 0, 0.9)
     """Label smoothing of the cross-entropy."""
     logit_adjustment: float = bounded(0.0, 0, 10)
     """Strength of the log class prior added to the logits in training (Menon et al. 2021); 0: none."""
     contrastive_weight: float = bounded(0.0, 0, 1000)
-    """Weight of the contrastive loss beside cross-entropy at the start (mode full). SCHaNe's lambda is lambda / (1 -
-    lambda) here, with contrast.form in and contrast.hardness 1."""
+    """Weight of the contrastive loss beside cross-entropy at the start (mode full). For SCHaNe with its
+    lambda, set lambda / (1 - lambda) here, contrast.form in and contrast.hardness 1."""
     contrastive_weight_end: float = bounded(0.0, 0, 1000)
     """Weight of the contrastive loss at the end; in between it moves linearly."""
 

@@ -32,7 +32,7 @@ def require_trackers(settings: Settings) -> None:
         if not is_installed(name):
             raise UserError(
                 f"--track {name}: {PINS[name]} is not installed: {sys.executable} -m pip install"
-                f" {_INSTALLED_BY[name]}, or leave it out by --track none"
+                f" {_INSTALLED_BY[name]}, or leave {name} out of --track (none: no tracker)"
             )
 
 

@@ -145,7 +145,7 @@ class Meter:
         if self._skipped == self._steps:
             raise UserError(
                 f"{self._label}: no step of epoch {self._epoch + 1} had a gradient that float16 holds: lower"
-                f" --{self._stage}.lr, or take --train.precision float32 or bfloat16"
+                f" --{self._stage}.lr, or take --train.precision float32"
             )
         taken = self._steps - self._skipped
         return {name: total / taken for name, total in self._totals.items()} | {"skipped": float(self._skipped)}

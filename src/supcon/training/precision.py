@@ -124,7 +124,7 @@ def _kept_speeds(path: Path) -> Speeds:
 
 def _time_and_keep(trial: Trial, path: Path) -> Speeds:
     """Write the speeds to `path`; nothing where no candidate can train, so that the next call tries again."""
-    print("precision: timing a few steps (--train.precision float32 or bfloat16 leaves this out)", flush=True)
+    print("precision: timing a few steps (any other --train.precision than auto leaves this out)", flush=True)
     speeds = _time_candidates(trial)
     _fastest(speeds)
     if path.is_dir():  # in place of the file

@@ -85,5 +85,5 @@ def test_lora_begins_as_no_change_and_ends_in_a_plain_encoder_of_the_same_featur
 
 def test_without_peft_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lora, "find_spec", lambda _: None)
-    with pytest.raises(UserError, match=r"lora_rank 4 needs peft: `pip install peft=="):
+    with pytest.raises(UserError, match=r"lora_rank 4 needs peft: .* -m pip install peft=="):
         add_lora(nn.Linear(2, 2), 4)

@@ -4,6 +4,7 @@ Hu et al. 2021 (arXiv 2106.09685): a layer's weight W stays, and B A is learned 
 afterwards sees a plain encoder. By peft, which is needed for this alone.
 """
 
+import sys
 from importlib.util import find_spec
 from typing import cast
 
@@ -21,7 +22,7 @@ def add_lora(backbone: nn.Module, rank: int) -> None:
     Raises `UserError` where peft is not installed.
     """
     if not find_spec("peft"):
-        raise UserError(f"--model.lora_rank {rank} needs peft: `pip install {_PEFT}`, or set it to 0")
+        raise UserError(f"--model.lora_rank {rank} needs peft: {sys.executable} -m pip install {_PEFT}, or set it to 0")
     from peft import LoraConfig, inject_adapter_in_model
 
     names = [
