@@ -145,7 +145,7 @@ def test_more_than_there_is_is_refused_here_and_waited_for_in_a_cluster(capsys: 
     [
         (["--jobs=0"], "--jobs 0: give 1 or more"),
         (["--jobs=-1"], "--jobs -1: give 1 or more"),
-        (["--jobs=x"], "--jobs: Expected a <class 'int'>. Got value: x"),
+        (["--jobs=x"], "--jobs: Expected a whole number. Got value: x"),
         (["--cluster="], "--cluster '' is no address"),
         (["--cluster=ray://host:10001"], "is no address: give HOST:PORT"),
         (["--jobs=2", "--cluster=auto"], "--jobs is for this machine"),

@@ -103,6 +103,13 @@ def test_only_what_the_command_makes_is_missing(parts: Parts) -> None:
     assert "`./run.sh report --run cross_entropy --corruptions` shows them" in parts.sections["Damaged images"]
 
 
+def test_scores_of_another_decision_are_not_shown_as_those_of_this_one(copied: Path) -> None:
+    tune.main([f"--root={copied}", "--run=cross_entropy", "--tune.metric=accuracy", "--force"])
+    shown = Parts(page_of(copied)).sections
+    assert "`ensemble --force` makes it anew" in shown["Summary"]
+    assert "private labels" not in shown["Summary"]
+
+
 def test_the_summary_says_the_scores_of_the_run(parts: Parts, reported: Path) -> None:
     scores = read_json(reported / "runs" / "cross_entropy" / "scores.json")
     shown = parts.sections["Summary"]
@@ -236,7 +243,7 @@ def test_damaged_images_are_shown_and_held_against_a_baseline(copied: Path) -> N
         (["--run=nobody"], "no run is called nobody in .*/runs, which has cross_entropy"),
         (["--run=cross_entropy", "--baseline=nobody"], "no run is called nobody"),
         (["--run=cross_entropy", "--rows=0"], "--rows 0: at least 1 row"),
-        (["--run=cross_entropy", "--rows=many"], "--rows: Expected a <class 'int'>"),
+        (["--run=cross_entropy", "--rows=many"], "--rows: Expected a whole number"),
         (["--run=cross_entropy", "--predict.views=3"], "predict fold 0 .* was made otherwise: predict.views 2 -> 3"),
         (["--run=cross_entropy", "--predict.vews=3"], "predict.vews"),
     ],

@@ -13,7 +13,7 @@ from supcon.errors import UserError
 from supcon.settings.settings import ModelSettings
 from supcon.training.model.encoder import Encoder
 from supcon.training.model.weights import save_weights
-from tests.conftest import TINY, run_all, run_command, run_stage, write_competition
+from tests.conftest import TINY, copied_root, run_all, run_command, run_stage, write_competition
 
 
 def replace(path: Path, old: str, new: str) -> None:
@@ -272,3 +272,9 @@ def test_a_non_finite_loss_stops_with_advice(root: Path) -> None:
     run_stage("make_folds", root)
     with pytest.raises(UserError, match=r"pretrain fold 0: the loss is .* at epoch \d, step \d.*lower --pretrain\.lr"):
         run_stage("pretrain", root, "--fold=0", "--pretrain.lr=1000", "--pretrain.clip=0", "--pretrain.epochs=30")
+
+
+def test_a_setting_that_had_no_effect_before_is_shown_with_its_default(finished: Path, tmp_path: Path) -> None:
+    root = copied_root(finished, tmp_path / "root")
+    with pytest.raises(UserError, match=r"was made otherwise: tune\.members \[\] -> \['class_means'\];"):
+        run_stage("tune", root, "--tune.members=[class_means]")

@@ -1,6 +1,8 @@
 """Features of a frozen encoder are computed once a root; what is trained on them is predicted, served and resumed."""
 
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from supcon.errors import UserError
 from supcon.run.verify import verify
-from supcon.storage.files import read_npz
+from supcon.storage.files import read_json, read_npz, write_checked_json
 from supcon.training.features import read_features
 from supcon.training.model.timm_import import timm
 from tests.bundle.conftest import needs_packages
@@ -70,12 +72,18 @@ def test_a_fold_holds_the_adapter_alone(root: Path) -> None:
         assert encoder == {f"encoder.layers.{layer}.{part}" for layer in (0, 2) for part in ("weight", "bias")}
 
 
-def test_an_interrupted_computation_goes_on_and_ends_alike(root: Path, flags: tuple[str, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", [lambda file: None, lambda file: os.truncate(file, 1000), Path.unlink])
+def test_an_interrupted_computation_goes_on_from_whole_parts_and_ends_alike(
+    root: Path, flags: tuple[str, ...], tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     other = Path(shutil.copytree(root, tmp_path / "root"))
     folder = features_of(other)
     whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hashes = {name: value for name, value in read_json(folder / "index.json")["files"].items() if "plain" in name}
     for name in ("index.json", "random-0000.bin"):
         (folder / name).unlink()
+    write_checked_json(folder / "parts.json", hashes)
+    damage(folder / "plain-0000.bin")
     run_stage("predict", other, *flags, "--fold=0", "--force")
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
     for file in ("oof.npz", "test.npz"):

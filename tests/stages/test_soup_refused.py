@@ -61,7 +61,7 @@ def link_twice(root: Path) -> None:
     (made_with("model.encoder", "resnet18"), OTHER + "has model.encoder resnet18, not test_resnet; leave one out"),
     (made_with("model.kwargs", "{}", fold=2), OTHER + "has model.kwargs {}, not "),
     (made_with("model.pretrained", True), OTHER + "has model.pretrained True, not False"),
-    (made_with("train.seed", 1), OTHER + "has random weights of train.seed 1 in pretrain, not of train.seed 0 in"),
+    (made_with("train.seed", 1), OTHER + "has random weights that pretrain drew by train.seed 1, not that"),
     (made_with("input --model.weights", "0"), OTHER + "starts from another --model.weights"),
     (made_with("finetune.mode", "linear"), OTHER + "has finetune.mode linear, not full"),
     (made_with("finetune.logit_adjustment", 0.5), OTHER + "has finetune.logit_adjustment 0.5, not 1.0"),

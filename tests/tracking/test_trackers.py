@@ -166,6 +166,11 @@ def test_an_unknown_tracker_is_refused_with_those_that_there_are(tmp_path: Path,
         subject(tmp_path, f"--track={names}")
 
 
+def test_none_beside_a_tracker_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="^--track none,wandb: name trackers, or none"):
+        subject(tmp_path, "--track=none,wandb")
+
+
 @pytest.mark.parametrize("command", ["doctor", "pretrain", "finetune", "pretrain --jobs=2", "ensemble", "report"])
 @pytest.mark.parametrize("name", TRACKERS)
 def test_a_library_that_is_missing_is_named_before_any_work(

@@ -23,14 +23,20 @@ if manifest is None:
     raise SystemExit(f"error: {BUNDLE or 'no folder near here'} has no {name}: name the bundle's folder in BUNDLE")
 sys.path.insert(0, str(manifest.parent))
 
-from supcon.bundle.infer import find_competition, predict_submission
-from supcon.bundle.manifest import read_bundle, version_warnings
-from supcon.errors import UserError
-
-print(f"bundle: {manifest.parent}", *version_warnings(manifest.parent), sep="\\n")"""
+try:
+    from supcon.bundle.infer import find_competition, predict_submission
+    from supcon.bundle.manifest import read_bundle, version_warnings
+    from supcon.errors import UserError
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "supcon":
+        raise
+    raise SystemExit(f"error: {manifest.parent} lacks {error.name}: copy the whole bundle again") from None
+print(f"bundle: {manifest.parent}")"""
 
 _PREDICT = """try:
     bundle = read_bundle(manifest.parent)
+    for warning in version_warnings(manifest.parent):
+        print(warning)
     competition = Path(COMPETITION) if COMPETITION else find_competition(bundle)
     submission = predict_submission(bundle, competition, Path(OUTPUT))
 except UserError as error:

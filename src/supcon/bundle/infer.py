@@ -119,7 +119,7 @@ def _read_test(bundle: Bundle, competition: Path) -> tuple[Sample, list[Path]]:
     if rows["path"].map(is_absent).all():  # as where a notebook is saved, before the host runs it on its own images
         print(f"{competition}: no row has an image here, so all get the class shares of the training rows", flush=True)
         finder.forget_absent("test")
-    finder.require_present(data.bad_images)
+    finder.require_present(data.bad_images, settable=False)
     for line in finder.notes():
         print(f"note: {line}", flush=True)
     return sample, [index.file(path) for path in rows["path"]]

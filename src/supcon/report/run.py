@@ -122,9 +122,14 @@ class Run:
 
     @cached_property
     def scores(self) -> dict[str, Any]:
-        """scores.json, empty before `ensemble`."""
+        """scores.json; empty before `ensemble`, and where that applied another decision than today's."""
         path = self.folder / "scores.json"
-        return read_result(path) if path.exists() else {}
+        return read_result(path) if path.exists() and not self.is_stale else {}
+
+    @cached_property
+    def is_stale(self) -> bool:
+        """Whether `ensemble` was run before the run was predicted, tuned or set otherwise."""
+        return bool(self.experiment.stage("ensemble").changed())
 
     @cached_property
     def table(self) -> ScoreTable:

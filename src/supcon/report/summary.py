@@ -37,6 +37,8 @@ def summary(run: Run) -> list[Block]:
         if row["cost"] > 0
     ]
     blocks: list[Block] = [Table(["out of fold", "score [95 %]"], rows)]
+    if run.is_stale:
+        blocks.append(Text("The submission was made by another decision: `ensemble --force` makes it anew."))
     if costliest:
         blocks.append(Table(["class", "rows", "F1", "costs"], costliest, "What costs most of macro-F1"))
     return [*blocks, Text("What to do next:"), Points(next_steps(run))]

@@ -121,7 +121,7 @@ def _alike(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
     common = {key: values.get(key) for key in (*_ALIKE, *batches, *_INPUTS)}
     if not common["model.pretrained"] or common["model.frozen"]:  # the first stage draws the weights, or the adapter's
         stage = "pretrain" if "input pretrain" in values else "finetune"
-        common["random weights"] = f"of train.seed {values['train.seed']} in {stage}"
+        common["random weights"] = f"that {stage} drew by train.seed {values['train.seed']}"
     return common
 
 

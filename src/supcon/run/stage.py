@@ -21,8 +21,9 @@ import yaml
 from supcon.errors import UserError
 from supcon.run.done import read_done, refuse_other_sizes, write_done
 from supcon.run.stages import Stage
-from supcon.settings import FULL, Request, fold_name
+from supcon.settings import FULL, Request, Settings, fold_name
 from supcon.settings.hosted import hosted_at
+from supcon.settings.sources import flatten
 from supcon.storage import lock
 from supcon.storage.files import read_json, remove_leftovers, write_json, write_text
 from supcon.storage.processes import peak_memory
@@ -181,7 +182,7 @@ class StageRun:
         if changed := self.changed():
             shown = ", ".join(
                 f"{key.removeprefix('input ')} changed" if key.startswith("input ") else f"{key} {then} -> {now}"
-                for key, (then, now) in changed.items()
+                for key, (then, now) in _told(changed).items()
             )
             raise UserError(f"{self.label} of run {self.request.run} was made otherwise: {shown}; {cure}")
 
@@ -204,6 +205,16 @@ class StageRun:
             for path in sorted(there, key=lambda path: path != self.done_file):  # done.json first: no half-done state
                 shutil.move(path, where / path.relative_to(self.folder))
             print(f"{self.label}: the old files are in {where}", flush=True)
+
+
+def _told(changed: Mapping[str, tuple[object, object]]) -> Mapping[str, tuple[object, object]]:
+    """Return what of a difference a user has made: a fingerprint leaves out settings that have no effect."""
+    defaults = flatten(dataclasses.asdict(Settings()))
+    filled = {
+        key: (defaults.get(key) if then is None else then, defaults.get(key) if now is None else now)
+        for key, (then, now) in changed.items()
+    }
+    return {key: pair for key, pair in filled.items() if None not in pair and pair[0] != pair[1]} or changed
 
 
 def write_resolved(request: Request) -> None:

@@ -29,6 +29,8 @@ def _of_run(settings: Settings) -> Iterator[str]:
     for name in settings.trackers:
         if name not in TRACKERS:
             yield f"--track {name[:50]}: no such tracker: name some of {', '.join(TRACKERS)}, with commas, or none"
+    if settings.trackers and "none" in settings.track:
+        yield f"--track {settings.track[:50]}: name trackers, or none"
     if settings.pseudo.run:
         check_run_name("--pseudo.run", settings.pseudo.run)
     if settings.data.positive_class and settings.data.submit == "label":

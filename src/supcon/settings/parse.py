@@ -24,6 +24,7 @@ from supcon.settings.sources import RENAMED, REPOSITORY, Flat, flatten, nested, 
 from supcon.settings.tasks import add_task_options, read_task_options
 
 _LONGEST = 1000  # characters of an error that quotes a value
+_KINDS = {"float": "a number", "int": "a whole number", "bool": "true or false", "list": "a list such as '[a, b]'"}
 
 jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -35,6 +36,8 @@ class Parser(jsonargparse.ArgumentParser):
         """Raise `UserError`."""
         line = " ".join(line.strip() for line in message.splitlines() if line.strip())
         line = re.sub(r'^Parser key "([^"]*)"', r"--\1", line)
+        line = re.sub(r"Expected a typing\.Literal\[([^]]*)\]", lambda names: f"Use one of {names[1]}", line)
+        line = re.sub(r"Expected an? <class '(\w+)'>", lambda kind: f"Expected {_KINDS.get(kind[1], kind[1])}", line)
         if (missing := re.search(r"arguments are required: (.+)", line)) is not None:
             shown = {action.dest: [*action.option_strings[:1], action.metavar] for action in self._actions}
             names = [" ".join(map(str, shown.get(name, [name]))) for name in re.split(r", *", missing[1])]
@@ -139,7 +142,7 @@ def open_request(root: Path, run: str = "", *, config: str = "", given: Flat | N
     elif blended:
         flat |= _data_of(root / "runs" / blended[0] / "resolved.yaml")
     if begun != resolved:
-        flat |= {"average.runs": averaged, "tune.runs": [], "time_budget": ""}
+        flat |= {"average.runs": averaged, "tune.runs": [], "time_budget": "", "track": ""}
     flat = with_weights(flat | given, root)
     if flat.get("model.kwargs"):  # texts that say the same are the same setting
         flat["model.kwargs"] = canonical_kwargs(flat["model.kwargs"])

@@ -36,6 +36,7 @@ from supcon.training.sampler import Key
 
 PLAIN, RANDOM = "plain", "random"  # test-time views of all rows; random views of those that are trained on
 _PART = 2048  # rows of a file: a computation that was ended goes on after its last one
+_UNFINISHED = "parts.json"  # hashes of the files so far
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -188,27 +189,38 @@ class _Work:
         training, plain = self._images
         side = self._experiment.prediction_side
         transform = RandomView(settings.augment, data.image_size, data.fit, self._strength)
+        done = self._whole_parts()
         for name in (PLAIN, RANDOM):
             for start in range(0, self._rows[name], _PART):
+                path = part_file(self.folder, name, start // _PART)
+                if path.name in done:
+                    continue
                 positions = np.arange(start, min(start + _PART, self._rows[name]))
                 views: Dataset[Tensor] = _RandomViews(training, positions, transform, settings.model.frozen_views)
                 if name == PLAIN:
                     views = FixedViews(plain, positions, self._plain, side, data.fit)
-                self._write_part(name, start // _PART, views)
-        files = sorted(self.folder.glob("*.bin"))
+                label = f"features {name} {start // _PART + 1}/{-(-self._rows[name] // _PART)}"
+                self._write_part(path, views, label)
+                done[path.name] = sha256_file(path)
+                write_checked_json(self.folder / _UNFINISHED, done)
         write_checked_json(self.folder / "index.json", {
-            PLAIN: len(self._plain), RANDOM: settings.model.frozen_views, "width": self._encoder.width,
-            "files": {path.name: sha256_file(path) for path in files},
+            PLAIN: len(self._plain), RANDOM: settings.model.frozen_views, "width": self._encoder.width, "files": done,
         })  # fmt: skip
+        (self.folder / _UNFINISHED).unlink(missing_ok=True)
 
-    def _write_part(self, name: str, part: int, views: Dataset[Tensor]) -> None:
-        path = part_file(self.folder, name, part)
-        if path.exists():
-            return
+    def _whole_parts(self) -> dict[str, str]:
+        """Return the hashes of the parts that an ended computation left, as they were written."""
+        path = self.folder / _UNFINISHED
+        try:
+            hashes: dict[str, str] = read_checked_json(path) if path.exists() else {}
+        except UserError:
+            return {}
+        damaged = {path.name for path in not_as_hashed(self.folder, hashes)}
+        return {name: value for name, value in hashes.items() if name not in damaged}
+
+    def _write_part(self, path: Path, views: Dataset[Tensor], label: str) -> None:
         workers = worker_count(self._settings.machine.workers)
         loader = fixed_loader(views, self._settings.predict.batch_size, workers)
-        total = -(-self._rows[name] // _PART)
-        label = f"features {name} {part + 1}/{total}"
         features = evaluate(self._encoder, loader, self._device, self._settings.train.precision, label)
         stored: npt.NDArray[np.float16] = features.clamp(-_LARGEST, _LARGEST).half().numpy()
         write_atomic(path, lambda file: file.write(stored.tobytes()))

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from supcon.competition.fetch import require_weights
 from supcon.errors import UserError
 from supcon.run.experiment import Experiment
 from supcon.run.stage import write_resolved
@@ -74,6 +75,8 @@ def fastest_precision(experiment: Experiment) -> Experiment:
     request, settings = experiment.request, experiment.settings
     if settings.train.precision != "auto":
         return experiment
+    if settings.model.pretrained and settings.model.weights:
+        require_weights(request)  # before minutes of timing
     trial = _trial(settings)
     path = request.root / "cache" / f"precision-{digest(trial)[:16]}.json"
     speeds = _kept_speeds(path)

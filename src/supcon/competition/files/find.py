@@ -109,15 +109,15 @@ class ImageFinder:
             self.copies.update(group[1:])
         return equal
 
-    def require_present(self, bad_images: str, hidden: str = "") -> None:
+    def require_present(self, bad_images: str, hidden: str = "", *, settable: bool = True) -> None:
         """Raise `UserError` with the number of absent images, unless `data.bad_images` is "skip" and some are there.
 
-        `hidden` says where they may be.
+        `hidden` says where they may be; `settable` whether the user can set `data.bad_images` here.
         """
         nothing_left = [absent for absent in self.absent if absent.part == "train" and len(absent.names) == absent.rows]
         if self.absent and (bad_images == "error" or nothing_left):
             cure = hidden or "is the image folder complete? Copy it again"
-            cure += "" if nothing_left else ", or go on without such images: --data.bad_images skip"
+            cure += "" if nothing_left or not settable else ", or go on without such images: --data.bad_images skip"
             raise UserError(f"{'; '.join(map(str, self.absent))} below {self.index.folders[0]}: {cure}")
 
     def forget_absent(self, part: str) -> None:
