@@ -124,12 +124,13 @@ class Run:
     def scores(self) -> dict[str, Any]:
         """scores.json; empty before `ensemble`, and where that applied another decision than today's."""
         path = self.folder / "scores.json"
-        return read_result(path) if path.exists() and not self.is_stale else {}
+        return {} if self.is_stale or not path.exists() else read_result(path)
 
     @cached_property
     def is_stale(self) -> bool:
         """Whether `ensemble` was run before the run was predicted, tuned or set otherwise."""
-        return bool(self.experiment.stage("ensemble").changed())
+        there = (self.folder / "scores.json").exists()
+        return there and bool(self.experiment.stage("ensemble").changed())
 
     @cached_property
     def table(self) -> ScoreTable:
