@@ -158,7 +158,7 @@ def test_other_settings_stop_with_their_names_and_change_nothing(finished: Path)
     )
     with pytest.raises(UserError, match=rf"pretrain fold 0 .*contrast\.temperature 0\.1 -> 0\.2; {cure}"):
         run_stage("finetune", finished, "--contrast.temperature=0.2")
-    with pytest.raises(UserError, match=r"finetune fold 0 .*made otherwise: .*data\.test_size None -> 32"):
+    with pytest.raises(UserError, match=r"finetune fold 0 .*made otherwise: .*data\.test_size 0 -> 32"):
         run_stage("finetune", finished, "--finetune.head=fitted", "--data.test_size=32")
     assert prediction_bytes(finished, 0) == before
 

@@ -72,7 +72,7 @@ def test_what_is_kept_is_part_of_the_fingerprint_where_that_is_not_pixels(root: 
     assert kept(root)["store"] == "pixels"
     assert fingerprint(root, "pretrain") == {}
     run_stage("pretrain", root, "--fold=0", "--data.store=pixels", "--data.jpeg_quality=50")  # done already
-    with pytest.raises(UserError, match="pretrain fold 0 .* made otherwise: .*data.store None -> jpeg"):
+    with pytest.raises(UserError, match="pretrain fold 0 .* made otherwise: .*data.store pixels -> jpeg"):
         run_stage("pretrain", root, "--fold=0", "--data.store=jpeg")
     run_stage("pretrain", root, "--fold=0", "--data.store=jpeg", "--force")
     assert fingerprint(root, "pretrain") == {"data.store": "jpeg", "data.jpeg_quality": 95}

@@ -209,7 +209,7 @@ class StageRun:
 
 def _told(changed: Mapping[str, tuple[object, object]]) -> Mapping[str, tuple[object, object]]:
     """Return what of a difference a user has made: a fingerprint leaves out settings that have no effect."""
-    defaults = flatten(dataclasses.asdict(Settings()))
+    defaults = flatten(dataclasses.asdict(Settings())) | {"data.store": "pixels"}  # what `auto` is where none is named
     filled = {
         key: (defaults.get(key) if then is None else then, defaults.get(key) if now is None else now)
         for key, (then, now) in changed.items()
