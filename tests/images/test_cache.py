@@ -20,7 +20,7 @@ from supcon.errors import UserError
 from supcon.images import build, shards
 from supcon.images.cache import ImageCache, open_cache, require_readable
 from supcon.images.decode import read_image
-from supcon.images.geometry import fit_square, shrink
+from supcon.images.geometry import fit_square, resize, shrunk_size
 from supcon.images.hashes import content_hashes
 from supcon.images.room import estimate_bytes
 from supcon.images.store import How
@@ -84,7 +84,7 @@ def test_large_images_are_kept_at_the_size_that_training_needs(tmp_path: Path) -
         cache = open_cache(tmp_path / "c", files, content_hashes(tmp_path / "c", files), 100, fit)  # type: ignore[arg-type]
         assert cache[0].shape == shape
         assert cache.sizes.tolist() == [[800, 400]]
-    assert shrink(smooth(20, 30), 100, "crop").shape == (20, 30, 3)
+    assert resize(smooth(20, 30), *shrunk_size(20, 30, 100, "crop")).shape == (20, 30, 3)
 
 
 def test_bad_images_are_known_by_position_and_read_as_black(tmp_path: Path) -> None:
@@ -155,7 +155,8 @@ def test_the_estimate_is_hardly_ever_too_low(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     contents = [saved(np.zeros((*draw.integers(10, 60, 2), 3), np.uint8), "BMP") for _ in range(1000)]
     paths = [str(path) for path in write(tmp_path / "in", contents)]
-    truth = sum(shrink(np.asarray(read_image(path)[0]), 40, "crop").size for path in paths)
+    images = (np.asarray(read_image(path)[0]) for path in paths)
+    truth = sum(resize(image, *shrunk_size(image.shape[0], image.shape[1], 40, "crop")).size for image in images)
     assert truth <= estimate_bytes(paths, How(40, "crop")) <= 1.2 * truth
 
 

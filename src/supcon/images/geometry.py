@@ -45,13 +45,8 @@ def cached_side(side: int) -> int:
     return round(side * _ROOM)
 
 
-def shrink(image: Image, side: int, fit: Fit) -> Image:
-    """Return the image as the cache keeps it: never enlarged, no larger than `side` needs."""
-    return resize(image, *shrunk_size(image.shape[0], image.shape[1], side, fit))
-
-
 def shrunk_size(height: int, width: int, side: int, fit: Fit) -> tuple[int, int]:
-    """Return the height and width that `shrink` gives an image of this size."""
+    """Return the height and width at which an image is kept: never enlarged, no larger than `side` needs."""
     if fit == "squash":
         return min(height, side), min(width, side)
     ratio = side / (max(height, width) if fit == "pad" else min(height, width))

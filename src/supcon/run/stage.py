@@ -182,7 +182,7 @@ class StageRun:
         if changed := self.changed():
             shown = ", ".join(
                 f"{key.removeprefix('input ')} changed" if key.startswith("input ") else f"{key} {then} -> {now}"
-                for key, (then, now) in _told(changed).items()
+                for key, (then, now) in _told(changed, self.request.settings).items()
             )
             raise UserError(f"{self.label} of run {self.request.run} was made otherwise: {shown}; {cure}")
 
@@ -207,11 +207,12 @@ class StageRun:
             print(f"{self.label}: the old files are in {where}", flush=True)
 
 
-def _told(changed: Mapping[str, tuple[object, object]]) -> Mapping[str, tuple[object, object]]:
-    """Return what of a difference a user has made: a fingerprint leaves out settings that have no effect."""
-    defaults = flatten(dataclasses.asdict(Settings())) | {"data.store": "pixels"}  # what `auto` is where none is named
+def _told(changed: Mapping[str, tuple[object, object]], settings: Settings) -> Mapping[str, tuple[object, object]]:
+    """Return what of a difference a user has made: fingerprints leave out settings that had, or have, no effect."""
+    before = flatten(dataclasses.asdict(Settings())) | {"data.store": "pixels"}  # which alone is left out, not `auto`
+    today = flatten(dataclasses.asdict(settings))
     filled = {
-        key: (defaults.get(key) if then is None else then, defaults.get(key) if now is None else now)
+        key: (before.get(key) if then is None else then, today.get(key) if now is None else now)
         for key, (then, now) in changed.items()
     }
     return {key: pair for key, pair in filled.items() if None not in pair and pair[0] != pair[1]} or changed
